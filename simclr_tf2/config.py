@@ -1,0 +1,328 @@
+"""Configuration of a run: frozen dataclasses, the only home of every default.
+
+Each field of each section is one command-line flag of the same name (``flags.py``).
+Defaults are those of the reference code (google-research/simclr, tf2) unless the field
+says [ours]; docs/differences.md lists the deviations. A section checks what can be
+checked from its own values; ``Config`` checks what spans sections. Numbers that follow
+from the data (steps, scaled learning rate) are functions elsewhere, never written back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+MODES = (
+    "pretrain",
+    "finetune",
+    "eval",
+    "embed",
+    "export",
+    "train",
+    "train_then_eval",
+    "distill",
+    "ablate",
+    "scan",
+)
+TRAIN_MODES = ("pretrain", "finetune")
+RESNET_DEPTHS = (10, 18, 34, 50, 101, 152, 200)
+STEMS = ("auto", "imagenet", "cifar", "stride2")
+PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
+LOSSES = ("nt_xent",)
+OPTIMIZERS = ("lars", "momentum", "adam", "adamw", "lamb")
+LEARNING_RATE_SCALINGS = ("linear", "sqrt", "none")
+MIXED_PRECISION = ("off", "bfloat16")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+PROTOCOLS = ("logreg", "knn")
+EXPORT_FORMATS = ("keras", "saved_model")
+PROGRESS = ("auto", "bar", "plain", "none")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be; the message is one line a user can act on."""
+
+
+def _require(ok: bool, name: str, must: str, received: Any) -> None:
+    if not ok:
+        raise ConfigError(f"--{name} must be {must}. Received: {received!r}.")
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    _require(value in choices, name, "one of " + ", ".join(choices), value)
+
+
+def _require_positive(section: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        _require(value > 0, name, "greater than 0", value)
+
+
+def _require_not_negative(section: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        _require(value >= 0, name, "0 or greater", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images are read, and at which size."""
+
+    dataset: str = "imagenet2012"
+    data_dir: str = "data"  # [ours] beside the code; reference: TFDS's home folder
+    download: bool = False  # [ours] the reference downloads unasked
+    train_split: str = "train"
+    image_size: int = 224
+    cache_dataset: bool = False
+
+    def __post_init__(self) -> None:
+        _require(bool(self.dataset), "dataset", "a data set name", self.dataset)
+        _require(8 <= self.image_size <= 1024, "image_size", "8 to 1024 pixels",
+                 self.image_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """How the two views of an image are drawn (paper section 3 and appendix A)."""
+
+    color_jitter_strength: float = 1.0
+    use_blur: bool = True
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self, "color_jitter_strength")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Backbone f, projection head g and the supervised head."""
+
+    resnet_depth: int = 50
+    width_multiplier: float = 1.0
+    sk_ratio: float = 0.0
+    se_ratio: float = 0.0
+    stem: str = "auto"  # [ours] auto: cifar up to 32 px, else imagenet (reference)
+    batch_norm_decay: float = 0.9
+    global_bn: bool = True
+    proj_head_mode: str = "nonlinear"
+    proj_out_dim: int = 128
+    num_proj_layers: int = 3
+    ft_proj_selector: int = 0
+    zero_init_logits_layer: bool = False
+    fine_tune_after_block: int = -1
+
+    def __post_init__(self) -> None:
+        _require(self.resnet_depth in RESNET_DEPTHS, "resnet_depth",
+                 f"one of {', '.join(map(str, RESNET_DEPTHS))}", self.resnet_depth)
+        _require(0 < self.width_multiplier <= 16, "width_multiplier",
+                 "greater than 0 and at most 16", self.width_multiplier)
+        for name in ("sk_ratio", "se_ratio"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, name, "from 0 to 1", value)
+        _require_choice("stem", self.stem, STEMS)
+        _require(0 < self.batch_norm_decay < 1, "batch_norm_decay",
+                 "between 0 and 1", self.batch_norm_decay)
+        _require_choice("proj_head_mode", self.proj_head_mode, PROJ_HEAD_MODES)
+        _require_positive(self, "proj_out_dim", "num_proj_layers")
+        layers = {"none": 0, "linear": 1}.get(self.proj_head_mode, self.num_proj_layers)
+        _require(-1 <= self.ft_proj_selector <= layers, "ft_proj_selector",
+                 f"from -1 to the number of head layers ({layers})",
+                 self.ft_proj_selector)
+        _require(-1 <= self.fine_tune_after_block <= 4, "fine_tune_after_block",
+                 "from -1 (train all) to 4 (train the head only)",
+                 self.fine_tune_after_block)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """The contrastive loss (paper section 2.1)."""
+
+    loss: str = "nt_xent"  # [ours] the reference has one loss
+    temperature: float = 0.1
+    hidden_norm: bool = True
+
+    def __post_init__(self) -> None:
+        _require_choice("loss", self.loss, LOSSES)
+        _require_positive(self, "temperature")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Update rule and learning-rate schedule (paper section 2.2, appendix B)."""
+
+    optimizer: str = "lars"
+    learning_rate: float = 0.3
+    learning_rate_scaling: str = "linear"
+    warmup_epochs: float = 10.0
+    weight_decay: float = 1e-6
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        _require_choice("optimizer", self.optimizer, OPTIMIZERS)
+        _require_choice("learning_rate_scaling", self.learning_rate_scaling,
+                        LEARNING_RATE_SCALINGS)
+        _require_positive(self, "learning_rate")
+        _require_not_negative(self, "warmup_epochs", "weight_decay")
+        _require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long, how much at once, how often it is saved and shown."""
+
+    train_batch_size: int = 512
+    train_epochs: float = 100.0
+    train_steps: int = 0
+    lineareval_while_pretraining: bool = True
+    mixed_precision: str = "off"  # [ours]
+    jit_compile: bool = False  # [ours]
+    checkpoint: str | None = None
+    checkpoint_epochs: float = 1.0
+    checkpoint_steps: int = 0
+    keep_checkpoint_max: int = 5
+    log_steps: int = 50  # [ours]
+    monitor_epochs: float = 1.0  # [ours] online kNN and collapse metrics
+    progress: str = "auto"  # [ours]
+
+    def __post_init__(self) -> None:
+        _require(self.train_batch_size >= 2, "train_batch_size",
+                 "2 or more (a pair needs negatives)", self.train_batch_size)
+        _require_not_negative(self, "train_steps", "checkpoint_steps",
+                              "checkpoint_epochs", "train_epochs", "monitor_epochs")
+        _require(self.train_steps > 0 or self.train_epochs > 0, "train_epochs",
+                 "greater than 0 unless --train_steps is given", self.train_epochs)
+        _require_choice("mixed_precision", self.mixed_precision, MIXED_PRECISION)
+        _require_positive(self, "keep_checkpoint_max", "log_steps")
+        _require_choice("progress", self.progress, PROGRESS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is measured on the frozen representation h, and on which images."""
+
+    eval_split: str = "validation"
+    eval_batch_size: int = 256
+    eval_steps: int = 0
+    eval_name: str | None = None
+    protocols: tuple[str, ...] = ("logreg", "knn")  # [ours]
+    probe_split: str = ""  # [ours] labelled images for the probes; "" = train_split
+    probe_examples: int = 50_000  # [ours] at most so many of them
+    baselines: bool = True  # [ours] random encoder and PCA rows in the table
+    report: bool = True  # [ours] report.html at the end
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "eval_batch_size", "probe_examples")
+        _require_not_negative(self, "eval_steps")
+        for protocol in self.protocols:
+            _require_choice("protocols", protocol, PROTOCOLS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistributionConfig:
+    """Where it runs. Every field but ``strategy`` and the virtual devices is TPU's."""
+
+    strategy: str = "auto"  # [ours]
+    num_virtual_devices: int = 0  # [ours] logical CPUs, to try replicas anywhere
+    use_tpu: bool | None = None  # reference: True; ours: None = detect
+    tpu_name: str | None = None
+    tpu_zone: str | None = None
+    gcp_project: str | None = None
+    master: str | None = None
+
+    def __post_init__(self) -> None:
+        _require_choice("strategy", self.strategy, STRATEGIES)
+        _require(0 <= self.num_virtual_devices <= 64, "num_virtual_devices",
+                 "from 0 (off) to 64", self.num_virtual_devices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What is written for others to load, and ``--mode=embed``."""
+
+    export_formats: tuple[str, ...] = ("keras", "saved_model")  # [ours]
+    keep_hub_module_max: int = 1
+    input: str | None = None  # [ours] embed: a folder of images or TFDS name:split
+    output: str | None = None  # [ours] embed: .npz, .csv or .parquet
+
+    def __post_init__(self) -> None:
+        for name in self.export_formats:
+            _require_choice("export_formats", name, EXPORT_FORMATS)
+        _require_positive(self, "keep_hub_module_max")
+        if self.output is not None:
+            _require(re.search(r"\.(npz|csv|parquet)$", self.output) is not None,
+                     "output", "a path that ends in .npz, .csv or .parquet",
+                     self.output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything a workflow needs to know."""
+
+    mode: str = "train"
+    train_mode: str = "pretrain"
+    model_dir: str | None = None
+    seed: int = 0  # [ours]
+    data: DataConfig = field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    distribution: DistributionConfig = field(default_factory=DistributionConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+
+    def __post_init__(self) -> None:
+        _require_choice("mode", self.mode, MODES)
+        _require_choice("train_mode", self.train_mode, TRAIN_MODES)
+
+
+def sections() -> dict[str, type]:
+    """Section name -> dataclass, in the order of ``Config``."""
+    return {
+        f.name: f.default_factory  # type: ignore[misc]
+        for f in dataclasses.fields(Config)
+        if f.default_factory is not dataclasses.MISSING
+    }
+
+
+def field_defaults() -> dict[str, Any]:
+    """Every setting by its flag name -> default, over all sections."""
+    found: dict[str, Any] = {}
+    kinds = sections()
+    for f in dataclasses.fields(Config):
+        members = dataclasses.fields(kinds[f.name]) if f.name in kinds else (f,)
+        for member in members:
+            assert member.name not in found, f"two settings named {member.name}"
+            found[member.name] = member.default
+    return found
+
+
+def from_flat(values: dict[str, Any]) -> Config:
+    """Build a ``Config`` from flag names; names that no section has are an error."""
+    rest = dict(values)
+    parts: dict[str, Any] = {}
+    for name, kind in sections().items():
+        names = [f.name for f in dataclasses.fields(kind)]
+        given = {n: rest.pop(n) for n in names if n in rest}
+        parts[name] = kind(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        )
+    unknown = sorted(set(rest) - {f.name for f in dataclasses.fields(Config)})
+    if unknown:
+        raise ConfigError(f"unknown setting(s): {', '.join(unknown)}")
+    return Config(**rest, **parts)
+
+
+def to_flat(config: Config) -> dict[str, Any]:
+    """The inverse of ``from_flat``: flag name -> value (tuples stay tuples)."""
+    flat: dict[str, Any] = {}
+    kinds = sections()
+    for f in dataclasses.fields(Config):
+        value = getattr(config, f.name)
+        if f.name in kinds:
+            flat.update({m.name: getattr(value, m.name)
+                         for m in dataclasses.fields(value)})
+        else:
+            flat[f.name] = value
+    return flat
