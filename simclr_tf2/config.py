@@ -78,8 +78,12 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require(bool(self.dataset), "dataset", "a data set name", self.dataset)
-        _require(8 <= self.image_size <= 1024, "image_size", "8 to 1024 pixels",
-                 self.image_size)
+        _require(
+            8 <= self.image_size <= 1024,
+            "image_size",
+            "8 to 1024 pixels",
+            self.image_size,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,25 +116,43 @@ class ModelConfig:
     fine_tune_after_block: int = -1
 
     def __post_init__(self) -> None:
-        _require(self.resnet_depth in RESNET_DEPTHS, "resnet_depth",
-                 f"one of {', '.join(map(str, RESNET_DEPTHS))}", self.resnet_depth)
-        _require(0 < self.width_multiplier <= 16, "width_multiplier",
-                 "greater than 0 and at most 16", self.width_multiplier)
+        _require(
+            self.resnet_depth in RESNET_DEPTHS,
+            "resnet_depth",
+            f"one of {', '.join(map(str, RESNET_DEPTHS))}",
+            self.resnet_depth,
+        )
+        _require(
+            0 < self.width_multiplier <= 16,
+            "width_multiplier",
+            "greater than 0 and at most 16",
+            self.width_multiplier,
+        )
         for name in ("sk_ratio", "se_ratio"):
             value = getattr(self, name)
             _require(0 <= value <= 1, name, "from 0 to 1", value)
         _require_choice("stem", self.stem, STEMS)
-        _require(0 < self.batch_norm_decay < 1, "batch_norm_decay",
-                 "between 0 and 1", self.batch_norm_decay)
+        _require(
+            0 < self.batch_norm_decay < 1,
+            "batch_norm_decay",
+            "between 0 and 1",
+            self.batch_norm_decay,
+        )
         _require_choice("proj_head_mode", self.proj_head_mode, PROJ_HEAD_MODES)
         _require_positive(self, "proj_out_dim", "num_proj_layers")
         layers = {"none": 0, "linear": 1}.get(self.proj_head_mode, self.num_proj_layers)
-        _require(-1 <= self.ft_proj_selector <= layers, "ft_proj_selector",
-                 f"from -1 to the number of head layers ({layers})",
-                 self.ft_proj_selector)
-        _require(-1 <= self.fine_tune_after_block <= 4, "fine_tune_after_block",
-                 "from -1 (train all) to 4 (train the head only)",
-                 self.fine_tune_after_block)
+        _require(
+            -1 <= self.ft_proj_selector <= layers,
+            "ft_proj_selector",
+            f"from -1 to the number of head layers ({layers})",
+            self.ft_proj_selector,
+        )
+        _require(
+            -1 <= self.fine_tune_after_block <= 4,
+            "fine_tune_after_block",
+            "from -1 (train all) to 4 (train the head only)",
+            self.fine_tune_after_block,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +181,9 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         _require_choice("optimizer", self.optimizer, OPTIMIZERS)
-        _require_choice("learning_rate_scaling", self.learning_rate_scaling,
-                        LEARNING_RATE_SCALINGS)
+        _require_choice(
+            "learning_rate_scaling", self.learning_rate_scaling, LEARNING_RATE_SCALINGS
+        )
         _require_positive(self, "learning_rate")
         _require_not_negative(self, "warmup_epochs", "weight_decay")
         _require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
@@ -185,12 +208,26 @@ class TrainingConfig:
     progress: str = "auto"  # [ours]
 
     def __post_init__(self) -> None:
-        _require(self.train_batch_size >= 2, "train_batch_size",
-                 "2 or more (a pair needs negatives)", self.train_batch_size)
-        _require_not_negative(self, "train_steps", "checkpoint_steps",
-                              "checkpoint_epochs", "train_epochs", "monitor_epochs")
-        _require(self.train_steps > 0 or self.train_epochs > 0, "train_epochs",
-                 "greater than 0 unless --train_steps is given", self.train_epochs)
+        _require(
+            self.train_batch_size >= 2,
+            "train_batch_size",
+            "2 or more (a pair needs negatives)",
+            self.train_batch_size,
+        )
+        _require_not_negative(
+            self,
+            "train_steps",
+            "checkpoint_steps",
+            "checkpoint_epochs",
+            "train_epochs",
+            "monitor_epochs",
+        )
+        _require(
+            self.train_steps > 0 or self.train_epochs > 0,
+            "train_epochs",
+            "greater than 0 unless --train_steps is given",
+            self.train_epochs,
+        )
         _require_choice("mixed_precision", self.mixed_precision, MIXED_PRECISION)
         _require_positive(self, "keep_checkpoint_max", "log_steps")
         _require_choice("progress", self.progress, PROGRESS)
@@ -231,8 +268,12 @@ class DistributionConfig:
 
     def __post_init__(self) -> None:
         _require_choice("strategy", self.strategy, STRATEGIES)
-        _require(0 <= self.num_virtual_devices <= 64, "num_virtual_devices",
-                 "from 0 (off) to 64", self.num_virtual_devices)
+        _require(
+            0 <= self.num_virtual_devices <= 64,
+            "num_virtual_devices",
+            "from 0 (off) to 64",
+            self.num_virtual_devices,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,9 +290,12 @@ class ExportConfig:
             _require_choice("export_formats", name, EXPORT_FORMATS)
         _require_positive(self, "keep_hub_module_max")
         if self.output is not None:
-            _require(re.search(r"\.(npz|csv|parquet)$", self.output) is not None,
-                     "output", "a path that ends in .npz, .csv or .parquet",
-                     self.output)
+            _require(
+                re.search(r"\.(npz|csv|parquet)$", self.output) is not None,
+                "output",
+                "a path that ends in .npz, .csv or .parquet",
+                self.output,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,8 +365,9 @@ def to_flat(config: Config) -> dict[str, Any]:
     for f in dataclasses.fields(Config):
         value = getattr(config, f.name)
         if f.name in kinds:
-            flat.update({m.name: getattr(value, m.name)
-                         for m in dataclasses.fields(value)})
+            flat.update(
+                {m.name: getattr(value, m.name) for m in dataclasses.fields(value)}
+            )
         else:
             flat[f.name] = value
     return flat

@@ -1,4 +1,4 @@
-"""Strategies and everything that crosses replicas; the only file that talks to peers."""
+"""Strategies and all that crosses replicas; the only file that talks to peers."""
 
 from __future__ import annotations
 

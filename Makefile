@@ -1,0 +1,39 @@
+# `make demo` and `make test` are all a new user needs; both make their own .venv.
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+
+.PHONY: demo test test-fast lint format clean
+demo: $(VENV)/.run-time  ## pretrain on the embedded data, evaluate, export, report
+	$(PY) run.py --flagfile=recipes/quickstart.flags
+
+test: $(VENV)/.development  ## every test
+	$(PY) -m pytest -n 2 --dist worksteal
+
+test-fast: $(VENV)/.development  ## without those marked slow
+	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
+
+lint: $(VENV)/.development  ## style, layers, types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.development
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+
+$(VENV)/.run-time: requirements.txt | $(PY)
+	$(PY) -m pip install --quiet -r requirements.txt
+	touch $@
+
+$(VENV)/.development: requirements.txt requirements-dev.txt | $(PY)
+	$(PY) -m pip install --quiet -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,253 @@
+"""Every command-line flag, grouped like ``Config``; defaults are quoted from there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from simclr_tf2 import config as config_lib
+
+_DEFAULTS = config_lib.field_defaults()
+_NAMES: list[str] = []
+
+
+def _define(kind: Any, name: str, text: str, *choices: Sequence[str]) -> None:
+    default = _DEFAULTS[name]
+    default = list(default) if isinstance(default, tuple) else default
+    kind(name, default, *choices, text)
+    _NAMES.append(name)
+
+
+def _integer(name: str, text: str) -> None:
+    _define(flags.DEFINE_integer, name, text)
+
+
+def _float(name: str, text: str) -> None:
+    _define(flags.DEFINE_float, name, text)
+
+
+def _string(name: str, text: str) -> None:
+    _define(flags.DEFINE_string, name, text)
+
+
+def _bool(name: str, text: str) -> None:
+    _define(flags.DEFINE_bool, name, text)
+
+
+def _list(name: str, text: str) -> None:
+    _define(flags.DEFINE_list, name, text)
+
+
+def _enum(name: str, choices: Sequence[str], text: str) -> None:
+    _define(flags.DEFINE_enum, name, text, choices)
+
+
+# The run
+_enum(
+    "mode",
+    config_lib.MODES,
+    "What to do. pretrain: learn an encoder without labels, then evaluate, export and "
+    "report. eval: measure a finished --model_dir again. embed: write the "
+    "representation of images to a file. export: write encoder.keras and a SavedModel. "
+    "train, train_then_eval: the reference code's words, completed by --train_mode.",
+)
+_enum(
+    "train_mode",
+    config_lib.TRAIN_MODES,
+    "With --mode=train or train_then_eval: pretrain without labels, or finetune.",
+)
+_string(
+    "model_dir",
+    "Folder of the run: checkpoints, logs, results, exports. A run that "
+    "was stopped goes on when it is started again with the same folder.",
+)
+_integer(
+    "seed",
+    "Seed of weights, order and augmentation. The same seed gives the same "
+    "batches on any number of replicas and after any restart.",
+)
+# Data
+_string(
+    "dataset",
+    "Name of a tensorflow-datasets set (cifar10, stl10, imagenet2012, "
+    "fashion_mnist, ...) or of the embedded one: simclr_shapes, simclr_shapes/64, "
+    "simclr_shapes/96, simclr_shapes/tiny.",
+)
+_string("data_dir", "Folder of prepared tensorflow-datasets.")
+_bool(
+    "download",
+    "Download and prepare --dataset if it is not in --data_dir. Never done unasked.",
+)
+_string("train_split", "Split to train on; slices such as train[:80%] work.")
+_integer("image_size", "Side of the square training images, in pixels.")
+_bool("cache_dataset", "Keep the encoded images of the split in memory.")
+# Augmentation
+_float(
+    "color_jitter_strength",
+    "Strength s of colour jitter; 1.0 for ImageNet, 0.5 for CIFAR-10, 0 for none.",
+)
+_bool(
+    "use_blur",
+    "Blur half of the views with a Gaussian; the paper does so for "
+    "ImageNet and not for CIFAR-10.",
+)
+# Model
+_integer("resnet_depth", "10, 18, 34, 50, 101, 152 or 200.")
+_float("width_multiplier", "Multiplies every channel count; fractions give small nets.")
+_float(
+    "sk_ratio", "Selective kernels (and ResNet-D) when above 0; SimCLRv2 uses 0.0625."
+)
+_float("se_ratio", "Squeeze-and-excitation when above 0.")
+_enum(
+    "stem",
+    config_lib.STEMS,
+    "First layers. imagenet: 7x7/2 conv and max pool. cifar: one 3x3/1 conv. stride2: "
+    "one 3x3/2 conv, for small machines. auto: cifar up to 32 pixels, else imagenet.",
+)
+_float("batch_norm_decay", "Momentum of batch-norm moving statistics.")
+_bool("global_bn", "Batch-norm statistics over all replicas instead of each its own.")
+_enum(
+    "proj_head_mode",
+    config_lib.PROJ_HEAD_MODES,
+    "Projection head: none, linear or nonlinear (an MLP).",
+)
+_integer("proj_out_dim", "Width of the projection z.")
+_integer("num_proj_layers", "Layers of the nonlinear projection head.")
+_integer(
+    "ft_proj_selector",
+    "Finetune: the classifier reads the input of this layer of "
+    "the projection head (0: h, the backbone's output; -1: z).",
+)
+_bool("zero_init_logits_layer", "Finetune: start the classifier's kernel at zero.")
+_integer(
+    "fine_tune_after_block",
+    "Finetune: train only what comes after this block "
+    "group (-1: everything, 4: only the classifier).",
+)
+# Loss
+_enum("loss", config_lib.LOSSES, "Contrastive loss.")
+_float("temperature", "Temperature tau of NT-Xent.")
+_bool("hidden_norm", "L2-normalise projections, so that similarity is the cosine.")
+# Optimizer
+_enum(
+    "optimizer",
+    config_lib.OPTIMIZERS,
+    "lars, momentum (Nesterov SGD), adam, adamw or lamb.",
+)
+_float("learning_rate", "Base learning rate, before --learning_rate_scaling.")
+_enum(
+    "learning_rate_scaling",
+    config_lib.LEARNING_RATE_SCALINGS,
+    "linear: base * batch / 256. sqrt: base * sqrt(batch), better below 2048. "
+    "none: base as it is.",
+)
+_float("warmup_epochs", "Epochs of linear warm-up from 0; a cosine to 0 follows.")
+_float("weight_decay", "L2 strength; batch norm and biases are left out.")
+_float("momentum", "Momentum of lars and momentum.")
+# Training
+_integer("train_batch_size", "Images per step over all replicas.")
+_float("train_epochs", "Passes over the training split.")
+_integer("train_steps", "Exact number of steps; overrides --train_epochs when above 0.")
+_bool(
+    "lineareval_while_pretraining",
+    "Train a linear classifier on h beside, behind a "
+    "stop-gradient, when the split has labels; it does not touch the encoder.",
+)
+_enum(
+    "mixed_precision",
+    config_lib.MIXED_PRECISION,
+    "bfloat16: layers compute in bfloat16; weights, norms and losses stay float32.",
+)
+_bool("jit_compile", "Compile the step with XLA (one device or TPU; slower on CPU).")
+_string("checkpoint", "Start from the weights of this checkpoint or run folder.")
+_float("checkpoint_epochs", "Epochs between checkpoints.")
+_integer(
+    "checkpoint_steps",
+    "Steps between checkpoints; overrides --checkpoint_epochs when above 0.",
+)
+_integer("keep_checkpoint_max", "Newest checkpoints to keep.")
+_integer("log_steps", "Steps between lines of the log, metrics.jsonl and TensorBoard.")
+_float(
+    "monitor_epochs",
+    "Epochs between looks without a trained probe: online kNN, "
+    "spread, alignment, uniformity and rank of the embeddings; 0 for never.",
+)
+_enum(
+    "progress",
+    config_lib.PROGRESS,
+    "How progress is shown. auto: a bar on a terminal, plain lines in a file.",
+)
+# Evaluation
+_string("eval_split", "Labelled split that the results are reported on.")
+_integer("eval_batch_size", "Images per evaluation step over all replicas.")
+_integer("eval_steps", "Evaluation steps; 0 for the whole split.")
+_string("eval_name", "Name of this evaluation in results and TensorBoard.")
+_list(
+    "protocols",
+    "Evaluations of the frozen representation, comma-separated: logreg, "
+    "knn. Empty for none.",
+)
+_string(
+    "probe_split", "Labelled split that the probes learn from; default: --train_split."
+)
+_integer("probe_examples", "At most so many images of it.")
+_bool("baselines", "Also measure a random encoder and PCA of the pixels.")
+_bool("report", "Write report.html.")
+# Distribution
+_enum(
+    "strategy",
+    config_lib.STRATEGIES,
+    "tf.distribute strategy. auto: TPU if asked for, several GPUs mirrored, else one "
+    "device.",
+)
+_integer(
+    "num_virtual_devices",
+    "Split the CPU into so many logical devices, to try replicas on any machine.",
+)
+_bool("use_tpu", "Run on a TPU. Unset: only if --tpu_name or --master is given.")
+_string("tpu_name", "Name or grpc:// address of the TPU; 'local' on a TPU VM.")
+_string("tpu_zone", "Google Cloud zone of the TPU.")
+_string("gcp_project", "Google Cloud project of the TPU.")
+_string("master", "Address of the TPU master, when --tpu_name is not used.")
+# Export
+_list(
+    "export_formats",
+    "What to export, comma-separated: keras (encoder.keras), "
+    "saved_model (TF Hub form). Empty for none.",
+)
+_integer("keep_hub_module_max", "Newest SavedModels to keep.")
+_string("input", "Embed: a folder of images, or name:split of a data set.")
+_string("output", "Embed: file to write, .npz, .csv or .parquet.")
+
+
+def flag_names() -> tuple[str, ...]:
+    """Names of the flags defined here, in order."""
+    return tuple(_NAMES)
+
+
+def config_from_flags(values: flags.FlagValues) -> config_lib.Config:
+    """Read the parsed flags into a validated ``Config``.
+
+    Raises:
+        ConfigError: A value cannot be.
+    """
+    flat = {name: getattr(values, name) for name in _NAMES}
+    for name in ("protocols", "export_formats"):
+        flat[name] = tuple(item for item in flat[name] if item)
+    return config_lib.from_flat(flat)
+
+
+def flagfile_text(config: config_lib.Config) -> str:
+    """The run as a flag file: ``--flagfile=flags.txt`` starts it again."""
+    lines = []
+    for name, value in config_lib.to_flat(config).items():
+        if value is None:
+            continue
+        text = ",".join(value) if isinstance(value, tuple) else value
+        lines.append(
+            f"--{name}={json.dumps(text) if text is True or text is False else text}"
+        )
+    return "\n".join(lines) + "\n"

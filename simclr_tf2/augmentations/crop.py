@@ -1,0 +1,113 @@
+"""Crops and the flip: where a view looks, and at which size."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+AREA_RANGE = (0.08, 1.0)  # SimCLR (arXiv 2002.05709), appendix A
+ASPECT_RANGE = (3 / 4, 4 / 3)  # times the target aspect; appendix A
+MIN_OBJECT_COVERED = 0.1  # reference code; with the whole image as the object
+MAX_ATTEMPTS = 100  # reference code; after these the whole image is taken
+EVAL_PROPORTION = 0.875  # reference code
+
+
+def to_float(image: tf.Tensor) -> tf.Tensor:
+    """Scale an integer image to float32 in [0, 1]; floats are cast, not scaled."""
+    image = tf.convert_to_tensor(image)
+    if image.dtype.is_floating:
+        return tf.cast(image, tf.float32)
+    return tf.cast(image, tf.float32) / image.dtype.max
+
+
+def sample_crop_window(
+    image_shape: tf.Tensor, *, seed: tf.Tensor, aspect: float = 1.0
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draw a crop window with the distribution of the reference code.
+
+    The paper (appendix A) says an area from 0.08 to 1. The reference code asks besides
+    that the window cover a tenth of the whole image, so areas below 0.1 never occur,
+    and draws the aspect ratio uniformly. We follow the code.
+
+    Args:
+        image_shape: int32 [3], height, width, channels.
+        seed: int32 [2].
+        aspect: width over height of the target.
+
+    Returns:
+        begin and size for ``tf.slice``, int32 [3] each; all channels (size -1).
+    """
+    begin, size, _ = tf.raw_ops.StatelessSampleDistortedBoundingBox(
+        image_size=image_shape,
+        bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+        min_object_covered=tf.constant(MIN_OBJECT_COVERED),
+        seed=seed,
+        aspect_ratio_range=[aspect * limit for limit in ASPECT_RANGE],
+        area_range=AREA_RANGE,
+        max_attempts=MAX_ATTEMPTS,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return begin, size
+
+
+def crop_and_resize(
+    image: tf.Tensor, begin: tf.Tensor, size: tf.Tensor, *, height: int, width: int
+) -> tf.Tensor:
+    """Cut a window out and resize it (bicubic, no antialias, as the reference code).
+
+    Args:
+        image: [h, w, c], integers or floats in [0, 1].
+        begin: int32 [3], top left corner; as ``sample_crop_window`` returns it.
+        size: int32 [3], size of the window.
+        height: rows of the result.
+        width: columns of the result.
+
+    Returns:
+        [height, width, c] float32. Bicubic weights overshoot: values may leave [0, 1].
+    """
+    channels = image.shape[-1]
+    image = tf.slice(image, begin, size)
+    image = tf.image.resize(to_float(image), (height, width), method="bicubic")
+    return tf.ensure_shape(image, (height, width, channels))
+
+
+def random_resized_crop(
+    image: tf.Tensor, *, seed: tf.Tensor, height: int, width: int
+) -> tf.Tensor:
+    """Crop at random and resize, [h, w, c] -> [height, width, c] in [0, 1]."""
+    begin, size = sample_crop_window(tf.shape(image), seed=seed, aspect=width / height)
+    image = crop_and_resize(image, begin, size, height=height, width=width)
+    return tf.clip_by_value(image, 0.0, 1.0)
+
+
+def random_flip(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
+    """Mirror left and right with probability 0.5, [h, w, c] -> [h, w, c]."""
+    flip = tf.random.stateless_uniform([], seed) < 0.5
+    return tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
+
+
+def center_crop_and_resize(
+    image: tf.Tensor, *, height: int, width: int, proportion: float = EVAL_PROPORTION
+) -> tf.Tensor:
+    """Cut the largest central window of the target's aspect, shrunk, and resize it.
+
+    Args:
+        image: [h, w, c], integers or floats in [0, 1].
+        height: rows of the result.
+        width: columns of the result.
+        proportion: side of the window as a part of the largest possible one.
+
+    Returns:
+        [height, width, c] float32, not clipped (see ``crop_and_resize``).
+    """
+    shape = tf.shape(image)
+    rows, columns = tf.unstack(tf.cast(shape[:2], tf.float32))
+    aspect = width / height
+    full_rows = tf.minimum(rows, columns / aspect)
+    full_columns = tf.minimum(columns, rows * aspect)
+    window = tf.cast(
+        tf.math.rint(proportion * tf.stack([full_rows, full_columns])), tf.int32
+    )
+    window = tf.clip_by_value(window, 1, shape[:2])
+    begin = tf.concat([(shape[:2] - window + 1) // 2, [0]], 0)
+    size = tf.concat([window, [-1]], 0)
+    return crop_and_resize(image, begin, size, height=height, width=width)

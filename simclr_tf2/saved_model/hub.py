@@ -1,0 +1,98 @@
+"""saved_model/STEP: a SavedModel in the reference's form, callable through hub.load."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+
+class HubModule(tf.Module):
+    """``module(images, trainable=False) -> dict`` of every endpoint.
+
+    Keys: initial_conv, initial_max_pool, block_group1..4, final_avg_pool,
+    proj_head_input, proj_head_output, logits_sup (when there is a supervised head) and
+    default (= final_avg_pool). ``training`` is the name that hub.KerasLayer uses for
+    ``trainable``.
+    """
+
+    def __init__(self, simclr: keras.Model) -> None:
+        super().__init__()
+        self._simclr = simclr
+        # Names that hub.KerasLayer reads.
+        self.variables_ = [v.value for v in simclr.variables]
+        self.regularization_losses = []
+        shape = [None, *simclr.backbone.input_shape[1:]]
+        self.spec = tf.TensorSpec(shape, tf.float32, name="inputs")
+
+    @property
+    def trainable_variables(self):
+        """Raw TensorFlow variables, trained when ``trainable`` is True."""
+        return tuple(v.value for v in self._simclr.trainable_variables)
+
+    @property
+    def variables(self):
+        """All raw TensorFlow variables."""
+        return tuple(self.variables_)
+
+    def endpoints(self, images: tf.Tensor, trainable: bool) -> dict[str, tf.Tensor]:
+        """Every named tensor of the network, float32."""
+        model = self._simclr
+        found = dict(model.backbone(images, training=trainable))
+        h = found["final_avg_pool"]
+        hidden = model.projection_head(h, training=trainable)
+        found |= {"proj_head_input": h, "proj_head_output": hidden[-1], "default": h}
+        if model.supervised_head is not None:
+            found["logits_sup"] = model.supervised_head(h, training=trainable)
+        return {k: tf.identity(tf.cast(v, tf.float32), k) for k, v in found.items()}
+
+    @tf.function
+    def __call__(self, inputs, trainable=False, training=None):
+        """``[n, s, s, c]`` images in [0, 1] -> dict of endpoints."""
+        return self.endpoints(inputs, bool(trainable if training is None else training))
+
+    @tf.function
+    def serve(self, inputs):
+        """Serving signature: images -> h and z."""
+        found = self.endpoints(inputs, False)
+        return {k: found[k] for k in ("final_avg_pool", "proj_head_output")}
+
+
+def save_hub_module(
+    simclr: keras.Model, folder: str | os.PathLike, *, step: int, keep: int
+) -> Path:
+    """Write ``folder/STEP`` and drop all but the newest ``keep``.
+
+    Args:
+        simclr: Export form of the model: stock layers, float32.
+        folder: Parent of the numbered SavedModels.
+        step: Training step, the name of the new one.
+        keep: How many stay.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    module = HubModule(simclr)
+    for options in ({}, {"trainable": True}, {"training": False}, {"training": True}):
+        module.__call__.get_concrete_function(module.spec, **options)
+    target, temporary = folder / str(step), folder / f".{step}.{os.getpid()}.tmp"
+    try:
+        tf.saved_model.save(
+            module,
+            str(temporary),
+            signatures=module.serve.get_concrete_function(module.spec),
+        )
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    numbered = sorted(
+        (int(p.name) for p in folder.iterdir() if re.fullmatch(r"\d+", p.name)),
+        reverse=True,
+    )
+    for old in numbered[keep:]:
+        shutil.rmtree(folder / str(old))
+    return target

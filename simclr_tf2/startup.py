@@ -1,0 +1,60 @@
+"""What must hold before TensorFlow and Keras are imported, and what they run on."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from simclr_tf2.config import ConfigError
+
+
+def check_environment() -> None:
+    """Refuse a Keras that cannot run this program.
+
+    Raises:
+        ConfigError: KERAS_BACKEND is not tensorflow, or legacy Keras is asked for.
+    """
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise ConfigError(
+            f"KERAS_BACKEND must be tensorflow. Received: {backend!r}; "
+            "run with KERAS_BACKEND=tensorflow"
+        )
+    if os.environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true"):
+        raise ConfigError(
+            "TF_USE_LEGACY_KERAS asks for Keras 2, which this program does not run on; "
+            "unset TF_USE_LEGACY_KERAS"
+        )
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def describe_environment() -> dict[str, str]:
+    """Versions and devices of this run, for results.json and the report."""
+    import keras
+    import numpy
+    import sklearn
+    import tensorflow as tf
+
+    from simclr_tf2 import __version__
+
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [
+        tf.config.experimental.get_device_details(g).get("device_name", "GPU")
+        for g in gpus
+    ]
+    return {
+        "simclr_tf2": __version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": numpy.__version__,
+        "scikit-learn": sklearn.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu_cores": str(
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count()
+        ),
+        "accelerators": ", ".join(names) or "none",
+    }

@@ -1,0 +1,1 @@
+"""Training: steps (where SimCLR happens), loop, checkpoints, logs, run folder."""

@@ -1,0 +1,104 @@
+"""Checkpoints ``ckpt-N`` with their config; the newest readable one wins, loudly."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+
+import tensorflow as tf
+
+from simclr_tf2.config import ConfigError
+from simclr_tf2.training.errors import RunFailed
+
+logger = logging.getLogger(__name__)
+
+
+def list_checkpoints(folder: str | os.PathLike) -> list[tuple[int, str]]:
+    """(step, prefix) of every ``ckpt-N`` with an index file, newest first."""
+    found = []
+    for path in Path(folder).glob("ckpt-*.index"):
+        match = re.fullmatch(r"ckpt-(\d+)\.index", path.name)
+        if match:
+            found.append((int(match.group(1)), str(path.with_suffix(""))))
+    return sorted(found, reverse=True)
+
+
+def save(
+    checkpoint: tf.train.Checkpoint,
+    folder: str | os.PathLike,
+    *,
+    step: int,
+    config_json: str,
+    keep: int,
+) -> str:
+    """Write ``ckpt-{step}`` and its config, then drop all but the newest ``keep``.
+
+    Returns:
+        The prefix that was written.
+
+    Raises:
+        RunFailed: The disk is full or not writable; older checkpoints are intact.
+    """
+    prefix = str(Path(folder) / f"ckpt-{step}")
+    try:
+        checkpoint.write(prefix)
+        Path(prefix + ".config.json").write_text(config_json)
+        tf.train.update_checkpoint_state(  # for tools that ask tf.train for the latest
+            str(folder),
+            f"ckpt-{step}",
+            all_model_checkpoint_paths=[
+                f"ckpt-{s}" for s, _ in reversed(list_checkpoints(folder)[:keep])
+            ],
+        )
+    except (tf.errors.OpError, OSError) as error:
+        raise RunFailed(
+            f"could not write checkpoint {prefix}: {_first_line(error)}; free "
+            "some space and start the same command again (earlier checkpoints are intact)"
+        ) from error
+    for _, old in list_checkpoints(folder)[keep:]:
+        _remove(old)
+    return prefix
+
+
+def restore_newest(
+    checkpoint: tf.train.Checkpoint, folder: str | os.PathLike
+) -> int | None:
+    """Read the newest checkpoint that can be read; says which, and which it skipped.
+
+    Returns:
+        Its step, or None when the folder holds no checkpoint at all.
+
+    Raises:
+        ConfigError: There are checkpoints and none can be read.
+    """
+    candidates = list_checkpoints(folder)
+    for step, prefix in candidates:
+        try:
+            status = checkpoint.read(prefix)
+            status.assert_existing_objects_matched().assert_consumed()
+        except (tf.errors.OpError, AssertionError, ValueError, OSError) as error:
+            logger.warning(
+                "checkpoint %s cannot be used (%s); trying an older one",
+                prefix,
+                _first_line(error),
+            )
+            continue
+        return step
+    if candidates:
+        raise ConfigError(
+            f"{folder} has checkpoints but none of them can be read; restore a copy "
+            "or choose another --model_dir"
+        )
+    return None
+
+
+def _remove(prefix: str) -> None:
+    folder, name = os.path.split(prefix)
+    for path in Path(folder).glob(name + ".*"):
+        path.unlink(missing_ok=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,155 @@
+"""The run folder: what it may hold at the start, and the files every run leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from simclr_tf2 import config as config_lib
+from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.training import checkpoints
+from simclr_tf2.training.errors import RunFailed
+
+# Settings that may change between two starts of one run: they steer how it is watched,
+# where it runs and what is made of it, not what is learned.
+FREE = frozenset(
+    {
+        "mode",
+        "train_mode",
+        "model_dir",
+        "data_dir",
+        "download",
+        "cache_dataset",
+        "log_steps",
+        "progress",
+        "monitor_epochs",
+        "checkpoint_epochs",
+        "checkpoint_steps",
+        "keep_checkpoint_max",
+        "protocols",
+        "probe_split",
+        "probe_examples",
+        "baselines",
+        "report",
+        "eval_split",
+        "eval_batch_size",
+        "eval_steps",
+        "eval_name",
+        "strategy",
+        "num_virtual_devices",
+        "use_tpu",
+        "tpu_name",
+        "tpu_zone",
+        "gcp_project",
+        "master",
+        "export_formats",
+        "keep_hub_module_max",
+        "input",
+        "output",
+        "jit_compile",
+    }
+)
+
+
+def config_json(config: Config) -> str:
+    """The config as JSON, one object per section."""
+    flat = config_lib.to_flat(config)
+    return json.dumps(flat, indent=2, sort_keys=True) + "\n"
+
+
+def read_config(folder: str | os.PathLike) -> Config:
+    """The config of an earlier run.
+
+    Raises:
+        ConfigError: There is none, or it cannot be read.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        return config_lib.from_flat(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{folder} is not a run folder: it has no config.json"
+        ) from None
+    except (json.JSONDecodeError, TypeError, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def check(config: Config) -> None:
+    """Check that the run can start or go on in ``model_dir``; writes nothing.
+
+    Raises:
+        ConfigError: No folder given, not writable, another run's, or with files that
+            are neither a run nor nothing.
+    """
+    if not config.model_dir:
+        raise ConfigError("--model_dir is required: the folder this run is kept in")
+    folder = Path(config.model_dir)
+    _check_writable(folder)
+    if not folder.exists():
+        return
+    if (folder / "config.json").exists():
+        _check_same(config, read_config(folder), folder)
+    elif any(folder.iterdir()):
+        raise ConfigError(
+            f"{folder} has files but no config.json or usable checkpoint of this "
+            "program; choose an empty --model_dir"
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise ConfigError(f"--model_dir={folder}: {place} is not a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"--model_dir={folder}: no permission to write in {place}")
+
+
+def _check_same(config: Config, before: Config, folder: Path) -> None:
+    new, old = config_lib.to_flat(config), config_lib.to_flat(before)
+    changed = [
+        f"{name} (there {old[name]!r}, now {new[name]!r})"
+        for name in new
+        if name not in FREE and new[name] != old[name]
+    ]
+    if changed:
+        raise ConfigError(
+            f"{folder} holds another run; it differs in: {'; '.join(changed)}. Choose "
+            "another --model_dir or the same settings"
+        )
+    if (folder / "checkpoint").exists() and not checkpoints.list_checkpoints(folder):
+        raise ConfigError(
+            f"{folder} had checkpoints and none is left; restore them, or choose another "
+            "--model_dir to start from scratch"
+        )
+
+
+def create(config: Config, flagfile: str) -> Path:
+    """Make the folder with config.json and flags.txt; returns its path."""
+    assert config.model_dir is not None
+    folder = Path(config.model_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "config.json", config_json(config))
+        write_text(folder / "flags.txt", flagfile)
+    except OSError as error:
+        raise RunFailed(f"could not write in {folder}: {error}") from error
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing: a temporary file beside it, then a rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """``write_text`` of indented JSON."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")

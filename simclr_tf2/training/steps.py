@@ -1,0 +1,90 @@
+"""One training step; the only place that divides by the number of replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from simclr_tf2 import distribution
+
+Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
+ContrastiveLoss = Callable[[tf.Tensor], tuple[tf.Tensor, dict[str, tf.Tensor]]]
+
+
+def l2_penalty(variables: Sequence[keras.Variable], rate: float) -> tf.Tensor:
+    """``rate * sum(w^2) / 2`` over ``variables``, in float32."""
+    if not variables or rate == 0:
+        return tf.constant(0.0)
+    return rate * tf.add_n(
+        [tf.nn.l2_loss(tf.cast(v.value, tf.float32)) for v in variables]
+    )
+
+
+def pretrain_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    contrastive_loss: ContrastiveLoss,
+    *,
+    decayed_variables: Sequence[keras.Variable] = (),
+    weight_decay: float = 0.0,
+    supervised: bool = False,
+) -> Step:
+    """Build the SimCLR update (paper, Algorithm 1) for one replica.
+
+    Both views go through the backbone in one call, so that batch norm sees them
+    together. With ``supervised`` a linear head behind a stop-gradient learns beside.
+
+    Args:
+        model: A ``SimCLR`` model: images -> representation, projection, logits.
+        optimizer: Built for ``model.trainable_variables``.
+        contrastive_loss: ``[2n, d]`` projections -> (mean loss, metrics).
+        decayed_variables: Variables whose L2 norm is added to the loss.
+        weight_decay: Factor of that term.
+        supervised: Train the supervised head on ``batch["label"]``.
+
+    Returns:
+        A function of a batch ``{"views": ([n, s, s, c], [n, s, s, c]), "label": [n]}``
+        that updates the model and returns scalars of this replica.
+    """
+    variables = model.trainable_variables
+
+    def step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        images = tf.concat(batch["views"], axis=0)
+        with tf.GradientTape() as tape:
+            outputs = model(images, training=True)
+            loss, scalars = contrastive_loss(outputs["projection"])
+            scalars = {"loss": loss, **scalars}
+            total = loss + l2_penalty(decayed_variables, weight_decay)
+            if supervised:
+                labels = tf.concat([batch["label"]] * len(batch["views"]), axis=0)
+                head_loss, head_scalars = _classification(outputs["logits"], labels)
+                scalars.update(head_scalars)
+                total = total + head_loss
+            # Optimizers sum gradients over replicas, hence the mean here.
+            scaled = total / distribution.replica_count()
+        gradients = tape.gradient(scaled, variables)
+        optimizer.apply_gradients(
+            [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+        )
+        scalars["total_loss"] = total
+        return scalars
+
+    return step
+
+
+def _classification(
+    logits: tf.Tensor, labels: tf.Tensor
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Mean cross-entropy in float32 and top-1 of ``[n, classes]`` logits."""
+    logits = tf.cast(logits, tf.float32)
+    loss = tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    )
+    hit = tf.equal(tf.argmax(logits, axis=-1), tf.cast(labels, tf.int64))
+    return loss, {
+        "supervised_loss": loss,
+        "supervised_accuracy": tf.reduce_mean(tf.cast(hit, tf.float32)),
+    }
