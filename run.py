@@ -12,6 +12,7 @@ import sys
 
 from absl import app
 from absl import flags as absl_flags
+from absl import logging as absl_logging
 
 import flags
 from simclr_tf2.config import ConfigError
@@ -33,10 +34,13 @@ def _main(argv: list[str]) -> int:
     try:
         if argv[1:]:
             raise ConfigError(f"unexpected argument {argv[1]!r}; flags start with --")
+        if not absl_flags.FLAGS["verbosity"].present:
+            absl_logging.set_verbosity(absl_logging.ERROR)  # of other libraries
         config = flags.config_from_flags(absl_flags.FLAGS)
         from simclr_tf2 import startup
 
         startup.check_environment()
+        startup.start_tensorflow()
         from simclr_tf2 import workflows
 
         workflows.run(config, flagfile=flags.flagfile_text(config))
@@ -50,11 +54,20 @@ def _main(argv: list[str]) -> int:
     return 0
 
 
+def _log_to_stderr() -> None:
+    """Our own messages as plain lines, whatever other libraries log."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    ours = logging.getLogger("simclr_tf2")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+
+
 def main() -> None:
     """Console entry point."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    absl_flags.FLAGS.set_default("verbosity", 0)
+    _log_to_stderr()
     absl_flags.adopt_module_key_flags(flags)
     app.run(_main, flags_parser=_parse)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+import tempfile
 
 from simclr_tf2.config import ConfigError
 
@@ -27,6 +29,30 @@ def check_environment() -> None:
         )
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow and find its devices without the messages nobody can switch off.
+
+    TensorFlow's C++ code writes some lines (oneDNN, no CUDA driver) to file descriptor
+    2 before any log level applies. They are held back, and shown when the start fails.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            os.dup2(kept, 2)
+            held.seek(0)
+            sys.stderr.write(held.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def describe_environment() -> dict[str, str]:

@@ -46,7 +46,7 @@ def draw(
       split: "train", "test" or "unlabeled"; splits have disjoint random numbers.
       image_size: height and width in pixels; one index is the same scene at any size.
       seed: of the whole data set.
-      color_bias: probability in [0, 1] that a hue is near a hue of the class.
+      color_bias: probability in [0, 1] that the object's hues are near its class's.
 
     Returns:
       `Drawings` of length n, in the order of `indices`.

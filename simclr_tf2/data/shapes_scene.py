@@ -22,7 +22,7 @@ SEED = 2002_05709
 
 # Difficulty, measured by benchmarks/shapes_difficulty.py. Changing any number here or
 # in shapes_drawing.py changes the data: bump VERSION in shapes_builder.py.
-COLOR_BIAS = 0.6  # probability that a hue is near a hue of the class
+COLOR_BIAS = 0.6  # probability that the object's hues are near that of its class
 HUE_SPREAD = 0.06  # half width of "near", in turns
 OTHER_SHAPE_FRACTION = 0.2  # of `unlabeled`
 NUM_CLUTTER = 3
@@ -133,12 +133,19 @@ def shape_and_texture(
     return shape, texture
 
 
-def _biased_hue(u: _Uniforms, kind: np.ndarray, role: int, color_bias: float):
-    """Returns a hue [n]: near the hue of the kind in this role, or uniform."""
+def _object_hues(u: _Uniforms, kind: np.ndarray, color_bias: float):
+    """Returns the hues [n] of object and texture: near the kind's hue, or uniform.
+
+    One coin decides for both, so that about color_bias of the pictures tell their class
+    by colour. Hues of successive kinds are spaced by the golden ratio.
+    """
     is_biased = u.take() < color_bias
-    near = (4 * kind + role) * GOLDEN_RATIO + u.take(-HUE_SPREAD, HUE_SPREAD)
-    anywhere = u.take()
-    return np.where(is_biased, near, anywhere) % 1.0
+    return [
+        np.where(
+            is_biased, kind * GOLDEN_RATIO + u.take(-HUE_SPREAD, HUE_SPREAD), u.take()
+        )
+        for _ in range(2)
+    ]
 
 
 def make_scene(
@@ -159,11 +166,11 @@ def make_scene(
     dark, light = u.take(0.2, 0.5), u.take(0.7, 1.0)
     object_value = np.where(light_is_object, light, dark)
     texture_value = np.where(light_is_object, dark, light)
+    hues = [*_object_hues(u, kind, color_bias), u.take(), u.take()]
+    values = [object_value, texture_value, u.take(0.2, 0.9), u.take(0.2, 0.9)]
     colors = [
-        hsv_to_rgb(_biased_hue(u, kind, role, color_bias), u.take(0.4, 1.0), value)
-        for role, value in enumerate(
-            (object_value, texture_value, u.take(0.2, 0.9), u.take(0.2, 0.9))
-        )
+        hsv_to_rgb(hue, u.take(0.4, 1.0), value)
+        for hue, value in zip(hues, values, strict=True)
     ]
     several = {"count": NUM_CLUTTER}
     waves = {"count": NUM_WAVES}

@@ -53,4 +53,6 @@ def load_encoder(path: str | os.PathLike) -> keras.Model:
     try:
         return keras.models.load_model(file, compile=False)
     except Exception as error:  # zip, json, h5: a damaged file fails in many ways
-        raise ConfigError(f"{file} cannot be loaded as a Keras model: {error}") from error
+        raise ConfigError(
+            f"{file} cannot be loaded as a Keras model: {error}"
+        ) from error

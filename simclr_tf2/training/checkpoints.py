@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError
@@ -45,7 +46,7 @@ def save(
     try:
         checkpoint.write(prefix)
         Path(prefix + ".config.json").write_text(config_json)
-        tf.train.update_checkpoint_state(  # for tools that ask tf.train for the latest
+        tf.compat.v1.train.update_checkpoint_state(  # for tools that ask tf.train for the latest
             str(folder),
             f"ckpt-{step}",
             all_model_checkpoint_paths=[
@@ -55,7 +56,7 @@ def save(
     except (tf.errors.OpError, OSError) as error:
         raise RunFailed(
             f"could not write checkpoint {prefix}: {_first_line(error)}; free "
-            "some space and start the same command again (earlier checkpoints are intact)"
+            "some space and start the same command again (older ones are intact)"
         ) from error
     for _, old in list_checkpoints(folder)[keep:]:
         _remove(old)
@@ -102,3 +103,52 @@ def _remove(prefix: str) -> None:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def restore_weights(model: keras.Model, folder: str | os.PathLike) -> int:
+    """Read only the model's weights from the newest readable checkpoint.
+
+    Returns:
+        The step of that checkpoint.
+
+    Raises:
+        ConfigError: There is none, or none fits the model.
+    """
+    reader = tf.train.Checkpoint(model=model)
+    for step, prefix in list_checkpoints(folder):
+        try:
+            reader.read(prefix).assert_existing_objects_matched().expect_partial()
+        except (tf.errors.OpError, AssertionError, ValueError, OSError) as error:
+            logger.warning(
+                "checkpoint %s cannot be used (%s)", prefix, _first_line(error)
+            )
+            continue
+        return step
+    raise ConfigError(f"{folder} holds no checkpoint that fits this model")
+
+
+def initialize_weights(model: keras.Model, source: str) -> None:
+    """Start a model from a checkpoint prefix or a run folder, wholly or not at all.
+
+    Raises:
+        ConfigError: Nothing there, or not every weight of the model is in it.
+    """
+    newest = list_checkpoints(source) if Path(source).is_dir() else []
+    prefix = newest[0][1] if newest else source
+    if not Path(prefix + ".index").exists():
+        raise ConfigError(f"--checkpoint={source}: no checkpoint there")
+    try:
+        status = tf.train.Checkpoint(model=model).read(prefix)
+        status.assert_existing_objects_matched().expect_partial()
+    except (tf.errors.OpError, AssertionError, ValueError) as error:
+        raise ConfigError(
+            f"--checkpoint={source} does not fit this model: {_first_line(error)}"
+        ) from error
+
+
+def num_classes(prefix: str) -> int | None:
+    """Classes of the supervised head in a checkpoint, None when it has no such head."""
+    for name, shape in tf.train.list_variables(prefix):
+        if name.startswith("model/supervised_head/") and len(shape) == 2:
+            return shape[1]
+    return None

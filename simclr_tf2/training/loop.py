@@ -100,14 +100,14 @@ def _distributed(
 ) -> Callable[[Iterator], dict[str, tf.Tensor]]:
     """``step`` on every replica, its scalars averaged, as one graph call."""
     names: list[str] = []
-    compiled = tf.function(step, jit_compile=True) if jit_compile else step
+    compiled = tf.function(step, jit_compile=True, autograph=False) if jit_compile else step
 
     def replica_step(batch):
         scalars = compiled(batch)
         names[:] = sorted(scalars)
         return tf.stack([tf.cast(scalars[name], tf.float32) for name in names])
 
-    @tf.function
+    @tf.function(autograph=False)
     def run_step(iterator):
         values = strategy.run(replica_step, args=(next(iterator),))
         mean = strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
@@ -123,8 +123,8 @@ def _means(window: list[dict[str, tf.Tensor]], step: int) -> Scalars:
     if bad:
         raise NotFinite(
             f"{', '.join(bad)} not finite at or before step {step}; the last "
-            "checkpoint is intact. Try a lower --learning_rate, a longer --warmup_epochs or "
-            "--mixed_precision=off"
+            "checkpoint is intact. Try a lower --learning_rate, a longer "
+            "--warmup_epochs or --mixed_precision=off"
         )
     return means
 

@@ -122,8 +122,8 @@ def _check_same(config: Config, before: Config, folder: Path) -> None:
         )
     if (folder / "checkpoint").exists() and not checkpoints.list_checkpoints(folder):
         raise ConfigError(
-            f"{folder} had checkpoints and none is left; restore them, or choose another "
-            "--model_dir to start from scratch"
+            f"{folder} had checkpoints and none is left; restore them, or choose "
+            "another --model_dir to start from scratch"
         )
 
 

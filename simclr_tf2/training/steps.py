@@ -8,19 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import distribution
+from simclr_tf2 import distribution, optimizers
 
 Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
 ContrastiveLoss = Callable[[tf.Tensor], tuple[tf.Tensor, dict[str, tf.Tensor]]]
-
-
-def l2_penalty(variables: Sequence[keras.Variable], rate: float) -> tf.Tensor:
-    """``rate * sum(w^2) / 2`` over ``variables``, in float32."""
-    if not variables or rate == 0:
-        return tf.constant(0.0)
-    return rate * tf.add_n(
-        [tf.nn.l2_loss(tf.cast(v.value, tf.float32)) for v in variables]
-    )
 
 
 def pretrain_step(
@@ -57,7 +48,7 @@ def pretrain_step(
             outputs = model(images, training=True)
             loss, scalars = contrastive_loss(outputs["projection"])
             scalars = {"loss": loss, **scalars}
-            total = loss + l2_penalty(decayed_variables, weight_decay)
+            total = loss + weight_decay * optimizers.l2_loss(decayed_variables)
             if supervised:
                 labels = tf.concat([batch["label"]] * len(batch["views"]), axis=0)
                 head_loss, head_scalars = _classification(outputs["logits"], labels)

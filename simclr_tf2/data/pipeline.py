@@ -1,0 +1,249 @@
+"""Input pipelines: batches are a pure function of (seed, step), on any replica count.
+
+Sets that fit in memory (pixels of one size, else encoded bytes) are read in a full
+permutation per epoch; larger sets stream from their files (``records.stream``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_tf2 import augmentations
+from simclr_tf2.config import ConfigError
+from simclr_tf2.data import datasets, order, records
+from simclr_tf2.data.datasets import Split
+
+Example = dict[str, Any]
+
+
+def make_pretrain_dataset(
+    split: Split,
+    *,
+    global_batch_size: int,
+    image_size: int,
+    strength: float,
+    use_blur: bool,
+    seed: int,
+    start_step: int = 0,
+    num_workers: int = 1,
+    worker_index: int = 0,
+    replicas_per_worker: int = 1,
+    cache: bool = False,
+) -> tf.data.Dataset:
+    """Endless batches of two views per image (paper, section 2.1).
+
+    Args:
+        split: What ``open_split`` gave.
+        global_batch_size: Images per step, over all replicas.
+        image_size: Side of a view.
+        strength: Of the colour distortion (paper, appendix A).
+        use_blur: Whether views are blurred with probability 0.5.
+        seed: The run's seed; any integer.
+        start_step: Global step of the first batch.
+        num_workers: Processes that read, each for its own replicas.
+        worker_index: Which of them this is.
+        replicas_per_worker: Replicas that take elements from this dataset in turn.
+        cache: Hold the encoded images of a set of any size in memory.
+
+    Returns:
+        A dataset of {"views": (v1, v2), each float32 [b, s, s, 3] in [0, 1], "label":
+        int64 [b] (-1: none), "index": int64 [b]} with b = images per replica. An
+        element is one replica's rows.
+
+    Raises:
+        ConfigError: The split is smaller than a batch, or the batch does not divide.
+    """
+
+    def augment(image: tf.Tensor, example_seed: tf.Tensor) -> Example:
+        views = augmentations.two_views(
+            image,
+            seed=example_seed,
+            image_size=image_size,
+            strength=strength,
+            use_blur=use_blur,
+        )
+        return {"views": views}
+
+    plan = order.BatchPlan(
+        num_examples=split.num_examples,
+        global_batch_size=global_batch_size,
+        num_workers=num_workers,
+        worker_index=worker_index,
+        replicas_per_worker=replicas_per_worker,
+    )
+    return _train_batches(split, plan, augment, seed, start_step, cache)
+
+
+def make_supervised_dataset(
+    split: Split,
+    *,
+    global_batch_size: int,
+    image_size: int,
+    seed: int,
+    start_step: int = 0,
+    num_workers: int = 1,
+    worker_index: int = 0,
+    replicas_per_worker: int = 1,
+    cache: bool = False,
+) -> tf.data.Dataset:
+    """Endless labelled batches: random crop and flip only (paper, appendix B.5).
+
+    Arguments are those of ``make_pretrain_dataset``.
+
+    Returns:
+        A dataset of {"image": float32 [b, s, s, 3], "label": int64 [b], "index":
+        int64 [b]}; an element is one replica's rows.
+
+    Raises:
+        ConfigError: As ``make_pretrain_dataset``, or the split has no labels.
+    """
+    datasets.require_labels(split)
+
+    def augment(image: tf.Tensor, example_seed: tf.Tensor) -> Example:
+        view = augmentations.finetune_view(
+            image, seed=example_seed, image_size=image_size
+        )
+        return {"image": view}
+
+    plan = order.BatchPlan(
+        num_examples=split.num_examples,
+        global_batch_size=global_batch_size,
+        num_workers=num_workers,
+        worker_index=worker_index,
+        replicas_per_worker=replicas_per_worker,
+    )
+    return _train_batches(split, plan, augment, seed, start_step, cache)
+
+
+def make_eval_dataset(
+    split: Split, *, batch_size: int, image_size: int, limit: int | None = None
+) -> tf.data.Dataset:
+    """Every image exactly once, in index order, in batches of one static size.
+
+    Args:
+        split: What ``open_split`` gave.
+        batch_size: Images per batch; the last batch is padded up to it.
+        image_size: Side of the central view.
+        limit: At most so many images; None for all.
+
+    Returns:
+        A finite dataset of {"image": float32 [b, s, s, 3] in [0, 1], "label": int64
+        [b] (-1: none), "mask": bool [b]}; mask is False on padding, whose image is 0
+        and whose label is -1.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"at least one image must be evaluated. Received: {limit}.")
+
+    def view(example: Example) -> Example:
+        image = augmentations.eval_view(example["image"], image_size=image_size)
+        return {"image": image, "label": example["label"], "mask": True}
+
+    if split.fits_in_memory:
+        dataset = tf.data.Dataset.range(split.num_examples)
+        fetch = _fetch_pixels(split)
+        dataset = dataset.map(lambda index: {"index": index})
+    else:
+        dataset, fetch = split.as_dataset(), _fetch_record(split)
+    dataset = dataset.take(limit if limit is not None else -1)
+    dataset = _parallel_map(dataset, lambda example: view(fetch(example)))
+    dataset = dataset.batch(batch_size).map(lambda batch: _pad(batch, batch_size))
+    return _finish(dataset)
+
+
+def _train_batches(
+    split: Split,
+    plan: order.BatchPlan,
+    augment: Callable[[tf.Tensor, tf.Tensor], Example],
+    seed: int,
+    start_step: int,
+    cache: bool,
+) -> tf.data.Dataset:
+    assert start_step >= 0, start_step
+    if split.fits_in_memory:
+        fetch = _fetch_pixels(split)
+    elif cache or split.encoded_bytes <= datasets.MEMORY_LIMIT:
+        fetch = _fetch_encoded(split)
+    else:
+        fetch = None
+    if fetch is None:
+        dataset = records.stream(split.shards, plan, seed=seed, start_step=start_step)
+        fetch = _fetch_record(split)
+    else:
+        dataset = tf.data.Dataset.counter(start=start_step).map(
+            lambda step: order.batch_order(step, plan=plan, seed=seed)
+        )
+        dataset = dataset.unbatch()
+
+    def make(example: Example) -> Example:
+        example = fetch(example)
+        views = augment(example["image"], example["seed"])
+        return {**views, "label": example["label"], "index": example["index"]}
+
+    dataset = _parallel_map(dataset, make)
+    return _finish(dataset.batch(plan.per_replica, drop_remainder=True))
+
+
+def _fetch_pixels(split: Split) -> Callable[[Example], Example]:
+    images, labels = split.pixels  # captured, so never written into a graph
+
+    def fetch(example: Example) -> Example:
+        index = example["index"]
+        return {
+            **example,
+            "image": tf.gather(images, index),
+            "label": tf.gather(labels, index),
+        }
+
+    return fetch
+
+
+def _fetch_encoded(split: Split) -> Callable[[Example], Example]:
+    images, labels = split.encoded
+
+    def fetch(example: Example) -> Example:
+        index = example["index"]
+        image = records.decode(tf.gather(images, index), split.image_shape)
+        return {**example, "image": image, "label": tf.gather(labels, index)}
+
+    return fetch
+
+
+def _fetch_record(split: Split) -> Callable[[Example], Example]:
+    def fetch(example: Example) -> Example:
+        image = records.decode(example["image"], split.image_shape)
+        return {**example, "image": image}
+
+    return fetch
+
+
+def _pad(batch: Example, batch_size: int) -> Example:
+    missing = batch_size - tf.shape(batch["mask"])[0]
+    fill = {"image": 0.0, "label": -1, "mask": False}
+
+    def pad(value: tf.Tensor, constant: Any) -> tf.Tensor:
+        paddings = [[0, missing]] + [[0, 0]] * (value.shape.rank - 1)
+        padded = tf.pad(value, paddings, constant_values=constant)
+        return tf.ensure_shape(padded, [batch_size, *value.shape[1:]])
+
+    return {key: pad(value, fill[key]) for key, value in batch.items()}
+
+
+def _parallel_map(
+    dataset: tf.data.Dataset, function: Callable[[Example], Example]
+) -> tf.data.Dataset:
+    return dataset.map(
+        function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+
+
+def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    # The plan above has dealt the shares; tf.distribute must not deal again.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.OFF
+    )
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)

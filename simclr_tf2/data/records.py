@@ -1,0 +1,175 @@
+"""Reading sets that exceed memory: shuffled streams of encoded images from shards."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2.config import ConfigError
+from simclr_tf2.data import order, prepare
+
+# Files read at once, record by record in turn. A block of so many files is the unit
+# that a resumed run jumps over without reading it.
+CYCLE = 16
+# Records whose order is drawn together; at most two windows are in memory.
+SHUFFLE_WINDOW = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shards:
+    """The files of a split, and which records of each belong to it.
+
+    Attributes:
+        files: Paths.
+        skip: int64 [files], records at the start of a file that are not in the split.
+        take: int64 [files], records that are.
+        in_file: int64 [files], all records of the file.
+        file_format: TFDS's name of the format.
+        label_key: Feature that holds the label, or None.
+    """
+
+    files: tuple[str, ...]
+    skip: np.ndarray
+    take: np.ndarray
+    in_file: np.ndarray
+    file_format: str
+    label_key: str | None
+
+    @classmethod
+    def from_info(cls, builder: Any, info: Any, label_key: str | None) -> Shards:
+        """Read the instructions of a TFDS (sub)split."""
+        parts = [f for f in info.file_instructions if f.take]
+        return cls(
+            files=tuple(str(f.filename) for f in parts),
+            skip=np.array([f.skip for f in parts], np.int64),
+            take=np.array([f.take for f in parts], np.int64),
+            in_file=np.array([f.examples_in_shard for f in parts], np.int64),
+            file_format=str(builder.info.file_format.value),
+            label_key=label_key,
+        )
+
+    def num_bytes(self) -> int:
+        """Bytes of the split's records on disk (by the share of each file)."""
+        sizes = np.array(prepare.file_sizes(list(self.files)))
+        return int(np.sum(sizes * self.take / self.in_file))
+
+    def parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Serialised example -> (encoded image, label or -1)."""
+        wanted = {"image": tf.io.FixedLenFeature([], tf.string)}
+        if self.label_key:
+            wanted[self.label_key] = tf.io.FixedLenFeature([], tf.int64)
+        example = tf.io.parse_single_example(record, wanted)
+        none = tf.constant(-1, tf.int64)
+        return example["image"], example.get(self.label_key, none)
+
+
+def decode(image: tf.Tensor, shape: tuple[int | None, int | None, int]) -> tf.Tensor:
+    """Encoded image -> uint8 [h, w, 3]; gray becomes RGB, alpha is dropped."""
+    pixels = tf.io.decode_image(image, channels=3, expand_animations=False)
+    return tf.ensure_shape(pixels, shape)
+
+
+def stream(
+    shards: Shards,
+    plan: order.BatchPlan,
+    *,
+    seed: int,
+    start_step: int,
+    window: int = SHUFFLE_WINDOW,
+) -> tf.data.Dataset:
+    """Endless {"image", "label", "index", "seed"}: this worker's rows, one by one.
+
+    In each epoch the files are read in an order of their own, CYCLE at once in turn,
+    and records are permuted within windows of ``window``. All is a function of (seed,
+    epoch). Every worker reads every record (undecoded), so that the shares join to
+    the batch of a single worker.
+    """
+    if shards.file_format != "tfrecord":
+        raise ConfigError(
+            f"a data set that exceeds memory must be stored as tfrecord; this one is "
+            f"{shards.file_format} (prepare it again)"
+        )
+    per_epoch = plan.steps_per_epoch * plan.global_batch_size
+    first_epoch, step = divmod(start_step, plan.steps_per_epoch)
+
+    def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        begin = tf.where(epoch == first_epoch, step * plan.global_batch_size, 0)
+        begin = tf.cast(begin, tf.int64)
+        dataset = _epoch_records(shards, epoch, begin=begin, seed=seed, window=window)
+        dataset = dataset.take(per_epoch - begin).enumerate()
+        if plan.num_workers > 1:
+            dataset = dataset.filter(
+                lambda n, _: (n % plan.global_batch_size) // plan.per_worker
+                == plan.worker_index
+            )
+        return dataset.map(lambda _, record: _with_seed(shards, seed, epoch, record))
+
+    return tf.data.Dataset.counter(start=first_epoch).flat_map(read_epoch)
+
+
+def _with_seed(
+    shards: Shards, seed: int, epoch: tf.Tensor, record: tuple[tf.Tensor, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    index, serialized = record
+    image, label = shards.parse(serialized)
+    seeds = order.example_seeds(seed, epoch, index[tf.newaxis])[0]
+    return {"image": image, "label": label, "index": index, "seed": seeds}
+
+
+def _epoch_records(
+    shards: Shards, epoch: tf.Tensor, *, begin: tf.Tensor, seed: int, window: int
+) -> tf.data.Dataset:
+    """(index, serialised record) of one epoch from place ``begin`` on."""
+    count = len(shards.files)
+    blocks = -(-count // CYCLE)
+    files = order.permute(
+        tf.range(count, dtype=tf.int64), key=order.order_key(seed, epoch), size=count
+    )
+    sizes = tf.pad(tf.gather(shards.take, files), [[0, blocks * CYCLE - count]])
+    ends = tf.cumsum(tf.reduce_sum(tf.reshape(sizes, [blocks, CYCLE]), axis=1))
+    first = tf.searchsorted(ends, begin[tf.newaxis], side="right", out_type=tf.int64)[0]
+    before = tf.where(first > 0, tf.gather(ends, tf.maximum(first - 1, 0)), 0)
+
+    def read_block(block: tf.Tensor) -> tf.data.Dataset:
+        dataset = _read_files(shards, files[block * CYCLE : (block + 1) * CYCLE])
+        dataset = dataset.batch(window).enumerate()
+        return dataset.map(lambda n, batch: _shuffle(seed, epoch, block, n, batch))
+
+    dataset = tf.data.Dataset.range(first, blocks).flat_map(read_block)
+    return dataset.prefetch(1).unbatch().skip(begin - before)
+
+
+def _read_files(shards: Shards, files: tf.Tensor) -> tf.data.Dataset:
+    offsets = np.cumsum(shards.take) - shards.take  # index of each file's first record
+
+    def read(file: tf.Tensor) -> tf.data.Dataset:
+        dataset = tf.data.TFRecordDataset(tf.gather(list(shards.files), file))
+        dataset = dataset.skip(tf.gather(shards.skip, file))
+        dataset = dataset.take(tf.gather(shards.take, file))
+        return dataset.enumerate(tf.gather(offsets, file))
+
+    return tf.data.Dataset.from_tensor_slices(files).interleave(
+        read,
+        cycle_length=CYCLE,
+        block_length=1,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+
+
+def _shuffle(
+    seed: int,
+    epoch: tf.Tensor,
+    block: tf.Tensor,
+    window: tf.Tensor,
+    batch: tuple[tf.Tensor, tf.Tensor],
+) -> tuple[tf.Tensor, tf.Tensor]:
+    key = order.window_seed(seed, epoch, block * (1 << 32) + window)
+    places = tf.random.experimental.stateless_shuffle(
+        tf.range(tf.shape(batch[0])[0]), seed=key
+    )
+    return tf.gather(batch[0], places), tf.gather(batch[1], places)

@@ -1,0 +1,112 @@
+"""Protocols on frozen features. A new one: a file, a line in EVALUATORS, a test."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from simclr_tf2.config import ConfigError
+from simclr_tf2.evaluation.embed import write_embeddings
+from simclr_tf2.evaluation.features import Features, extract, raw_pixels
+from simclr_tf2.evaluation.guard import assert_unchanged
+from simclr_tf2.evaluation.knn import knn5_8, weighted_knn
+from simclr_tf2.evaluation.logistic import stl10_logreg
+from simclr_tf2.evaluation.online import make_monitor, monitor
+from simclr_tf2.evaluation.pca import pca256
+from simclr_tf2.evaluation.table import render
+
+__all__ = [
+    "EVALUATORS",
+    "Features",
+    "assert_unchanged",
+    "evaluate_rows",
+    "extract",
+    "knn5_8",
+    "make_monitor",
+    "monitor",
+    "pca256",
+    "raw_pixels",
+    "render",
+    "stl10_logreg",
+    "weighted_knn",
+    "write_embeddings",
+]
+
+logger = logging.getLogger(__name__)
+
+Evaluator = Callable[..., dict[str, Any]]
+
+EVALUATORS: dict[str, Evaluator] = {
+    "logreg": stl10_logreg,
+    "knn": knn5_8,
+}
+
+
+def evaluate_rows(
+    rows: dict[str, tuple[Features, Features]],
+    protocols: Sequence[str],
+    seed: int,
+    *,
+    keep_predictions: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Score every row of the table with every protocol.
+
+    Args:
+        rows: Name ("SimCLR h", "Random encoder h", "PCA-256 of pixels") -> train and
+            test features.
+        protocols: Names in ``EVALUATORS``.
+        seed: Passed to every evaluator and kept in the results.
+        keep_predictions: Keep the predicted label of each test image, in test order.
+
+    Returns:
+        Ready for JSON: "row/protocol" -> ``value`` (top-1 in [0, 1]), the settings it
+        rests on (C, k, seed, scaler), splits and their sizes, interval, confusion.
+
+    Raises:
+        ConfigError: An unknown protocol, or splits that cannot be scored.
+    """
+    for protocol in protocols:
+        if protocol not in EVALUATORS:
+            raise ConfigError(
+                f"--protocols must be among {', '.join(sorted(EVALUATORS))}. "
+                f"Received: {protocol!r}."
+            )
+    results = {}
+    for row, (train, test) in rows.items():
+        for protocol in protocols:
+            found = EVALUATORS[protocol](train, test, seed=seed)
+            predictions = found.pop("predictions")
+            if keep_predictions:
+                found["predictions"] = predictions.tolist()
+            logger.info(
+                "%s, %s: top-1 %.2f %% (%.1f s)",
+                row,
+                protocol,
+                100 * found["top1"],
+                found["seconds"],
+            )
+            results[f"{row}/{protocol}"] = _record(row, protocol, found, train, test)
+    return results
+
+
+def _record(
+    row: str, protocol: str, found: dict[str, Any], train: Features, test: Features
+) -> dict[str, Any]:
+    return {
+        "value": found["top1"],
+        "measure": "top1",
+        "row": row,
+        "protocol": protocol,
+        "train_split": train.name,
+        "train_examples": len(train),
+        "test_split": test.name,
+        "test_examples": len(test),
+        "num_classes": len(found["classes"]),
+        "feature_dim": int(train.features.shape[1]),
+        # Always naming the most frequent training class is right so often.
+        "chance": float((test.labels == np.bincount(train.labels).argmax()).mean()),
+        **found,
+    }

@@ -1,0 +1,109 @@
+"""What to watch while pretraining runs: kNN, collapse, alignment, uniformity, rank."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2.config import ConfigError
+from simclr_tf2.evaluation.features import Features, extract
+from simclr_tf2.evaluation.knn import normalized, weighted_knn
+
+logger = logging.getLogger(__name__)
+
+KS = (20, 200)
+MAX_ROWS = 2048  # [ours] of z: uniformity is quadratic in them, RankMe needs an SVD
+
+EncodeBoth = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+Dataset = Iterable[dict[str, Any]]
+
+
+def make_monitor(
+    encode_h_z: EncodeBoth,
+    bank: Dataset,
+    queries: Dataset,
+    *,
+    views: tuple[tf.Tensor, tf.Tensor] | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Callable[[], dict[str, float]]:
+    """A function that measures the encoder as it is at each call, traced once.
+
+    Args:
+        encode_h_z: ``[b, s, s, c] -> (h [b, d], z [b, p])`` in inference mode.
+        bank: Fixed small set of labelled examples, elements as for ``extract``. It may
+            be without labels (-1): then there is no kNN.
+        queries: Examples that are not in the bank.
+        views: Two augmentations ``[n, s, s, c]`` of the same images, for alignment;
+            None leaves alignment out.
+        strategy: Where to run; None is the default device.
+
+    Returns:
+        A function without arguments -> scalars ``knn_top1_k20`` and ``knn_top1_k200``
+        (k clipped to the bank), ``std_h`` and ``std_z`` (mean over dimensions of the
+        deviation of L2-normalised rows; 0 is collapse, 1/sqrt(d) is the healthy
+        order), ``alignment``, ``uniformity`` (arXiv 2005.10242) and ``rankme`` (arXiv
+        2210.02885), the last two of z of the queries. What cannot be measured (no
+        labels, one class) is absent.
+    """
+    width: list[int] = []
+
+    @tf.function(reduce_retracing=True)
+    def both(image):
+        h, z = encode_h_z(image)
+        width[:] = [h.shape[-1]]
+        return tf.concat([tf.cast(h, tf.float32), tf.cast(z, tf.float32)], axis=-1)
+
+    def encoded(dataset: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        found = extract(both, dataset, strategy=strategy)
+        h, z = np.split(found.features, width, axis=1)
+        return h, z, found.labels
+
+    def measure() -> dict[str, float]:
+        bank_h, _, bank_labels = encoded(bank)
+        h, z, labels = encoded(queries)
+        result = _knn(Features(bank_h, bank_labels), Features(h, labels))
+        result |= _geometry(h, z)
+        if views is not None:
+            first, second = (encoded([{"image": view}])[1] for view in views)
+            result["alignment"] = _alignment(first, second)
+        return result
+
+    return measure
+
+
+def monitor(
+    encode_h_z: EncodeBoth, bank: Dataset, queries: Dataset, **kwargs: Any
+) -> dict[str, float]:
+    """``make_monitor(...)()``: measure once."""
+    return make_monitor(encode_h_z, bank, queries, **kwargs)()
+
+
+def _knn(bank: Features, queries: Features) -> dict[str, float]:
+    try:
+        found = weighted_knn(bank, queries, ks=KS)
+    except ConfigError as error:  # watching must not end a run that can go on
+        logger.info("no online kNN: %s", error)
+        return {}
+    return {f"knn_{name}": found[name] for name in (f"top1_k{k}" for k in KS)}
+
+
+def _geometry(h: np.ndarray, z: np.ndarray) -> dict[str, float]:
+    from simclr_tf2.metrics import representation
+
+    unit_z = normalized(z[:MAX_ROWS])
+    return {
+        "std_h": float(representation.embedding_std(h)),
+        "std_z": float(representation.embedding_std(z)),
+        "uniformity": float(representation.uniformity(unit_z)),
+        "rankme": float(representation.rankme(z[:MAX_ROWS])),
+    }
+
+
+def _alignment(first: np.ndarray, second: np.ndarray) -> float:
+    from simclr_tf2.metrics import representation
+
+    return float(representation.alignment(normalized(first), normalized(second)))

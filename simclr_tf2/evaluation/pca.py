@@ -1,0 +1,52 @@
+"""The pixel baseline: what linear compression of the images gives without learning."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from simclr_tf2.evaluation.features import Features
+from simclr_tf2.evaluation.splits import require_classifiable
+
+logger = logging.getLogger(__name__)
+
+COMPONENTS = 256
+ROWS = 1024  # projected at once: bounds the memory beyond the pixels themselves
+SCALER = "StandardScaler on pixels, before PCA"
+
+
+def pca256(
+    train_images: Features, test_images: Features, seed: int
+) -> tuple[Features, Features]:
+    """Standardise the pixels and project them on their 256 main components.
+
+    Scaler and components come from the train split only. With fewer than 256 images
+    or pixels there are as many components as the smaller number.
+
+    Args:
+        train_images: Raw pixels ``[n, d]`` (``features.raw_pixels``).
+        test_images: Raw pixels ``[m, d]``.
+        seed: Of the randomised SVD.
+
+    Returns:
+        Train and test features ``[., min(256, n, d)]``, marked as scaled already.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
+    require_classifiable(train_images, test_images)
+    scaler = StandardScaler().fit(train_images.features)
+    count = min(COMPONENTS, *train_images.features.shape)
+    # copy=False: the standardised pixels are ours, PCA may centre them in place.
+    pca = PCA(count, svd_solver="randomized", random_state=seed, copy=False)
+    pca.fit(scaler.transform(train_images.features))
+
+    def project(split: Features) -> Features:
+        parts = [
+            pca.transform(scaler.transform(split.features[i : i + ROWS]))
+            for i in range(0, len(split), ROWS)
+        ]
+        return Features(np.concatenate(parts), split.labels, split.name, SCALER)
+
+    return project(train_images), project(test_images)

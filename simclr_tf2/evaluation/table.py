@@ -1,0 +1,68 @@
+"""Results as a table for the terminal and the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TITLES = {"logreg": "LogReg", "knn": "kNN"}
+
+
+def render(results: dict[str, dict[str, Any]]) -> str:
+    """Aligned plain text: a line per row, a column per protocol, top-1 in percent.
+
+    Each value stands with its 95 % interval; below the table, what the numbers rest
+    on. ``*`` marks a logistic regression that did not converge.
+
+    Args:
+        results: What ``evaluate_rows`` returns.
+    """
+    if not results:
+        return "(no results)"
+    records = list(results.values())
+    protocols = list(dict.fromkeys(r["protocol"] for r in records))
+    rows = list(dict.fromkeys(r["row"] for r in records))
+    by_place = {(r["row"], r["protocol"]): r for r in records}
+    header = ["top-1 %", *(TITLES.get(p, p) for p in protocols)]
+    body = [
+        [row, *(_cell(by_place.get((row, protocol))) for protocol in protocols)]
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+    rule = "-" * (sum(widths) + 3 * (len(widths) - 1))
+    lines = [_line(header, widths), rule, *(_line(cells, widths) for cells in body)]
+    return "\n".join([*lines, rule, *_notes(records)])
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    first = cells[0].ljust(widths[0])
+    return "   ".join(
+        [first, *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
+    )
+
+
+def _cell(record: dict[str, Any] | None) -> str:
+    if record is None:
+        return "-"
+    low, high = record["ci95"]
+    mark = "" if record.get("converged", True) else "*"
+    return f"{100 * record['value']:.1f}{mark} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _notes(records: list[dict[str, Any]]) -> list[str]:
+    first = records[0]
+    notes = [
+        f"{first['train_examples']:,} labelled train images, "
+        f"{first['test_examples']:,} test images, {first['num_classes']} classes, "
+        f"chance {100 * first['chance']:.1f}; [95 % interval over test images]"
+    ]
+    for protocol in dict.fromkeys(r["protocol"] for r in records):
+        record = next(r for r in records if r["protocol"] == protocol)
+        settings = [f"{n} {record[n]:g}" for n in ("C", "k") if n in record]
+        scaler = f", {record['scaler']}" if record.get("scaler") else ""
+        notes.append(
+            f"{TITLES.get(protocol, protocol)}: {', '.join(settings)}{scaler}, "
+            f"seed {record['seed']}"
+        )
+    if not all(r.get("converged", True) for r in records):
+        notes.append("* did not converge: the value may still move")
+    return notes

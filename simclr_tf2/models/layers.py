@@ -1,0 +1,153 @@
+"""Convolution and batch normalisation as every network of this library uses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+BATCH_NORM_EPSILON = 1e-5  # reference code
+
+
+@keras.saving.register_keras_serializable(package="simclr_tf2")
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """The stock layer's variables and mathematics on TensorFlow's fused kernel.
+
+    Keras 3 composes batch normalisation of elementary operations; the fused kernel does
+    the same in one pass over ``[n, h, w, c]``. Used where nothing is to be synchronised
+    over replicas. Everything the kernel cannot do (other ranks or axes, masks, renorm,
+    float64) falls back to the stock implementation, so results do not depend on which
+    of the two ran, up to rounding. The moving variance takes the biased batch variance,
+    as the stock layer and the reference code do; the kernel returns the unbiased one.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalise ``[n, h, w, c]``; same shape out, in the compute dtype."""
+        inputs = tf.convert_to_tensor(inputs)
+        if mask is not None or not self._kernel_can(inputs):
+            return super().call(inputs, training=training, mask=mask)
+        channels = inputs.shape[-1]
+        scale = tf.ones([channels]) if self.gamma is None else self.gamma
+        offset = tf.zeros([channels]) if self.beta is None else self.beta
+        use_batch = bool(training and self.trainable)
+        empty = tf.zeros([0], tf.float32)
+        outputs = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.convert_to_tensor(scale),
+            offset=tf.convert_to_tensor(offset),
+            mean=empty if use_batch else tf.convert_to_tensor(self.moving_mean),
+            variance=empty if use_batch else tf.convert_to_tensor(self.moving_variance),
+            epsilon=self.epsilon,
+            is_training=use_batch,
+        )
+        if use_batch:
+            self._update_moving(inputs, outputs.batch_mean, outputs.batch_variance)
+        return tf.cast(outputs.y, self.compute_dtype)
+
+    def _kernel_can(self, inputs: tf.Tensor) -> bool:
+        return (
+            inputs.shape.rank == 4
+            and self.axis in (-1, 3)
+            and not self.renorm
+            and not self.synchronized
+            and inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
+            and self.variable_dtype == "float32"
+        )
+
+    def _update_moving(self, inputs, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+        biased = variance * ((count - 1.0) / count)
+        for moving, batch in (
+            (self.moving_mean, mean),
+            (self.moving_variance, biased),
+        ):
+            kept = tf.convert_to_tensor(moving) * self.momentum
+            moving.assign(kept + batch * (1.0 - self.momentum))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSettings:
+    """What all layers of one network share.
+
+    Attributes:
+        batch_norm_momentum: Share of the old moving statistics kept per step.
+        synchronized_batch_norm: Batch statistics over all replicas.
+        fused_batch_norm: Use the fused kernel; no effect when synchronised.
+        dtype: Keras dtype policy name such as ``"mixed_bfloat16"``; None: the global
+            one.
+    """
+
+    batch_norm_momentum: float = 0.9
+    synchronized_batch_norm: bool = False
+    fused_batch_norm: bool = False
+    dtype: str | None = None
+
+
+def conv2d(
+    inputs: keras.KerasTensor,
+    filters: int,
+    kernel_size: int,
+    *,
+    strides: int = 1,
+    use_bias: bool = False,
+    name: str,
+    settings: LayerSettings,
+) -> keras.KerasTensor:
+    """Convolve ``[n, h, w, c]`` to ``[n, h/strides, w/strides, filters]``.
+
+    Padding of a strided kernel does not depend on the image size: ``(k - 1) // 2`` rows
+    before and the rest after, then 'valid'; stride 1 is 'same' (reference code). Kernels
+    start as VarianceScaling: truncated normal, fan-in (reference code).
+    """
+    if strides > 1 and kernel_size > 1:
+        before = (kernel_size - 1) // 2
+        pad = (before, kernel_size - 1 - before)
+        inputs = keras.layers.ZeroPadding2D(
+            (pad, pad), name=f"{name}_pad", dtype=settings.dtype
+        )(inputs)
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same" if strides == 1 else "valid",
+        use_bias=use_bias,
+        kernel_initializer=keras.initializers.VarianceScaling(),
+        name=name,
+        dtype=settings.dtype,
+    )(inputs)
+
+
+def batch_norm(
+    inputs: keras.KerasTensor,
+    *,
+    relu: bool = True,
+    zero_init: bool = False,
+    center: bool = True,
+    name: str,
+    settings: LayerSettings,
+) -> keras.KerasTensor:
+    """Batch normalisation, then ReLU if asked; shape is kept.
+
+    ``zero_init`` starts gamma at 0: set on the last one of each residual block, so that
+    every block starts as the identity (reference code). ``name`` should contain
+    "batch_normalization": the optimizers' exclusion patterns look for it.
+    """
+    arguments = {
+        "momentum": settings.batch_norm_momentum,
+        "epsilon": BATCH_NORM_EPSILON,
+        "center": center,
+        "gamma_initializer": "zeros" if zero_init else "ones",
+        "name": name,
+        "dtype": settings.dtype,
+    }
+    if settings.synchronized_batch_norm:
+        layer = keras.layers.BatchNormalization(synchronized=True, **arguments)
+    elif settings.fused_batch_norm:
+        layer = FusedBatchNormalization(**arguments)
+    else:
+        layer = keras.layers.BatchNormalization(**arguments)
+    outputs = layer(inputs)
+    if relu:
+        outputs = keras.layers.ReLU(name=f"{name}_relu", dtype=settings.dtype)(outputs)
+    return outputs

@@ -1,0 +1,199 @@
+"""The SimCLR model: backbone f, projection head g, and an optional classifier."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from simclr_tf2.config import ConfigError, ModelConfig
+from simclr_tf2.models.heads import build_projection_head, build_supervised_head
+from simclr_tf2.models.resnet import build_resnet
+
+CIFAR_STEM_UP_TO = 32  # pixels; reference code
+
+
+class SimCLR(keras.Model):
+    """f, g and the supervised head as one model.
+
+    Attributes:
+        backbone: f; any ``keras.Model`` from images to h ``[n, d]`` or to a dict that
+            holds h as ``final_avg_pool``.
+        projection_head: g; ``[n, d]`` -> list ``[h, hidden_1, .., z]``.
+        supervised_head: ``[n, d_k]`` -> logits ``[n, classes]``, or None.
+        ft_proj_selector: The supervised head reads the input of layer k of g: 0 is h,
+            -1 is z (SimCLRv2, section 2, fine-tunes from a middle layer).
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        projection_head: keras.Model,
+        supervised_head: keras.Model | None = None,
+        *,
+        ft_proj_selector: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        """Join built networks; see the class for what each of them maps."""
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.projection_head = projection_head
+        self.supervised_head = supervised_head
+        self.ft_proj_selector = ft_proj_selector
+        self.build_for_export: Callable[[], SimCLR] | None = None
+        self.built = True
+
+    def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """Pretraining's forward pass, both views in one batch.
+
+        Args:
+            images: ``[n, s, s, c]`` in [0, 1].
+            training: Batch statistics in batch norm, and moving statistics updated.
+
+        Returns:
+            ``representation`` h ``[n, d]``, ``projection`` z ``[n, k]``, all float32,
+            and, with a supervised head, ``logits`` ``[n, classes]``, which no gradient
+            leaves towards f and g (reference code).
+        """
+        hiddens = self.hiddens(images, training=training)
+        outputs = {"representation": hiddens[0], "projection": hiddens[-1]}
+        if self.supervised_head is not None:
+            features = tf.stop_gradient(hiddens[self.ft_proj_selector])
+            outputs["logits"] = self.supervised_head(features, training=training)
+        return outputs
+
+    def hiddens(self, images: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """``[h, hidden_1, .., z]`` of ``images``: what each layer of g reads, and z."""
+        h = self.backbone(images, training=training)
+        if isinstance(h, dict):
+            h = h["final_avg_pool"]
+        hiddens = self.projection_head(h, training=training)
+        return list(hiddens) if isinstance(hiddens, (list, tuple)) else [hiddens]
+
+    def finetune_logits(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Logits ``[n, classes]`` that gradients flow through, for fine-tuning.
+
+        They read layer input ``ft_proj_selector`` of g; train
+        ``finetune_trainable_variables``.
+        """
+        assert self.supervised_head is not None, "built without classes"
+        features = self.hiddens(images, training=training)[self.ft_proj_selector]
+        return self.supervised_head(features, training=training)
+
+    @property
+    def finetune_trainable_variables(self) -> list[keras.Variable]:
+        """Trainable variables that ``finetune_logits`` depends on, no others.
+
+        The layers of g above ``ft_proj_selector`` are left out: they get no gradient.
+        """
+        assert self.supervised_head is not None, "built without classes"
+        reads = self.projection_head.outputs[self.ft_proj_selector]
+        used = keras.Model(self.projection_head.inputs, reads)
+        return [
+            *self.backbone.trainable_variables,
+            *used.trainable_variables,
+            *self.supervised_head.trainable_variables,
+        ]
+
+
+def build_simclr(
+    config: ModelConfig,
+    *,
+    image_size: int,
+    num_classes: int | None = None,
+    channels: int = 3,
+    num_replicas: int = 1,
+    dtype: str | None = None,
+    export: bool = False,
+) -> SimCLR:
+    """Build the model that ``config`` describes, with fresh weights.
+
+    Args:
+        config: Network and heads.
+        image_size: Side of the images; up to 32 px ``--stem=auto`` is the CIFAR stem.
+        num_classes: Classes of the supervised head; None or 0: no such head.
+        channels: Channels of the images.
+        num_replicas: Replicas in sync; ``--global_bn`` synchronises when more than one.
+        dtype: Dtype policy of the backbone, such as "mixed_bfloat16"; heads and h stay
+            float32.
+        export: Stock Keras layers only, float32, nothing synchronised: what a saved
+            encoder is made of. Same variables under the same paths.
+
+    Returns:
+        A built model; weights come from Keras's global seed.
+    """
+    synchronized = config.global_bn and num_replicas > 1 and not export
+    stem = config.stem
+    if stem == "auto":
+        stem = "cifar" if image_size <= CIFAR_STEM_UP_TO else "imagenet"
+    backbone = build_resnet(
+        config.resnet_depth,
+        width_multiplier=config.width_multiplier,
+        sk_ratio=config.sk_ratio,
+        se_ratio=config.se_ratio,
+        stem=stem,
+        image_size=image_size,
+        channels=channels,
+        batch_norm_momentum=config.batch_norm_decay,
+        synchronized_batch_norm=synchronized,
+        fused_batch_norm=not (synchronized or export),
+        dtype="float32" if export else dtype,
+    )
+    dim = backbone.output["final_avg_pool"].shape[-1]
+    head = build_projection_head(
+        dim,
+        mode=config.proj_head_mode,
+        out_dim=config.proj_out_dim,
+        num_layers=config.num_proj_layers,
+        batch_norm_momentum=config.batch_norm_decay,
+        synchronized_batch_norm=synchronized,
+    )
+    classifier = None
+    if num_classes:
+        reads = head.outputs[config.ft_proj_selector].shape[-1]
+        classifier = build_supervised_head(
+            reads, num_classes, zero_init=config.zero_init_logits_layer
+        )
+    model = SimCLR(backbone, head, classifier, name="simclr",
+                   ft_proj_selector=config.ft_proj_selector)
+    model.build_for_export = functools.partial(
+        build_simclr, config, image_size=image_size, num_classes=num_classes,
+        channels=channels, export=True,
+    )
+    return model
+
+
+def export_copy(model: SimCLR) -> SimCLR:
+    """A copy with the same weights in stock float32 Keras layers, ready to be saved.
+
+    Raises:
+        ConfigError: ``model`` does not come from ``build_simclr``.
+    """
+    if model.build_for_export is None:
+        raise ConfigError("export_copy needs a model made by build_simclr")
+    copy = model.build_for_export()
+    copy_weights(model, copy)
+    return copy
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copy every variable of ``target`` from the one of ``source`` with its path.
+
+    Raises:
+        ConfigError: Variables of ``target`` that ``source`` lacks or has otherwise
+            shaped; nothing is copied then.
+    """
+    have = {variable.path: variable for variable in source.variables}
+    bad = [
+        variable.path
+        for variable in target.variables
+        if variable.path not in have
+        or tuple(have[variable.path].shape) != tuple(variable.shape)
+    ]
+    if bad:
+        raise ConfigError(f"no weights of that name and shape for: {', '.join(bad)}")
+    for variable in target.variables:
+        variable.assign(have[variable.path].numpy())

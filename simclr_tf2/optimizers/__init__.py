@@ -1,0 +1,119 @@
+"""Optimizers, learning-rate schedules, and where weight decay is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import keras
+
+from simclr_tf2.config import ConfigError, OptimizerConfig
+from simclr_tf2.optimizers.decoupled import AdamW, Lamb
+from simclr_tf2.optimizers.lars import LARS
+from simclr_tf2.optimizers.schedules import (
+    WarmupCosine,
+    scaled_learning_rate,
+    total_steps,
+    warmup_cosine,
+    warmup_steps,
+)
+from simclr_tf2.optimizers.weight_decay import (
+    decay_in_loss,
+    decayed_in_loss,
+    exclusions,
+    l2_loss,
+    lars_exclusions,
+    variable_roles,
+)
+
+LearningRate = float | keras.optimizers.schedules.LearningRateSchedule
+Builder = Callable[
+    [OptimizerConfig, LearningRate, tuple[str, ...]], keras.optimizers.Optimizer
+]
+
+
+def _lars(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
+    return LARS(
+        learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        exclude_from_weight_decay=exclude,
+    )
+
+
+def _momentum(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
+    return keras.optimizers.SGD(
+        learning_rate, momentum=float(config.momentum), nesterov=True
+    )
+
+
+def _adam(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
+    return keras.optimizers.Adam(learning_rate)
+
+
+def _adamw(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
+    return AdamW(learning_rate, weight_decay=config.weight_decay, exclude=exclude)
+
+
+def _lamb(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
+    return Lamb(learning_rate, weight_decay=config.weight_decay, exclude=exclude)
+
+
+OPTIMIZERS: dict[str, Builder] = {
+    "lars": _lars,
+    "momentum": _momentum,
+    "adam": _adam,
+    "adamw": _adamw,
+    "lamb": _lamb,
+}
+
+
+def build_optimizer(
+    config: OptimizerConfig,
+    *,
+    learning_rate: LearningRate,
+    exclude: Sequence[str] = (),
+) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of a run.
+
+    Weight decay is applied once, see ``decay_in_loss``: LARS adds it to the gradient,
+    AdamW and LAMB take it off the weight (both times learning rate), momentum and Adam
+    leave it to the loss, as in the reference code, and do not read
+    ``config.weight_decay``.
+
+    Args:
+        config: Which optimizer, its momentum (LARS, momentum) and weight decay.
+        learning_rate: A number or a schedule; ``config.learning_rate`` is not read.
+        exclude: Regular expressions on ``variable.path``, from ``exclusions``: what
+            LARS neither decays nor adapts, what AdamW and LAMB do not decay.
+
+    Raises:
+        ConfigError: No optimizer of that name.
+    """
+    if config.optimizer not in OPTIMIZERS:
+        raise ConfigError(
+            f"--optimizer must be one of {', '.join(sorted(OPTIMIZERS))}. "
+            f"Received: {config.optimizer!r}."
+        )
+    if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        learning_rate = float(learning_rate)
+    return OPTIMIZERS[config.optimizer](config, learning_rate, tuple(exclude))
+
+
+__all__ = [
+    "LARS",
+    "OPTIMIZERS",
+    "AdamW",
+    "Lamb",
+    "WarmupCosine",
+    "build_optimizer",
+    "decay_in_loss",
+    "decayed_in_loss",
+    "exclusions",
+    "l2_loss",
+    "lars_exclusions",
+    "scaled_learning_rate",
+    "total_steps",
+    "variable_roles",
+    "warmup_cosine",
+    "warmup_steps",
+]

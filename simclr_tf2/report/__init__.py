@@ -1,0 +1,130 @@
+"""``report.html``: one file that shows a run, readable anywhere, offline, for good."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from simclr_tf2.report import pictures, sections
+
+_LOG = logging.getLogger(__name__)
+_HERE = Path(__file__).parent
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    config: Mapping[str, Mapping[str, Any]] | None = None,
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+    chance_loss: float | None = None,
+    results: Sequence[Mapping[str, Any]] = (),
+    pairs: tuple[Any, Any, Any] | None = None,
+    test_images: Any | None = None,
+    test_features: Any | None = None,
+    bank_images: Any | None = None,
+    bank_features: Any | None = None,
+    bank_labels: Any | None = None,
+    test_labels: Any | None = None,
+    class_names: Sequence[str] = (),
+    confusion: Any | None = None,
+    timings: Mapping[str, float] | None = None,
+    environment: Mapping[str, str] | None = None,
+    files: Sequence[tuple[Any, str]] = (),
+    notice: str = "",
+) -> Path:
+    """Write a self-contained HTML page about one run, replacing ``path`` at once.
+
+    A section without data says so in a line and is otherwise left out. The page
+    loads nothing from a network and runs no script.
+
+    Args:
+        path: where to write; the folder is made.
+        title: heading, e.g. the name of the run.
+        config: section -> setting -> value, as used.
+        defaults: the same for the defaults; differences are highlighted.
+        history: lines of metrics.jsonl: ``step`` and scalars, of any mix.
+        chance_loss: ln(2N - 1), drawn into the loss curve.
+        results: rows of the result table: ``row`` and accuracies in [0, 1]. The
+            first row is the run's own.
+        pairs: (originals, view 1, view 2), each [k, s, s, 3] in [0, 1] or uint8.
+        test_images: [m, s, s, 3] uint8 or float in [0, 1].
+        test_features: [m, d] representations h of the test images.
+        bank_images: [n, s, s, 3] images in which neighbours are searched.
+        bank_features: [n, d].
+        bank_labels: [n] integers, -1 for none.
+        test_labels: [m], likewise.
+        class_names: names of the classes.
+        confusion: [c, c] counts, row = true class.
+        timings: phase -> seconds.
+        environment: name -> version, device and so on.
+        files: (path, description) of what the run wrote.
+        notice: shown on top, e.g. that the run was interrupted.
+
+    Returns:
+        ``path``.
+    """
+    values = {
+        "title": title,
+        "notice": notice,
+        "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "verdict": sections.verdict(results, history, config, chance_loss),
+        "tiles": sections.tiles(history, results, timings, chance_loss),
+        "checks": sections.checks(history, results, config, chance_loss),
+        "results": sections.result_table(results, class_names),
+        "curves": sections.curve_figures(history, chance_loss, class_names),
+        "pairs": pictures.pair_columns(pairs),
+        "neighbours": pictures.neighbour_rows(
+            test_images, test_features, bank_images, bank_features,
+            test_labels, bank_labels, class_names),
+        "map": pictures.maps(test_features, test_labels, class_names),
+        "confusion": sections.confusion_figure(confusion, class_names),
+        "config": sections.config_tables(config, defaults),
+        "command": sections.command(config, defaults),
+        "timings": sections.timing_rows(timings),
+        "environment": dict(environment or {}),
+        "files": [(os.fspath(p), text) for p, text in files],
+        "snippets": sections.loading_snippets(files, config),
+    }  # fmt: skip
+    target = Path(path)
+    _replace(target, _render(values))
+    _LOG.info("wrote %s (%.2f MB)", target, target.stat().st_size / 1e6)
+    return target
+
+
+def _render(values: Mapping[str, Any]) -> str:
+    """Fill template.html; everything but our own SVG is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("template.html").render(values)
+
+
+def _replace(target: Path, text: str) -> None:
+    """Write ``text`` beside ``target``, then rename: nobody sees half a page."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
+            stream.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # mkstemp's 0600 would hide it from others
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

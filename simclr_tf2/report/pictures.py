@@ -1,0 +1,158 @@
+"""The parts of the report that show images and maps, ready for the template."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from simclr_tf2 import plots
+
+MAX_PAIRS = 10
+NUM_QUERIES = 8
+NUM_NEIGHBOURS = 8
+_MAX_SIDE = 112  # pixels; larger images are shrunk before they are embedded
+_MAX_PNG_SIDE = 64  # up to here lossless, above JPEG: keeps the page under 3 MB
+_MAP_TITLES = {"pca": "PCA", "tsne": "t-SNE"}
+_MAP_NOTES = {
+    "pca": "Two directions of largest variance: distances are true, detail is lost.",
+    "tsne": "Keeps near points near; distances between clusters mean little.",
+}
+
+
+def data_uri(image: Any) -> str:
+    """[h, w, 1 or 3] uint8 or float in [0, 1] -> a small image as a data: address."""
+    from PIL import Image
+
+    picture = Image.fromarray(plots.to_uint8(image))
+    picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    stream = io.BytesIO()
+    if max(picture.size) <= _MAX_PNG_SIDE:
+        picture.save(stream, "PNG", optimize=True)
+        kind = "png"
+    else:
+        picture.save(stream, "JPEG", quality=85)
+        kind = "jpeg"
+    code = base64.b64encode(stream.getvalue()).decode("ascii")
+    return f"data:image/{kind};base64,{code}"
+
+
+def inline_svg(figure: Any, *, name: str, label: str) -> Markup:
+    """An SVG in the colours of the page, with ``label`` for those who cannot see it."""
+    text = plots.to_svg(figure, themed=True, name=name)
+    head, rest = text.split(">", 1)
+    return Markup(head) + Markup(' aria-label="{}">').format(label) + Markup(rest)
+
+
+def pair_columns(pairs: tuple[Any, Any, Any] | None) -> list[dict[str, str]]:
+    """Up to MAX_PAIRS images, each with its original and two views."""
+    if pairs is None:
+        return []
+    names = ("original", "view1", "view2")
+    return [
+        {name: data_uri(image) for name, image in zip(names, images, strict=True)}
+        for images in list(zip(*pairs, strict=True))[:MAX_PAIRS]
+    ]
+
+
+def _known(labels: Any | None) -> np.ndarray | None:
+    """Labels as an array, or None where no image has one."""
+    if labels is None:
+        return None
+    array = np.asarray(labels).reshape(-1)
+    return array if (array >= 0).any() else None
+
+
+def _cell(image: Any, label: int, query_label: int, similarity: float,
+          class_names: Sequence[str]) -> dict[str, Any]:
+    agrees = None if label < 0 or query_label < 0 else label == query_label
+    return {
+        "image": data_uri(image),
+        "label": plots.class_label(label, class_names) if label >= 0 else "",
+        "frame": {None: "unknown", True: "same", False: "other"}[agrees],
+        "similarity": similarity,
+    }
+
+
+def neighbour_rows(
+    test_images: Any | None,
+    test_features: Any | None,
+    bank_images: Any | None,
+    bank_features: Any | None,
+    test_labels: Any | None,
+    bank_labels: Any | None,
+    class_names: Sequence[str],
+) -> dict[str, Any] | None:
+    """Random test images with their neighbours, and how often labels agree overall."""
+    given = (test_images, test_features, bank_images, bank_features)
+    if any(part is None or not len(part) for part in given):
+        return None
+    mine, theirs = _known(test_labels), _known(bank_labels)
+    features = np.asarray(test_features)
+    chosen = plots.choose_queries(mine, total=len(features), count=NUM_QUERIES)
+    found, cosine = plots.nearest(features[chosen], bank_features, k=NUM_NEIGHBOURS)
+    rows = []
+    for query, line, similarities in zip(chosen, found, cosine, strict=True):
+        label = int(mine[query]) if mine is not None else -1
+        cells = [
+            _cell(bank_images[i], int(theirs[i]) if theirs is not None else -1,
+                  label, float(s), class_names)
+            for i, s in zip(line, similarities, strict=True)
+        ]  # fmt: skip
+        rows.append({
+            "image": data_uri(test_images[query]),
+            "label": plots.class_label(label, class_names) if label >= 0 else "",
+            "cells": cells,
+        })  # fmt: skip
+    agreement, queries = float("nan"), 0
+    if mine is not None and theirs is not None:
+        agreement, queries = plots.neighbour_agreement(
+            features, bank_features, mine, theirs, k=NUM_NEIGHBOURS)
+    return {"rows": rows, "k": found.shape[1], "bank": len(bank_features),
+            "agreement": agreement, "queries": queries}
+
+
+def _legend(labels: np.ndarray, class_names: Sequence[str]) -> list[dict[str, str]]:
+    shown = plots.legend_classes(labels)
+    styles = plots.class_styles(len(shown))
+    entries = [
+        {"name": plots.class_label(c, class_names), "path": plots.marker_path(marker),
+         "color": f"var(--c{plots.PALETTE.index(color)})"}
+        for c, (color, marker) in zip(shown, styles, strict=True)
+    ]  # fmt: skip
+    others = len(np.unique(labels)) - len(shown)
+    if others:
+        name = "no label" if others == 1 and (labels < 0).any() else "all other classes"
+        entries.append({"name": name, "path": plots.marker_path("o"),
+                        "color": "var(--unknown)"})
+    return entries
+
+
+def maps(features: Any | None, labels: Any | None,
+         class_names: Sequence[str]) -> dict[str, Any] | None:
+    """PCA and t-SNE of the test representations, with one legend for both."""
+    if features is None:
+        return None
+    found, kept = plots.project(features)
+    if not found:
+        return None
+    known = _known(labels)
+    colors = None if known is None else known[kept]
+    figures = [
+        {
+            "title": _MAP_TITLES[method],
+            "about": _MAP_NOTES[method],
+            "svg": inline_svg(
+                plots.draw_map(xy, colors, class_names=class_names),
+                name=f"map-{method}",
+                label=f"{_MAP_TITLES[method]} map of {len(kept)} representations",
+            ),
+        }
+        for method, xy in found.items()
+    ]
+    return {"figures": figures, "points": len(kept), "total": len(features),
+            "legend": [] if colors is None else _legend(colors, class_names)}

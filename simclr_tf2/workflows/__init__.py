@@ -1,0 +1,40 @@
+"""The stories a command can tell: one function per mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.workflows.embed import embed
+from simclr_tf2.workflows.evaluate import evaluate
+from simclr_tf2.workflows.export import export
+from simclr_tf2.workflows.pretrain import pretrain
+
+Workflow = Callable[[Config, str], dict[str, Any]]
+WORKFLOWS: dict[str, Workflow] = {
+    "pretrain": pretrain,
+    "eval": evaluate,
+    "export": export,
+    "embed": embed,
+}
+# The reference code's words, completed by --train_mode.
+_BY_TRAIN_MODE = ("train", "train_then_eval")
+
+
+def run(config: Config, *, flagfile: str = "") -> dict[str, Any]:
+    """Run the workflow of ``config.mode`` and return its results.
+
+    Args:
+        config: Everything that was asked for.
+        flagfile: The same as a flag file, to keep in the run folder.
+
+    Raises:
+        ConfigError: The mode is not implemented yet, or cannot run as configured.
+    """
+    name = config.train_mode if config.mode in _BY_TRAIN_MODE else config.mode
+    if name not in WORKFLOWS:
+        raise ConfigError(
+            f"--mode={name} is not implemented yet; there are {', '.join(WORKFLOWS)}"
+        )
+    return WORKFLOWS[name](config, flagfile)

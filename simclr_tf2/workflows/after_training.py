@@ -1,0 +1,98 @@
+"""What follows the last step: measure, export, report. Each part is redone safely."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from simclr_tf2 import config as config_lib
+from simclr_tf2 import evaluation, models
+from simclr_tf2.config import Config
+from simclr_tf2.training import run_folder
+from simclr_tf2.workflows import reporting
+from simclr_tf2.workflows.evaluate import Measured, measure, results_document
+from simclr_tf2.workflows.export import write_exports
+from simclr_tf2.workflows.splits import Splits
+
+logger = logging.getLogger(__name__)
+
+
+def finished(config: Config) -> dict[str, Any] | None:
+    """Results of the run if it was finished under this very config, else None."""
+    import json
+
+    assert config.model_dir is not None
+    folder = Path(config.model_dir)
+    if not (folder / "results.json").exists():
+        return None
+    try:
+        document = json.loads((folder / "results.json").read_text())
+        same = config_lib.to_flat(run_folder.read_config(folder)) == (
+            config_lib.to_flat(config)
+        )
+    except (ValueError, OSError):
+        return None
+    return document if same and document.get("finished") else None
+
+
+def finish(
+    config: Config,
+    splits: Splits,
+    model: models.SimCLR,
+    folder: Path,
+    *,
+    step: int,
+    timings: dict[str, float],
+) -> dict[str, Any]:
+    """Measure, export and report the trained model; results.json comes last.
+
+    Returns:
+        What results.json holds.
+    """
+    exported = models.export_copy(model)
+    encoder = reporting.encoder_of(exported)
+    with _timed(timings, "evaluation"):
+        measured = measure(config, splits, encoder)
+    with _timed(timings, "export"):
+        files = write_exports(config, exported, folder, step=step)
+    document = results_document(config, measured, step=step)
+    if config.evaluation.report:
+        with _timed(timings, "report"):
+            path = reporting.write(
+                config, splits, encoder, measured, folder, files=files, timings=timings
+            )
+        files.append((path, "open in a browser"))
+    document |= {"timings": timings, "finished": True}
+    run_folder.write_json(folder / "results.json", document)
+    files.append((folder / "results.json", "every number with what it rests on"))
+    summary(measured, files, timings)
+    return document
+
+
+def summary(
+    measured: Measured, files: list[tuple[Path, str]], timings: dict[str, float]
+) -> None:
+    """The last words of a run: table, files, seconds per phase."""
+    lines = [""]
+    if measured.results:
+        lines += [evaluation.render(measured.results), ""]
+    width = max(len(str(path)) for path, _ in files)
+    lines += [f"{str(path):<{width}}  {text}" for path, text in files]
+    phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in timings.items())
+    lines += ["", f"took {sum(timings.values()):.0f} s: {phases}"]
+    print("\n".join(lines), flush=True)
+
+
+class _timed:
+    """Add the seconds of a block to ``timings[name]``."""
+
+    def __init__(self, timings: dict[str, float], name: str) -> None:
+        self._timings, self._name = timings, name
+
+    def __enter__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._timings[self._name] = time.perf_counter() - self._since

@@ -1,0 +1,133 @@
+"""Gather what report.html shows: history, pairs, neighbours, map, tables."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2 import augmentations, evaluation, models, report
+from simclr_tf2 import config as config_lib
+from simclr_tf2.config import Config
+from simclr_tf2.data import datasets, records
+from simclr_tf2.evaluation import Features
+from simclr_tf2.startup import describe_environment
+from simclr_tf2.training import summaries
+from simclr_tf2.workflows.evaluate import Measured, eval_dataset, limits
+from simclr_tf2.workflows.splits import Splits
+
+PAIRS = 8  # [ours] pictures in the report
+MAP_IMAGES = 1000  # [ours] points of the map; also where neighbours are looked for
+
+
+def encoder_of(model: models.SimCLR) -> keras.Model:
+    """Images -> h of a model whose backbone gives a dict of endpoints."""
+    backbone = model.backbone
+    return keras.Model(backbone.inputs, backbone.output["final_avg_pool"])
+
+
+def write(
+    config: Config,
+    splits: Splits,
+    encoder: keras.Model,
+    measured: Measured,
+    folder: Path,
+    *,
+    files: list[tuple[Path, str]],
+    timings: dict[str, float],
+) -> Path:
+    """Write report.html into the run folder and return its path."""
+    shown = splits.eval or splits.probe or splits.train
+    images, test = _images_and_features(config, shown, encoder, measured.test)
+    bank_split = splits.probe or splits.train
+    bank_images, bank = _images_and_features(
+        config, bank_split, encoder, measured.train
+    )
+    labelled = shown.has_labels and bank_split.has_labels
+    return report.write_report(
+        folder / "report.html",
+        title=f"SimCLR on {config.data.dataset}",
+        config=_by_section(config),
+        defaults=_by_section(config_lib.Config()),
+        history=summaries.read_metrics(folder),
+        chance_loss=math.log(2 * config.training.train_batch_size - 1),
+        results=_rows(measured.results),
+        pairs=_pairs(config, splits.train),
+        test_images=images,
+        test_features=test.features,
+        test_labels=test.labels if shown.has_labels else None,
+        bank_images=bank_images,
+        bank_features=bank.features,
+        bank_labels=bank.labels if labelled else None,
+        class_names=shown.class_names,
+        confusion=_confusion(measured.results),
+        timings=timings,
+        environment=describe_environment(),
+        files=[(path.relative_to(folder), text) for path, text in files],
+    )
+
+
+def _images_and_features(
+    config: Config, split: datasets.Split, encoder: keras.Model, known: Features | None
+) -> tuple[np.ndarray, Features]:
+    """The first images of a split with their h, from ``known`` where it is there."""
+    count = min(MAP_IMAGES, split.num_examples, *(x for x in limits(config) if x))
+    dataset = eval_dataset(config, split, count)
+    images = np.concatenate(
+        [e["image"][e["mask"]] for e in dataset.as_numpy_iterator()]
+    )
+    if known is None:
+        known = evaluation.extract(lambda x: encoder(x, training=False), dataset)
+    return images, Features(known.features[:count], known.labels[:count])
+
+
+def _pairs(
+    config: Config, split: datasets.Split
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Some images as evaluation sees them, and two drawn views of each."""
+    size = config.data.image_size
+    rows = []
+    for i, example in enumerate(split.as_dataset().take(PAIRS)):
+        image = records.decode(example["image"], split.image_shape)
+        views = augmentations.two_views(
+            image,
+            seed=tf.constant([config.seed, i]),
+            image_size=size,
+            strength=config.augmentation.color_jitter_strength,
+            use_blur=config.augmentation.use_blur,
+        )
+        rows.append((augmentations.eval_view(image, image_size=size), *views))
+    originals, first, second = (np.stack(column) for column in zip(*rows, strict=True))
+    return originals, first, second
+
+
+def _by_section(config: Config) -> dict[str, dict[str, Any]]:
+    """The config as the report shows it: section -> name -> value."""
+    flat = config_lib.to_flat(config)
+    kinds = config_lib.sections()
+    grouped = {
+        section: {name: flat.pop(name) for name in kind.__dataclass_fields__}
+        for section, kind in kinds.items()
+    }
+    return {"run": flat, **grouped}
+
+
+def _rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """One dict per table row: its name and a top-1 per protocol."""
+    names = {"logreg": "logreg_top1", "knn": "knn10_top1"}
+    rows: dict[str, dict[str, Any]] = {}
+    for record in results.values():
+        row = rows.setdefault(record["row"], {"row": record["row"]})
+        row[names.get(record["protocol"], record["protocol"])] = record["value"]
+    return list(rows.values())
+
+
+def _confusion(results: dict[str, dict[str, Any]]) -> np.ndarray | None:
+    for record in results.values():
+        if "confusion" in record:
+            return np.asarray(record["confusion"])
+    return None

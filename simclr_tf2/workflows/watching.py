@@ -1,0 +1,54 @@
+"""Looks at the encoder while it pretrains, without training a probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from simclr_tf2 import evaluation, models
+from simclr_tf2.config import Config
+from simclr_tf2.data import pipeline
+from simclr_tf2.workflows.splits import Splits
+
+BATCH = 250  # [ours] bank and queries are whole batches of this size
+BANK_BATCHES, QUERY_BATCHES = 8, 2  # [ours] 2,000 and 500 images: seconds on a CPU
+VIEWS = 128  # [ours] pairs for alignment
+
+
+def make_watch(
+    config: Config, splits: Splits, model: models.SimCLR
+) -> Callable[[], dict[str, float]]:
+    """A function that measures ``model`` as it is: kNN, spread, alignment, rank.
+
+    Bank and queries are disjoint parts of the labelled probe split (of the training
+    split when nothing is labelled), never of the evaluation split: what is watched must
+    not choose on test.
+    """
+    if not config.training.monitor_epochs:
+        return dict
+    split = splits.probe or splits.train
+    batch = max(1, min(BATCH, split.num_examples // (BANK_BATCHES + QUERY_BATCHES)))
+    images = pipeline.make_eval_dataset(
+        split,
+        batch_size=batch,
+        image_size=config.data.image_size,
+        limit=batch * (BANK_BATCHES + QUERY_BATCHES),
+    )
+    pairs = pipeline.make_pretrain_dataset(
+        splits.train,
+        global_batch_size=min(VIEWS, splits.train.num_examples),
+        image_size=config.data.image_size,
+        strength=config.augmentation.color_jitter_strength,
+        use_blur=config.augmentation.use_blur,
+        seed=config.seed + 1,
+    )
+
+    def encode(image):
+        outputs = model(image, training=False)
+        return outputs["representation"], outputs["projection"]
+
+    return evaluation.make_monitor(
+        encode,
+        images.take(BANK_BATCHES),
+        images.skip(BANK_BATCHES),
+        views=next(iter(pairs))["views"],
+    )
