@@ -79,12 +79,11 @@ def stream(
     *,
     seed: int,
     start_step: int,
-    window: int = SHUFFLE_WINDOW,
 ) -> tf.data.Dataset:
     """Endless {"image", "label", "index", "seed"}: this worker's rows, one by one.
 
     In each epoch the files are read in an order of their own, CYCLE at once in turn,
-    and records are permuted within windows of ``window``. All is a function of (seed,
+    and records are permuted within windows of SHUFFLE_WINDOW. All is a function of (seed,
     epoch). Every worker reads every record (undecoded), so that the shares join to
     the batch of a single worker.
     """
@@ -99,7 +98,7 @@ def stream(
     def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         begin = tf.where(epoch == first_epoch, step * plan.global_batch_size, 0)
         begin = tf.cast(begin, tf.int64)
-        dataset = _epoch_records(shards, epoch, begin=begin, seed=seed, window=window)
+        dataset = _epoch_records(shards, epoch, begin=begin, seed=seed)
         dataset = dataset.take(per_epoch - begin).enumerate()
         if plan.num_workers > 1:
             dataset = dataset.filter(
@@ -121,7 +120,7 @@ def _with_seed(
 
 
 def _epoch_records(
-    shards: Shards, epoch: tf.Tensor, *, begin: tf.Tensor, seed: int, window: int
+    shards: Shards, epoch: tf.Tensor, *, begin: tf.Tensor, seed: int
 ) -> tf.data.Dataset:
     """(index, serialised record) of one epoch from place ``begin`` on."""
     count = len(shards.files)
@@ -136,7 +135,7 @@ def _epoch_records(
 
     def read_block(block: tf.Tensor) -> tf.data.Dataset:
         dataset = _read_files(shards, files[block * CYCLE : (block + 1) * CYCLE])
-        dataset = dataset.batch(window).enumerate()
+        dataset = dataset.batch(SHUFFLE_WINDOW).enumerate()
         return dataset.map(lambda n, batch: _shuffle(seed, epoch, block, n, batch))
 
     dataset = tf.data.Dataset.range(first, blocks).flat_map(read_block)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 MAX_CLASSES = 24  # more than these are drawn grey, the rarest first
 MIN_TSNE_POINTS = 8
+TSNE_STEPS = 500  # of which 250 are its early exaggeration
 _TITLES = {"pca": "PCA", "tsne": "t-SNE"}
 
 
@@ -56,13 +57,16 @@ def _tsne(rows: np.ndarray, seed: int) -> np.ndarray | None:
     if len(rows) < MIN_TSNE_POINTS or np.ptp(rows, axis=0).max() < 1e-6:
         return None
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     reduced = _pca(rows, min(50, *rows.shape)).astype(np.float32)
     start = reduced[:, :2] if reduced.shape[1] > 1 else np.pad(reduced, ((0, 0), (0, 1)))
     start = start / max(float(start[:, 0].std()), 1e-12) * 1e-4
     model = TSNE(init=start, perplexity=min(30.0, (len(rows) - 1) / 3),
-                 random_state=seed)
-    return model.fit_transform(reduced)
+                 max_iter=TSNE_STEPS, random_state=seed)
+    # Steps of milliseconds: on a busy machine threads wait for one another, tenfold.
+    with threadpool_limits(1):
+        return model.fit_transform(reduced)
 
 
 def project(

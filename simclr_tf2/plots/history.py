@@ -211,7 +211,7 @@ def draw_panel(
 ) -> Figure:
     """One panel of ``panels`` as a figure of its own, without a title."""
     with drawing.style():
-        figure = drawing.new_figure(4.6, 2.7)
+        figure = drawing.new_figure(3.9, 2.4)
         _fill(figure.subplots(), panel, data, _with_chance(chance_loss, references))
         return figure
 

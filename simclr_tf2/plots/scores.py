@@ -98,7 +98,7 @@ def result_bars(
             return drawing.message(drawing.new_figure(5, 1.5), "No accuracies.")
         bars = len(results) * len(keys)
         extra = 0.9 + 0.22 * math.ceil(len(keys) / 2) + 0.12 * len(results)
-        figure = drawing.new_figure(6.4, 0.2 * bars + extra)
+        figure = drawing.new_figure(5.6, 0.2 * bars + extra)
         axes = figure.subplots()
         _draw_bars(axes, results, keys)
         if chance is not None:

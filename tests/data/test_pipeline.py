@@ -1,0 +1,283 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf2.config import ConfigError
+from simclr_tf2.data import datasets, pipeline
+
+BATCH, STEPS = 4, 5  # 23 images: 5 steps per epoch, 3 images left over
+COMMON = {"global_batch_size": BATCH, "image_size": 2, "seed": 11}
+
+
+def pretrain(split, store, *, steps, **changes):
+    """The first ``steps`` elements as nested numpy arrays."""
+    arguments = {**COMMON, "strength": 0.5, "use_blur": False, **changes}
+    dataset = pipeline.make_pretrain_dataset(
+        split, cache=store == "cached", **arguments
+    )
+    return list(dataset.take(steps).as_numpy_iterator())
+
+
+def indices(elements):
+    return np.concatenate([e["index"] for e in elements])
+
+
+def assert_equal(first, second):
+    first, second = tf.nest.flatten(first), tf.nest.flatten(second)
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.usefixtures("cheap_views")
+class TestPretrain:
+    def test_the_store_is_the_one_meant(self, split, store, monkeypatch):
+        used = []
+        for name in ("_fetch_pixels", "_fetch_encoded", "_fetch_record"):
+            real = getattr(pipeline, name)
+            monkeypatch.setattr(
+                pipeline, name, lambda s, n=name, f=real: used.append(n) or f(s)
+            )
+        pretrain(split, store, steps=1)
+        expected = {"pixels": "_fetch_pixels", "stream": "_fetch_record"}
+        assert used == [expected.get(store, "_fetch_encoded")]
+
+    def test_an_element_has_the_promised_types(self, split, store):
+        dataset = pipeline.make_pretrain_dataset(
+            split, **COMMON, strength=1.0, use_blur=True, cache=store == "cached"
+        )
+        spec = dataset.element_spec
+        view = tf.TensorSpec([BATCH, 2, 2, 3], tf.float32)
+        number = tf.TensorSpec([BATCH], tf.int64)
+        assert spec == {"views": (view, view), "label": number, "index": number}
+
+    def test_each_epoch_has_every_image_at_most_once_in_another_order(
+        self, split, store
+    ):
+        found = indices(pretrain(split, store, steps=12 * STEPS)).reshape(12, -1)
+        for epoch in found:
+            assert len(set(epoch)) == STEPS * BATCH
+            assert set(epoch) <= set(range(23))
+        assert len({tuple(e) for e in found}) == 12
+        left_over = [frozenset(set(range(23)) - set(e)) for e in found]
+        assert len(set(left_over)) > 1
+        assert set(found.ravel()) == set(range(23))
+
+    def test_a_batch_as_large_as_the_set_holds_every_image(self, split, store):
+        for element in pretrain(split, store, steps=3, global_batch_size=23):
+            assert sorted(element["index"]) == list(range(23))
+
+    def test_a_restart_at_any_step_equals_the_uninterrupted_stream(self, split, store):
+        whole = pretrain(split, store, steps=3 * STEPS + 1)
+        for start in (1, STEPS - 1, STEPS, STEPS + 2, 3 * STEPS):
+            rest = pretrain(split, store, steps=2, start_step=start)
+            assert_equal(rest, whole[start : start + 2])
+
+    @pytest.mark.parametrize("workers,replicas", [(1, 2), (1, 4), (2, 1), (2, 2)])
+    def test_shares_join_to_the_batch_of_one_replica(
+        self, split, store, workers, replicas
+    ):
+        steps, start = 3, STEPS - 2
+        whole = pretrain(split, store, steps=steps, start_step=start)
+        shares = [
+            pretrain(
+                split,
+                store,
+                steps=steps * replicas,
+                start_step=start,
+                num_workers=workers,
+                worker_index=worker,
+                replicas_per_worker=replicas,
+            )
+            for worker in range(workers)
+        ]
+        for step in range(steps):
+            parts = [
+                share[step * replicas + r] for share in shares for r in range(replicas)
+            ]
+            joined = tf.nest.map_structure(lambda *x: np.concatenate(x), *parts)
+            assert_equal(joined, whole[step])
+
+    def test_another_seed_gives_another_order_and_other_views(self, split, store):
+        first = pretrain(split, store, steps=STEPS)
+        again = pretrain(split, store, steps=STEPS)
+        other = pretrain(split, store, steps=STEPS, seed=12)
+        assert_equal(first, again)
+        assert list(indices(first)) != list(indices(other))
+        noise = by_index(first), by_index(other)
+        shared = set(noise[0]) & set(noise[1])
+        assert not any(np.array_equal(noise[0][i], noise[1][i]) for i in shared)
+
+    def test_global_seeds_do_not_reach_the_input(self, split, store):
+        tf.random.set_seed(1)
+        first = pretrain(split, store, steps=3)
+        tf.random.set_seed(2)
+        assert_equal(first, pretrain(split, store, steps=3))
+
+    def test_an_image_has_other_views_in_each_epoch(self, split, store):
+        elements = pretrain(split, store, steps=2 * STEPS)
+        first, second = by_index(elements[:STEPS]), by_index(elements[STEPS:])
+        shared = set(first) & set(second)
+        assert len(shared) >= 17
+        assert not any(np.array_equal(first[i], second[i]) for i in shared)
+
+    def test_labels_belong_to_the_images(self, split, store):
+        elements = pretrain(split, store, steps=STEPS)
+        expected = [e["label"] for e in split.as_dataset().as_numpy_iterator()]
+        for element in elements:
+            np.testing.assert_array_equal(
+                element["label"], np.array(expected)[element["index"]]
+            )
+
+    def test_a_batch_larger_than_the_set_is_refused(self, split, store):
+        with pytest.raises(ConfigError, match="train_batch_size=24"):
+            pretrain(split, store, steps=1, global_batch_size=24)
+
+
+def by_index(elements):
+    """Index -> first view."""
+    return {
+        int(i): v
+        for e in elements
+        for i, v in zip(e["index"], e["views"][0], strict=True)
+    }
+
+
+def test_views_do_not_depend_on_how_images_are_held(data_dir, monkeypatch, cheap_views):
+    """Per-example seeds are functions of (seed, epoch, index) in every store."""
+    found = []
+    for limit in (datasets.MEMORY_LIMIT, 0):
+        monkeypatch.setattr(datasets, "MEMORY_LIMIT", limit)
+        split = datasets.open_split("tiny_sizes", "train", data_dir=data_dir)
+        elements = pretrain(split, "", steps=1, global_batch_size=23)
+        found.append(by_index(elements))
+    assert_equal(found[0], found[1])
+
+
+@pytest.mark.usefixtures("cheap_views")
+def test_a_streamed_sum_of_slices_holds_exactly_its_images(data_dir, monkeypatch):
+    monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
+    split = datasets.open_split("tiny_sizes", "train[3:17]+test[2:]", data_dir=data_dir)
+    images = [e["image"] for e in split.as_dataset().as_numpy_iterator()]
+    first_pixels = [tf.io.decode_image(i).numpy()[0, 0, 0] for i in images]
+    assert len(first_pixels) == 14 + 5
+    dataset = pipeline.records.stream(
+        split.shards,
+        pipeline.order.BatchPlan(num_examples=19, global_batch_size=19),
+        seed=0,
+        start_step=0,
+    )
+    seen = {int(e["index"]): e["image"] for e in dataset.take(19).as_numpy_iterator()}
+    assert seen == dict(enumerate(images))
+
+
+def test_unlabelled_images_have_label_minus_one(data_dir, cheap_views):
+    for name, spec in (("tiny_sizes", "unlabelled"), ("tiny_no_label", "train")):
+        split = datasets.open_split(name, spec, data_dir=data_dir)
+        (element,) = pretrain(split, "", steps=1)
+        assert (element["label"] == -1).all()
+
+
+def test_real_views_are_reproduced_after_a_restart(data_dir):
+    split = datasets.open_split("tiny_gray", "train", data_dir=data_dir)
+    arguments = {"image_size": 8, "use_blur": True, "strength": 1.0}
+    whole = pretrain(split, "", steps=7, **arguments)
+    assert_equal(whole[6:], pretrain(split, "", steps=1, start_step=6, **arguments))
+    first, second = whole[0]["views"]
+    assert first.shape == (BATCH, 8, 8, 3) and first.dtype == np.float32
+    assert first.min() >= 0 and first.max() <= 1
+    assert not np.array_equal(first, second)
+
+
+class TestSupervised:
+    def batches(self, split, store, *, steps, **changes):
+        dataset = pipeline.make_supervised_dataset(
+            split, cache=store == "cached", **{**COMMON, **changes}
+        )
+        return list(dataset.take(steps).as_numpy_iterator())
+
+    def test_shares_and_restarts_reproduce_the_stream(self, split, store, cheap_views):
+        whole = self.batches(split, store, steps=STEPS + 2)
+        assert set(whole[0]) == {"image", "label", "index"}
+        assert whole[0]["image"].shape == (BATCH, 2, 2, 3)
+        halves = self.batches(
+            split, store, steps=4, start_step=STEPS, replicas_per_worker=2
+        )
+        joined = [
+            tf.nest.map_structure(lambda *x: np.concatenate(x), *halves[i : i + 2])
+            for i in (0, 2)
+        ]
+        assert_equal(joined, whole[STEPS:])
+
+    def test_unlabelled_splits_are_refused(self, data_dir):
+        split = datasets.open_split("tiny_sizes", "unlabelled", data_dir=data_dir)
+        with pytest.raises(ConfigError, match="has no labels"):
+            self.batches(split, "", steps=1)
+
+
+class TestEval:
+    @pytest.mark.parametrize("batch", [1, 7, 8, 23, 30])
+    def test_every_image_counts_once(self, split, batch):
+        dataset = pipeline.make_eval_dataset(split, batch_size=batch, image_size=5)
+        elements = list(dataset.as_numpy_iterator())
+        assert len(elements) == -(-23 // batch)
+        assert all(e["image"].shape == (batch, 5, 5, 3) for e in elements)
+        mask = np.concatenate([e["mask"] for e in elements])
+        assert mask.dtype == bool and mask.sum() == 23 and mask[:23].all()
+        labels = np.concatenate([e["label"] for e in elements])
+        expected = [e["label"] for e in split.as_dataset().as_numpy_iterator()]
+        np.testing.assert_array_equal(labels[:23], expected)
+        assert (labels[23:] == -1).all()
+        assert not np.concatenate([e["image"] for e in elements])[23:].any()
+
+    def test_shapes_are_static(self, split):
+        dataset = pipeline.make_eval_dataset(split, batch_size=8, image_size=5)
+        assert dataset.element_spec["image"].shape == [8, 5, 5, 3]
+        assert dataset.element_spec["label"].shape == [8]
+        assert dataset.element_spec["mask"].shape == [8]
+
+    @pytest.mark.parametrize("limit,count", [(5, 5), (8, 8), (100, 23)])
+    def test_a_limit_takes_the_first_images(self, split, limit, count):
+        dataset = pipeline.make_eval_dataset(
+            split, batch_size=4, image_size=5, limit=limit
+        )
+        assert sum(e["mask"].sum() for e in dataset.as_numpy_iterator()) == count
+
+    def test_pixels_are_those_of_the_set(self, data_dir):
+        split = datasets.open_split("tiny_gray", "train", data_dir=data_dir)
+        dataset = pipeline.make_eval_dataset(split, batch_size=23, image_size=5)
+        images = next(dataset.as_numpy_iterator())["image"]
+        expected = split.arrays()[0][:, :1, :1] / 255.0
+        np.testing.assert_allclose(images, expected + np.zeros([1, 5, 5, 1]), atol=1e-6)
+
+    def test_a_limit_of_nothing_is_refused(self, split):
+        with pytest.raises(ConfigError):
+            pipeline.make_eval_dataset(split, batch_size=4, image_size=5, limit=0)
+
+
+def test_two_replicas_of_a_strategy_see_the_halves(
+    data_dir, two_replicas, cheap_views
+):
+    split = datasets.open_split("tiny_gray", "train", data_dir=data_dir)
+    whole = pretrain(split, "", steps=3)
+    distributed = two_replicas.distribute_datasets_from_function(
+        lambda context: pipeline.make_pretrain_dataset(
+            split,
+            **COMMON,
+            strength=0.5,
+            use_blur=False,
+            num_workers=context.num_input_pipelines,
+            worker_index=context.input_pipeline_id,
+            replicas_per_worker=2,
+        )
+    )
+    for expected, element in zip(
+        whole, itertools.islice(distributed, 3), strict=True
+    ):
+        for key in ("index", "label"):
+            local = two_replicas.experimental_local_results(element[key])
+            np.testing.assert_array_equal(np.concatenate(local), expected[key])
+        local = two_replicas.experimental_local_results(element["views"][0])
+        np.testing.assert_array_equal(np.concatenate(local), expected["views"][0])
