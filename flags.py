@@ -95,7 +95,7 @@ _bool(
     "ImageNet and not for CIFAR-10.",
 )
 # Model
-_integer("resnet_depth", "10, 18, 34, 50, 101, 152 or 200.")
+_integer("resnet_depth", "Layers of the ResNet: 10, 18, 34, 50, 101, 152 or 200.")
 _float("width_multiplier", "Multiplies every channel count; fractions give small nets.")
 _float(
     "sk_ratio", "Selective kernels (and ResNet-D) when above 0; SimCLRv2 uses 0.0625."
@@ -195,7 +195,7 @@ _string(
 )
 _integer("probe_examples", "At most so many images of it.")
 _bool("baselines", "Also measure a random encoder and PCA of the pixels.")
-_bool("report", "Write report.html.")
+_bool("report", "Write report.html, a page with curves, pictures and tables of the run.")
 # Distribution
 _enum(
     "strategy",

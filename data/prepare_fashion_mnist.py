@@ -112,6 +112,11 @@ def place_files(source: pathlib.Path, data_dir: pathlib.Path) -> list[pathlib.Pa
     return paths
 
 
+def is_built(data_dir: pathlib.Path) -> bool:
+    """Returns whether the data set is there; TFDS renames a version when complete."""
+    return any(data_dir.glob("fashion_mnist/[0-9]*/dataset_info.json"))
+
+
 def build(data_dir: pathlib.Path):
     """Builds the data set unless it is built; returns its TFDS builder."""
     import tensorflow_datasets as tfds
@@ -141,7 +146,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     data_dir = options.data_dir.expanduser().absolute()
     try:
-        place_files(options.source.expanduser(), data_dir)
+        if not is_built(data_dir):
+            place_files(options.source.expanduser(), data_dir)
     except (SourceError, OSError) as error:
         print(f"prepare_fashion_mnist: {error}", file=sys.stderr)
         return 2

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colour-blind safe set (Color Universal Design, 2008) without its
-# black, its yellow darkened so that it can be seen on white as well.
+# black, its yellow darkened to be seen on white, and three more for many classes.
 PALETTE = (
     "#0072b2",  # blue
     "#d55e00",  # vermilion
@@ -24,6 +24,8 @@ PALETTE = (
     "#56b4e9",  # sky
     "#9a8c00",  # olive
     "#7a5195",  # violet
+    "#7f4a3a",  # brown
+    "#4d4d4d",  # charcoal
 )
 INK = "#1f2328"
 GRID = "#d8dee4"
@@ -125,7 +127,7 @@ def to_svg(figure: Figure, *, themed: bool = False, name: str = "plot") -> str:
         figure: what to write.
         themed: for SVG placed inside HTML. The background is left out; ink becomes
             ``currentColor``, grid and palette become the CSS variables ``--grid`` and
-            ``--c0`` .. ``--c7`` (today's colour as fallback), the font ``--font``.
+            ``--c0`` .. ``--c9`` (today's colour as fallback), the font ``--font``.
         name: prefix of all ids, so that several figures can stand in one page.
     """
     stream = io.StringIO()

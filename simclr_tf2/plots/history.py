@@ -36,7 +36,7 @@ class Panel:
 PANELS = (
     Panel(
         name="loss", title="Contrastive loss", unit="nats, mean over both views",
-        keys="loss|contrastive_loss|contrast_loss", from_zero=True,
+        keys="loss|contrastive_loss|contrast_loss", 
         about="Dashed: a model that cannot tell the pair from the negatives.",
     ),
     Panel(
@@ -128,9 +128,10 @@ def panels(history: Iterable[Mapping[str, Any]]) -> list[tuple[Panel, dict]]:
             shown.append((panel, mine))
             rest = {k: v for k, v in rest.items() if k not in mine}
     for i, (key, values) in enumerate(sorted(rest.items())):
-        title = key.replace("_", " ")
+        title = key[:1].upper() + key[1:].replace("_", " ")
+        positive = not (values[:, 1] < 0).any()
         other = Panel(name=f"other{i}", title=title, unit="", keys=re.escape(key),
-                      from_zero=False)
+                      from_zero=positive)
         shown.append((other, {key: values}))
     return shown
 
@@ -165,16 +166,20 @@ def _finish_axes(axes: Axes, panel: Panel) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     low, high = axes.get_ylim()
-    if panel.from_zero and low < 0 < high or panel.from_zero and low > 0:
+    if panel.from_zero and high > 0:
         low = 0.0
     margin = 0.10 * (high - low)
     axes.set_ylim(low, high + margin)
     low_x, high_x = axes.get_xlim()
     axes.set_xlim(max(low_x, 0.0) if high_x > 0 else low_x, high_x)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.xaxis.set_major_locator(
+        MaxNLocator(nbins=5, integer=True, steps=[1, 2, 2.5, 5, 10])
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.6g}"))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda y, _: f"{y:,.6g}".replace("-", "−"))
+    )
     axes.grid(axis="y")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(drawing.plain(panel.unit))

@@ -192,7 +192,9 @@ def neighbours(
             for axes, i in zip(line[1:], found, strict=True):
                 other = int(bank_labels[i]) if both else -1
                 _show(axes, to_uint8(bank_images[i]), frame=_frame_color(label, other))
-        grid[0][0].set_title("query", fontweight="normal", loc="center")
-        grid[0][1].set_title("nearest neighbours in h, most similar first",
-                             fontweight="normal", loc="left")
+        grid[0][0].set_title("query", fontweight="normal", loc="left")
+        head = grid[0][1].annotate(
+            "nearest neighbours in h, most similar first", (0, 1), xytext=(0, 6),
+            xycoords="axes fraction", textcoords="offset points", fontsize=10)
+        head.set_in_layout(False)  # it is wider than its column
         return figure

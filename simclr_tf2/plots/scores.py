@@ -112,10 +112,12 @@ def result_bars(
         axes.set_xlim(0, 100)
         axes.set_xlabel("% of test images classified correctly (higher is better)")
         axes.grid(axis="x")
-        figure.legend(loc="outside upper left", ncols=2)
-        if title:
-            figure.suptitle(drawing.plain(title), x=0.01, ha="left", fontsize=10,
-                            fontweight="bold")
+        handles, labels = axes.get_legend_handles_labels()
+        order = sorted(range(len(labels)), key=lambda i: labels[i].startswith("chance"))
+        figure.legend([handles[i] for i in order], [labels[i] for i in order],
+                      loc="outside upper left", ncols=2, alignment="left",
+                      title=title and drawing.plain(title),
+                      title_fontproperties={"weight": "bold", "size": 10})
         return figure
 
 
@@ -123,7 +125,7 @@ def _cell_numbers(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
     size = 9 if len(counts) <= 12 else 7
     for i, j in np.argwhere(counts > 0):
         percent = 100 * share[i, j]
-        axes.text(j, i, f"{percent:.0f}" if percent >= 0.5 else "·", ha="center",
+        axes.text(j, i, f"{percent:.0f}" if percent > 0.5 else "·", ha="center",
                   va="center", fontsize=size,
                   color="white" if share[i, j] > 0.55 else drawing.INK)
 

@@ -19,7 +19,7 @@ _MAX_SIDE = 112  # pixels; larger images are shrunk before they are embedded
 _MAX_PNG_SIDE = 64  # up to here lossless, above JPEG: keeps the page under 3 MB
 _MAP_TITLES = {"pca": "PCA", "tsne": "t-SNE"}
 _MAP_NOTES = {
-    "pca": "Two directions of largest variance: distances are true, detail is lost.",
+    "pca": "A straight projection on the two directions of largest variance.",
     "tsne": "Keeps near points near; distances between clusters mean little.",
 }
 

@@ -17,6 +17,7 @@ from simclr_tf2.report.pictures import inline_svg
 Config = Mapping[str, Mapping[str, Any]]
 Rows = Sequence[Mapping[str, Any]]
 _MISSING = object()
+_BASELINES = ("random", "pca", "pixel")  # in the name of a row without training
 
 
 def _setting(config: Config | None, name: str) -> Any:
@@ -116,7 +117,7 @@ def tiles(history: Rows, results: Rows, timings: Mapping[str, float] | None,
         found.append((f"{100 * accuracy:.1f} %", "contrastive accuracy", "last logged"))
     steps = [v[-1, 0] for v in plots.series(history).values()]
     if steps:
-        found.append((f"{int(max(steps)):,}", "optimizer steps", ""))
+        found.append((f"{int(max(steps)):,}", "steps", "last logged"))
     speed = plots.series(history).get("images_per_second", np.zeros([0, 2]))[:, 1]
     if np.isfinite(speed).any():
         found.append((f"{np.median(speed[np.isfinite(speed)]):,.0f}",
@@ -153,8 +154,8 @@ def _check_loss(history: Rows, chance_loss: float | None) -> list[tuple[bool, st
     if loss < 0.95 * chance_loss:
         return [(True, f"The loss fell to {loss:.3f}, below its chance level "
                        f"{chance_loss:.3f}.")]  # fmt: skip
-    return [(False, f"The loss, {loss:.3f}, is at its chance level "
-                    f"{chance_loss:.3f}: nothing was learned yet.")]  # fmt: skip
+    return [(False, f"The loss, {loss:.3f}, is still near its chance level "
+                    f"{chance_loss:.3f}: little was learned.")]  # fmt: skip
 
 
 def _check_collapse(history: Rows, dims: Any) -> list[tuple[bool, str]]:
@@ -175,13 +176,14 @@ def _check_baselines(results: Rows) -> list[tuple[bool, str]]:
         return []
     key = keys[0]
     scored = [r for r in results if _is_number(r.get(key))]
-    baselines = [r for r in scored[1:] if "simclr" not in str(r.get("row")).lower()]
+    baselines = [r for r in scored[1:]
+                 if any(w in str(r.get("row")).lower() for w in _BASELINES)]
     if not baselines:
         return []
     best = max(baselines, key=lambda r: r[key])
     gap = 100 * (scored[0][key] - best[key])
     text = (f"{scored[0].get('row')} is {abs(gap):.1f} points "
-            f"{'above' if gap > 0 else 'below'} the best other row, {best.get('row')}.")
+            f"{'above' if gap > 0 else 'below'} the better baseline, {best.get('row')}.")
     return [(gap > 0, text)]
 
 
@@ -212,7 +214,7 @@ def result_table(results: Rows, class_names: Sequence[str]) -> dict[str, Any] | 
                   k in best and len(results) > 1 and row.get(k) == best[k])
                  for k in keys]
         lines.append({"name": str(row.get("row", "")), "cells": cells})
-    heads = [plots.metric_label(k) + (" (%)" if k in accuracies else "") for k in keys]
+    heads = [plots.metric_label(k) for k in keys]
     bars = None
     if accuracies:
         figure = plots.result_bars(results, chance=_chance(class_names), title=None)
@@ -224,7 +226,7 @@ def curve_figures(history: Rows, chance_loss: float | None,
                   class_names: Sequence[str]) -> list[dict[str, Any]]:
     """One small figure per kind of scalar."""
     chance = _chance(class_names)
-    references = {} if chance is None else {"online": (chance, f"chance {chance:.3g}")}
+    references = {}
     if chance is not None:
         references["online"] = (chance, f"chance, {100 * chance:.3g} %")
     return [

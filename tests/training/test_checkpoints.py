@@ -1,0 +1,98 @@
+"""Checkpoints are whole, counted, and never silently replaced by a fresh start."""
+
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf2.config import ConfigError
+from simclr_tf2.training import checkpoints
+
+
+def holder(value=0.0):
+    return tf.train.Checkpoint(w=tf.Variable(np.full([3, 5], value, np.float32)))
+
+
+def save_steps(folder, *steps, keep=10):
+    for step in steps:
+        checkpoints.save(holder(step), folder, step=step, config_json="{}", keep=keep)
+
+
+def test_the_newest_is_restored_by_number_not_by_name(tmp_path):
+    save_steps(tmp_path, 9, 100, 20)
+    fresh = holder()
+    assert checkpoints.restore_newest(fresh, tmp_path) == 100
+    assert (fresh.w.numpy() == 100).all()
+    assert tf.train.latest_checkpoint(tmp_path)  # other tools find one as well
+
+
+def test_an_empty_folder_has_none(tmp_path):
+    assert checkpoints.restore_newest(holder(), tmp_path) is None
+
+
+def test_only_the_newest_are_kept_with_their_configs(tmp_path):
+    save_steps(tmp_path, 1, 2, 3, 4, keep=2)
+    assert [step for step, _ in checkpoints.list_checkpoints(tmp_path)] == [4, 3]
+    assert sorted(p.name for p in tmp_path.glob("*.config.json")) == [
+        "ckpt-3.config.json", "ckpt-4.config.json"
+    ]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "index"])
+def test_damage_falls_back_to_an_older_one_and_says_so(tmp_path, caplog, damage):
+    save_steps(tmp_path, 1, 2)
+    data = tmp_path / "ckpt-2.data-00000-of-00001"
+    if damage == "truncate":
+        data.write_bytes(data.read_bytes()[:20])
+    elif damage == "flip":
+        content = bytearray(data.read_bytes())
+        content[10] ^= 0xFF
+        data.write_bytes(bytes(content))
+    elif damage == "remove":
+        data.unlink()
+    else:
+        (tmp_path / "ckpt-2.index").write_bytes(b"")
+    fresh = holder()
+    with caplog.at_level(logging.WARNING):
+        assert checkpoints.restore_newest(fresh, tmp_path) == 1
+    assert (fresh.w.numpy() == 1).all()
+    assert "ckpt-2 cannot be used" in caplog.text
+
+
+def test_when_none_can_be_read_it_is_an_error(tmp_path):
+    save_steps(tmp_path, 1)
+    (tmp_path / "ckpt-1.data-00000-of-00001").unlink()
+    with pytest.raises(ConfigError, match="none of them can be read"):
+        checkpoints.restore_newest(holder(), tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_not_loaded_in_part(tmp_path):
+    save_steps(tmp_path, 1)
+    other = tf.train.Checkpoint(w=tf.Variable(tf.zeros([3, 5])), v=tf.Variable(1.0))
+    with pytest.raises(ConfigError, match="none of them can be read"):
+        checkpoints.restore_newest(other, tmp_path)
+
+
+def test_a_failed_write_is_one_line_and_keeps_the_older_one(tmp_path, monkeypatch):
+    save_steps(tmp_path, 1)
+
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    broken = holder(2.0)
+    monkeypatch.setattr(broken, "write", full)
+    with pytest.raises(checkpoints.RunFailed, match="No space left.*intact"):
+        checkpoints.save(broken, tmp_path, step=2, config_json="{}", keep=1)
+    assert checkpoints.restore_newest(holder(), tmp_path) == 1
+
+
+def test_missing_checkpoint_argument_is_an_error_not_a_fresh_start(tmp_path):
+    import keras
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    with pytest.raises(ConfigError, match="no checkpoint there"):
+        checkpoints.initialize_weights(model, str(tmp_path / "ckpt-7"))
+    save_steps(tmp_path, 7)
+    with pytest.raises(ConfigError, match="does not fit this model"):
+        checkpoints.initialize_weights(model, str(tmp_path))
