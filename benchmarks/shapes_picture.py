@@ -1,11 +1,10 @@
-"""Draws docs/images/shapes.png: the classes of simclr_shapes and the other shapes.
+"""Draws docs/images/shapes.png: every shape with every texture of simclr_shapes.
 
 Run from the repository root:
 
     python -m benchmarks.shapes_picture
 
-One row per class, its name beside it, from the labelled split; then one row per shape
-that only the split `unlabeled` has.
+The two rows on top are the ten classes; the shapes below are in `unlabeled` only.
 """
 
 from __future__ import annotations
@@ -13,62 +12,65 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
-matplotlib.use("Agg")
+from simclr_tf2.data import shapes_drawing, shapes_scene
+from simclr_tf2.data.shapes_scene import SHAPES, TEXTURES
 
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
+GAP = 4  # pixels between pictures
+LEFT, TOP = 84, 22  # pixels for the names
+CANDIDATES = 2000  # enough for each of the 25 other pairs to come up twice
 
-from simclr_tf2.data import shapes_drawing, shapes_scene  # noqa: E402
+
+def indices_of_pairs(split: str, *, count: int) -> dict[tuple[int, int], np.ndarray]:
+    """Returns the first indices of each (shape, texture) of a split."""
+    # A scene does not depend on the size of its picture, so small ones will do.
+    drawn = shapes_drawing.draw(range(CANDIDATES), split=split, image_size=8)
+    pairs = np.stack([drawn.shapes, drawn.textures], axis=1)
+    return {
+        tuple(pair): np.flatnonzero((pairs == pair).all(axis=1))[:count]
+        for pair in np.unique(pairs, axis=0).tolist()
+    }
 
 
-def rows_of_pictures(
-    *, columns: int, image_size: int, candidates: int
-) -> list[tuple[str, np.ndarray]]:
-    """Returns (name, images uint8 [columns, s, s, 3]) per class and other shape."""
-    size = {"image_size": image_size}
-    train = shapes_drawing.draw(range(10 * columns), split="train", **size)
-    rows = [
-        (name.replace("_", ", "), train.images[train.labels == label])
-        for label, name in enumerate(shapes_scene.CLASS_NAMES)
-    ]
-    unlabeled = shapes_drawing.draw(range(candidates), split="unlabeled", **size)
-    for shape in range(shapes_scene.NUM_CLASS_SHAPES, len(shapes_scene.SHAPES)):
-        images = unlabeled.images[unlabeled.shapes == shape][:columns]
-        rows.append((shapes_scene.SHAPES[shape] + " (unlabeled)", images))
-    return rows
+def draw_grid(*, image_size: int, count: int) -> Image.Image:
+    """Returns the labelled grid, `count` pictures for each shape and texture."""
+    step = image_size + GAP
+    width, height = (
+        LEFT + len(TEXTURES) * (count * step + GAP),
+        TOP + len(SHAPES) * step,
+    )
+    sheet = Image.new("RGB", (width, height), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
+    for texture, name in enumerate(TEXTURES):
+        x = LEFT + texture * (count * step + GAP) + count * step // 2
+        pen.text((x, TOP // 2), name, "black", font, anchor="mm")
+    for shape, name in enumerate(SHAPES):
+        y = TOP + shape * step + image_size // 2
+        pen.text((LEFT - 8, y), name, "black", font, anchor="rm")
+    for split in ("train", "unlabeled"):
+        for (shape, texture), indices in indices_of_pairs(split, count=count).items():
+            if (split == "train") != (shape < shapes_scene.NUM_CLASS_SHAPES):
+                continue
+            drawn = shapes_drawing.draw(indices, split=split, image_size=image_size)
+            for number, image in enumerate(drawn.images):
+                x = LEFT + texture * (count * step + GAP) + number * step
+                sheet.paste(Image.fromarray(image), (x, TOP + shape * step))
+    return sheet
 
 
 def main() -> None:
-    """Writes the picture."""
+    """Writes the picture, with 256 colours to keep the file small."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", default="docs/images/shapes.png")
-    parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--image_size", type=int, default=96)
-    arguments = parser.parse_args()
-    rows = rows_of_pictures(
-        columns=arguments.columns,
-        image_size=arguments.image_size,
-        candidates=100 * arguments.columns,
-    )
-    figure, axes = plt.subplots(
-        len(rows),
-        1,
-        figsize=(arguments.columns + 1.9, 1.02 * len(rows)),
-        layout="constrained",
-    )
-    for axis, (name, images) in zip(axes, rows, strict=True):
-        framed = np.pad(
-            images, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=255
-        )
-        axis.imshow(np.concatenate(list(framed), axis=1), interpolation="nearest")
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.spines[:].set_visible(False)
-        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=11)
-    pathlib.Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(arguments.output, dpi=100)
+    parser.add_argument("--count", type=int, default=2)
+    options = parser.parse_args()
+    sheet = draw_grid(image_size=options.image_size, count=options.count)
+    path = pathlib.Path(options.output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

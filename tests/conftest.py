@@ -16,7 +16,7 @@ def pytest_configure():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")  # a second one in a process would abort
 def two_replicas():
     """A MirroredStrategy over the two logical CPU devices."""
     return tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])

@@ -153,9 +153,7 @@ def _split_info(builder: Any, name: str, split: str) -> Any:
         info = splits[split]
     except Exception as error:  # noqa: BLE001 TFDS: KeyError, ValueError, AssertionError
         have = ", ".join(f"{k} ({v.num_examples})" for k, v in splits.items())
-        raise ConfigError(
-            f"{name} has no split {split!r}; it has: {have}"
-        ) from error
+        raise ConfigError(f"{name} has no split {split!r}; it has: {have}") from error
     if info.num_examples == 0:
         raise ConfigError(f"{name}:{split} holds no images; choose another split")
     return info
@@ -206,9 +204,7 @@ def _as_dataset(builder: Any, split: str, label_key: str | None) -> tf.data.Data
                 wanted, decoders={"image": tfds.decode.SkipDecoding()}
             ),
             # One file after the other: TFDS would mix the files otherwise.
-            read_config=tfds.ReadConfig(
-                interleave_cycle_length=1, try_autocache=False
-            ),
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
     return dataset.enumerate().map(
         lambda index, example: {

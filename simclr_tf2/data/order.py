@@ -117,7 +117,9 @@ def example_seeds(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     Returns:
         int32 [n, 2].
     """
-    return tf.bitcast(_fold(_fold(_fold(_root(seed), _AUGMENT), epoch), index), tf.int32)
+    return tf.bitcast(
+        _fold(_fold(_fold(_root(seed), _AUGMENT), epoch), index), tf.int32
+    )
 
 
 def batch_order(step: tf.Tensor, *, plan: BatchPlan, seed: int) -> dict[str, tf.Tensor]:

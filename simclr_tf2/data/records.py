@@ -102,8 +102,9 @@ def stream(
         dataset = dataset.take(per_epoch - begin).enumerate()
         if plan.num_workers > 1:
             dataset = dataset.filter(
-                lambda n, _: (n % plan.global_batch_size) // plan.per_worker
-                == plan.worker_index
+                lambda n, _: (
+                    (n % plan.global_batch_size) // plan.per_worker == plan.worker_index
+                )
             )
         return dataset.map(lambda _, record: _with_seed(shards, seed, epoch, record))
 

@@ -119,13 +119,16 @@ class SimclrShapes(tfds.core.GeneratorBasedBuilder):
             images, masks = _png(drawings.images), _png(drawings.masks)
             for row, index in enumerate(indices):
                 label = drawings.labels[row] if split != "unlabeled" else NO_LABEL
-                yield index, {
-                    "image": io.BytesIO(images[row]),
-                    "label": int(label),
-                    "bbox": tfds.features.BBox(*map(float, drawings.boxes[row])),
-                    "segmentation_mask": io.BytesIO(masks[row]),
-                    "index": index,
-                }
+                yield (
+                    index,
+                    {
+                        "image": io.BytesIO(images[row]),
+                        "label": int(label),
+                        "bbox": tfds.features.BBox(*map(float, drawings.boxes[row])),
+                        "segmentation_mask": io.BytesIO(masks[row]),
+                        "index": index,
+                    },
+                )
 
 
 def _png(images) -> list[bytes]:

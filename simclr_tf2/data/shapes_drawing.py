@@ -1,9 +1,8 @@
 """Draws the pictures of `simclr_shapes`: scenes in, uint8 images and masks out.
 
-Shapes are signed distance fields with one pixel of analytic anti-aliasing. On the
-pixel grid only IEEE-exact operations are used (no sin, no exp, no BLAS), each element
-by itself: an image does not depend on the batch it is drawn in. Lengths are in half
-image widths until the last step multiplies them by half the width in pixels.
+A textured object on a background of two colours with clutter, then light, a slight
+blur and noise. Every operation treats each image by itself and edges are anti-aliased
+over one pixel, so an image depends on its index alone, not on the batch.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import dataclasses
 
 import numpy as np
 
-from simclr_tf2.data import shapes_scene
-from simclr_tf2.data.shapes_scene import SHAPES, TEXTURES, Scene
+from simclr_tf2.data import shapes_fields, shapes_scene
+from simclr_tf2.data.shapes_scene import TEXTURES, Scene
 
 NOISE_SIGMA = 0.04  # of the range [0, 1]
 PIXELS_PER_BATCH = 64 * 32 * 32  # keeps the working set of a batch in the cache
@@ -103,10 +102,12 @@ def _draw_batch(indices, *, split, image_size, seed, color_bias) -> Drawings:
     scene = shapes_scene.make_scene(
         uniforms, indices, split=split, color_bias=color_bias
     )
-    coverage = _object_coverage(scene, image_size)
+    mask = shapes_fields.object_coverage(scene, image_size)
     pixels = _background(scene, image_size)
     _add_clutter(pixels, scene, image_size)
-    _blend(pixels, _object_colors(scene, image_size), coverage)
+    texture = shapes_fields.texture_coverage(scene, image_size)
+    surface = _mix(scene.object_color, scene.texture_color, texture)
+    _blend(pixels, surface, mask)
     pixels *= _light(scene, image_size)[:, None]
     pixels = _blurred(pixels, scene.blur.astype(np.float32))
     noise = np.ascontiguousarray(words[:, shapes_scene.NUM_UNIFORMS :])
@@ -114,7 +115,7 @@ def _draw_batch(indices, *, split, image_size, seed, color_bias) -> Drawings:
     pixels *= 255.0
     pixels += 0.5
     np.clip(pixels, 0.0, 255.0, out=pixels)
-    masks = (coverage >= 0.5).astype(np.uint8)[..., None]
+    masks = (mask >= 0.5).astype(np.uint8)[..., None]
     return Drawings(
         images=np.ascontiguousarray(pixels.astype(np.uint8).transpose(0, 2, 3, 1)),
         masks=masks,
@@ -125,206 +126,11 @@ def _draw_batch(indices, *, split, image_size, seed, color_bias) -> Drawings:
     )
 
 
-def _axis(size: int) -> np.ndarray:
-    """Returns the pixel centres [size] of the interval [-1, 1]."""
-    return (2.0 * np.arange(size) + 1.0) / size - 1.0
-
-
-def _plane(size, x_slope, y_slope, offset) -> np.ndarray:
-    """Returns x_slope * x + y_slope * y + offset as float32 [n, size, size]."""
-    axis = _axis(size)
-    along_x = (x_slope[:, None] * axis + offset[:, None]).astype(np.float32)
-    along_y = (y_slope[:, None] * axis).astype(np.float32)
-    return along_x[:, None, :] + along_y[:, :, None]
-
-
-def _wave(size, angle, frequency, phase) -> np.ndarray:
-    """Returns a sine wave as float32 [n, size, size].
-
-    By sin(a + b) = sin(a) cos(b) + cos(a) sin(b) only rows and columns need a sine.
-
-    Args:
-      size: of the image.
-      angle: [n] direction.
-      frequency: [n] periods over the image width.
-      phase: [n] in turns.
-    """
-    axis = np.pi * frequency[:, None] * _axis(size)
-    a = np.cos(angle)[:, None] * axis + 2 * np.pi * phase[:, None]
-    b = np.sin(angle)[:, None] * axis
-    sin_a, cos_a = (f(a).astype(np.float32)[:, None, :] for f in (np.sin, np.cos))
-    sin_b, cos_b = (f(b).astype(np.float32)[:, :, None] for f in (np.sin, np.cos))
-    return sin_a * cos_b + cos_a * sin_b
-
-
-def _rotated(size, x, y, angle, x_scale=1.0, y_scale=1.0):
-    """Returns the two coordinates of a frame at (x, y), turned and scaled."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    across = _plane(size, cos / x_scale, sin / x_scale, -(cos * x + sin * y) / x_scale)
-    along = _plane(size, -sin / y_scale, cos / y_scale, (sin * x - cos * y) / y_scale)
-    return across, along
-
-
-def _length(x, y):
-    return np.sqrt(x * x + y * y)
-
-
 def _blend(pixels, color, coverage) -> None:
     """Paints color over pixels [n, 3, s, s] in place where coverage [n, s, s] is 1."""
     difference = color - pixels
     difference *= coverage[:, None]
     pixels += difference
-
-
-# ---------------------------------------------------------------- signed distances
-# Each takes coordinates in which the shape's circumscribed circle has radius 1 or so
-# and returns the distance to its edge, negative inside.
-
-
-def _ellipse(x, y):
-    return _length(x, y) - np.float32(0.85)
-
-
-def _star(x, y):
-    """Five tips: two reflections fold the plane onto one flank of one tip."""
-    x = np.abs(x)
-    for degrees, flip in ((-36.0, 1.0), (-36.0, -1.0)):
-        nx = np.float32(flip * np.cos(np.radians(degrees)))
-        ny = np.float32(np.sin(np.radians(degrees)))
-        reach = np.maximum(nx * x + ny * y, 0.0) * np.float32(2.0)
-        x, y = x - reach * nx, y - reach * ny
-    x = np.abs(x)
-    inner = 0.45  # radius of the notches, the tips having 1
-    notch_x, notch_y = inner * np.sin(np.pi / 5), inner * np.cos(np.pi / 5)
-    flank = np.hypot(1.0 - notch_y, notch_x)
-    nx, ny = np.float32((1.0 - notch_y) / flank), np.float32(notch_x / flank)
-    return nx * x + ny * y - ny
-
-
-def _square(x, y):
-    return np.maximum(np.abs(x), np.abs(y)) - np.float32(0.72)
-
-
-def _triangle(x, y):
-    half, root = np.float32(0.5), np.float32(0.75**0.5)
-    return np.maximum(root * np.abs(x) + half * y, -y) - half
-
-
-def _cross(x, y):
-    x, y = np.abs(x), np.abs(y)
-    long, short = np.maximum(x, y), np.minimum(x, y)
-    return np.maximum(long - np.float32(0.95), short - np.float32(0.32))
-
-
-def _crescent(x, y):
-    bite = _length(x - np.float32(0.45), y) - np.float32(0.75)
-    return np.maximum(_length(x, y) - np.float32(0.95), -bite)
-
-
-def _heart(x, y):
-    """A square with a half disk on two neighbouring sides, its tip at (-a, -a)."""
-    a = np.float32(0.55)
-    x, y = x + np.float32(0.15), y + np.float32(0.15)
-    square = np.maximum(np.abs(x), np.abs(y)) - a
-    disks = np.minimum(_length(x - a, y), _length(x, y - a)) - a
-    return np.minimum(square, disks)
-
-
-_DISTANCES = dict(
-    zip(
-        SHAPES,
-        (_ellipse, _star, _square, _triangle, _cross, _crescent, _heart),
-        strict=True,
-    )
-)
-
-
-def _select(scene: Scene, names: tuple[str, ...], chosen: np.ndarray):
-    """Yields each name with the rows [k] that chose it, if there are any."""
-    for number, name in enumerate(names):
-        rows = np.flatnonzero(chosen == number)
-        if len(rows):
-            yield name, rows
-
-
-def _object_coverage(scene: Scene, size: int) -> np.ndarray:
-    """Returns the part of each pixel the object covers, float32 [n, s, s]."""
-    stretch = np.sqrt(scene.stretch)
-    x, y = _rotated(
-        size,
-        scene.center_x,
-        scene.center_y,
-        scene.angle,
-        scene.scale * stretch,
-        scene.scale / stretch,
-    )
-    distance = np.empty_like(x)
-    for name, rows in _select(scene, SHAPES, scene.shape):
-        distance[rows] = _DISTANCES[name](x[rows], y[rows])
-    distance *= (0.5 * size * scene.scale).astype(np.float32)[:, None, None]
-    return np.clip(np.float32(0.5) - distance, 0.0, 1.0)
-
-
-# ------------------------------------------------------------------------ textures
-# Each returns a field whose sign is the texture, in units of its steepest slope.
-
-
-def _stripes(size, angle, frequency, phase):
-    return _wave(size, angle, frequency, phase[:, 0])
-
-
-def _dots(size, angle, frequency, phase):
-    across = _wave(size, angle, frequency, phase[:, 0])
-    along = _wave(size, angle + np.pi / 2, frequency, phase[:, 1])
-    return across + along - np.float32(0.6)
-
-
-def _checks(size, angle, frequency, phase):
-    across = _wave(size, angle, frequency, phase[:, 0])
-    return across * _wave(size, angle + np.pi / 2, frequency, phase[:, 1])
-
-
-def _plain(size, angle, frequency, phase):
-    return np.full((len(angle), size, size), -1.0, np.float32)
-
-
-def _rings(size, angle, frequency, phase, x, y):
-    """Rings around (x, y): a triangle wave of the radius with the slope of a sine."""
-    zero = np.zeros_like(x)
-    radius = _length(*_rotated(size, x, y, zero))
-    turns = radius * (0.5 * frequency).astype(np.float32)[:, None, None]
-    turns += phase[:, :1, None].astype(np.float32)
-    turns -= np.floor(turns)
-    return (np.float32(0.25) - np.abs(turns - np.float32(0.5))) * np.float32(2 * np.pi)
-
-
-_TEXTURES = {"stripes": _stripes, "dots": _dots, "checks": _checks, "plain": _plain}
-
-
-def _object_colors(scene: Scene, size: int) -> np.ndarray:
-    """Returns the textured surface, float32 [n, 3, s, s], also outside the object."""
-    field = np.empty((len(scene.shape), size, size), np.float32)
-    for name, rows in _select(scene, TEXTURES, scene.texture):
-        arguments = (
-            size,
-            scene.texture_angle[rows],
-            scene.texture_frequency[rows],
-            scene.texture_phase[rows],
-        )
-        if name == "rings":
-            centers = scene.center_x[rows], scene.center_y[rows]
-            field[rows] = _rings(*arguments, *centers)
-        else:
-            field[rows] = _TEXTURES[name](*arguments)
-    field *= (size / (2 * np.pi * scene.texture_frequency)).astype(np.float32)[
-        :, None, None
-    ]
-    field += np.float32(0.5)
-    np.clip(field, 0.0, 1.0, out=field)
-    return _mix(scene.object_color, scene.texture_color, field)
-
-
-# -------------------------------------------------------------- everything around it
 
 
 def _mix(color, other, amount) -> np.ndarray:
@@ -338,9 +144,9 @@ def _mix(color, other, amount) -> np.ndarray:
 def _background(scene: Scene, size: int) -> np.ndarray:
     """Returns a gradient with waves between two colours, float32 [n, 3, s, s]."""
     cos, sin = np.cos(scene.gradient_angle), np.sin(scene.gradient_angle)
-    amount = _plane(size, 0.4 * cos, 0.4 * sin, np.full_like(cos, 0.5))
+    amount = shapes_fields.plane(size, 0.4 * cos, 0.4 * sin, np.full_like(cos, 0.5))
     for number in range(shapes_scene.NUM_WAVES):
-        wave = _wave(
+        wave = shapes_fields.wave(
             size,
             scene.wave_angle[:, number],
             scene.wave_frequency[:, number],
@@ -356,7 +162,7 @@ def _add_clutter(pixels: np.ndarray, scene: Scene, size: int) -> None:
     """Paints the clutter rectangles over the background, in place."""
     for number in range(shapes_scene.NUM_CLUTTER):
         rows = np.flatnonzero(scene.clutter_on[:, number])
-        x, y = _rotated(
+        x, y = shapes_fields.rotated(
             size,
             scene.clutter_x[rows, number],
             scene.clutter_y[rows, number],
@@ -365,7 +171,7 @@ def _add_clutter(pixels: np.ndarray, scene: Scene, size: int) -> None:
         width = scene.clutter_width[rows, number].astype(np.float32)[:, None, None]
         height = scene.clutter_height[rows, number].astype(np.float32)[:, None, None]
         distance = np.maximum(np.abs(x) - width, np.abs(y) - height)
-        coverage = np.clip(np.float32(0.5) - distance * (0.5 * size), 0.0, 1.0)
+        coverage = shapes_fields.coverage(distance, 0.5 * size)
         color = scene.clutter_color[rows, number].astype(np.float32)
         painted = pixels[rows]
         _blend(painted, color[:, :, None, None], coverage)
@@ -376,7 +182,7 @@ def _light(scene: Scene, size: int) -> np.ndarray:
     """Returns the brightness factor, float32 [n, s, s]."""
     x_slope = scene.light_amplitude * np.cos(scene.light_angle)
     y_slope = scene.light_amplitude * np.sin(scene.light_angle)
-    return _plane(size, x_slope, y_slope, np.ones_like(x_slope))
+    return shapes_fields.plane(size, x_slope, y_slope, np.ones_like(x_slope))
 
 
 def _blurred(pixels: np.ndarray, tap: np.ndarray) -> np.ndarray:

@@ -183,7 +183,7 @@ def make_scene(
         stretch=stretch,
         angle=u.take(0.0, 2 * np.pi),
         texture_angle=u.take(0.0, 2 * np.pi),
-        texture_frequency=u.take(2.2, 3.6),
+        texture_frequency=u.take(2.8, 4.4),
         texture_phase=u.take(count=2),
         object_color=colors[0],
         texture_color=colors[1],

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from simclr_tf2 import metrics
+
 Z_95 = 1.959964  # 97.5 % quantile of the normal distribution
 
 
@@ -26,16 +28,6 @@ def interval95(correct: int, total: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def confusion_matrix(
-    labels: np.ndarray, predictions: np.ndarray, classes: np.ndarray
-) -> np.ndarray:
-    """Counts int64 ``[c, c]``: rows are true classes, columns predicted ones."""
-    size = len(classes)
-    rows, columns = (np.searchsorted(classes, x) for x in (labels, predictions))
-    flat = np.bincount(rows * size + columns, minlength=size * size)
-    return flat.reshape(size, size)
-
-
 def summarize(
     labels: np.ndarray, predictions: np.ndarray, classes: np.ndarray
 ) -> dict[str, Any]:
@@ -51,36 +43,19 @@ def summarize(
         the split has no image of the class), ``confusion``, ``classes``,
         ``predictions``; everything but ``predictions`` ready for JSON.
     """
-    confusion = confusion_matrix(labels, predictions, classes)
-    right, counts = np.diagonal(confusion), confusion.sum(axis=1)
-    per_class = [
-        int(r) / int(n) if n else None for r, n in zip(right, counts, strict=True)
-    ]
-    known = [value for value in per_class if value is not None]
-    correct = int(right.sum())
+    confusion = metrics.confusion_matrix(
+        np.searchsorted(classes, labels),
+        np.searchsorted(classes, predictions),
+        num_classes=len(classes),
+    )
+    correct = int(np.trace(confusion))
+    recalls = metrics.per_class_accuracy(confusion).tolist()
     return {
-        "top1": correct / len(labels),
+        "top1": metrics.accuracy(correct, len(labels)),
         "ci95": list(interval95(correct, len(labels))),
-        "mean_per_class": sum(known) / len(known),
-        "per_class": per_class,
+        "mean_per_class": metrics.mean_per_class_accuracy(confusion),
+        "per_class": [None if math.isnan(r) else r for r in recalls],
         "confusion": confusion.tolist(),
         "classes": classes.tolist(),
         "predictions": np.asarray(predictions, np.int64),
     }
-
-
-def top_k_hits(scores: np.ndarray, targets: np.ndarray, k: int = 5) -> np.ndarray:
-    """Whether the target is among the ``k`` best classes; ties go to the lower index.
-
-    Args:
-        scores: ``[n, c]``, higher is better.
-        targets: Column of the true class ``[n]``; -1 (no such column) is a miss.
-        k: How many classes may be named.
-
-    Returns:
-        bool ``[n]``.
-    """
-    own = np.take_along_axis(scores, np.maximum(targets, 0)[:, None], axis=1)
-    lower_index = np.arange(scores.shape[1])[None, :] < targets[:, None]
-    ahead = (scores > own) | ((scores == own) & lower_index)
-    return (ahead.sum(axis=1) < k) & (targets >= 0)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import distribution
 from simclr_tf2.config import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -51,6 +50,14 @@ class Features:
         return len(self.labels)
 
 
+@dataclass(frozen=True)
+class Runner:
+    """``encode``: ``[b, s, s, c] -> [b, d]`` float32, b a multiple of ``replicas``."""
+
+    encode: Encode
+    replicas: int
+
+
 def _require_finite(features: np.ndarray, name: str) -> None:
     if np.isfinite(features.sum(dtype=np.float64)):
         return  # a sum in float64 of finite float32 values cannot overflow
@@ -78,10 +85,10 @@ def extract(
     Args:
         encode: ``[b, s, s, c] -> [b, d]`` in inference mode. An existing tf.function
             is called as it is (no new trace when ``extract`` is called again).
-        dataset: Finite tf.data.Dataset; elements ``{"image" [b, s, s, c], "label" [b], "mask" [b]}``,
+        dataset: Finite; elements ``{"image" [b, s, s, c], "label" [b], "mask" [b]}``,
             of which only the image is required (label -1, mask True).
         strategy: Where to run; None is the default device. Each worker of a
-            multi-worker strategy reads the whole dataset and gets the whole result.
+            multi-worker strategy encodes the whole dataset with its own replicas.
         limit: At most so many examples, the first ones.
         name: Name of the split, kept in the result.
 
@@ -91,14 +98,19 @@ def extract(
     Raises:
         ConfigError: Nothing to encode, a limit below 1, or features not finite.
     """
-    run = _runner(encode, strategy)
-    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
+    return collect(make_runner(encode, strategy), dataset, limit=limit, name=name)
+
+
+def collect(
+    run: Runner, dataset: Iterable[dict[str, Any]], *, limit: int | None, name: str
+) -> Features:
+    """``extract`` with a runner that is kept, so that later calls trace nothing."""
     outputs, labels, size = [], [], 0
     for image, label, mask in _batches(dataset, limit):
-        size = size or -(-len(label) // replicas) * replicas
+        size = size or -(-len(label) // run.replicas) * run.replicas
         short = -len(label) % size
         image = tf.pad(image, [[0, short], [0, 0], [0, 0], [0, 0]]) if short else image
-        out = run(image)
+        out = run.encode(image)
         assert len(out.shape) == 2, f"encode must return [b, d]. Received: {out.shape}."
         outputs.append(out.numpy()[: len(label)][mask])
         labels.append(label[mask])
@@ -137,28 +149,36 @@ def raw_pixels(
     return _joined(outputs, labels, name)
 
 
-def _runner(encode: Encode, strategy: tf.distribute.Strategy | None) -> Encode:
-    """``[b, s, s, c] -> [b, d]`` float32, where ``b`` is a multiple of the replicas."""
+def make_runner(encode: Encode, strategy: tf.distribute.Strategy | None) -> Runner:
+    """Compile ``encode``, shared among the replicas of ``strategy`` if there is one.
+
+    The replicas of this worker share its batches and their outputs meet on the host.
+    No collective op: those are tied to one shape and to all workers, and an evaluation
+    may run on one worker alone.
+    """
     if not isinstance(encode, tf.types.experimental.PolymorphicFunction):
         encode = tf.function(encode)
     if strategy is None:
-        return lambda image: tf.cast(encode(image), tf.float32)
+        return Runner(lambda image: tf.cast(encode(image), tf.float32), 1)
+
+    replicas = len(strategy.extended.worker_devices)
 
     @tf.function
     def on_replicas(image):
-        return strategy.run(lambda x: distribution.all_gather(encode(x)), args=(image,))
+        return strategy.run(encode, args=(image,))
 
     def run(image: tf.Tensor) -> tf.Tensor:
-        share = len(image) // strategy.num_replicas_in_sync
+        share = len(image) // replicas
 
-        def part(context: tf.distribute.InputContext) -> tf.Tensor:
-            start = context.replica_id_in_sync_group * share
+        def part(context: Any) -> tf.Tensor:
+            start = context.replica_id_in_sync_group % replicas * share
             return image[start : start + share]
 
         out = on_replicas(strategy.experimental_distribute_values_from_function(part))
-        return tf.cast(strategy.experimental_local_results(out)[0], tf.float32)
+        parts = strategy.experimental_local_results(out)
+        return tf.cast(tf.concat(parts, axis=0), tf.float32)
 
-    return run
+    return Runner(run, replicas)
 
 
 def _batches(

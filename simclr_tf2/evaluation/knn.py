@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2 import metrics
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation.accuracy import summarize
 from simclr_tf2.evaluation.features import Features
@@ -177,12 +178,9 @@ def class_scores(
 
 def _hits(scores: tf.Tensor, targets: np.ndarray) -> np.ndarray:
     """Number of queries whose class has the best score, and one of the 5 best."""
-    own = tf.gather(scores, targets, batch_dims=1)[:, None]
-    columns = tf.range(tf.shape(scores)[1])[None, :]
-    ahead = (scores > own) | ((scores == own) & (columns < targets[:, None]))
-    rank = tf.reduce_sum(tf.cast(ahead, tf.int32), axis=1)
-    voted = own[:, 0] > 0
-    return np.array([np.sum(voted & (rank < n)) for n in (1, 5)], np.int64)
+    voted = tf.gather(scores, targets, batch_dims=1) > 0
+    counts = [metrics.top_k_count(scores, targets, k=k, mask=voted) for k in (1, 5)]
+    return np.array(counts, np.int64)
 
 
 def _clip(k: int, available: int) -> int:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2 import metrics
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.features import Features, extract
-from simclr_tf2.evaluation.knn import normalized, weighted_knn
+from simclr_tf2.evaluation.features import Features, collect, make_runner
+from simclr_tf2.evaluation.knn import weighted_knn
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def make_monitor(
         deviation of L2-normalised rows; 0 is collapse, 1/sqrt(d) is the healthy
         order), ``alignment``, ``uniformity`` (arXiv 2005.10242) and ``rankme`` (arXiv
         2210.02885), the last two of z of the queries. What cannot be measured (no
-        labels, one class) is absent.
+        labels, one class, features that are not finite) is absent, with a log line.
     """
     width: list[int] = []
 
@@ -57,19 +58,28 @@ def make_monitor(
         width[:] = [h.shape[-1]]
         return tf.concat([tf.cast(h, tf.float32), tf.cast(z, tf.float32)], axis=-1)
 
+    runner = make_runner(both, strategy)
+
     def encoded(dataset: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        found = extract(both, dataset, strategy=strategy)
+        found = collect(runner, dataset, limit=None, name="")
         h, z = np.split(found.features, width, axis=1)
         return h, z, found.labels
 
     def measure() -> dict[str, float]:
+        try:
+            return everything()
+        except ConfigError as error:  # watching must not end a run that can go on
+            logger.warning("nothing measured online: %s", error)
+            return {}
+
+    def everything() -> dict[str, float]:
         bank_h, _, bank_labels = encoded(bank)
         h, z, labels = encoded(queries)
         result = _knn(Features(bank_h, bank_labels), Features(h, labels))
         result |= _geometry(h, z)
         if views is not None:
             first, second = (encoded([{"image": view}])[1] for view in views)
-            result["alignment"] = _alignment(first, second)
+            result["alignment"] = float(metrics.alignment(first, second))
         return result
 
     return measure
@@ -85,25 +95,18 @@ def monitor(
 def _knn(bank: Features, queries: Features) -> dict[str, float]:
     try:
         found = weighted_knn(bank, queries, ks=KS)
-    except ConfigError as error:  # watching must not end a run that can go on
+    except ConfigError as error:
         logger.info("no online kNN: %s", error)
         return {}
     return {f"knn_{name}": found[name] for name in (f"top1_k{k}" for k in KS)}
 
 
 def _geometry(h: np.ndarray, z: np.ndarray) -> dict[str, float]:
-    from simclr_tf2.metrics import representation
-
-    unit_z = normalized(z[:MAX_ROWS])
-    return {
-        "std_h": float(representation.embedding_std(h)),
-        "std_z": float(representation.embedding_std(z)),
-        "uniformity": float(representation.uniformity(unit_z)),
-        "rankme": float(representation.rankme(z[:MAX_ROWS])),
+    measured = {
+        "std_h": metrics.embedding_std(h),
+        "std_z": metrics.embedding_std(z),
+        "rankme": metrics.rankme(z[:MAX_ROWS]),
     }
-
-
-def _alignment(first: np.ndarray, second: np.ndarray) -> float:
-    from simclr_tf2.metrics import representation
-
-    return float(representation.alignment(normalized(first), normalized(second)))
+    if len(z) > 1:  # a pair at least
+        measured["uniformity"] = metrics.uniformity(z[:MAX_ROWS])
+    return {name: float(value) for name, value in measured.items()}

@@ -8,6 +8,7 @@ import numpy as np
 
 from simclr_tf2.evaluation.features import Features
 from simclr_tf2.evaluation.splits import require_classifiable
+from simclr_tf2.evaluation.threads import blas_threads
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,6 @@ def pca256(
     count = min(COMPONENTS, *train_images.features.shape)
     # copy=False: the standardised pixels are ours, PCA may centre them in place.
     pca = PCA(count, svd_solver="randomized", random_state=seed, copy=False)
-    pca.fit(scaler.transform(train_images.features))
 
     def project(split: Features) -> Features:
         parts = [
@@ -49,4 +49,6 @@ def pca256(
         ]
         return Features(np.concatenate(parts), split.labels, split.name, SCALER)
 
-    return project(train_images), project(test_images)
+    with blas_threads(train_images.features.size * count):
+        pca.fit(scaler.transform(train_images.features))
+        return project(train_images), project(test_images)

@@ -10,6 +10,7 @@ from simclr_tf2 import distribution
 # 4e-18 and 3e17, and float32 sums of 2N of those neither overflow nor vanish.
 _LOWEST_BOUNDED_TEMPERATURE = 1 / 40
 
+
 def nt_xent(
     projections: tf.Tensor, *, temperature: float = 0.1, normalize: bool = True
 ) -> tf.Tensor:
@@ -94,7 +95,10 @@ def _local_and_all(
     if normalize:
         z = tf.math.l2_normalize(z, axis=-1)  # epsilon 1e-12, as the reference code
     rows = z.shape[0] if z.shape[0] is not None else tf.shape(z)[0]
-    return z, distribution.all_gather(z), rows // 2
+    # The gather forgets its shape; replicas with unequal shares fail here.
+    everything = [_replicas() * rows, z.shape[1]]
+    columns = tf.reshape(distribution.all_gather(z), everything)
+    return z, columns, rows // 2
 
 
 def _loss(
@@ -106,7 +110,7 @@ def _loss(
 ) -> tf.Tensor:
     scaled = z / temperature
     positive = tf.reduce_sum(scaled[:n] * z[n:], axis=1)
-    if distribution.replica_count() > 1:  # own rows first: fixed places to mask
+    if _replicas() > 1:  # own rows first: fixed places to mask
         columns = tf.roll(columns, -_replica_index() * 2 * n, axis=0)
     bounded = normalize and temperature >= _LOWEST_BOUNDED_TEMPERATURE
     negative = _negatives_log_sum_exp(scaled, columns, n, bounded)
@@ -173,6 +177,13 @@ def _second_views(columns: tf.Tensor, n: int | tf.Tensor) -> tf.Tensor:
     """View 2 of all replicas ``[N, d]``, in replica order."""
     by_replica = tf.reshape(columns, [-1, 2, n, columns.shape[1]])
     return tf.reshape(by_replica[:, 1], [-1, columns.shape[1]])
+
+
+def _replicas() -> int:
+    """How many replicas run this loss together; 1 in a strategy's scope outside run."""
+    if tf.distribute.in_cross_replica_context():
+        return 1
+    return distribution.replica_count()
 
 
 def _replica_index() -> tf.Tensor | int:

@@ -34,7 +34,8 @@ def build_projection_head(
 
     Returns:
         ``keras.Model``: ``[n, input_dim]`` -> list of the input of every layer and the
-        last output, ``[h, hidden_1, .., z]``; one entry when mode is "none".
+        last output, ``[h, hidden_1, .., z]``. With mode "none" Keras unpacks the list
+        of one and h itself comes back; ``SimCLR.hiddens`` is always a list.
     """
     if mode not in MODES:
         raise ConfigError(
@@ -50,10 +51,19 @@ def build_projection_head(
     for number in range(count):
         last = number == count - 1
         name = f"projection_head_{'l' if mode == 'linear' else 'nl'}_{number}"
-        x = _dense(out_dim if last else input_dim, use_bias=False, zero_init=False,
-                   name=f"{name}_dense")(hiddens[-1])
-        x = batch_norm(x, relu=not last, center=not last, settings=settings,
-                       name=f"{name}_batch_normalization")
+        x = _dense(
+            out_dim if last else input_dim,
+            use_bias=False,
+            zero_init=False,
+            name=f"{name}_dense",
+        )(hiddens[-1])
+        x = batch_norm(
+            x,
+            relu=not last,
+            center=not last,
+            settings=settings,
+            name=f"{name}_batch_normalization",
+        )
         hiddens.append(x)
     return keras.Model(hiddens[0], hiddens, name="projection_head")
 
@@ -68,8 +78,9 @@ def build_supervised_head(
     """
     features = keras.Input((input_dim,), name="features")
     # The name is one of the reference's exclusion patterns: it shows in variable.path.
-    logits = _dense(num_classes, use_bias=True, zero_init=zero_init,
-                    name="head_supervised")(features)
+    logits = _dense(
+        num_classes, use_bias=True, zero_init=zero_init, name="head_supervised"
+    )(features)
     return keras.Model(features, logits, name="supervised_head")
 
 
@@ -81,5 +92,6 @@ def _dense(
         if zero_init
         else keras.initializers.RandomNormal(stddev=INITIAL_STDDEV)
     )
-    return keras.layers.Dense(units, use_bias=use_bias, kernel_initializer=kernel,
-                              name=name, dtype="float32")
+    return keras.layers.Dense(
+        units, use_bias=use_bias, kernel_initializer=kernel, name=name, dtype="float32"
+    )

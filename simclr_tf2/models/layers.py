@@ -97,8 +97,8 @@ def conv2d(
     """Convolve ``[n, h, w, c]`` to ``[n, h/strides, w/strides, filters]``.
 
     Padding of a strided kernel does not depend on the image size: ``(k - 1) // 2`` rows
-    before and the rest after, then 'valid'; stride 1 is 'same' (reference code). Kernels
-    start as VarianceScaling: truncated normal, fan-in (reference code).
+    before and the rest after, then 'valid'; stride 1 is 'same'. Kernels start as
+    VarianceScaling: truncated normal, fan-in (both from the reference code).
     """
     if strides > 1 and kernel_size > 1:
         before = (kernel_size - 1) // 2

@@ -71,7 +71,7 @@ def reference_variables(model: keras.Model) -> list[tuple[str, keras.Variable]]:
 
 
 def reference_weight_names(model: keras.Model) -> list[str]:
-    """The reference's variable names of ``model``, for example ``resnet/.../gamma:0``."""
+    """The names of ``reference_variables``, such as ``resnet/.../gamma:0``."""
     return [name for name, _ in reference_variables(model)]
 
 
@@ -96,16 +96,18 @@ def assign_reference_weights(
     pairs, bad = [], []
     for name, variable in reference_variables(model):
         key = given.pop(_plain(name), None)
-        shape = None if key is None else tuple(np.shape(weights[key]))
-        if shape == tuple(variable.shape):
-            pairs.append((variable, weights[key]))
+        value = None if key is None else np.asarray(weights[key])
+        if value is not None and value.shape == tuple(variable.shape):
+            pairs.append((variable, value))
             continue
-        reason = "missing" if shape is None else f"is {list(shape)}"
-        bad.append(f"{variable.path} {list(variable.shape)} (reference {name} {reason})")
+        reason = "missing" if value is None else f"is {list(value.shape)}"
+        bad.append(
+            f"{variable.path} {list(variable.shape)} (reference {name} {reason})"
+        )
     if bad:
         raise ConfigError(f"{len(bad)} variable(s) not set: {'; '.join(bad)}")
     for variable, value in pairs:
-        variable.assign(np.asarray(value))
+        variable.assign(value)
     return sorted(given.values())
 
 
@@ -144,7 +146,9 @@ def _reference_prefixes(layers: Mapping[str, keras.layers.Layer]) -> dict[str, s
         elif (match := _BLOCK.fullmatch(name)) and match[3] in _BLOCK_PARTS:
             group, number, part = match.groups()
             block = f"group{group}_block{number}"
-            kind = "bottleneck_block" if f"{block}_conv_3" in layers else "residual_block"
+            kind = (
+                "bottleneck_block" if f"{block}_conv_3" in layers else "residual_block"
+            )
             outer = ("resnet", f"block_group{group}", scope(block, kind))
             if part.startswith("sk_"):
                 outer += (scope(block, "sk__conv2d"),)

@@ -31,16 +31,29 @@ def basic_block(
     """
     shortcut = inputs
     if project:
-        shortcut = _projection(inputs, filters, strides=strides, resnet_d=sk_ratio > 0,
-                               name=name, settings=settings)
-    x = conv2d(inputs, filters, 3, strides=strides, name=f"{name}_conv_1",
-               settings=settings)
+        shortcut = _projection(
+            inputs,
+            filters,
+            strides=strides,
+            resnet_d=sk_ratio > 0,
+            name=name,
+            settings=settings,
+        )
+    x = conv2d(
+        inputs, filters, 3, strides=strides, name=f"{name}_conv_1", settings=settings
+    )
     x = batch_norm(x, name=f"{name}_batch_normalization_1", settings=settings)
     x = conv2d(x, filters, 3, name=f"{name}_conv_2", settings=settings)
-    x = batch_norm(x, relu=False, zero_init=True, settings=settings,
-                   name=f"{name}_batch_normalization_2")
-    return _finish(x, shortcut, filters=filters, se_ratio=se_ratio, name=name,
-                   settings=settings)
+    x = batch_norm(
+        x,
+        relu=False,
+        zero_init=True,
+        settings=settings,
+        name=f"{name}_batch_normalization_2",
+    )
+    return _finish(
+        x, shortcut, filters=filters, se_ratio=se_ratio, name=name, settings=settings
+    )
 
 
 def bottleneck_block(
@@ -54,29 +67,48 @@ def bottleneck_block(
     name: str,
     settings: LayerSettings,
 ) -> keras.KerasTensor:
-    """1x1, 3x3 (with the stride), 1x1: ``[n, h, w, c]`` -> ``[n, h/s, w/s, 4 filters]``.
+    """1x1, 3x3 with the stride, 1x1: ``[n, h, w, c]`` -> ``[n, h/s, w/s, 4 filters]``.
 
     ``sk_ratio`` > 0 puts a selective kernel in place of the 3x3 convolution.
     """
     wide = BOTTLENECK_EXPANSION * filters
     shortcut = inputs
     if project:
-        shortcut = _projection(inputs, wide, strides=strides, resnet_d=sk_ratio > 0,
-                               name=name, settings=settings)
+        shortcut = _projection(
+            inputs,
+            wide,
+            strides=strides,
+            resnet_d=sk_ratio > 0,
+            name=name,
+            settings=settings,
+        )
     x = conv2d(inputs, filters, 1, name=f"{name}_conv_1", settings=settings)
     x = batch_norm(x, name=f"{name}_batch_normalization_1", settings=settings)
     if sk_ratio > 0:
-        x = selective_kernel(x, filters, strides=strides, sk_ratio=sk_ratio,
-                             name=f"{name}_sk", settings=settings)
+        x = selective_kernel(
+            x,
+            filters,
+            strides=strides,
+            sk_ratio=sk_ratio,
+            name=f"{name}_sk",
+            settings=settings,
+        )
     else:
-        x = conv2d(x, filters, 3, strides=strides, name=f"{name}_conv_2",
-                   settings=settings)
+        x = conv2d(
+            x, filters, 3, strides=strides, name=f"{name}_conv_2", settings=settings
+        )
         x = batch_norm(x, name=f"{name}_batch_normalization_2", settings=settings)
     x = conv2d(x, wide, 1, name=f"{name}_conv_3", settings=settings)
-    x = batch_norm(x, relu=False, zero_init=True, settings=settings,
-                   name=f"{name}_batch_normalization_3")
-    return _finish(x, shortcut, filters=filters, se_ratio=se_ratio, name=name,
-                   settings=settings)
+    x = batch_norm(
+        x,
+        relu=False,
+        zero_init=True,
+        settings=settings,
+        name=f"{name}_batch_normalization_3",
+    )
+    return _finish(
+        x, shortcut, filters=filters, se_ratio=se_ratio, name=name, settings=settings
+    )
 
 
 def _projection(
@@ -107,10 +139,12 @@ def _projection(
             dtype=settings.dtype,
         )(x)
         strides = 1
-    x = conv2d(x, filters, 1, strides=strides, name=f"{name}_shortcut_conv",
-               settings=settings)
-    return batch_norm(x, relu=False, settings=settings,
-                      name=f"{name}_shortcut_batch_normalization")
+    x = conv2d(
+        x, filters, 1, strides=strides, name=f"{name}_shortcut_conv", settings=settings
+    )
+    return batch_norm(
+        x, relu=False, settings=settings, name=f"{name}_shortcut_batch_normalization"
+    )
 
 
 def _finish(
@@ -123,8 +157,9 @@ def _finish(
     settings: LayerSettings,
 ) -> keras.KerasTensor:
     if se_ratio > 0:
-        x = squeeze_excite(x, filters=filters, se_ratio=se_ratio, name=f"{name}_se",
-                           settings=settings)
+        x = squeeze_excite(
+            x, filters=filters, se_ratio=se_ratio, name=f"{name}_se", settings=settings
+        )
     x = keras.layers.Add(name=f"{name}_add", dtype=settings.dtype)([x, shortcut])
     return keras.layers.ReLU(name=f"{name}_relu", dtype=settings.dtype)(x)
 

@@ -75,17 +75,30 @@ def build_resnet(
         dtype=dtype,
     )
     images = keras.Input((image_size, image_size, channels), name="images")
-    endpoints = _stem(images, scaled_filters(64, width_multiplier), kind=kind,
-                      resnet_d=sk_ratio > 0, settings=settings)
+    endpoints = _stem(
+        images,
+        scaled_filters(64, width_multiplier),
+        kind=kind,
+        resnet_d=sk_ratio > 0,
+        settings=settings,
+    )
     x = endpoints["initial_max_pool"]
     block, counts = DEPTHS[depth]
-    for group, (filters, count) in enumerate(zip(GROUP_FILTERS, counts, strict=True), 1):
+    for group, (filters, count) in enumerate(
+        zip(GROUP_FILTERS, counts, strict=True), 1
+    ):
         for number in range(1, count + 1):
             first = number == 1
-            x = block(x, scaled_filters(filters, width_multiplier),
-                      strides=2 if first and group > 1 else 1, project=first,
-                      sk_ratio=sk_ratio, se_ratio=se_ratio, settings=settings,
-                      name=f"group{group}_block{number}")
+            x = block(
+                x,
+                scaled_filters(filters, width_multiplier),
+                strides=2 if first and group > 1 else 1,
+                project=first,
+                sk_ratio=sk_ratio,
+                se_ratio=se_ratio,
+                settings=settings,
+                name=f"group{group}_block{number}",
+            )
         endpoints[f"block_group{group}"] = x
     endpoints["final_avg_pool"] = keras.layers.GlobalAveragePooling2D(
         name="final_avg_pool", dtype="float32"
@@ -125,22 +138,36 @@ def _stem(
     if kind == "imagenet" and resnet_d:
         half = max(1, filters // 2)
         for number, strides in ((1, 2), (2, 1)):
-            x = conv2d(x, half, 3, strides=strides, name=f"stem_conv_{number}",
-                       settings=settings)
-            x = batch_norm(x, name=f"stem_batch_normalization_{number}",
-                           settings=settings)
+            x = conv2d(
+                x,
+                half,
+                3,
+                strides=strides,
+                name=f"stem_conv_{number}",
+                settings=settings,
+            )
+            x = batch_norm(
+                x, name=f"stem_batch_normalization_{number}", settings=settings
+            )
         number, kernel_size, strides = 3, 3, 1
     else:
         number = 1
         kernel_size, strides = {"imagenet": (7, 2), "cifar": (3, 1), "stride2": (3, 2)}[
             kind
         ]
-    conv = conv2d(x, filters, kernel_size, strides=strides, name=f"stem_conv_{number}",
-                  settings=settings)
+    conv = conv2d(
+        x,
+        filters,
+        kernel_size,
+        strides=strides,
+        name=f"stem_conv_{number}",
+        settings=settings,
+    )
     x = batch_norm(conv, name=f"stem_batch_normalization_{number}", settings=settings)
     if kind == "imagenet":
-        x = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="stem_max_pool",
-                                      dtype=settings.dtype)(x)
+        x = keras.layers.MaxPooling2D(
+            3, strides=2, padding="same", name="stem_max_pool", dtype=settings.dtype
+        )(x)
     return {"initial_conv": conv, "initial_max_pool": x}
 
 

@@ -21,28 +21,37 @@ def selective_kernel(
     """Weigh two 3x3 streams per image and channel; ``[n, h, w, c]`` -> ``filters``.
 
     One convolution makes both streams. Their sum is pooled to ``[n, 1, 1, filters]``,
-    squeezed to ``max(int(filters * sk_ratio), 32)`` and expanded to one logit per stream
+    squeezed to ``max(int(filters * sk_ratio), 32)`` and expanded to a logit per stream
     and channel; a softmax over the two streams, in float32, gives the weights.
 
     Returns:
         ``[n, h / strides, w / strides, filters]``.
     """
     dtype = settings.dtype
-    both = conv2d(inputs, 2 * filters, 3, strides=strides, name=f"{name}_conv",
-                  settings=settings)
+    both = conv2d(
+        inputs, 2 * filters, 3, strides=strides, name=f"{name}_conv", settings=settings
+    )
     both = batch_norm(both, name=f"{name}_batch_normalization", settings=settings)
     streams = keras.ops.split(both, 2, axis=-1)
     pooled = keras.layers.GlobalAveragePooling2D(
         keepdims=True, name=f"{name}_pool", dtype=dtype
     )(keras.layers.Add(name=f"{name}_sum", dtype=dtype)(streams))
-    squeezed = conv2d(pooled, max(int(filters * sk_ratio), MINIMUM_DIM), 1,
-                      name=f"{name}_reduce", settings=settings)
-    squeezed = batch_norm(squeezed, name=f"{name}_reduce_batch_normalization",
-                          settings=settings)
+    squeezed = conv2d(
+        pooled,
+        max(int(filters * sk_ratio), MINIMUM_DIM),
+        1,
+        name=f"{name}_reduce",
+        settings=settings,
+    )
+    squeezed = batch_norm(
+        squeezed, name=f"{name}_reduce_batch_normalization", settings=settings
+    )
     logits = conv2d(squeezed, 2 * filters, 1, name=f"{name}_expand", settings=settings)
     weights = _softmax_over_streams(logits)
     weighted = [
-        keras.layers.Multiply(name=f"{name}_weighted_{i}", dtype=dtype)([stream, weight])
+        keras.layers.Multiply(name=f"{name}_weighted_{i}", dtype=dtype)(
+            [stream, weight]
+        )
         for i, (stream, weight) in enumerate(zip(streams, weights, strict=True))
     ]
     return keras.layers.Add(name=f"{name}_mix", dtype=dtype)(weighted)

@@ -157,11 +157,20 @@ def build_simclr(
         classifier = build_supervised_head(
             reads, num_classes, zero_init=config.zero_init_logits_layer
         )
-    model = SimCLR(backbone, head, classifier, name="simclr",
-                   ft_proj_selector=config.ft_proj_selector)
+    model = SimCLR(
+        backbone,
+        head,
+        classifier,
+        name="simclr",
+        ft_proj_selector=config.ft_proj_selector,
+    )
     model.build_for_export = functools.partial(
-        build_simclr, config, image_size=image_size, num_classes=num_classes,
-        channels=channels, export=True,
+        build_simclr,
+        config,
+        image_size=image_size,
+        num_classes=num_classes,
+        channels=channels,
+        export=True,
     )
     return model
 

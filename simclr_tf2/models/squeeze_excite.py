@@ -32,10 +32,22 @@ def squeeze_excite(
     gate = keras.layers.GlobalAveragePooling2D(
         keepdims=True, name=f"{name}_pool", dtype=dtype
     )(inputs)
-    gate = conv2d(gate, max(1, int(filters * se_ratio)), 1, use_bias=True,
-                  name=f"{name}_reduce", settings=settings)
+    gate = conv2d(
+        gate,
+        max(1, int(filters * se_ratio)),
+        1,
+        use_bias=True,
+        name=f"{name}_reduce",
+        settings=settings,
+    )
     gate = keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)(gate)
-    gate = conv2d(gate, inputs.shape[-1], 1, use_bias=True, name=f"{name}_expand",
-                  settings=settings)
+    gate = conv2d(
+        gate,
+        inputs.shape[-1],
+        1,
+        use_bias=True,
+        name=f"{name}_expand",
+        settings=settings,
+    )
     gate = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid", dtype=dtype)(gate)
     return keras.layers.Multiply(name=f"{name}_scale", dtype=dtype)([inputs, gate])

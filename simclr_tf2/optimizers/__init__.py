@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import keras
 
@@ -25,7 +26,7 @@ from simclr_tf2.optimizers.weight_decay import (
     variable_roles,
 )
 
-LearningRate = float | keras.optimizers.schedules.LearningRateSchedule
+LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 Builder = Callable[
     [OptimizerConfig, LearningRate, tuple[str, ...]], keras.optimizers.Optimizer
 ]

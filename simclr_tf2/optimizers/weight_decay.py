@@ -54,7 +54,8 @@ def variable_roles(
         ConfigError: Two variables with one path differ in role, so that no exclusion
             by path could tell them apart.
     """
-    normalization, bias = set(), set()
+    normalization: set[int] = set()
+    bias: set[int] = set()
     for layer in model._flatten_layers():
         if _is_normalization(layer):
             normalization.update(id(v) for v in layer.trainable_variables)

@@ -82,8 +82,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 def plain(text: object) -> str:
     """Text with control characters replaced (an SVG may not hold them)."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}"
-                   for c in str(text))
+    return "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text)
+    )
 
 
 def shorten(text: str, length: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +64,16 @@ def _tsne(rows: np.ndarray, seed: int) -> np.ndarray | None:
     from threadpoolctl import threadpool_limits
 
     reduced = _pca(rows, min(50, *rows.shape)).astype(np.float32)
-    start = reduced[:, :2] if reduced.shape[1] > 1 else np.pad(reduced, ((0, 0), (0, 1)))
+    start = (
+        reduced[:, :2] if reduced.shape[1] > 1 else np.pad(reduced, ((0, 0), (0, 1)))
+    )
     start = start / max(float(start[:, 0].std()), 1e-12) * 1e-4
-    model = TSNE(init=start, perplexity=min(30.0, (len(rows) - 1) / 3),
-                 max_iter=TSNE_STEPS, random_state=seed)
+    model = TSNE(
+        init=start,
+        perplexity=min(30.0, (len(rows) - 1) / 3),
+        max_iter=TSNE_STEPS,
+        random_state=seed,
+    )
     # Steps of milliseconds: on a busy machine threads wait for one another, tenfold.
     with threadpool_limits(1):
         return model.fit_transform(reduced)
@@ -91,7 +98,7 @@ def project(
         method -> [m, 2], and the m row numbers that were kept.
     """
     rows = np.asarray(features, np.float32)
-    rows = rows.reshape(len(rows), -1)
+    rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))
     kept = np.flatnonzero(np.isfinite(rows).all(axis=1))
     if len(kept) > max_points:
         kept = np.sort(np.random.default_rng(seed).permutation(kept)[:max_points])
@@ -111,20 +118,34 @@ def legend_classes(labels: Any, *, max_classes: int = MAX_CLASSES) -> list[int]:
     return sorted(int(c) for c in classes[order])
 
 
-def _scatter(axes: Axes, xy: np.ndarray, labels: np.ndarray | None,
-             class_names: Sequence[str]) -> None:
+def _scatter(
+    axes: Axes, xy: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str]
+) -> None:
     size = float(np.clip(1500 / max(len(xy), 1), 9, 40))
     shown = [] if labels is None else legend_classes(labels)
     rest = np.ones(len(xy), bool) if labels is None else ~np.isin(labels, shown)
     if rest.any():
         name = "images" if labels is None else "other"
         color = drawing.PALETTE[0] if labels is None else drawing.UNKNOWN
-        axes.scatter(*xy[rest].T, s=size, color=color, linewidths=0, label=name,
-                     alpha=0.8 if labels is None else 0.35)
+        axes.scatter(
+            *xy[rest].T,
+            s=size,
+            color=color,
+            linewidths=0,
+            label=name,
+            alpha=0.8 if labels is None else 0.35,
+        )
     for c, (color, marker) in zip(shown, class_styles(len(shown)), strict=True):
         name = drawing.shorten(drawing.class_label(c, class_names), 24)
-        axes.scatter(*xy[labels == c].T, s=size, color=color, marker=marker,
-                     linewidths=0, alpha=0.85, label=drawing.plain(name))
+        axes.scatter(
+            *xy[labels == c].T,
+            s=size,
+            color=color,
+            marker=marker,
+            linewidths=0,
+            alpha=0.85,
+            label=drawing.plain(name),
+        )
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -133,8 +154,9 @@ def _scatter(axes: Axes, xy: np.ndarray, labels: np.ndarray | None,
         spine.set_color(drawing.GRID)
 
 
-def draw_map(xy: np.ndarray, labels: np.ndarray | None = None, *,
-             class_names: Sequence[str] = ()) -> Figure:
+def draw_map(
+    xy: np.ndarray, labels: np.ndarray | None = None, *, class_names: Sequence[str] = ()
+) -> Figure:
     """One map of ``project`` as a figure of its own, without title and legend."""
     with drawing.style():
         figure = drawing.new_figure(4.6, 4.2)
@@ -165,7 +187,9 @@ def embedding_map(
     colors = None if labels is None else np.asarray(labels)[kept]
     with drawing.style():
         if not maps:
-            return drawing.message(drawing.new_figure(5, 2), "Too few points for a map.")
+            return drawing.message(
+                drawing.new_figure(5, 2), "Too few points for a map."
+            )
         figure = drawing.new_figure(4.3 * len(maps) + 0.6, 4.8)
         grid = figure.subplots(1, len(maps), squeeze=False)[0]
         for axes, (method, xy) in zip(grid, maps.items(), strict=True):
@@ -173,6 +197,7 @@ def embedding_map(
             axes.set_title(f"{_TITLES[method]} of h, {len(xy):,} test images")
         if colors is not None:
             handles, names = grid[0].get_legend_handles_labels()
-            figure.legend(handles, names, loc="outside lower center", ncols=5,
-                          markerscale=1.6)
+            figure.legend(
+                handles, names, loc="outside lower center", ncols=5, markerscale=1.6
+            )
         return figure

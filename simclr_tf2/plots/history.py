@@ -120,7 +120,7 @@ def series(history: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 def panels(history: Iterable[Mapping[str, Any]]) -> list[tuple[Panel, dict]]:
     """The panels that have data, each with its scalars; unknown scalars come last."""
     rest = series(history)
-    rest = {k: v for k, v in rest.items() if np.isfinite(v[:, 1]).any()}
+    rest = {k: v for k, v in rest.items() if (np.abs(v[:, 1]) < 1e30).any()}
     shown = []
     for panel in PANELS:
         mine = {k: v for k, v in rest.items() if re.fullmatch(panel.keys, k)}
@@ -130,8 +130,13 @@ def panels(history: Iterable[Mapping[str, Any]]) -> list[tuple[Panel, dict]]:
     for i, (key, values) in enumerate(sorted(rest.items())):
         title = key[:1].upper() + key[1:].replace("_", " ")
         positive = not (values[:, 1] < 0).any()
-        other = Panel(name=f"other{i}", title=title, unit="", keys=re.escape(key),
-                      from_zero=positive)
+        other = Panel(
+            name=f"other{i}",
+            title=title,
+            unit="",
+            keys=re.escape(key),
+            from_zero=positive,
+        )
         shown.append((other, {key: values}))
     return shown
 
@@ -146,20 +151,34 @@ def _binned(xy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _draw_series(axes: Axes, xy: np.ndarray, *, label: str, color: str) -> None:
-    xy = np.where(np.isfinite(xy), xy, np.nan)  # an infinity would set the scale
+    xy = np.where(np.abs(xy) < 1e30, xy, np.nan)  # an infinity would set the scale
     if len(xy) > MAX_POINTS:
         xy, low, high = _binned(xy)
         axes.fill_between(xy[:, 0], low, high, color=color, alpha=0.2, linewidth=0)
     few = np.isfinite(xy[:, 1]).sum() <= 25
-    axes.plot(xy[:, 0], xy[:, 1], color=color, linewidth=1.6, label=label,
-              marker="o" if few else None, markersize=3.5)
+    axes.plot(
+        xy[:, 0],
+        xy[:, 1],
+        color=color,
+        linewidth=1.6,
+        label=label,
+        marker="o" if few else None,
+        markersize=3.5,
+    )
 
 
 def _draw_reference(axes: Axes, value: float, text: str) -> None:
     axes.axhline(value, color=drawing.INK, linestyle=(0, (5, 3)), linewidth=1.0)
-    axes.annotate(drawing.plain(text), (1.0, value), xycoords=("axes fraction", "data"),
-                  xytext=(0, 3), textcoords="offset points", ha="right", va="bottom",
-                  fontsize=8.5)
+    axes.annotate(
+        drawing.plain(text),
+        (1.0, value),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=8.5,
+    )
 
 
 def _finish_axes(axes: Axes, panel: Panel) -> None:
@@ -185,8 +204,9 @@ def _finish_axes(axes: Axes, panel: Panel) -> None:
     axes.set_ylabel(drawing.plain(panel.unit))
 
 
-def _fill(axes: Axes, panel: Panel, data: Mapping[str, np.ndarray],
-          references: References) -> None:
+def _fill(
+    axes: Axes, panel: Panel, data: Mapping[str, np.ndarray], references: References
+) -> None:
     scale = 100.0 if panel.percent else 1.0
     for i, (key, xy) in enumerate(data.items()):
         label = drawing.plain(_LABELS.get(key, key.replace("_", " ")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,42 +64,54 @@ def augmentation_grid(
             for axes, image in zip(line, images, strict=True):
                 _show(axes, image)
             line[0].set_ylabel(name)
-        figure.suptitle("Pairs of views of one image", x=0.01, ha="left", fontsize=10,
-                        fontweight="bold")
+        figure.suptitle(
+            "Pairs of views of one image",
+            x=0.01,
+            ha="left",
+            fontsize=10,
+            fontweight="bold",
+        )
         return figure
 
 
 def _unit(features: Any) -> np.ndarray:
     rows = np.nan_to_num(np.asarray(features, np.float32))
-    rows = rows.reshape(len(rows), -1)
+    rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def nearest(queries: Any, bank: Any, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    queries: Any, bank: Any, *, k: int, leave_out: Any | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The ``k`` rows of ``bank`` with the largest cosine similarity to each query.
 
     Args:
         queries: [m, d].
         bank: [n, d].
-        k: how many; at most n are returned.
+        k: how many; at most n are returned (n - 1 with ``leave_out``).
+        leave_out: [m] one row of ``bank`` per query that is not counted: itself.
 
     Returns:
         Indices int64 [m, min(k, n)], most similar first, and their similarities.
     """
     query_rows, bank_rows = _unit(queries), _unit(bank)
-    k = min(k, len(bank_rows))
+    k = min(k, len(bank_rows) - (leave_out is not None))
     indices = np.zeros((len(query_rows), k), np.int64)
     similarities = np.zeros((len(query_rows), k), np.float32)
     for start in range(0, len(query_rows), _CHUNK):
         part = query_rows[start : start + _CHUNK] @ bank_rows.T
+        if leave_out is not None:
+            out = np.asarray(leave_out)[start : start + _CHUNK]
+            part[np.arange(len(part)), out] = -np.inf
         best = np.argsort(-part, axis=1, kind="stable")[:, :k]
         indices[start : start + _CHUNK] = best
         similarities[start : start + _CHUNK] = np.take_along_axis(part, best, axis=1)
     return indices, similarities
 
 
-def choose_queries(labels: Any | None, *, total: int, count: int,
-                   seed: int = 0) -> np.ndarray:
+def choose_queries(
+    labels: Any | None, *, total: int, count: int, seed: int = 0
+) -> np.ndarray:
     """Indices of ``count`` random test images, spread over the classes if known.
 
     They are drawn with ``seed``, never picked for how well they do.
@@ -115,24 +128,35 @@ def choose_queries(labels: Any | None, *, total: int, count: int,
 
 
 def neighbour_agreement(
-    test_features: Any, bank_features: Any, test_labels: Any, bank_labels: Any, *,
-    k: int = 8, max_queries: int = 500, seed: int = 0,
+    test_features: Any,
+    bank_features: Any,
+    test_labels: Any,
+    bank_labels: Any,
+    *,
+    k: int = 8,
+    leave_out_self: bool = False,
+    max_queries: int = 500,
+    seed: int = 0,
 ) -> tuple[float, int]:
     """Share of the ``k`` nearest neighbours with the query's label, and the queries.
 
-    Measured on a random ``max_queries`` of the test images to stay quick.
+    Neighbours without a label do not count. Measured on a random ``max_queries`` of
+    the test images to stay quick. ``leave_out_self``: the bank is the test set.
     """  # fmt: skip
     labels, bank = np.asarray(test_labels), np.asarray(bank_labels)
     known = np.flatnonzero(labels >= 0)
     known = np.random.default_rng(seed).permutation(known)[:max_queries]
-    candidates = np.flatnonzero(bank >= 0)
-    if not len(known) or not len(candidates):
+    if not len(known):
         return float("nan"), 0
     indices, _ = nearest(
-        np.asarray(test_features)[known], np.asarray(bank_features)[candidates], k=k
+        np.asarray(test_features)[known],
+        bank_features,
+        k=k,
+        leave_out=known if leave_out_self else None,
     )
-    same = bank[candidates][indices] == labels[known][:, None]
-    return float(same.mean()), len(known)
+    found = bank[indices]
+    same = (found == labels[known][:, None])[found >= 0]
+    return (float(same.mean()), len(known)) if len(same) else (float("nan"), 0)
 
 
 def _frame_color(query_label: int, label: int) -> str:
@@ -173,28 +197,39 @@ def neighbours(
     total = len(np.asarray(test_features))
     both = test_labels is not None and bank_labels is not None
     chosen = choose_queries(test_labels, total=total, count=num_queries, seed=seed)
-    indices, _ = nearest(np.asarray(test_features)[chosen], bank_features,
-                         k=num_neighbours)
+    indices, _ = nearest(
+        np.asarray(test_features)[chosen], bank_features, k=num_neighbours
+    )
     with drawing.style():
         if not indices.size:
             return drawing.message(drawing.new_figure(5, 2), "No images.")
         columns = indices.shape[1] + 1
         figure = drawing.new_figure(0.95 * columns + 0.9, 0.95 * len(chosen) + 0.7)
-        grid = figure.subplots(len(chosen), columns, squeeze=False,
-                               width_ratios=[1.15] + [1.0] * (columns - 1))
+        grid = figure.subplots(
+            len(chosen),
+            columns,
+            squeeze=False,
+            width_ratios=[1.15] + [1.0] * (columns - 1),
+        )
         for line, query, found in zip(grid, chosen, indices, strict=True):
             label = int(test_labels[query]) if test_labels is not None else -1
             _show(line[0], to_uint8(test_images[query]))
             if label >= 0:
                 name = drawing.shorten(drawing.class_label(label, class_names), 16)
-                line[0].set_ylabel(drawing.plain(name), rotation=0, ha="right",
-                                   va="center", fontsize=8)
+                line[0].set_ylabel(
+                    drawing.plain(name), rotation=0, ha="right", va="center", fontsize=8
+                )
             for axes, i in zip(line[1:], found, strict=True):
                 other = int(bank_labels[i]) if both else -1
                 _show(axes, to_uint8(bank_images[i]), frame=_frame_color(label, other))
         grid[0][0].set_title("query", fontweight="normal", loc="left")
         head = grid[0][1].annotate(
-            "nearest neighbours in h, most similar first", (0, 1), xytext=(0, 6),
-            xycoords="axes fraction", textcoords="offset points", fontsize=10)
+            "nearest neighbours in h, most similar first",
+            (0, 1),
+            xytext=(0, 6),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=10,
+        )
         head.set_in_layout(False)  # it is wider than its column
         return figure

@@ -61,17 +61,23 @@ def accuracy_keys(results: Sequence[Mapping[str, Any]]) -> list[str]:
     ]  # fmt: skip
 
 
-def _draw_bars(axes: Axes, results: Sequence[Mapping[str, Any]],
-               keys: Sequence[str]) -> None:
+def _draw_bars(
+    axes: Axes, results: Sequence[Mapping[str, Any]], keys: Sequence[str]
+) -> None:
     """Groups of horizontal bars, the first row on top, the value at each end."""
     height = 0.8 / len(keys)
     for j, key in enumerate(keys):
-        values = [100 * row[key] if _is_number(row.get(key)) else math.nan
-                  for row in results]
+        values = [
+            100 * row[key] if _is_number(row.get(key)) else math.nan for row in results
+        ]
         places = np.arange(len(results)) + (j - (len(keys) - 1) / 2) * height
-        axes.barh(places, np.nan_to_num(values), height * 0.9,
-                  color=drawing.PALETTE[j % len(drawing.PALETTE)],
-                  label=drawing.plain(metric_label(key)))
+        axes.barh(
+            places,
+            np.nan_to_num(values),
+            height * 0.9,
+            color=drawing.PALETTE[j % len(drawing.PALETTE)],
+            label=drawing.plain(metric_label(key)),
+        )
         for place, value in zip(places, values, strict=True):
             if math.isfinite(value):
                 axes.text(value + 0.8, place, f"{value:.1f}", va="center", fontsize=8)
@@ -102,10 +108,16 @@ def result_bars(
         axes = figure.subplots()
         _draw_bars(axes, results, keys)
         if chance is not None:
-            axes.axvline(100 * chance, color=drawing.INK, linestyle=(0, (5, 3)),
-                         linewidth=1.0, label=f"chance, {100 * chance:.3g} %")
-        names = [drawing.plain(drawing.shorten(str(r.get("row", "")), 34))
-                 for r in results]
+            axes.axvline(
+                100 * chance,
+                color=drawing.INK,
+                linestyle=(0, (5, 3)),
+                linewidth=1.0,
+                label=f"chance, {100 * chance:.3g} %",
+            )
+        names = [
+            drawing.plain(drawing.shorten(str(r.get("row", "")), 34)) for r in results
+        ]
         axes.set_yticks(range(len(results)), names)
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
@@ -114,10 +126,15 @@ def result_bars(
         axes.grid(axis="x")
         handles, labels = axes.get_legend_handles_labels()
         order = sorted(range(len(labels)), key=lambda i: labels[i].startswith("chance"))
-        figure.legend([handles[i] for i in order], [labels[i] for i in order],
-                      loc="outside upper left", ncols=2, alignment="left",
-                      title=title and drawing.plain(title),
-                      title_fontproperties={"weight": "bold", "size": 10})
+        figure.legend(
+            [handles[i] for i in order],
+            [labels[i] for i in order],
+            loc="outside upper left",
+            ncols=2,
+            alignment="left",
+            title=title and drawing.plain(title),
+            title_fontproperties={"weight": "bold", "size": 10},
+        )
         return figure
 
 
@@ -125,15 +142,23 @@ def _cell_numbers(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
     size = 9 if len(counts) <= 12 else 7
     for i, j in np.argwhere(counts > 0):
         percent = 100 * share[i, j]
-        axes.text(j, i, f"{percent:.0f}" if percent > 0.5 else "·", ha="center",
-                  va="center", fontsize=size,
-                  color="white" if share[i, j] > 0.55 else drawing.INK)
+        axes.text(
+            j,
+            i,
+            f"{percent:.0f}" if percent > 0.5 else "·",
+            ha="center",
+            va="center",
+            fontsize=size,
+            color="white" if share[i, j] > 0.55 else drawing.INK,
+        )
 
 
 def _name_ticks(axes: Axes, classes: int, class_names: Sequence[str]) -> None:
     if classes <= MAX_NAMED_CLASSES:
-        names = [drawing.plain(drawing.shorten(drawing.class_label(i, class_names), 22))
-                 for i in range(classes)]
+        names = [
+            drawing.plain(drawing.shorten(drawing.class_label(i, class_names), 22))
+            for i in range(classes)
+        ]
         size = 8.5 if classes <= MAX_NUMBERED_CLASSES else 6
         axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
         axes.set_yticks(range(classes), names, fontsize=size)

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from simclr_tf2 import plots
 from simclr_tf2.report import pictures, sections
 
 _LOG = logging.getLogger(__name__)
@@ -72,13 +73,14 @@ def write_report(
     Returns:
         ``path``.
     """
+    scalars = plots.series(history)
     values = {
         "title": title,
         "notice": notice,
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "verdict": sections.verdict(results, history, config, chance_loss),
-        "tiles": sections.tiles(history, results, timings, chance_loss),
-        "checks": sections.checks(history, results, config, chance_loss),
+        "verdict": sections.verdict(results, scalars, config, chance_loss),
+        "tiles": sections.tiles(scalars, results, timings, chance_loss),
+        "checks": sections.checks(scalars, results, config, chance_loss),
         "results": sections.result_table(results, class_names),
         "curves": sections.curve_figures(history, chance_loss, class_names),
         "pairs": pictures.pair_columns(pairs),

@@ -67,8 +67,13 @@ def _known(labels: Any | None) -> np.ndarray | None:
     return array if (array >= 0).any() else None
 
 
-def _cell(image: Any, label: int, query_label: int, similarity: float,
-          class_names: Sequence[str]) -> dict[str, Any]:
+def _cell(
+    image: Any,
+    label: int,
+    query_label: int,
+    similarity: float,
+    class_names: Sequence[str],
+) -> dict[str, Any]:
     agrees = None if label < 0 or query_label < 0 else label == query_label
     return {
         "image": data_uri(image),
@@ -87,14 +92,29 @@ def neighbour_rows(
     bank_labels: Any | None,
     class_names: Sequence[str],
 ) -> dict[str, Any] | None:
-    """Random test images with their neighbours, and how often labels agree overall."""
+    """Random test images with their neighbours, and how often labels agree overall.
+
+    Without a bank the neighbours are searched among the other test images.
+    """
+    itself = bank_images is None or bank_features is None
+    if itself:
+        bank_images, bank_features, bank_labels = (
+            test_images,
+            test_features,
+            test_labels,
+        )
     given = (test_images, test_features, bank_images, bank_features)
-    if any(part is None or not len(part) for part in given):
+    if any(part is None or len(part) <= itself for part in given):
         return None
     mine, theirs = _known(test_labels), _known(bank_labels)
     features = np.asarray(test_features)
     chosen = plots.choose_queries(mine, total=len(features), count=NUM_QUERIES)
-    found, cosine = plots.nearest(features[chosen], bank_features, k=NUM_NEIGHBOURS)
+    found, cosine = plots.nearest(
+        features[chosen],
+        bank_features,
+        k=NUM_NEIGHBOURS,
+        leave_out=chosen if itself else None,
+    )
     rows = []
     for query, line, similarities in zip(chosen, found, cosine, strict=True):
         label = int(mine[query]) if mine is not None else -1
@@ -111,9 +131,21 @@ def neighbour_rows(
     agreement, queries = float("nan"), 0
     if mine is not None and theirs is not None:
         agreement, queries = plots.neighbour_agreement(
-            features, bank_features, mine, theirs, k=NUM_NEIGHBOURS)
-    return {"rows": rows, "k": found.shape[1], "bank": len(bank_features),
-            "agreement": agreement, "queries": queries}
+            features,
+            bank_features,
+            mine,
+            theirs,
+            k=NUM_NEIGHBOURS,
+            leave_out_self=itself,
+        )
+    return {
+        "rows": rows,
+        "k": found.shape[1],
+        "bank": len(bank_features) - itself,
+        "agreement": agreement,
+        "queries": queries,
+        "itself": itself,
+    }
 
 
 def _legend(labels: np.ndarray, class_names: Sequence[str]) -> list[dict[str, str]]:
@@ -127,13 +159,15 @@ def _legend(labels: np.ndarray, class_names: Sequence[str]) -> list[dict[str, st
     others = len(np.unique(labels)) - len(shown)
     if others:
         name = "no label" if others == 1 and (labels < 0).any() else "all other classes"
-        entries.append({"name": name, "path": plots.marker_path("o"),
-                        "color": "var(--unknown)"})
+        entries.append(
+            {"name": name, "path": plots.marker_path("o"), "color": "var(--unknown)"}
+        )
     return entries
 
 
-def maps(features: Any | None, labels: Any | None,
-         class_names: Sequence[str]) -> dict[str, Any] | None:
+def maps(
+    features: Any | None, labels: Any | None, class_names: Sequence[str]
+) -> dict[str, Any] | None:
     """PCA and t-SNE of the test representations, with one legend for both."""
     if features is None:
         return None
@@ -154,5 +188,9 @@ def maps(features: Any | None, labels: Any | None,
         }
         for method, xy in found.items()
     ]
-    return {"figures": figures, "points": len(kept), "total": len(features),
-            "legend": [] if colors is None else _legend(colors, class_names)}
+    return {
+        "figures": figures,
+        "points": len(kept),
+        "total": len(features),
+        "legend": [] if colors is None else _legend(colors, class_names),
+    }

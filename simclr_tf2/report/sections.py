@@ -16,7 +16,9 @@ from simclr_tf2.report.pictures import inline_svg
 
 Config = Mapping[str, Mapping[str, Any]]
 Rows = Sequence[Mapping[str, Any]]
+Scalars = Mapping[str, np.ndarray]  # name -> [n, 2] of (step, value)
 _MISSING = object()
+NO_BREAK_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 _BASELINES = ("random", "pca", "pixel")  # in the name of a row without training
 
 
@@ -30,11 +32,10 @@ def _is_number(value: Any) -> bool:
     return number and math.isfinite(value)
 
 
-def _last(history: Rows, *keys: str) -> float | None:
+def _last(scalars: Scalars, *keys: str) -> float | None:
     """The last finite value of the first of ``keys`` that was ever logged."""
-    found = plots.series(history)
     for key in keys:
-        values = found.get(key, np.zeros([0, 2]))[:, 1]
+        values = scalars.get(key, np.zeros([0, 2]))[:, 1]
         values = values[np.isfinite(values)]
         if len(values):
             return float(values[-1])
@@ -67,15 +68,17 @@ def value_text(value: Any) -> str:
     return str(value) if str(value) else '""'
 
 
-def verdict(results: Rows, history: Rows, config: Config | None,
-            chance_loss: float | None) -> str:
+def verdict(
+    results: Rows, scalars: Scalars, config: Config | None, chance_loss: float | None
+) -> str:
     """The run in one line: its main accuracy beside the other rows', or the loss."""
     keys = plots.accuracy_keys(results)
     if not keys:
-        return _loss_verdict(history, chance_loss)
+        return _loss_verdict(scalars, chance_loss)
     key = keys[0]
-    scored = [(str(r.get("row", "")), 100 * r[key]) for r in results
-              if _is_number(r.get(key))]
+    scored = [
+        (str(r.get("row", "")), 100 * r[key]) for r in results if _is_number(r.get(key))
+    ]
     (name, accuracy), rest = scored[0], scored[1:]
     method = plots.metric_label(key).removesuffix(", top-1")
     method = method[:1].lower() + method[1:] if method[1:2].islower() else method
@@ -88,58 +91,73 @@ def verdict(results: Rows, history: Rows, config: Config | None,
     return line
 
 
-def _loss_verdict(history: Rows, chance_loss: float | None) -> str:
-    loss = _last(history, "contrastive_loss", "loss")
+def _loss_verdict(scalars: Scalars, chance_loss: float | None) -> str:
+    loss = _last(scalars, "contrastive_loss", "loss")
     if loss is None:
         return "Nothing was measured."
-    steps = max(int(v[-1, 0]) for v in plots.series(history).values())
+    steps = max(int(v[-1, 0]) for v in scalars.values())
     line = f"Contrastive loss {loss:.3f}"
     if chance_loss is not None:
         line += f" (chance {chance_loss:.3f})"
     return f"{line} after {steps:,} steps; no accuracy was measured"
 
 
-def tiles(history: Rows, results: Rows, timings: Mapping[str, float] | None,
-          chance_loss: float | None) -> list[tuple[str, str, str]]:
+def tiles(
+    scalars: Scalars,
+    results: Rows,
+    timings: Mapping[str, float] | None,
+    chance_loss: float | None,
+) -> list[tuple[str, str, str]]:
     """(value, name, remark) of the few numbers that are looked for first."""
     found: list[tuple[str, str, str]] = []
     for key in plots.accuracy_keys(results)[:2]:
         row = results[0]
         if _is_number(row.get(key)):
-            found.append((f"{100 * row[key]:.1f} %", plots.metric_label(key),
-                          str(row.get("row", ""))))
-    loss = _last(history, "contrastive_loss", "loss")
+            found.append(
+                (
+                    f"{100 * row[key]:.1f} %",
+                    plots.metric_label(key),
+                    str(row.get("row", "")),
+                )
+            )
+    loss = _last(scalars, "contrastive_loss", "loss")
     if loss is not None:
         remark = "" if chance_loss is None else f"chance {chance_loss:.2f}"
         found.append((f"{loss:.3f}", "last loss", remark))
-    accuracy = _last(history, "contrastive_accuracy")
+    accuracy = _last(scalars, "contrastive_accuracy")
     if accuracy is not None:
         found.append((f"{100 * accuracy:.1f} %", "contrastive accuracy", "last logged"))
-    steps = [v[-1, 0] for v in plots.series(history).values()]
+    steps = [v[-1, 0] for v in scalars.values()]
     if steps:
         found.append((f"{int(max(steps)):,}", "steps", "last logged"))
-    speed = plots.series(history).get("images_per_second", np.zeros([0, 2]))[:, 1]
+    speed = scalars.get("images_per_second", np.zeros([0, 2]))[:, 1]
     if np.isfinite(speed).any():
-        found.append((f"{np.median(speed[np.isfinite(speed)]):,.0f}",
-                      "images per second", "median in training"))
+        found.append(
+            (
+                f"{np.median(speed[np.isfinite(speed)]):,.0f}",
+                "images per second",
+                "median in training",
+            )
+        )
     if timings:
         found.append((duration(sum(timings.values())), "in all", ""))
     return found
 
 
-def checks(history: Rows, results: Rows, config: Config | None,
-           chance_loss: float | None) -> list[tuple[bool, str]]:
+def checks(
+    scalars: Scalars, results: Rows, config: Config | None, chance_loss: float | None
+) -> list[tuple[bool, str]]:
     """(good, sentence) for what can go wrong unseen: no learning, collapse, NaN."""
     return [
-        *_check_finite(history),
-        *_check_loss(history, chance_loss),
-        *_check_collapse(history, _setting(config, "proj_out_dim")),
+        *_check_finite(scalars),
+        *_check_loss(scalars, chance_loss),
+        *_check_collapse(scalars, _setting(config, "proj_out_dim")),
         *_check_baselines(results),
     ]
 
 
-def _check_finite(history: Rows) -> list[tuple[bool, str]]:
-    bad = {k: v[~np.isfinite(v[:, 1]), 0] for k, v in plots.series(history).items()}
+def _check_finite(scalars: Scalars) -> list[tuple[bool, str]]:
+    bad = {k: v[~np.isfinite(v[:, 1]), 0] for k, v in scalars.items()}
     return [
         (False, f"{key} was not finite {len(steps):,} time{'s'[: len(steps) > 1]}, "
                 f"first at step {int(steps[0]):,}.")
@@ -147,8 +165,8 @@ def _check_finite(history: Rows) -> list[tuple[bool, str]]:
     ]  # fmt: skip
 
 
-def _check_loss(history: Rows, chance_loss: float | None) -> list[tuple[bool, str]]:
-    loss = _last(history, "contrastive_loss", "loss")
+def _check_loss(scalars: Scalars, chance_loss: float | None) -> list[tuple[bool, str]]:
+    loss = _last(scalars, "contrastive_loss", "loss")
     if loss is None or chance_loss is None:
         return []
     if loss < 0.95 * chance_loss:
@@ -158,9 +176,9 @@ def _check_loss(history: Rows, chance_loss: float | None) -> list[tuple[bool, st
                     f"{chance_loss:.3f}: little was learned.")]  # fmt: skip
 
 
-def _check_collapse(history: Rows, dims: Any) -> list[tuple[bool, str]]:
+def _check_collapse(scalars: Scalars, dims: Any) -> list[tuple[bool, str]]:
     """z on the unit sphere in d dimensions has std 1/sqrt(d) when spread evenly."""
-    std = _last(history, "std_z", "z_std")
+    std = _last(scalars, "std_z", "z_std")
     if std is None or not _is_number(dims) or dims < 1:
         return []
     even = 1 / math.sqrt(dims)
@@ -176,14 +194,17 @@ def _check_baselines(results: Rows) -> list[tuple[bool, str]]:
         return []
     key = keys[0]
     scored = [r for r in results if _is_number(r.get(key))]
-    baselines = [r for r in scored[1:]
-                 if any(w in str(r.get("row")).lower() for w in _BASELINES)]
+    baselines = [
+        r for r in scored[1:] if any(w in str(r.get("row")).lower() for w in _BASELINES)
+    ]
     if not baselines:
         return []
     best = max(baselines, key=lambda r: r[key])
     gap = 100 * (scored[0][key] - best[key])
-    text = (f"{scored[0].get('row')} is {abs(gap):.1f} points "
-            f"{'above' if gap > 0 else 'below'} the better baseline, {best.get('row')}.")
+    text = (
+        f"{scored[0].get('row')} is {abs(gap):.1f} points "
+        f"{'above' if gap > 0 else 'below'} the better baseline, {best.get('row')}."
+    )
     return [(gap > 0, text)]
 
 
@@ -210,11 +231,15 @@ def result_table(results: Rows, class_names: Sequence[str]) -> dict[str, Any] | 
     best = {k: max(r[k] for r in results if _is_number(r.get(k))) for k in accuracies}
     lines = []
     for row in results:
-        cells = [(_result_cell(row.get(k), k, accuracies),
-                  k in best and len(results) > 1 and row.get(k) == best[k])
-                 for k in keys]
+        cells = [
+            (
+                _result_cell(row.get(k), k, accuracies),
+                k in best and len(results) > 1 and row.get(k) == best[k],
+            )
+            for k in keys
+        ]
         lines.append({"name": str(row.get("row", "")), "cells": cells})
-    heads = [plots.metric_label(k) for k in keys]
+    heads = [plots.metric_label(k).replace("-", NO_BREAK_HYPHEN) for k in keys]
     bars = None
     if accuracies:
         figure = plots.result_bars(results, chance=_chance(class_names), title=None)
@@ -222,8 +247,9 @@ def result_table(results: Rows, class_names: Sequence[str]) -> dict[str, Any] | 
     return {"heads": heads, "rows": lines, "bars": bars}
 
 
-def curve_figures(history: Rows, chance_loss: float | None,
-                  class_names: Sequence[str]) -> list[dict[str, Any]]:
+def curve_figures(
+    history: Rows, chance_loss: float | None, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
     """One small figure per kind of scalar."""
     chance = _chance(class_names)
     references = {}
@@ -244,12 +270,14 @@ def curve_figures(history: Rows, chance_loss: float | None,
     ]  # fmt: skip
 
 
-def confusion_figure(matrix: Any | None, class_names: Sequence[str]) -> Any | None:
+def confusion_figure(matrix: Any | None, class_names: Sequence[str]) -> dict | None:
     """The confusion matrix as SVG, or None where there is none."""
     if matrix is None or not np.asarray(matrix).any():
         return None
     figure = plots.confusion(matrix, class_names=class_names, title=None)
-    return inline_svg(figure, name="confusion", label="Confusion matrix")
+    svg = inline_svg(figure, name="confusion", label="Confusion matrix")
+    # Narrower than this the numbers cannot be read: the page scrolls it instead.
+    return {"svg": svg, "min_width": min(120 + 26 * len(np.asarray(matrix)), 720)}
 
 
 def _same(value: Any, default: Any) -> bool:
@@ -268,8 +296,14 @@ def config_tables(config: Config | None, defaults: Config | None) -> list[dict]:
         for name, value in settings.items():
             default = known.get(name, _MISSING)
             changed = default is not _MISSING and not _same(value, default)
-            rows.append({"name": name, "value": value_text(value), "changed": changed,
-                         "default": value_text(default) if changed else ""})
+            rows.append(
+                {
+                    "name": name,
+                    "value": value_text(value),
+                    "changed": changed,
+                    "default": value_text(default) if changed else "",
+                }
+            )
         if rows:
             changes = sum(r["changed"] for r in rows)
             tables.append({"name": section, "rows": rows, "changes": changes})
@@ -296,8 +330,10 @@ def command(config: Config | None, defaults: Config | None) -> str:
 def timing_rows(timings: Mapping[str, float] | None) -> list[tuple[str, str, float]]:
     """(phase, duration, share of the longest in %)."""
     longest = max([v for v in (timings or {}).values() if v > 0], default=1.0)
-    return [(name, duration(seconds), 100 * max(seconds, 0) / longest)
-            for name, seconds in (timings or {}).items()]
+    return [
+        (name, duration(seconds), 100 * max(seconds, 0) / longest)
+        for name, seconds in (timings or {}).items()
+    ]
 
 
 _KERAS = """import keras
@@ -311,8 +347,9 @@ outputs = module(images, trainable=False)  # float32 [n, {size}, {size}, 3] in [
 h = outputs["final_avg_pool"]"""
 
 
-def loading_snippets(files: Sequence[tuple[Any, str]],
-                     config: Config | None) -> list[tuple[str, str]]:
+def loading_snippets(
+    files: Sequence[tuple[Any, str]], config: Config | None
+) -> list[tuple[str, str]]:
     """(heading, code) that loads what was written: Keras file, SavedModel."""
     size = _setting(config, "image_size") or "s"
     found: dict[str, str] = {}

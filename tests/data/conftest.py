@@ -78,10 +78,10 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=["pixels", "encoded", "cached", "stream"])
+@pytest.fixture(params=["pixels", "encoded", "stream"])
 def store(request, monkeypatch):
     """The way images are held; sets name, and the limits that lead there."""
-    if request.param in ("cached", "stream"):
+    if request.param == "stream":
         monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
         monkeypatch.setattr(datasets.records, "CYCLE", 2)
         monkeypatch.setattr(datasets.records, "SHUFFLE_WINDOW", 4)

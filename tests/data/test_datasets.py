@@ -187,7 +187,5 @@ def test_another_worker_may_prepare_the_set_first(tmp_path, monkeypatch):
         raise OSError("folder exists")
 
     monkeypatch.setattr(kind, "download_and_prepare", lose_the_race)
-    split = datasets.open_split(
-        "simclr_shapes/tiny", "test", data_dir=str(tmp_path)
-    )
+    split = datasets.open_split("simclr_shapes/tiny", "test", data_dir=str(tmp_path))
     assert split.num_examples > 0

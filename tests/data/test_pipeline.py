@@ -11,12 +11,10 @@ BATCH, STEPS = 4, 5  # 23 images: 5 steps per epoch, 3 images left over
 COMMON = {"global_batch_size": BATCH, "image_size": 2, "seed": 11}
 
 
-def pretrain(split, store, *, steps, **changes):
+def pretrain(split, *, steps, **changes):
     """The first ``steps`` elements as nested numpy arrays."""
     arguments = {**COMMON, "strength": 0.5, "use_blur": False, **changes}
-    dataset = pipeline.make_pretrain_dataset(
-        split, cache=store == "cached", **arguments
-    )
+    dataset = pipeline.make_pretrain_dataset(split, **arguments)
     return list(dataset.take(steps).as_numpy_iterator())
 
 
@@ -33,20 +31,9 @@ def assert_equal(first, second):
 
 @pytest.mark.usefixtures("cheap_views")
 class TestPretrain:
-    def test_the_store_is_the_one_meant(self, split, store, monkeypatch):
-        used = []
-        for name in ("_fetch_pixels", "_fetch_encoded", "_fetch_record"):
-            real = getattr(pipeline, name)
-            monkeypatch.setattr(
-                pipeline, name, lambda s, n=name, f=real: used.append(n) or f(s)
-            )
-        pretrain(split, store, steps=1)
-        expected = {"pixels": "_fetch_pixels", "stream": "_fetch_record"}
-        assert used == [expected.get(store, "_fetch_encoded")]
-
-    def test_an_element_has_the_promised_types(self, split, store):
+    def test_an_element_has_the_promised_types(self, split):
         dataset = pipeline.make_pretrain_dataset(
-            split, **COMMON, strength=1.0, use_blur=True, cache=store == "cached"
+            split, **COMMON, strength=1.0, use_blur=True
         )
         spec = dataset.element_spec
         view = tf.TensorSpec([BATCH, 2, 2, 3], tf.float32)
@@ -56,7 +43,7 @@ class TestPretrain:
     def test_each_epoch_has_every_image_at_most_once_in_another_order(
         self, split, store
     ):
-        found = indices(pretrain(split, store, steps=12 * STEPS)).reshape(12, -1)
+        found = indices(pretrain(split, steps=12 * STEPS)).reshape(12, -1)
         for epoch in found:
             assert len(set(epoch)) == STEPS * BATCH
             assert set(epoch) <= set(range(23))
@@ -65,26 +52,23 @@ class TestPretrain:
         assert len(set(left_over)) > 1
         assert set(found.ravel()) == set(range(23))
 
-    def test_a_batch_as_large_as_the_set_holds_every_image(self, split, store):
-        for element in pretrain(split, store, steps=3, global_batch_size=23):
+    def test_a_batch_as_large_as_the_set_holds_every_image(self, split):
+        for element in pretrain(split, steps=3, global_batch_size=23):
             assert sorted(element["index"]) == list(range(23))
 
-    def test_a_restart_at_any_step_equals_the_uninterrupted_stream(self, split, store):
-        whole = pretrain(split, store, steps=3 * STEPS + 1)
-        for start in (1, STEPS - 1, STEPS, STEPS + 2, 3 * STEPS):
-            rest = pretrain(split, store, steps=2, start_step=start)
+    def test_a_restart_at_any_step_equals_the_uninterrupted_stream(self, split):
+        whole = pretrain(split, steps=2 * STEPS + 5)
+        for start in (2, STEPS - 1, 2 * STEPS + 3):
+            rest = pretrain(split, steps=2, start_step=start)
             assert_equal(rest, whole[start : start + 2])
 
     @pytest.mark.parametrize("workers,replicas", [(1, 2), (1, 4), (2, 1), (2, 2)])
-    def test_shares_join_to_the_batch_of_one_replica(
-        self, split, store, workers, replicas
-    ):
+    def test_shares_join_to_the_batch_of_one_replica(self, split, workers, replicas):
         steps, start = 3, STEPS - 2
-        whole = pretrain(split, store, steps=steps, start_step=start)
+        whole = pretrain(split, steps=steps, start_step=start)
         shares = [
             pretrain(
                 split,
-                store,
                 steps=steps * replicas,
                 start_step=start,
                 num_workers=workers,
@@ -100,40 +84,68 @@ class TestPretrain:
             joined = tf.nest.map_structure(lambda *x: np.concatenate(x), *parts)
             assert_equal(joined, whole[step])
 
-    def test_another_seed_gives_another_order_and_other_views(self, split, store):
-        first = pretrain(split, store, steps=STEPS)
-        again = pretrain(split, store, steps=STEPS)
-        other = pretrain(split, store, steps=STEPS, seed=12)
+    def test_another_seed_gives_another_order_and_other_views(self, split):
+        first = pretrain(split, steps=STEPS)
+        again = pretrain(split, steps=STEPS)
+        other = pretrain(split, steps=STEPS, seed=12)
         assert_equal(first, again)
         assert list(indices(first)) != list(indices(other))
         noise = by_index(first), by_index(other)
         shared = set(noise[0]) & set(noise[1])
         assert not any(np.array_equal(noise[0][i], noise[1][i]) for i in shared)
 
-    def test_global_seeds_do_not_reach_the_input(self, split, store):
+    def test_global_seeds_do_not_reach_the_input(self, split):
         tf.random.set_seed(1)
-        first = pretrain(split, store, steps=3)
+        first = pretrain(split, steps=3)
         tf.random.set_seed(2)
-        assert_equal(first, pretrain(split, store, steps=3))
+        assert_equal(first, pretrain(split, steps=3))
 
-    def test_an_image_has_other_views_in_each_epoch(self, split, store):
-        elements = pretrain(split, store, steps=2 * STEPS)
+    def test_an_image_has_other_views_in_each_epoch(self, split):
+        elements = pretrain(split, steps=2 * STEPS)
         first, second = by_index(elements[:STEPS]), by_index(elements[STEPS:])
         shared = set(first) & set(second)
         assert len(shared) >= 17
         assert not any(np.array_equal(first[i], second[i]) for i in shared)
 
-    def test_labels_belong_to_the_images(self, split, store):
-        elements = pretrain(split, store, steps=STEPS)
+    def test_labels_belong_to_the_images(self, split):
+        elements = pretrain(split, steps=STEPS)
         expected = [e["label"] for e in split.as_dataset().as_numpy_iterator()]
         for element in elements:
             np.testing.assert_array_equal(
                 element["label"], np.array(expected)[element["index"]]
             )
 
-    def test_a_batch_larger_than_the_set_is_refused(self, split, store):
+    def test_a_batch_larger_than_the_set_is_refused(self, split):
         with pytest.raises(ConfigError, match="train_batch_size=24"):
-            pretrain(split, store, steps=1, global_batch_size=24)
+            pretrain(split, steps=1, global_batch_size=24)
+
+
+@pytest.mark.parametrize(
+    "name,limit,cache,expected",
+    [
+        ("tiny_gray", None, False, "_fetch_pixels"),
+        ("tiny_sizes", None, False, "_fetch_encoded"),
+        ("tiny_sizes", 0, True, "_fetch_encoded"),
+        ("tiny_sizes", 0, False, "_fetch_record"),
+        ("tiny_gray", 0, False, "_fetch_record"),
+    ],
+)
+def test_what_fits_is_held_in_memory_and_the_rest_streams(
+    data_dir, monkeypatch, cheap_views, name, limit, cache, expected
+):
+    used = []
+    for fetch in ("_fetch_pixels", "_fetch_encoded", "_fetch_record"):
+        real = getattr(pipeline, fetch)
+        monkeypatch.setattr(
+            pipeline, fetch, lambda s, n=fetch, f=real: used.append(n) or f(s)
+        )
+    if limit is not None:
+        monkeypatch.setattr(datasets, "MEMORY_LIMIT", limit)
+    split = datasets.open_split(name, "train", data_dir=data_dir)
+    pipeline.make_pretrain_dataset(
+        split, **COMMON, strength=1.0, use_blur=False, cache=cache
+    )
+    assert used == [expected]
 
 
 def by_index(elements):
@@ -151,7 +163,7 @@ def test_views_do_not_depend_on_how_images_are_held(data_dir, monkeypatch, cheap
     for limit in (datasets.MEMORY_LIMIT, 0):
         monkeypatch.setattr(datasets, "MEMORY_LIMIT", limit)
         split = datasets.open_split("tiny_sizes", "train", data_dir=data_dir)
-        elements = pretrain(split, "", steps=1, global_batch_size=23)
+        elements = pretrain(split, steps=1, global_batch_size=23)
         found.append(by_index(elements))
     assert_equal(found[0], found[1])
 
@@ -176,15 +188,15 @@ def test_a_streamed_sum_of_slices_holds_exactly_its_images(data_dir, monkeypatch
 def test_unlabelled_images_have_label_minus_one(data_dir, cheap_views):
     for name, spec in (("tiny_sizes", "unlabelled"), ("tiny_no_label", "train")):
         split = datasets.open_split(name, spec, data_dir=data_dir)
-        (element,) = pretrain(split, "", steps=1)
+        (element,) = pretrain(split, steps=1)
         assert (element["label"] == -1).all()
 
 
 def test_real_views_are_reproduced_after_a_restart(data_dir):
     split = datasets.open_split("tiny_gray", "train", data_dir=data_dir)
     arguments = {"image_size": 8, "use_blur": True, "strength": 1.0}
-    whole = pretrain(split, "", steps=7, **arguments)
-    assert_equal(whole[6:], pretrain(split, "", steps=1, start_step=6, **arguments))
+    whole = pretrain(split, steps=7, **arguments)
+    assert_equal(whole[6:], pretrain(split, steps=1, start_step=6, **arguments))
     first, second = whole[0]["views"]
     assert first.shape == (BATCH, 8, 8, 3) and first.dtype == np.float32
     assert first.min() >= 0 and first.max() <= 1
@@ -192,19 +204,15 @@ def test_real_views_are_reproduced_after_a_restart(data_dir):
 
 
 class TestSupervised:
-    def batches(self, split, store, *, steps, **changes):
-        dataset = pipeline.make_supervised_dataset(
-            split, cache=store == "cached", **{**COMMON, **changes}
-        )
+    def batches(self, split, *, steps, **changes):
+        dataset = pipeline.make_supervised_dataset(split, **{**COMMON, **changes})
         return list(dataset.take(steps).as_numpy_iterator())
 
-    def test_shares_and_restarts_reproduce_the_stream(self, split, store, cheap_views):
-        whole = self.batches(split, store, steps=STEPS + 2)
+    def test_shares_and_restarts_reproduce_the_stream(self, split, cheap_views):
+        whole = self.batches(split, steps=STEPS + 2)
         assert set(whole[0]) == {"image", "label", "index"}
         assert whole[0]["image"].shape == (BATCH, 2, 2, 3)
-        halves = self.batches(
-            split, store, steps=4, start_step=STEPS, replicas_per_worker=2
-        )
+        halves = self.batches(split, steps=4, start_step=STEPS, replicas_per_worker=2)
         joined = [
             tf.nest.map_structure(lambda *x: np.concatenate(x), *halves[i : i + 2])
             for i in (0, 2)
@@ -214,7 +222,7 @@ class TestSupervised:
     def test_unlabelled_splits_are_refused(self, data_dir):
         split = datasets.open_split("tiny_sizes", "unlabelled", data_dir=data_dir)
         with pytest.raises(ConfigError, match="has no labels"):
-            self.batches(split, "", steps=1)
+            self.batches(split, steps=1)
 
 
 class TestEval:
@@ -257,11 +265,9 @@ class TestEval:
             pipeline.make_eval_dataset(split, batch_size=4, image_size=5, limit=0)
 
 
-def test_two_replicas_of_a_strategy_see_the_halves(
-    data_dir, two_replicas, cheap_views
-):
+def test_two_replicas_of_a_strategy_see_the_halves(data_dir, two_replicas, cheap_views):
     split = datasets.open_split("tiny_gray", "train", data_dir=data_dir)
-    whole = pretrain(split, "", steps=3)
+    whole = pretrain(split, steps=3)
     distributed = two_replicas.distribute_datasets_from_function(
         lambda context: pipeline.make_pretrain_dataset(
             split,
@@ -273,9 +279,7 @@ def test_two_replicas_of_a_strategy_see_the_halves(
             replicas_per_worker=2,
         )
     )
-    for expected, element in zip(
-        whole, itertools.islice(distributed, 3), strict=True
-    ):
+    for expected, element in zip(whole, itertools.islice(distributed, 3), strict=True):
         for key in ("index", "label"):
             local = two_replicas.experimental_local_results(element[key])
             np.testing.assert_array_equal(np.concatenate(local), expected[key])

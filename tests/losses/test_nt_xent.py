@@ -10,7 +10,6 @@ import tensorflow as tf
 from simclr_tf2 import losses
 from simclr_tf2.config import ConfigError, LossConfig
 
-
 nt_xent_file = importlib.import_module("simclr_tf2.losses.nt_xent")
 
 

@@ -13,7 +13,7 @@ def test_top_k_count_equals_sorting():
     scores, labels = rng.standard_normal([31, 7]), rng.integers(0, 7, 31)
     for k in (1, 3, 5, 7):
         best = np.argsort(-scores, axis=1)[:, :k]
-        expected = sum(label in row for label, row in zip(labels, best))
+        expected = sum(label in row for label, row in zip(labels, best, strict=True))
         assert metrics.top_k_count(scores, labels, k=k) == expected
 
 
@@ -42,9 +42,7 @@ def test_counts_summed_over_batches_equal_one_pass_with_a_short_last_batch():
 
 
 def test_top_k_count_compiles_with_xla():
-    count = tf.function(
-        lambda s, t: metrics.top_k_count(s, t, k=2), jit_compile=True
-    )
+    count = tf.function(lambda s, t: metrics.top_k_count(s, t, k=2), jit_compile=True)
     assert count(tf.eye(3), tf.constant([0, 1, 2], tf.int64)) == 3
 
 

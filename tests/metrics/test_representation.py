@@ -23,7 +23,8 @@ def test_std_is_zero_at_collapse_and_one_over_root_d_on_the_sphere():
 
 def test_alignment_equals_the_loop_and_has_its_ends():
     x, y = rows(7, 3), rows(7, 3, seed=1)
-    expected = np.mean([((unit(a) - unit(b)) ** 2).sum() for a, b in zip(x, y)])
+    pairs = zip(x, y, strict=True)
+    expected = np.mean([((unit(a) - unit(b)) ** 2).sum() for a, b in pairs])
     np.testing.assert_allclose(metrics.alignment(x, y), expected)
     np.testing.assert_allclose(metrics.alignment(x, 5 * x), 0, atol=1e-15)
     np.testing.assert_allclose(metrics.alignment(x, -x), 4)

@@ -15,7 +15,9 @@ def load(name):
 
 def variables():
     """Entry name -> the reference's parameter counts and variable list."""
-    return json.loads(gzip.decompress((GOLDEN / "resnet_variables.json.gz").read_bytes()))
+    return json.loads(
+        gzip.decompress((GOLDEN / "resnet_variables.json.gz").read_bytes())
+    )
 
 
 def images(vectors):

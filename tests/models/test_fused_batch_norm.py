@@ -46,8 +46,7 @@ def closed_form(layer, x, training):
     """Float64 numpy: output, and the moving statistics after the call."""
     x = tf.cast(x, tf.float64).numpy()
     mean, variance = (
-        v.numpy().astype(np.float64)
-        for v in (layer.moving_mean, layer.moving_variance)
+        v.numpy().astype(np.float64) for v in (layer.moving_mean, layer.moving_variance)
     )
     after = mean, variance
     if training:
@@ -89,7 +88,9 @@ def test_fused_equals_stock_in_values_gradients_and_statistics(
 def test_fused_equals_stock_under_mixed_bfloat16(training):
     stock, fused = pair(dtype="mixed_bfloat16")
     x = images(dtype="bfloat16")
-    (kind, expected), (fused_kind, got) = (run(la, x, training) for la in (stock, fused))
+    (kind, expected), (fused_kind, got) = (
+        run(la, x, training) for la in (stock, fused)
+    )
     assert kind == fused_kind == "bfloat16"
     for a, b in zip(got, expected, strict=True):
         # bfloat16 keeps 8 bits; both sides round at different places.

@@ -92,9 +92,7 @@ def test_warmup_steps(examples, epochs, batch, expected):
     "scaling, expected", [("linear", 4.8), ("sqrt", 19.2), ("none", 0.3)]
 )
 def test_scaling(scaling, expected):
-    rate = optimizers.scaled_learning_rate(
-        0.3, scaling=scaling, global_batch_size=4096
-    )
+    rate = optimizers.scaled_learning_rate(0.3, scaling=scaling, global_batch_size=4096)
     np.testing.assert_allclose(rate, expected)
     assert scaling in LEARNING_RATE_SCALINGS
 

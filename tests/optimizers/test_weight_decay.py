@@ -119,7 +119,9 @@ def test_lars_excludes_exactly_norms_biases_and_head(model, roles):
 
 def test_exclusions_do_not_match_a_path_that_only_contains_another():
     patterns = optimizers.lars_exclusions({"a/b.c": "bias", "x/a/b.c/d": "kernel"})
-    assert [bool(re.search(patterns[0], p)) for p in ("a/b.c", "x/a/b.c/d", "a/bxc")] == [
+    assert [
+        bool(re.search(patterns[0], p)) for p in ("a/b.c", "x/a/b.c/d", "a/bxc")
+    ] == [
         True,
         False,
         False,
@@ -128,10 +130,14 @@ def test_exclusions_do_not_match_a_path_that_only_contains_another():
 
 def test_one_path_with_two_roles_is_an_error():
     # Both variables are "twin/kernel"; only one of them is the supervised head's.
-    body = keras.Sequential([keras.Input([3]), keras.layers.Dense(3, name="twin")])
-    head = keras.Sequential([keras.Input([3]), keras.layers.Dense(2, name="twin")])
+    def functional(units):
+        inputs = keras.Input([3])
+        return keras.Model(inputs, keras.layers.Dense(units, name="twin")(inputs))
+
     inputs = keras.Input([3])
+    body, head = functional(3), functional(2)
     model = keras.Model(inputs, head(body(inputs)))
+    assert {v.path for v in model.trainable_variables} == {"twin/kernel", "twin/bias"}
     with pytest.raises(ConfigError, match="twin/kernel"):
         optimizers.variable_roles(model, supervised_head=head)
 
@@ -174,9 +180,7 @@ def test_each_weight_is_decayed_once_or_never(model, roles, name):
         v.assign(np.full(v.shape, 2.0, np.float32))
     before = {v.path: v.numpy() for v in variables}
     optimizer.apply([tf.zeros(v.shape) for v in variables])
-    moved = {
-        roles[v.path] for v in variables if np.any(v.numpy() != before[v.path])
-    }
+    moved = {roles[v.path] for v in variables if np.any(v.numpy() != before[v.path])}
     in_optimizer = {
         "lars": {"kernel"},
         "momentum": set(),

@@ -1,0 +1,323 @@
+"""The report holds what it was given, loads nothing, and survives odd runs."""
+
+import dataclasses
+import html.parser
+import math
+import re
+
+import numpy as np
+import pytest
+
+from simclr_tf2 import config as configs
+from simclr_tf2 import report
+from simclr_tf2.report import sections
+
+VOID = {"meta", "link", "br", "img", "wbr", "hr", "input"}
+QUICK = {"history": ()}  # four figures less
+HOSTILE = "<script>alert('x')</script>\"'&\x00$\\frac"
+
+
+class Page(html.parser.HTMLParser):
+    """Collects tags and text; fails on tags that do not nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.words, self.ids = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [v for k, v in attrs if k == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [v for k, v in attrs if k == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def count(self, tag, css=None):
+        return sum(
+            t == tag and (css is None or css in (a.get("class") or "").split())
+            for t, a in self.tags
+        )
+
+
+def nested(config):
+    return {"run": {"mode": config.mode}} | {
+        name: dataclasses.asdict(getattr(config, name)) for name in configs.sections()
+    }
+
+
+def arguments(*, images=20, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(images) % classes
+    pictures = rng.random([images, 5, 5, 3], np.float32)
+    features = rng.normal(size=[images, 7]) + 3 * np.eye(7)[labels % 7]
+    config = configs.Config(
+        mode="pretrain",
+        data=configs.DataConfig(dataset="simclr_shapes", image_size=32),
+        loss=configs.LossConfig(temperature=0.2),
+        evaluation=configs.EvaluationConfig(eval_split="test"),
+    )
+    history = [{"step": s, "loss": 2.0 - s / 10, "std_z": 0.08} for s in range(9)]
+    return {
+        "title": "a run",
+        "config": nested(config),
+        "defaults": nested(configs.Config()),
+        "history": [*history, {"step": 8, "knn_top1": 0.7, "rankme": 5.0}],
+        "chance_loss": math.log(9),
+        "results": [
+            {"row": "SimCLR h", "logreg_top1": 0.812, "knn10_top1": 0.724},
+            {"row": "PCA of pixels", "logreg_top1": 0.37, "knn10_top1": 0.34},
+            {"row": "random encoder", "logreg_top1": 0.401, "knn10_top1": None},
+        ],
+        "pairs": (pictures[:4], pictures[:4], pictures[:4]),
+        "test_images": pictures,
+        "test_features": features,
+        "bank_images": (255 * pictures).astype(np.uint8),
+        "bank_features": features + 0.01,
+        "bank_labels": labels,
+        "test_labels": labels,
+        "class_names": tuple(f"kind {i}" for i in range(classes)),
+        "confusion": np.eye(classes, dtype=int) * 5,
+        "timings": {"pretraining": 241.0, "evaluation": 20.5},
+        "environment": {"Keras": "3.15.0", "CPU cores": "2"},
+        "files": [("runs/a/encoder.keras", "the encoder"),
+                  ("runs/a/saved_model/9", "for TensorFlow Hub")],
+    }  # fmt: skip
+
+
+def write(tmp_path, **given):
+    path = report.write_report(tmp_path / "out" / "report.html", **given)
+    text = path.read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("full"), **arguments())
+
+
+def test_verdict_puts_the_run_beside_its_baselines(full):
+    line = ("SimCLR h: 81.2 % logistic regression (PCA of pixels 37.0 %, random "
+            "encoder 40.1 %) on simclr_shapes test")  # fmt: skip
+    assert line in full[1].text
+
+
+def test_full_report_has_every_section(full):
+    text, page = full
+    # 7 scalars in 4 panels, bars, 2 maps, 1 matrix
+    assert page.count("svg", "plot") == 4 + 1 + 2 + 1
+    assert page.count("img") == 3 * 4 + 8 * (1 + 8)
+    assert page.count("p", "muted") == 0
+    for words in (
+        "ln(2N−1) = 2.20",
+        "4 min 1 s",
+        "3.15.0",
+        "--temperature=0.2",
+        'keras.models.load_model("runs/a/encoder.keras")',
+        'hub.load("runs/a/saved_model/9")',
+    ):
+        assert words in page.text
+    assert len(text) < 3_000_000
+
+
+def test_report_loads_nothing_and_runs_nothing(full):
+    text, page = full
+    assert "http:" not in text and "https:" not in text and "//cdn" not in text
+    assert not page.count("script") and not page.count("link")
+    for tag, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            if name in ("src", "href", "xlink:href"):
+                assert value.startswith(("data:image/", "#")), value
+    for address in re.findall(r"url\(([^)]*)\)", text):
+        assert address.startswith("#")
+
+
+def test_every_id_is_there_once_and_every_link_arrives(full):
+    _, page = full
+    assert len(page.ids) == len(set(page.ids))
+    targets = {
+        v[1:]
+        for _, a in page.tags
+        for k, v in a.items()
+        if k.endswith("href") and v.startswith("#")
+    }
+    assert targets <= set(page.ids)
+
+
+def test_changed_settings_are_marked_with_their_default(full):
+    text, page = full
+    assert page.count("tr", "changed") == 5  # mode dataset image_size temperature split
+    assert "default 0.1" in page.text
+    assert "--loss=" not in text
+
+
+def test_green_and_vermilion_frames_follow_the_labels(tmp_path):
+    given = arguments(images=6) | QUICK
+    given["bank_labels"] = np.array([0, 1, 2, 9, 9, -1])
+    _, page = write(tmp_path, **given)
+    frames = [page.count("img", kind) for kind in ("same", "other", "unknown")]
+    assert frames == [6, 24, 6]
+
+
+def test_report_of_nothing_says_so_in_each_section(tmp_path):
+    _, page = write(tmp_path, title="empty")
+    assert page.count("p", "muted") == 10
+    assert page.count("svg") == 0
+    assert "Nothing was measured." in page.text
+
+
+def test_unlabelled_and_interrupted_run(tmp_path):
+    given = arguments() | {
+        "results": (), "bank_labels": None, "test_labels": None, "class_names": (),
+        "confusion": None, "notice": "Interrupted at step 8.",
+    }  # fmt: skip
+    _, page = write(tmp_path, **given)
+    assert "Interrupted at step 8." in page.text
+    assert "Contrastive loss 1.200 (chance 2.197) after 8 steps" in page.text
+    assert page.count("img", "unknown") == 64
+    assert "nothing to compare the neighbours with" in page.text
+    assert "coloured by class" not in page.text
+
+
+def test_labels_of_minus_one_count_as_none(tmp_path):
+    given = arguments() | QUICK | {"test_labels": np.full(20, -1)}
+    _, page = write(tmp_path, **given)
+    assert page.count("img", "unknown") == 64
+    assert page.count("ul", "legend") == 0
+
+
+def test_without_a_bank_neighbours_are_the_other_test_images(tmp_path):
+    given = arguments() | QUICK | {"bank_images": None, "bank_features": None}
+    _, page = write(tmp_path, **given)
+    assert "most similar of 19 others" in page.text
+    assert page.count("img", "same") + page.count("img", "other") == 64
+
+
+def test_hostile_words_stay_words(tmp_path):
+    given = arguments(classes=2) | {
+        "title": HOSTILE,
+        "class_names": (HOSTILE, "b"),
+        "notice": HOSTILE,
+        "config": {HOSTILE: {HOSTILE: HOSTILE}},
+        "defaults": {HOSTILE: {HOSTILE: 1}},
+        "results": [{"row": HOSTILE, "logreg_top1": 0.5, HOSTILE: HOSTILE}],
+        "history": [{"step": 1, "loss": 1.0, HOSTILE: 2.0}],
+        "timings": {HOSTILE: 1.0},
+        "environment": {HOSTILE: HOSTILE},
+        "files": [(HOSTILE + ".keras", HOSTILE)],
+    }
+    text, page = write(tmp_path, **given)
+    assert "<script" not in text
+    assert not page.count("script")
+    assert page.text.count("alert('x')") > 15
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [{"step": 1, "loss": 2.0}],
+        [{"step": 1, "loss": math.nan}, {"step": 2, "loss": math.nan}],
+        [{"step": 1, "loss": 2.0}, {"step": 2, "loss": math.inf}, {"step": 3}],
+        [{"note": "no step"}, {"step": "x"}, {"step": 0, "loss": "NaN"}],
+    ],
+)
+def test_short_and_broken_histories(tmp_path, history):
+    _, page = write(tmp_path, title="t", history=history, chance_loss=2.2)
+    finite = sum(
+        math.isfinite(h.get("loss", math.nan))
+        for h in history
+        if not isinstance(h.get("loss"), str)
+    )
+    assert page.count("svg", "plot") == (finite > 0)
+
+
+def test_values_that_are_not_finite_are_named(tmp_path):
+    history = [{"step": s, "loss": 1.0 if s < 5 else math.nan} for s in range(7)]
+    _, page = write(tmp_path, title="t", history=history)
+    assert "loss was not finite 2 times, first at step 5." in page.text
+
+
+@pytest.mark.parametrize(("images", "classes"), [(2, 2), (2, 1), (9, 1), (50, 25)])
+def test_few_images_one_class_and_many_classes(tmp_path, images, classes):
+    _, page = write(tmp_path, **arguments(images=images, classes=classes) | QUICK)
+    assert page.count("img") == 3 * min(images, 4) + min(images, 8) * (
+        1 + min(images, 8)
+    )
+    assert page.count("svg", "plot") == 1 + (2 if images >= 8 else 1) + 1
+
+
+def test_collapse_chance_loss_and_weak_results_are_warned_of():
+    scalars = {"loss": np.array([[9, 2.19]]), "std_z": np.array([[9, 0.001]])}
+    results = [{"row": "h", "top1": 0.3}, {"row": "random", "top1": 0.4}]
+    config = {"model": {"proj_out_dim": 128}}
+    found = sections.checks(scalars, results, config, 2.197)
+    assert [good for good, _ in found] == [False] * 3
+
+
+def test_large_images_are_shrunk_to_keep_the_page_small(tmp_path):
+    images = np.random.default_rng(0).random([20, 224, 224, 3], np.float32)
+    given = (
+        arguments()
+        | QUICK
+        | {
+            "test_images": images,
+            "bank_images": images,
+            "pairs": (images, images, images),
+        }
+    )
+    text, _ = write(tmp_path, **given)
+    assert len(text) < 3_000_000
+
+
+def test_report_replaces_the_old_one_and_leaves_no_other_file(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    assert report.write_report(path, title="new") == path
+    assert "new" in path.read_text()
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    monkeypatch.setattr(report.os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report.write_report(path, title="new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.234, "0.234 s"), (59.94, "59.9 s"), (241.5, "4 min 1 s"),
+     (1234, "21 min"), (3725, "1 h 2 min"), (math.nan, "–")],
+)  # fmt: skip
+def test_durations_are_written_for_people(seconds, text):
+    assert sections.duration(seconds) == text
+
+
+def test_command_can_be_given_to_a_shell():
+    config = {"a": {"name": "two words", "list": ("x", "y"), "rate": 2e-3, "same": 1,
+                    "off": False, "gone": None, "empty": ""}}  # fmt: skip
+    defaults = {"a": dict.fromkeys(config["a"], "other") | {"same": 1}}
+    import shlex
+
+    assert shlex.split(sections.command(config, defaults).replace("\\\n", "")) == [
+        "python", "run.py", "--name=two words", "--list=x,y", "--rate=0.002",
+        "--off=false", "--empty=",
+    ]  # fmt: skip
