@@ -20,16 +20,24 @@ TINY = (
 
 
 def environment(**extra):
-    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1",
-            **extra}
+    return {
+        **os.environ,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        **extra,
+    }
 
 
 def run(*arguments, timeout=300, **extra):
     """Exit code, stdout and stderr of ``python run.py arguments``."""
     return subprocess.run(
         [sys.executable, "run.py", *map(str, arguments)],
-        cwd=ROOT, env=environment(**extra), capture_output=True, text=True,
-        timeout=timeout, check=False,
+        cwd=ROOT,
+        env=environment(**extra),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
 
 
@@ -37,7 +45,10 @@ def start(*arguments):
     """The same, without waiting."""
     return subprocess.Popen(
         [sys.executable, "-u", "run.py", *map(str, arguments)],
-        cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
 
@@ -46,7 +57,11 @@ def python(code, *arguments, **extra):
     """Standard output of a Python program in a new process, which must succeed."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        cwd="/", env=environment(**extra), capture_output=True, text=True, timeout=300,
+        cwd="/",
+        env=environment(**extra),
+        capture_output=True,
+        text=True,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -45,8 +45,15 @@ def test_every_flag_has_help_a_user_can_read(name):
 
 def test_flags_txt_gives_the_same_config(tmp_path):
     config = flags.config_from_flags(
-        parsed("--mode=pretrain", "--nouse_blur", "--protocols=", "--model_dir=a b",
-               "--width_multiplier=0.5", "--dataset=simclr_shapes/tiny", "--use_tpu=False")
+        parsed(
+            "--mode=pretrain",
+            "--nouse_blur",
+            "--protocols=",
+            "--model_dir=a b",
+            "--width_multiplier=0.5",
+            "--dataset=simclr_shapes/tiny",
+            "--use_tpu=False",
+        )
     )
     file = tmp_path / "flags.txt"
     file.write_text(flags.flagfile_text(config))

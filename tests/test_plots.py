@@ -47,6 +47,13 @@ def test_panels_group_known_scalars_and_end_with_unknown_ones():
     assert found[-1][1] == ["made_up"]
 
 
+def test_total_loss_is_shown_only_where_it_differs_from_the_loss():
+    same = [{"step": s, "loss": 2.0 - s, "total_loss": 2.0 - s} for s in range(3)]
+    assert [p.name for p, _ in plots.panels(same)] == ["loss"]
+    other = [*same, {"step": 9, "loss": 1.0, "total_loss": 1.5}]
+    assert [sorted(d) for _, d in plots.panels(other)] == [["loss"], ["total_loss"]]
+
+
 def test_a_scalar_that_was_never_finite_gets_no_panel():
     history = [{"step": s, "loss": math.nan, "alignment": math.inf} for s in range(3)]
     assert plots.panels(history) == []
@@ -99,6 +106,7 @@ def test_curves_of_none_or_one_step_can_be_drawn(history):
         ("logreg_top1", "Logistic regression, top-1"),
         ("knn10_top1", "10-NN, top-1"),
         ("knn_top5", "k-NN, top-5"),
+        ("knn_top1_k200", "200-NN, top-1"),
         ("my_probe_accuracy", "my probe, accuracy"),
         ("top1", "top-1"),
         ("chosen_c", "chosen c"),
@@ -118,6 +126,13 @@ def test_result_bars_have_the_values_of_the_table_in_per_cent():
     np.testing.assert_allclose(widths, [[80, 40], [70, 0]])
     assert [t.get_text() for t in axes.get_yticklabels()] == ["SimCLR h", "PCA"]
     assert [t.get_text() for t in axes.texts] == ["80.0", "40.0", "70.0"]
+
+
+def test_result_bars_have_whiskers_where_an_interval_is_known():
+    rows = [{"row": "h", "top1": 0.5, "top1_ci95": [0.4, 0.7]}, {"row": "z", "top1": 1}]
+    axes = plots.result_bars(rows).axes[0]
+    whisker = axes.lines[0].get_xdata()
+    np.testing.assert_allclose(whisker, [40, 70])
 
 
 @pytest.mark.parametrize("rows", [[], [{"row": "x", "logreg_top1": math.nan}]])

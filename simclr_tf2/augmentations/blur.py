@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
+
+from simclr_tf2.augmentations import planes as layout
 
 PROBABILITY = 0.5  # appendix A
 SIGMA_RANGE = (0.1, 2.0)  # pixels; appendix A
+BLOCK = 64  # pixels; rows or columns that one matrix product blurs
 
 
 def blur_radius(height: int) -> int:
@@ -13,10 +17,16 @@ def blur_radius(height: int) -> int:
     return (height // 10) // 2
 
 
+def scale_sigma(draw: tf.Tensor) -> tf.Tensor:
+    """Turn a number in [0, 1) into a sigma."""
+    low, high = SIGMA_RANGE
+    return low + draw * (high - low)
+
+
 def gaussian_kernel(sigma: tf.Tensor, *, radius: int) -> tf.Tensor:
     """Sampled Gaussian of 2 * radius + 1 taps that sum to 1."""
-    x = tf.range(-radius, radius + 1, dtype=tf.float32)
-    kernel = tf.exp(-(x**2) / (2 * sigma**2))
+    distance = tf.range(-radius, radius + 1, dtype=tf.float32)
+    kernel = tf.exp(distance**2 * (-0.5 / sigma**2))
     return kernel / tf.reduce_sum(kernel)
 
 
@@ -24,44 +34,132 @@ def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor, *, radius: int) -> tf.Tens
     """Blur rows and columns; zero padding, so borders darken (reference code).
 
     Args:
-        image: [h, w, c] float32.
+        image: [h, w, 3] float32, a static shape.
         sigma: scalar, pixels.
         radius: half width of the kernel; 0 changes nothing.
 
     Returns:
-        [h, w, c] float32.
+        [h, w, 3] float32.
     """
     if radius == 0:
         return image
-    kernel = gaussian_kernel(sigma, radius=radius)
-    kernel = tf.tile(kernel[:, None, None, None], [1, 1, image.shape[-1], 1])
-    image = image[None]
-    for k in (kernel, tf.transpose(kernel, [1, 0, 2, 3])):
-        image = tf.nn.depthwise_conv2d(image, k, [1, 1, 1, 1], "SAME")
-    return image[0]
+    height, width, _ = image.shape
+    planes = layout.to_planes(image)
+    return blur_planes(planes, sigma, radius=radius, height=height, width=width)
 
 
-def random_gaussian_blur(
-    image: tf.Tensor, *, seed: tf.Tensor, probability: float = PROBABILITY
+def blur_planes(
+    planes: tf.Tensor,
+    sigma: tf.Tensor,
+    *,
+    radius: int,
+    height: int,
+    width: int,
+    mixture: tf.Tensor | tuple = layout.EYE,
 ) -> tf.Tensor:
-    """Blur with the given probability and a sigma of this example's own.
+    """Blur planes and turn them into an image.
+
+    Columns are blurred while they lie along the rows of planes, rows after the change
+    of layout: so both are products with a banded matrix, which depthwise convolution of
+    three channels is many times slower than.
+
+    Args:
+        planes: [3, height * width] float32.
+        sigma: scalar, pixels.
+        radius: half width of the kernel, 1 or more.
+        height: rows.
+        width: columns.
+        mixture: [3, 3], new channel by old channel.
+
+    Returns:
+        [height, width, 3] float32.
+    """
+    kernel = gaussian_kernel(sigma, radius=radius)
+    lines = tf.reshape(planes, [3 * height, width])
+    lines = tf.concat(
+        [
+            tf.matmul(lines[:, first:last], band, transpose_b=True)
+            for band, first, last in _bands(kernel, radius=radius, length=width)
+        ],
+        axis=1,
+    )
+    planes = tf.reshape(lines, [3, height * width])
+    image = layout.to_image(planes, height=height, width=width, mixture=mixture)
+    lines = tf.reshape(image, [height, width * 3])
+    lines = tf.concat(
+        [
+            tf.matmul(band, lines[first:last])
+            for band, first, last in _bands(kernel, radius=radius, length=height)
+        ],
+        axis=0,
+    )
+    return tf.reshape(lines, [height, width, 3])
+
+
+def blur_or_not(
+    planes: tf.Tensor,
+    sigma: tf.Tensor,
+    *,
+    apply: tf.Tensor,
+    radius: int,
+    height: int,
+    width: int,
+    mixture: tf.Tensor | tuple = layout.EYE,
+) -> tf.Tensor:
+    """Do as ``blur_planes`` if ``apply``, else only turn the planes into an image.
+
+    Planes are in [0, 1], and so is the result.
+    """
+
+    def blurred() -> tf.Tensor:
+        image = blur_planes(
+            planes, sigma, radius=radius, height=height, width=width, mixture=mixture
+        )
+        return tf.minimum(image, 1.0)  # rounding
+
+    return tf.cond(
+        apply,
+        blurred,
+        lambda: layout.to_image(planes, height=height, width=width, mixture=mixture),
+    )
+
+
+def random_gaussian_blur(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
+    """Blur with a sigma of this example's own, always (the 0.5 is the policy's).
 
     The reference code draws one sigma for a whole batch; the paper draws one for each
     example, and so do we.
 
     Args:
-        image: [h, w, c] float32, static height.
+        image: [h, w, 3] float32 in [0, 1], a static shape.
         seed: int32 [2].
-        probability: of blurring.
 
     Returns:
-        [h, w, c] float32 in [0, 1] for an image in [0, 1].
+        [h, w, 3] float32 in [0, 1].
     """
-    draws = tf.random.stateless_uniform([2], seed)
-    low, high = SIGMA_RANGE
-    sigma = low + draws[1] * (high - low)
-    return tf.cond(
-        draws[0] < probability,
-        lambda: gaussian_blur(image, sigma, radius=blur_radius(image.shape[0])),
-        lambda: image,
-    )
+    sigma = scale_sigma(tf.random.stateless_uniform([], seed))
+    image = gaussian_blur(image, sigma, radius=blur_radius(image.shape[0]))
+    return tf.minimum(image, 1.0)
+
+
+def _bands(
+    kernel: tf.Tensor, *, radius: int, length: int
+) -> list[tuple[tf.Tensor, int, int]]:
+    """Blocks of the banded matrix that convolves ``length`` pixels with ``kernel``.
+
+    Returns:
+        For each block of output pixels: the matrix [output, input] and the first and
+        the last (exclusive) input pixel that it reads.
+    """
+    block = -(-length // -(-length // BLOCK))  # equal parts
+    tap = np.arange(block + 2 * radius)[None] - np.arange(block)[:, None]
+    tap[(tap < 0) | (tap > 2 * radius)] = 2 * radius + 1
+    matrix = tf.gather(tf.concat([kernel, [0.0]], 0), tap)
+    bands = []
+    for start in range(0, length, block):
+        stop = min(start + block, length)
+        first, last = max(start - radius, 0), min(stop + radius, length)
+        origin = start - radius
+        band = matrix[: stop - start, first - origin : last - origin]
+        bands.append((band, first, last))
+    return bands

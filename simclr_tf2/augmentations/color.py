@@ -1,46 +1,125 @@
-"""Colour distortion: jitter and colour drop (SimCLR, appendix A; reference code)."""
+"""Colour distortion: jitter and colour drop (SimCLR, appendix A; reference code).
+
+The single operations work on planes, [3, pixels] float32; see ``planes``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import itertools
 
 import tensorflow as tf
+
+from simclr_tf2.augmentations import planes as layout
 
 JITTER_PROBABILITY = 0.8  # appendix A
 GRAYSCALE_PROBABILITY = 0.2  # appendix A
 BRIGHTNESS = CONTRAST = SATURATION = 0.8  # times the strength; appendix A
 HUE = 0.2  # times the strength, in turns; appendix A
+ORDERS = tuple(itertools.permutations(range(4)))
+NO_JITTER = len(ORDERS)  # the branch that only clips
 
 
-def adjust_brightness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Multiply by ``factor`` (the reference code's "v2"), not clipped."""
-    return image * factor
+def adjust_brightness(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Multiply by ``factor``: the reference code's "v2", its default."""
+    return planes * factor
 
 
-def add_brightness(image: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
-    """Add ``delta`` (the reference code's "v1"), not clipped."""
-    return image + delta
+def add_brightness(planes: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
+    """Add ``delta``: the reference code's "v1"."""
+    return planes + delta
 
 
-def adjust_contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Scale the distance to the mean of each channel, not clipped."""
-    mean = tf.reduce_mean(image, axis=(-3, -2), keepdims=True)
-    return (image - mean) * factor + mean
+def adjust_contrast(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Scale the distance to the mean of each channel."""
+    mean = tf.reduce_mean(planes, axis=1, keepdims=True)
+    return planes * factor + mean * (1.0 - factor)
 
 
-def adjust_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Multiply the S of HSV by ``factor`` and keep it within [0, 1]."""
-    return tf.image.adjust_saturation(image, factor)
+def adjust_saturation(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Multiply the S of HSV by ``factor`` (0 or greater) and keep it up to 1.
+
+    With V the largest and m the smallest channel, S = (V - m) / V, and every channel c
+    is V - (V - c) S'/S of the new saturation S'; the ratio is ``factor`` unless it
+    takes S' beyond 1, then 1/S.
+    """
+    largest, smallest = _extrema(planes)
+    spread = tf.maximum(largest - smallest, 1e-12)  # gray: any ratio gives V
+    ratio = tf.minimum(largest / spread, factor)
+    rest = largest * (1.0 - ratio)
+    return tf.stack([c * ratio + rest for c in tf.unstack(planes)])
 
 
-def adjust_hue(image: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
-    """Turn the H of HSV by ``delta`` turns."""
-    return tf.image.adjust_hue(image, delta)
+def adjust_hue(planes: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
+    """Turn the H of HSV by ``delta`` turns, keeping the largest and smallest channel.
+
+    No HSV needed: with V the largest and m the smallest channel, a turn by t sixths,
+    0 <= t <= 1, makes of red clip(r - g - (1 - 2t) b + (1 - t)(V + m), m, V), and of
+    green and blue the same with the channels in cyclic order; for t < 0 the two other
+    channels swap. Two sixths are a cyclic exchange of the channels. That the clip takes
+    care of all sectors follows from r - g being linear wherever red changes.
+    """
+    sixths = 6.0 * delta
+    exchanges = tf.round(sixths / 2.0)
+    sixths -= 2.0 * exchanges
+    amount = tf.abs(sixths)
+    # Rows: new red, green, blue. r - g - (1 - 2t) b = 2 r + 2 t b - (r + g + b).
+    red = -tf.cast(exchanges, tf.int32)
+    partner = red + tf.where(sixths < 0.0, 1, 2)
+    rows = tf.range(3)
+    own, other = (
+        tf.one_hot(tf.math.floormod(rows + column, 3), 3) for column in (red, partner)
+    )
+    mixture = 2.0 * (own + amount * other) - 1.0
+    largest, smallest = _extrema(planes)
+    rest = (1.0 - amount) * (largest + smallest)
+    return tf.stack(
+        [
+            tf.raw_ops.ClipByValue(
+                t=c + rest, clip_value_min=smallest, clip_value_max=largest
+            )
+            for c in tf.unstack(tf.matmul(mixture, planes))
+        ]
+    )
 
 
 def to_grayscale(image: tf.Tensor) -> tf.Tensor:
-    """Drop the colour: three equal channels with the ITU-R 601 luma."""
-    return tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(image))
+    """Drop the colour of [h, w, 3]: three equal channels with the ITU-R 601 luma."""
+    layout.require_rgb(image)
+    return tf.reshape(
+        tf.matmul(tf.reshape(image, [-1, 3]), layout.LUMA, transpose_b=True),
+        tf.shape(image),
+    )
+
+
+def jitter_planes(
+    planes: tf.Tensor, amounts: tf.Tensor, *, order: tf.Tensor
+) -> tf.Tensor:
+    """Apply the four operations in one of their 24 orders, clipping after each.
+
+    One branch for each order, as functions that are called and not merged into the
+    caller's graph: only the chosen one costs anything, and it can reuse its memory.
+
+    Args:
+        planes: [3, pixels] float32, a static shape.
+        amounts: float32 [4]: factors of brightness, contrast and saturation, turns of
+            hue.
+        order: int32, index into ``ORDERS``, or ``NO_JITTER`` to clip only.
+
+    Returns:
+        [3, pixels] float32 in [0, 1].
+    """
+    branches = _branches(planes.shape[1])
+    if tf.executing_eagerly():
+        return branches[int(order)](planes, amounts)
+    (result,) = tf.raw_ops.StatelessCase(
+        branch_index=order,
+        input=[planes, amounts],
+        Tout=[tf.float32],
+        branches=branches,
+        output_shapes=[planes.shape],
+    )
+    return tf.ensure_shape(result, planes.shape)
 
 
 def color_jitter(
@@ -52,72 +131,92 @@ def color_jitter(
     saturation: tf.Tensor,
     hue: tf.Tensor,
 ) -> tf.Tensor:
-    """Apply the four operations in the given order and clip after each.
+    """Jitter an image with given amounts.
 
     Args:
-        image: [h, w, 3] float32.
-        order: int [4], a permutation: 0 brightness, 1 contrast, 2 saturation, 3 hue.
+        image: [h, w, 3] float32, a static shape.
+        order: int32, index into ``ORDERS``, whose numbers mean 0 brightness,
+            1 contrast, 2 saturation, 3 hue.
         brightness: factor.
         contrast: factor.
         saturation: factor, 0 or greater.
-        hue: turns, from -1 to 1.
+        hue: turns.
 
     Returns:
         [h, w, 3] float32 in [0, 1].
     """
-    for position in range(4):
-        branches: list[Callable[[], tf.Tensor]] = [
-            lambda x=image: adjust_brightness(x, brightness),
-            lambda x=image: adjust_contrast(x, contrast),
-            lambda x=image: adjust_saturation(x, saturation),
-            lambda x=image: adjust_hue(x, hue),
-        ]
-        image = tf.switch_case(order[position], branches)
-        image = tf.clip_by_value(image, 0.0, 1.0)
-    return image
+    amounts = tf.stack([brightness, contrast, saturation, hue])
+    planes = jitter_planes(layout.to_planes(image), amounts, order=order)
+    return layout.to_image(planes, height=image.shape[0], width=image.shape[1])
+
+
+def scale_amounts(draws: tf.Tensor, *, strength: float) -> tf.Tensor:
+    """Turn four numbers in [0, 1) into the amounts of ``jitter_planes``.
+
+    Factors are uniform from max(1 - 0.8 strength, 0) to 1 + 0.8 strength, the turn of
+    the hue from -0.2 to 0.2 times the strength (reference code).
+    """
+    ranges = [
+        (max(1.0 - limit * strength, 0.0), 1.0 + limit * strength)
+        for limit in (BRIGHTNESS, CONTRAST, SATURATION)
+    ] + [(-HUE * strength, HUE * strength)]
+    low, high = tf.unstack(tf.constant(ranges), axis=1)
+    return low + draws * (high - low)
+
+
+def choose_order(draw: tf.Tensor) -> tf.Tensor:
+    """Turn a number in [0, 1) into an index of ``ORDERS``, all equally likely."""
+    return tf.cast(draw * len(ORDERS), tf.int32)
 
 
 def random_color_jitter(
-    image: tf.Tensor, *, seed: tf.Tensor, strength: float = 1.0, additive: bool = False
+    image: tf.Tensor, *, seed: tf.Tensor, strength: float = 1.0
 ) -> tf.Tensor:
-    """Draw factors and order and jitter, always (no probability here).
+    """Draw amounts and order and jitter, always (the 0.8 is the policy's).
 
     Args:
-        image: [h, w, 3] float32.
+        image: [h, w, 3] float32, a static shape.
         seed: int32 [2].
-        strength: 0 (nothing but a clip) or more; 1 is the paper's.
-        additive: add to the brightness ("v1") instead of multiplying ("v2").
+        strength: 0 (a clip only) or more; 1 is the paper's.
 
     Returns:
         [h, w, 3] float32 in [0, 1].
     """
-    del additive
-    draws = tf.random.stateless_uniform([8], seed)
-    low = max(1 - 0.8 * strength, 0.0)
-    high = 1 + 0.8 * strength
-    factors = low + draws[:3] * (high - low)
-    return color_jitter(
-        image,
-        order=tf.argsort(draws[4:]),
-        brightness=factors[0],
-        contrast=factors[1],
-        saturation=factors[2],
-        hue=(2 * draws[3] - 1) * HUE * strength,
-    )
+    draws = tf.random.stateless_uniform([5], seed)
+    amounts = scale_amounts(draws[:4], strength=strength)
+    order = choose_order(draws[4])
+    planes = jitter_planes(layout.to_planes(image), amounts, order=order)
+    return layout.to_image(planes, height=image.shape[0], width=image.shape[1])
 
 
-def random_color_distortion(
-    image: tf.Tensor, *, seed: tf.Tensor, strength: float = 1.0
-) -> tf.Tensor:
-    """Jitter with probability 0.8, then drop the colour with probability 0.2."""
-    seeds = tf.unstack(tf.random.split(seed, 2))
-    draws = tf.random.stateless_uniform([2], seeds[0])
-    if strength > 0:
-        image = tf.cond(
-            draws[0] < JITTER_PROBABILITY,
-            lambda: random_color_jitter(image, seed=seeds[1], strength=strength),
-            lambda: image,
-        )
-    return tf.cond(
-        draws[1] < GRAYSCALE_PROBABILITY, lambda: to_grayscale(image), lambda: image
+def _extrema(planes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Largest and smallest channel of each pixel."""
+    red, green, blue = tf.unstack(planes)
+    largest = tf.maximum(tf.maximum(red, green), blue)
+    return largest, tf.minimum(tf.minimum(red, green), blue)
+
+
+_OPERATIONS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+
+
+@functools.cache
+def _branches(pixels: int) -> list:
+    """Concrete functions of ``jitter_planes`` for images of so many pixels."""
+    signature = (
+        tf.TensorSpec([3, pixels], tf.float32),
+        tf.TensorSpec([4], tf.float32),
     )
+
+    def trace(operations: tuple[int, ...]):
+        def branch(planes: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
+            planes = planes if operations else layout.clip(planes)
+            for position, operation in enumerate(operations):
+                planes = _OPERATIONS[operation](planes, amounts[operation])
+                if position == 0 or operation != 3:  # the hue stays within its input
+                    planes = layout.clip(planes)
+            return planes
+
+        return tf.function(branch, autograph=False).get_concrete_function(*signature)
+
+    with tf.init_scope():
+        return [trace(operations) for operations in (*ORDERS, ())]

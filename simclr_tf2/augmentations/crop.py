@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from simclr_tf2.augmentations import planes as layout
+
 AREA_RANGE = (0.08, 1.0)  # SimCLR (arXiv 2002.05709), appendix A
 ASPECT_RANGE = (3 / 4, 4 / 3)  # times the target aspect; appendix A
 MIN_OBJECT_COVERED = 0.1  # reference code; with the whole image as the object
 MAX_ATTEMPTS = 100  # reference code; after these the whole image is taken
+FLIP_PROBABILITY = 0.5  # reference code
 EVAL_PROPORTION = 0.875  # reference code
-
-
-def to_float(image: tf.Tensor) -> tf.Tensor:
-    """Scale an integer image to float32 in [0, 1]; floats are cast, not scaled."""
-    image = tf.convert_to_tensor(image)
-    if image.dtype.is_floating:
-        return tf.cast(image, tf.float32)
-    return tf.cast(image, tf.float32) / image.dtype.max
 
 
 def sample_crop_window(
@@ -49,25 +44,42 @@ def sample_crop_window(
     return begin, size
 
 
-def crop_and_resize(
+def resize_window(
     image: tf.Tensor, begin: tf.Tensor, size: tf.Tensor, *, height: int, width: int
 ) -> tf.Tensor:
     """Cut a window out and resize it (bicubic, no antialias, as the reference code).
 
+    Integers are cut and resized as they are, without a float copy of the whole image.
+
     Args:
-        image: [h, w, c], integers or floats in [0, 1].
+        image: [h, w, c], integers or floats.
         begin: int32 [3], top left corner; as ``sample_crop_window`` returns it.
         size: int32 [3], size of the window.
         height: rows of the result.
         width: columns of the result.
 
     Returns:
-        [height, width, c] float32. Bicubic weights overshoot: values may leave [0, 1].
+        [height, width, c] float32 in the range of ``image``; bicubic weights overshoot
+        it. Times ``unit_scale(image.dtype)`` it is in about [0, 1].
     """
-    channels = image.shape[-1]
-    image = tf.slice(image, begin, size)
-    image = tf.image.resize(to_float(image), (height, width), method="bicubic")
-    return tf.ensure_shape(image, (height, width, channels))
+    window = tf.slice(image, begin, size)[None]
+    resized = tf.raw_ops.ResizeBicubic(
+        images=window, size=[height, width], half_pixel_centers=True
+    )
+    return tf.ensure_shape(resized[0], (height, width, image.shape[-1]))
+
+
+def unit_scale(dtype: tf.DType) -> float:
+    """Factor that brings integers of this type into [0, 1]; 1 for floats."""
+    return 1.0 if dtype.is_floating else 1.0 / dtype.max
+
+
+def crop_and_resize(
+    image: tf.Tensor, begin: tf.Tensor, size: tf.Tensor, *, height: int, width: int
+) -> tf.Tensor:
+    """Do as ``resize_window`` and scale integers to about [0, 1], not clipped."""
+    window = resize_window(image, begin, size, height=height, width=width)
+    return window * unit_scale(image.dtype)
 
 
 def random_resized_crop(
@@ -76,13 +88,20 @@ def random_resized_crop(
     """Crop at random and resize, [h, w, c] -> [height, width, c] in [0, 1]."""
     begin, size = sample_crop_window(tf.shape(image), seed=seed, aspect=width / height)
     image = crop_and_resize(image, begin, size, height=height, width=width)
-    return tf.clip_by_value(image, 0.0, 1.0)
+    return layout.clip(image)
+
+
+def flip_planes(planes: tf.Tensor, flip: tf.Tensor, *, width: int) -> tf.Tensor:
+    """Mirror planes, [3, rows * width], where the bool scalar ``flip`` says so."""
+    lines = tf.reshape(planes, [-1, width])
+    lines = tf.raw_ops.Reverse(tensor=lines, dims=tf.stack([False, flip]))
+    return tf.reshape(lines, planes.shape)
 
 
 def random_flip(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
     """Mirror left and right with probability 0.5, [h, w, c] -> [h, w, c]."""
-    flip = tf.random.stateless_uniform([], seed) < 0.5
-    return tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
+    flip = tf.random.stateless_uniform([], seed) < FLIP_PROBABILITY
+    return tf.raw_ops.Reverse(tensor=image, dims=tf.stack([False, flip, False]))
 
 
 def center_crop_and_resize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from simclr_tf2.augmentations import blur, color, crop
+from simclr_tf2.augmentations import planes as layout
 
 NO_CENTER_CROP_UP_TO = 32  # pixels; reference code: CIFAR images are used whole
 
@@ -20,22 +21,21 @@ def two_views(
     """Draw two independent pretraining views of one image.
 
     Args:
-        image: [h, w, c], integers or floats in [0, 1].
+        image: [h, w, 3], integers or floats in [0, 1].
         seed: int32 [2]; the views are a pure function of image and seed.
         image_size: side of the views.
-        strength: of the colour jitter.
+        strength: of the colour jitter; 0 leaves the grayscale.
         use_blur: draw the Gaussian blur too.
 
     Returns:
-        Two views, each [image_size, image_size, c] float32 in [0, 1].
+        Two views, each [image_size, image_size, 3] float32 in [0, 1].
     """
     image = tf.convert_to_tensor(image)
-    seeds = tf.unstack(tf.random.split(seed, 2))
     first, second = (
         pretrain_view(
             image, seed=s, image_size=image_size, strength=strength, use_blur=use_blur
         )
-        for s in seeds
+        for s in tf.unstack(tf.random.split(seed, 2))
     )
     return first, second
 
@@ -48,29 +48,61 @@ def pretrain_view(
     strength: float = 1.0,
     use_blur: bool = True,
 ) -> tf.Tensor:
-    """Draw one pretraining view: crop, flip, colour, blur; see ``two_views``."""
-    seeds = tf.unstack(tf.random.split(seed, 4))
+    """Draw one pretraining view: crop, flip, jitter, grayscale, blur.
+
+    Grayscale mixes the channels, which is free in a change of layout. After a jitter
+    (which ends with a clip) it commutes with the blur and waits for the last change;
+    without one it comes first, so that the clip follows it as in the reference code.
+    Arguments and result are those of ``two_views``.
+    """
     image = tf.convert_to_tensor(image)
-    view = _crop_and_flip(image, seeds[:2], image_size)
-    view = color.random_color_distortion(view, seed=seeds[2], strength=strength)
-    view = tf.clip_by_value(view, 0.0, 1.0)
-    if use_blur:
-        view = blur.random_gaussian_blur(view, seed=seeds[3])
-    return view
+    window_seed, draw_seed = tf.unstack(tf.random.split(seed, 2))
+    draws = tf.random.stateless_uniform([10], draw_seed)
+    flip, gray, jitter, order, blurred, sigma = tf.unstack(draws[:6])
+    gray = gray < color.GRAYSCALE_PROBABILITY
+    jitter = jitter < (color.JITTER_PROBABILITY if strength > 0 else 0.0)
+    eye, luma = tf.constant(layout.EYE), tf.constant(layout.LUMA)
+    gray_first = tf.where(gray & ~jitter, luma, eye)
+    gray_last = tf.where(gray & jitter, luma, eye)
+
+    view = _random_window(image, seed=window_seed, image_size=image_size)
+    planes = layout.to_planes(view, gray_first * crop.unit_scale(image.dtype))
+    planes = crop.flip_planes(planes, flip < crop.FLIP_PROBABILITY, width=image_size)
+    planes = color.jitter_planes(
+        planes,
+        color.scale_amounts(draws[6:], strength=strength),
+        order=tf.where(jitter, color.choose_order(order), color.NO_JITTER),
+    )
+    radius = blur.blur_radius(image_size)
+    if not use_blur or radius == 0:
+        return layout.to_image(
+            planes, height=image_size, width=image_size, mixture=gray_last
+        )
+    return blur.blur_or_not(
+        planes,
+        blur.scale_sigma(sigma),
+        apply=blurred < blur.PROBABILITY,
+        radius=radius,
+        height=image_size,
+        width=image_size,
+        mixture=gray_last,
+    )
 
 
 def finetune_view(image: tf.Tensor, *, seed: tf.Tensor, image_size: int) -> tf.Tensor:
     """Crop at random and flip, [h, w, c] -> [image_size, image_size, c] in [0, 1]."""
     image = tf.convert_to_tensor(image)
-    view = _crop_and_flip(image, tf.unstack(tf.random.split(seed, 2)), image_size)
-    return tf.clip_by_value(view, 0.0, 1.0)
+    window_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
+    view = _random_window(image, seed=window_seed, image_size=image_size)
+    view = crop.random_flip(view, seed=flip_seed)
+    return layout.clip(view * crop.unit_scale(image.dtype))
 
 
 def eval_view(image: tf.Tensor, *, image_size: int) -> tf.Tensor:
     """Crop the centre and resize, [h, w, c] -> [image_size, image_size, c] in [0, 1].
 
     The window has 87.5 % of the largest possible side. Up to 32 pixels the reference
-    code crops nothing; we then still cut a square when the image is none.
+    code crops nothing; we then still cut a square out of an image that is none.
     """
     whole = image_size <= NO_CENTER_CROP_UP_TO
     view = crop.center_crop_and_resize(
@@ -79,15 +111,12 @@ def eval_view(image: tf.Tensor, *, image_size: int) -> tf.Tensor:
         width=image_size,
         proportion=1.0 if whole else crop.EVAL_PROPORTION,
     )
-    return tf.clip_by_value(view, 0.0, 1.0)
+    return layout.clip(view)
 
 
-def _crop_and_flip(
-    image: tf.Tensor, seeds: list[tf.Tensor], image_size: int
+def _random_window(
+    image: tf.Tensor, *, seed: tf.Tensor, image_size: int
 ) -> tf.Tensor:
-    """Crop, resize and flip without a clip: the reference code clips at the end."""
-    begin, size = crop.sample_crop_window(tf.shape(image), seed=seeds[0])
-    view = crop.crop_and_resize(
-        image, begin, size, height=image_size, width=image_size
-    )
-    return crop.random_flip(view, seed=seeds[1])
+    """Crop and resize, neither scaled nor clipped: the reference code clips last."""
+    begin, size = crop.sample_crop_window(tf.shape(image), seed=seed)
+    return crop.resize_window(image, begin, size, height=image_size, width=image_size)

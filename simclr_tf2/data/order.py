@@ -35,6 +35,7 @@ class BatchPlan:
     replicas_per_worker: int = 1
 
     def __post_init__(self) -> None:
+        """Refuse batches that the set or the replicas cannot make."""
         replicas = self.num_workers * self.replicas_per_worker
         assert 0 <= self.worker_index < self.num_workers, self
         if self.global_batch_size > self.num_examples:
@@ -51,7 +52,7 @@ class BatchPlan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches per epoch; the remainder (other images each epoch) is dropped."""
+        """Full batches per epoch; the rest, other images each epoch, is dropped."""
         return self.num_examples // self.global_batch_size
 
     @property

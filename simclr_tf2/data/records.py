@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,9 +82,9 @@ def stream(
     """Endless {"image", "label", "index", "seed"}: this worker's rows, one by one.
 
     In each epoch the files are read in an order of their own, CYCLE at once in turn,
-    and records are permuted within windows of SHUFFLE_WINDOW. All is a function of (seed,
-    epoch). Every worker reads every record (undecoded), so that the shares join to
-    the batch of a single worker.
+    and records are permuted within windows of SHUFFLE_WINDOW; all is a function of
+    (seed, epoch). Every worker reads every record, undecoded, so that the shares join
+    to the batch of a single worker.
     """
     if shards.file_format != "tfrecord":
         raise ConfigError(

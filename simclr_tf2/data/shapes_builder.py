@@ -27,7 +27,7 @@ a small machine.
 
 @dataclasses.dataclass(kw_only=True)
 class ShapesConfig(tfds.core.BuilderConfig):
-    """Sizes of one variant; all variants draw the same scenes index by index."""
+    """Sizes of one variant; an index shows the same scene in all variants."""
 
     image_size: int = 32
     num_train: int = 5000

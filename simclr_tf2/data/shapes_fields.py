@@ -184,7 +184,8 @@ def _checks(size, angle, frequency, phase, center):
 
 def _rings(size, angle, frequency, phase, center):
     """A triangle wave of the distance from the object's centre."""
-    radius = _length(*rotated(size, *center, np.zeros(len(angle))))
+    x, y = center
+    radius = _length(*rotated(size, x, y, np.zeros(len(angle))))
     turns = radius * _per_image(0.5 * frequency) + _per_image(phase[:, 0])
     turns -= np.floor(turns)
     return (np.abs(turns - np.float32(0.5)) - np.float32(0.25)) * np.float32(2 * np.pi)

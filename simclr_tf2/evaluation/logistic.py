@@ -93,8 +93,8 @@ def _fit(classifier: Any, features: np.ndarray, labels: np.ndarray) -> bool:
     failed = [w for w in caught if issubclass(w.category, ConvergenceWarning)]
     if failed:
         logger.warning(
-            "logistic regression did not converge in %d iterations (%s)",
+            "logistic regression did not converge in %d iterations (at most %d)",
             int(np.max(classifier.n_iter_)),
-            str(failed[0].message).split("\n")[0],
+            MAX_ITER,
         )
     return not failed

@@ -2,13 +2,18 @@
 
 from simclr_tf2.models.heads import build_projection_head, build_supervised_head
 from simclr_tf2.models.layers import FusedBatchNormalization
-from simclr_tf2.models.resnet import build_resnet, freeze_up_to_block
+from simclr_tf2.models.resnet import (
+    build_encoder,
+    build_resnet,
+    freeze_up_to_block,
+)
 from simclr_tf2.models.simclr import SimCLR, build_simclr, copy_weights, export_copy
 
 __all__ = [
     "FusedBatchNormalization",
     "SimCLR",
     "build_projection_head",
+    "build_encoder",
     "build_resnet",
     "build_simclr",
     "build_supervised_head",

@@ -1,4 +1,4 @@
-"""Projection head g and the supervised head, both in float32."""
+"""Projection head g and the supervised head, in float32 unless float64 is asked for."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def build_projection_head(
     num_layers: int = 3,
     batch_norm_momentum: float = 0.9,
     synchronized_batch_norm: bool = False,
+    dtype: str = "float32",
 ) -> keras.Model:
     """Build g, which maps h to z (SimCLR, section 4.2; layers as the reference code).
 
@@ -31,6 +32,7 @@ def build_projection_head(
         num_layers: Layers of the nonlinear head; SimCLR 2, SimCLRv2 3.
         batch_norm_momentum: Share of the old moving statistics kept per step.
         synchronized_batch_norm: Batch statistics over all replicas.
+        dtype: Of all layers; float32, or float64 in tests of exactness.
 
     Returns:
         ``keras.Model``: ``[n, input_dim]`` -> list of the input of every layer and the
@@ -45,9 +47,9 @@ def build_projection_head(
     settings = LayerSettings(
         batch_norm_momentum=batch_norm_momentum,
         synchronized_batch_norm=synchronized_batch_norm,
-        dtype="float32",
+        dtype=dtype,
     )
-    hiddens = [keras.Input((input_dim,), name="representation")]
+    hiddens = [keras.Input((input_dim,), name="representation", dtype=dtype)]
     for number in range(count):
         last = number == count - 1
         name = f"projection_head_{'l' if mode == 'linear' else 'nl'}_{number}"
@@ -56,6 +58,7 @@ def build_projection_head(
             use_bias=False,
             zero_init=False,
             name=f"{name}_dense",
+            dtype=dtype,
         )(hiddens[-1])
         x = batch_norm(
             x,
@@ -69,23 +72,27 @@ def build_projection_head(
 
 
 def build_supervised_head(
-    input_dim: int, num_classes: int, *, zero_init: bool = False
+    input_dim: int, num_classes: int, *, zero_init: bool = False, dtype: str = "float32"
 ) -> keras.Model:
     """Build the classifier ``[n, input_dim]`` -> logits ``[n, num_classes]``.
 
     ``zero_init`` starts the kernel at 0, as the paper's linear evaluation does
     (``--zero_init_logits_layer``), else N(0, 0.01); the bias starts at 0.
     """
-    features = keras.Input((input_dim,), name="features")
+    features = keras.Input((input_dim,), name="features", dtype=dtype)
     # The name is one of the reference's exclusion patterns: it shows in variable.path.
     logits = _dense(
-        num_classes, use_bias=True, zero_init=zero_init, name="head_supervised"
+        num_classes,
+        use_bias=True,
+        zero_init=zero_init,
+        name="head_supervised",
+        dtype=dtype,
     )(features)
     return keras.Model(features, logits, name="supervised_head")
 
 
 def _dense(
-    units: int, *, use_bias: bool, zero_init: bool, name: str
+    units: int, *, use_bias: bool, zero_init: bool, name: str, dtype: str
 ) -> keras.layers.Dense:
     kernel = (
         keras.initializers.Zeros()
@@ -93,5 +100,5 @@ def _dense(
         else keras.initializers.RandomNormal(stddev=INITIAL_STDDEV)
     )
     return keras.layers.Dense(
-        units, use_bias=use_bias, kernel_initializer=kernel, name=name, dtype="float32"
+        units, use_bias=use_bias, kernel_initializer=kernel, name=name, dtype=dtype
     )

@@ -101,9 +101,16 @@ def build_resnet(
             )
         endpoints[f"block_group{group}"] = x
     endpoints["final_avg_pool"] = keras.layers.GlobalAveragePooling2D(
-        name="final_avg_pool", dtype="float32"
+        name="final_avg_pool", dtype="float64" if dtype == "float64" else "float32"
     )(x)
     return keras.Model(images, endpoints, name=f"resnet{depth}")
+
+
+def build_encoder(backbone: keras.Model) -> keras.Model:
+    """The part of a backbone that gives h: images ``[n, s, s, c]`` -> ``[n, d]``."""
+    return keras.Model(
+        backbone.input, backbone.output["final_avg_pool"], name="simclr_encoder"
+    )
 
 
 def scaled_filters(filters: int, width_multiplier: float) -> int:

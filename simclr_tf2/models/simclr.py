@@ -70,6 +70,10 @@ class SimCLR(keras.Model):
         h = self.backbone(images, training=training)
         if isinstance(h, dict):
             h = h["final_avg_pool"]
+        return self.hiddens_of(h, training=training)
+
+    def hiddens_of(self, h: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """``[h, hidden_1, .., z]`` of a representation ``[n, d]``."""
         hiddens = self.projection_head(h, training=training)
         return list(hiddens) if isinstance(hiddens, (list, tuple)) else [hiddens]
 
@@ -143,6 +147,7 @@ def build_simclr(
         dtype="float32" if export else dtype,
     )
     dim = backbone.output["final_avg_pool"].shape[-1]
+    head_dtype = "float64" if dtype == "float64" and not export else "float32"
     head = build_projection_head(
         dim,
         mode=config.proj_head_mode,
@@ -150,12 +155,16 @@ def build_simclr(
         num_layers=config.num_proj_layers,
         batch_norm_momentum=config.batch_norm_decay,
         synchronized_batch_norm=synchronized,
+        dtype=head_dtype,
     )
     classifier = None
     if num_classes:
         reads = head.outputs[config.ft_proj_selector].shape[-1]
         classifier = build_supervised_head(
-            reads, num_classes, zero_init=config.zero_init_logits_layer
+            reads,
+            num_classes,
+            zero_init=config.zero_init_logits_layer,
+            dtype=head_dtype,
         )
     model = SimCLR(
         backbone,

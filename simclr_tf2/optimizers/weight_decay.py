@@ -143,8 +143,11 @@ def decayed_in_loss(
 
 
 def l2_loss(variables: Iterable[keras.Variable]) -> tf.Tensor:
-    """Returns half the sum of squares of all variables; float32 scalar, 0 for none."""
-    terms = [tf.nn.l2_loss(tf.cast(v.value, tf.float32)) for v in variables]
+    """Returns half the sum of squares of all variables, float32 at least; 0 for none."""
+    terms = [
+        tf.nn.l2_loss(v.value if v.dtype == "float64" else tf.cast(v.value, tf.float32))
+        for v in variables
+    ]
     return tf.add_n(terms) if terms else tf.zeros([])
 
 

@@ -28,6 +28,8 @@ from simclr_tf2.plots.pictures import (
 from simclr_tf2.plots.scores import (
     accuracy_keys,
     confusion,
+    interval,
+    is_number,
     metric_label,
     result_bars,
 )
@@ -44,6 +46,8 @@ __all__ = [
     "draw_map",
     "draw_panel",
     "embedding_map",
+    "interval",
+    "is_number",
     "legend_classes",
     "marker_path",
     "metric_label",

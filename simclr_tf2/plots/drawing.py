@@ -67,7 +67,8 @@ def style(**overrides: Any) -> Iterator[None]:
     """The look of our figures while one is built or written; restored after."""
     import matplotlib
 
-    with matplotlib.rc_context({**_STYLE, **overrides}), warnings.catch_warnings():
+    settings: Any = _STYLE | overrides
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
         # Class names may be in any script; the SVG leaves the glyphs to the reader.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield

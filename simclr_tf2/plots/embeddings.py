@@ -39,11 +39,11 @@ def marker_path(marker: str) -> str:
 
     marker_style = MarkerStyle(marker)
     path = marker_style.get_path().transformed(marker_style.get_transform())
-    parts = [
+    polygons: Any = path.to_polygons(closed_only=False)
+    return "".join(
         "M" + "L".join(f"{x:.2f} {-y:.2f}" for x, y in polygon) + "Z"
-        for polygon in path.to_polygons(closed_only=False)
-    ]
-    return "".join(parts)
+        for polygon in polygons
+    )
 
 
 def _pca(rows: np.ndarray, dims: int) -> np.ndarray:
@@ -128,7 +128,8 @@ def _scatter(
         name = "images" if labels is None else "other"
         color = drawing.PALETTE[0] if labels is None else drawing.UNKNOWN
         axes.scatter(
-            *xy[rest].T,
+            xy[rest, 0],
+            xy[rest, 1],
             s=size,
             color=color,
             linewidths=0,
@@ -138,7 +139,8 @@ def _scatter(
     for c, (color, marker) in zip(shown, class_styles(len(shown)), strict=True):
         name = drawing.shorten(drawing.class_label(c, class_names), 24)
         axes.scatter(
-            *xy[labels == c].T,
+            xy[labels == c, 0],
+            xy[labels == c, 1],
             s=size,
             color=color,
             marker=marker,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simclr_tf2.plots import drawing
+from simclr_tf2.plots.scores import metric_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ PANELS = (
     ),
     Panel(
         name="online", title="Online evaluation of h", unit="% of labelled images",
-        keys=r"(.*_)?knn\d*(_top1|_accuracy)|supervised_(accuracy|top1)",
+        keys=r"knn\d*_(top\d|accuracy)(_k\d+)?|supervised_(accuracy|top1)",
         percent=True, about="Watches the representation; the gradient never sees it.",
     ),
     Panel(
@@ -85,7 +86,6 @@ PANELS = (
 _NOT_CURVES = {"step", "time", "timestamp", "wall_time", "seconds", "epoch"}
 _LABELS = {
     "std_z": "z", "std_h": "h", "supervised_accuracy": "linear head",
-    "knn_top1": "kNN", "rankme": "h", "loss": "loss",
 }  # fmt: skip
 
 
@@ -127,6 +127,9 @@ def panels(history: Iterable[Mapping[str, Any]]) -> list[tuple[Panel, dict]]:
         if mine:
             shown.append((panel, mine))
             rest = {k: v for k, v in rest.items() if k not in mine}
+    main = next((d["loss"] for _, d in shown if "loss" in d), None)
+    if main is not None:  # total_loss of a run without other terms says nothing new
+        rest = {k: v for k, v in rest.items() if not np.array_equal(v, main)}
     for i, (key, values) in enumerate(sorted(rest.items())):
         title = key[:1].upper() + key[1:].replace("_", " ")
         positive = not (values[:, 1] < 0).any()
@@ -167,16 +170,23 @@ def _draw_series(axes: Axes, xy: np.ndarray, *, label: str, color: str) -> None:
     )
 
 
-def _draw_reference(axes: Axes, value: float, text: str) -> None:
+def _draw_reference(
+    axes: Axes, value: float, text: str, data: Mapping[str, np.ndarray]
+) -> None:
+    """A dashed line, its words on the side where the curves do not end."""
+    ends = [xy[-max(len(xy) // 3, 1) :, 1] for xy in data.values()]
+    last = np.concatenate(ends)
+    last = np.where(np.abs(last) < 1e30, last, value)
+    below = 0.2 * last.max() < value < last.mean()  # else there is no room below
     axes.axhline(value, color=drawing.INK, linestyle=(0, (5, 3)), linewidth=1.0)
     axes.annotate(
         drawing.plain(text),
         (1.0, value),
         xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
+        xytext=(0, -4 if below else 3),
         textcoords="offset points",
         ha="right",
-        va="bottom",
+        va="top" if below else "bottom",
         fontsize=8.5,
     )
 
@@ -209,12 +219,13 @@ def _fill(
 ) -> None:
     scale = 100.0 if panel.percent else 1.0
     for i, (key, xy) in enumerate(data.items()):
-        label = drawing.plain(_LABELS.get(key, key.replace("_", " ")))
+        label = drawing.plain(_LABELS.get(key) or metric_label(key))
         color = drawing.PALETTE[i % len(drawing.PALETTE)]
         _draw_series(axes, xy * (1.0, scale), label=label, color=color)
     if panel.name in references:
         value, text = references[panel.name]
-        _draw_reference(axes, value * scale, text)
+        scaled = {k: xy * (1.0, scale) for k, xy in data.items()}
+        _draw_reference(axes, value * scale, text, scaled)
     if len(data) > 1:
         axes.legend(loc="best")
     _finish_axes(axes, panel)

@@ -18,7 +18,7 @@ _CHUNK = 256  # queries at a time, so that similarities never need [m, n] at onc
 
 
 def to_uint8(images: Any) -> np.ndarray:
-    """[..., h, w, 1 or 3] uint8, or float in [0, 1] (NaN: 0) -> [..., h, w, 3] uint8."""
+    """[..., h, w, 1|3] uint8 or float in [0, 1] (NaN: 0) -> [..., h, w, 3] uint8."""
     array = np.asarray(images)
     if array.ndim < 3 or array.shape[-1] not in (1, 3):
         raise ValueError(
@@ -195,7 +195,9 @@ def neighbours(
         seed: of the draw of the queries.
     """
     total = len(np.asarray(test_features))
-    both = test_labels is not None and bank_labels is not None
+    nothing = np.full(total, -1), np.full(len(np.asarray(bank_features)), -1)
+    mine = nothing[0] if test_labels is None else np.asarray(test_labels)
+    theirs = nothing[1] if bank_labels is None else np.asarray(bank_labels)
     chosen = choose_queries(test_labels, total=total, count=num_queries, seed=seed)
     indices, _ = nearest(
         np.asarray(test_features)[chosen], bank_features, k=num_neighbours
@@ -212,7 +214,7 @@ def neighbours(
             width_ratios=[1.15] + [1.0] * (columns - 1),
         )
         for line, query, found in zip(grid, chosen, indices, strict=True):
-            label = int(test_labels[query]) if test_labels is not None else -1
+            label = int(mine[query])
             _show(line[0], to_uint8(test_images[query]))
             if label >= 0:
                 name = drawing.shorten(drawing.class_label(label, class_names), 16)
@@ -220,8 +222,8 @@ def neighbours(
                     drawing.plain(name), rotation=0, ha="right", va="center", fontsize=8
                 )
             for axes, i in zip(line[1:], found, strict=True):
-                other = int(bank_labels[i]) if both else -1
-                _show(axes, to_uint8(bank_images[i]), frame=_frame_color(label, other))
+                frame = _frame_color(label, int(theirs[i]))
+                _show(axes, to_uint8(bank_images[i]), frame=frame)
         grid[0][0].set_title("query", fontweight="normal", loc="left")
         head = grid[0][1].annotate(
             "nearest neighbours in h, most similar first",

@@ -30,8 +30,9 @@ _ACCURACY = re.compile(r"(?:(.+)_)?(top\d+|accuracy|mean_per_class|map)")
 def metric_label(key: str) -> str:
     """``logreg_top1`` -> ``Logistic regression, top-1``; other keys lose their ``_``.
 
-    A ``_std`` or ``_ci`` behind it stays readable as well.
+    The number of neighbours may stand on either side: ``knn_top1_k20``.
     """
+    key = re.sub(r"(knn)_(.+)_k(\d+)", r"\1\3_\2", key)
     match = _ACCURACY.fullmatch(key)
     if match is None:
         return key.replace("_", " ")
@@ -44,7 +45,8 @@ def metric_label(key: str) -> str:
     return f"{protocol}, {measure}" if protocol else measure
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number (a bool is none)."""
     return (
         isinstance(value, (int, float, np.number))
         and not isinstance(value, bool)
@@ -57,8 +59,17 @@ def accuracy_keys(results: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = dict.fromkeys(k for row in results for k in row)
     return [
         k for k in keys
-        if _ACCURACY.fullmatch(k) and any(_is_number(row.get(k)) for row in results)
+        if _ACCURACY.fullmatch(k) and any(is_number(row.get(k)) for row in results)
     ]  # fmt: skip
+
+
+def interval(row: Mapping[str, Any], key: str) -> tuple[float, float] | None:
+    """The confidence interval ``key``_ci95 of a row, if it has one."""
+    found = row.get(f"{key}_ci95")
+    if not isinstance(found, (tuple, list, np.ndarray)) or len(found) != 2:
+        return None
+    low, high = found
+    return (float(low), float(high)) if is_number(low) and is_number(high) else None
 
 
 def _draw_bars(
@@ -68,7 +79,7 @@ def _draw_bars(
     height = 0.8 / len(keys)
     for j, key in enumerate(keys):
         values = [
-            100 * row[key] if _is_number(row.get(key)) else math.nan for row in results
+            100 * row[key] if is_number(row.get(key)) else math.nan for row in results
         ]
         places = np.arange(len(results)) + (j - (len(keys) - 1) / 2) * height
         axes.barh(
@@ -78,9 +89,12 @@ def _draw_bars(
             color=drawing.PALETTE[j % len(drawing.PALETTE)],
             label=drawing.plain(metric_label(key)),
         )
-        for place, value in zip(places, values, strict=True):
+        for place, value, row in zip(places, values, results, strict=True):
+            low, high = interval(row, key) or (math.nan, math.nan)
+            axes.plot([100 * low, 100 * high], [place] * 2, color=drawing.INK, lw=1.2)
+            end = max(value, 100 * high) if math.isfinite(high) else value
             if math.isfinite(value):
-                axes.text(value + 0.8, place, f"{value:.1f}", va="center", fontsize=8)
+                axes.text(end + 0.8, place, f"{value:.1f}", va="center", fontsize=8)
 
 
 def result_bars(
@@ -92,13 +106,14 @@ def result_bars(
     """Accuracies of the result table as grouped horizontal bars.
 
     Args:
-        results: rows: ``row`` (its name) and accuracies in [0, 1]; other columns,
-            None and NaN are left out.
+        results: rows: ``row`` (its name) and accuracies in [0, 1], each with an
+            optional ``KEY_ci95`` (low, high) drawn as a whisker; other columns, None
+            and NaN are left out.
         chance: accuracy of guessing, in [0, 1]; drawn dashed.
         title: above the bars; None for none.
     """
     keys = accuracy_keys(results)
-    results = [r for r in results if any(_is_number(r.get(k)) for k in keys)]
+    results = [r for r in results if any(is_number(r.get(k)) for k in keys)]
     with drawing.style():
         if not keys:
             return drawing.message(drawing.new_figure(5, 1.5), "No accuracies.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import plots
-from simclr_tf2.report import pictures, sections
+from simclr_tf2.report import facts, pictures, sections, verdict
 
 _LOG = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
@@ -78,9 +78,9 @@ def write_report(
         "title": title,
         "notice": notice,
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "verdict": sections.verdict(results, scalars, config, chance_loss),
-        "tiles": sections.tiles(scalars, results, timings, chance_loss),
-        "checks": sections.checks(scalars, results, config, chance_loss),
+        "verdict": verdict.verdict(results, scalars, config, chance_loss),
+        "tiles": verdict.tiles(scalars, results, timings, chance_loss),
+        "checks": verdict.checks(scalars, results, config, chance_loss),
         "results": sections.result_table(results, class_names),
         "curves": sections.curve_figures(history, chance_loss, class_names),
         "pairs": pictures.pair_columns(pairs),
@@ -89,12 +89,12 @@ def write_report(
             test_labels, bank_labels, class_names),
         "map": pictures.maps(test_features, test_labels, class_names),
         "confusion": sections.confusion_figure(confusion, class_names),
-        "config": sections.config_tables(config, defaults),
-        "command": sections.command(config, defaults),
-        "timings": sections.timing_rows(timings),
+        "config": facts.config_tables(config, defaults),
+        "command": facts.command(config, defaults),
+        "timings": facts.timing_rows(timings),
         "environment": dict(environment or {}),
         "files": [(os.fspath(p), text) for p, text in files],
-        "snippets": sections.loading_snippets(files, config),
+        "snippets": facts.loading_snippets(files, config),
     }  # fmt: skip
     target = Path(path)
     _replace(target, _render(values))

@@ -104,8 +104,10 @@ def neighbour_rows(
             test_labels,
         )
     given = (test_images, test_features, bank_images, bank_features)
-    if any(part is None or len(part) <= itself for part in given):
+    shown = [part for part in given if part is not None and len(part) > itself]
+    if len(shown) < len(given):
         return None
+    test_images, test_features, bank_images, bank_features = shown
     mine, theirs = _known(test_labels), _known(bank_labels)
     features = np.asarray(test_features)
     chosen = plots.choose_queries(mine, total=len(features), count=NUM_QUERIES)
@@ -115,29 +117,26 @@ def neighbour_rows(
         k=NUM_NEIGHBOURS,
         leave_out=chosen if itself else None,
     )
-    rows = []
-    for query, line, similarities in zip(chosen, found, cosine, strict=True):
-        label = int(mine[query]) if mine is not None else -1
-        cells = [
-            _cell(bank_images[i], int(theirs[i]) if theirs is not None else -1,
-                  label, float(s), class_names)
-            for i, s in zip(line, similarities, strict=True)
-        ]  # fmt: skip
-        rows.append({
-            "image": data_uri(test_images[query]),
-            "label": plots.class_label(label, class_names) if label >= 0 else "",
-            "cells": cells,
-        })  # fmt: skip
-    agreement, queries = float("nan"), 0
-    if mine is not None and theirs is not None:
-        agreement, queries = plots.neighbour_agreement(
-            features,
-            bank_features,
-            mine,
-            theirs,
-            k=NUM_NEIGHBOURS,
-            leave_out_self=itself,
-        )
+    if theirs is None:
+        theirs = np.full(len(bank_images), -1)
+    labels = np.full(len(features), -1) if mine is None else mine
+    rows = [
+        {
+            "image": data_uri(test_images[q]),
+            "label": plots.class_label(labels[q], class_names)
+            if labels[q] >= 0
+            else "",
+            "cells": [
+                _cell(bank_images[i], theirs[i], labels[q], float(s), class_names)
+                for i, s in zip(line, similarities, strict=True)
+            ],
+        }
+        for q, line, similarities in zip(chosen, found, cosine, strict=True)
+    ]
+    agreement, queries = plots.neighbour_agreement(
+        features, bank_features, labels, theirs,
+        k=NUM_NEIGHBOURS, leave_out_self=itself,
+    )  # fmt: skip
     return {
         "rows": rows,
         "k": found.shape[1],

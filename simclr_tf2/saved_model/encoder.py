@@ -10,20 +10,18 @@ import keras
 from simclr_tf2.config import ConfigError
 
 
-def save_encoder(backbone: keras.Model, path: str | os.PathLike) -> Path:
-    """Write the backbone up to h as one ``.keras`` file.
+def save_encoder(encoder: keras.Model, path: str | os.PathLike) -> Path:
+    """Write an encoder as one ``.keras`` file.
 
     Args:
-        backbone: Functional model of stock layers whose output is a dict of endpoints.
+        encoder: Functional model of stock layers: ``[n, s, s, c]`` images in [0, 1] ->
+            h ``[n, d]`` float32.
         path: Target file; written beside and renamed, so it is whole or absent.
 
     Returns:
-        The path. The file maps ``[n, s, s, c]`` images in [0, 1] to ``[n, d]`` float32.
+        The path.
     """
     path = Path(path)
-    encoder = keras.Model(
-        backbone.inputs, backbone.output["final_avg_pool"], name="simclr_encoder"
-    )
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
     try:
         encoder.save(temporary)

@@ -11,43 +11,35 @@ import keras
 import tensorflow as tf
 
 
-class HubModule(tf.Module):
+class HubModule(tf.train.Checkpoint):
     """``module(images, trainable=False) -> dict`` of every endpoint.
 
     Keys: initial_conv, initial_max_pool, block_group1..4, final_avg_pool,
     proj_head_input, proj_head_output, logits_sup (when there is a supervised head) and
     default (= final_avg_pool). ``training`` is the name that hub.KerasLayer uses for
-    ``trainable``.
+    ``trainable``. A Checkpoint because, unlike those of a tf.Module, its lists
+    ``variables`` and ``trainable_variables`` are there after loading.
     """
 
     def __init__(self, simclr: keras.Model) -> None:
         super().__init__()
         self._simclr = simclr
-        # Names that hub.KerasLayer reads.
-        self.variables_ = [v.value for v in simclr.variables]
-        self.regularization_losses = []
+        self.variables = [v.value for v in simclr.variables]
+        self.trainable_variables = [v.value for v in simclr.trainable_variables]
+        self.regularization_losses: list = []
         shape = [None, *simclr.backbone.input_shape[1:]]
-        self.spec = tf.TensorSpec(shape, tf.float32, name="inputs")
-
-    @property
-    def trainable_variables(self):
-        """Raw TensorFlow variables, trained when ``trainable`` is True."""
-        return tuple(v.value for v in self._simclr.trainable_variables)
-
-    @property
-    def variables(self):
-        """All raw TensorFlow variables."""
-        return tuple(self.variables_)
+        self._spec = tf.TensorSpec(shape, tf.float32, name="inputs")
 
     def endpoints(self, images: tf.Tensor, trainable: bool) -> dict[str, tf.Tensor]:
         """Every named tensor of the network, float32."""
         model = self._simclr
         found = dict(model.backbone(images, training=trainable))
         h = found["final_avg_pool"]
-        hidden = model.projection_head(h, training=trainable)
+        hidden = model.hiddens_of(h, training=trainable)
         found |= {"proj_head_input": h, "proj_head_output": hidden[-1], "default": h}
         if model.supervised_head is not None:
-            found["logits_sup"] = model.supervised_head(h, training=trainable)
+            reads = hidden[model.ft_proj_selector]
+            found["logits_sup"] = model.supervised_head(reads, training=trainable)
         return {k: tf.identity(tf.cast(v, tf.float32), k) for k, v in found.items()}
 
     @tf.function
@@ -77,13 +69,13 @@ def save_hub_module(
     folder.mkdir(parents=True, exist_ok=True)
     module = HubModule(simclr)
     for options in ({}, {"trainable": True}, {"training": False}, {"training": True}):
-        module.__call__.get_concrete_function(module.spec, **options)
+        module.__call__.get_concrete_function(module._spec, **options)
     target, temporary = folder / str(step), folder / f".{step}.{os.getpid()}.tmp"
     try:
         tf.saved_model.save(
             module,
             str(temporary),
-            signatures=module.serve.get_concrete_function(module.spec),
+            signatures=module.serve.get_concrete_function(module._spec),
         )
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)

@@ -79,7 +79,7 @@ def restore_newest(
         try:
             status = checkpoint.read(prefix)
             status.assert_existing_objects_matched().assert_consumed()
-        except (tf.errors.OpError, AssertionError, ValueError, OSError) as error:
+        except Exception as error:  # damage shows as IndexError, RuntimeError, ...
             logger.warning(
                 "checkpoint %s cannot be used (%s); trying an older one",
                 prefix,
@@ -118,7 +118,7 @@ def restore_weights(model: keras.Model, folder: str | os.PathLike) -> int:
     for step, prefix in list_checkpoints(folder):
         try:
             reader.read(prefix).assert_existing_objects_matched().expect_partial()
-        except (tf.errors.OpError, AssertionError, ValueError, OSError) as error:
+        except Exception as error:
             logger.warning(
                 "checkpoint %s cannot be used (%s)", prefix, _first_line(error)
             )
@@ -140,7 +140,7 @@ def initialize_weights(model: keras.Model, source: str) -> None:
     try:
         status = tf.train.Checkpoint(model=model).read(prefix)
         status.assert_existing_objects_matched().expect_partial()
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
+    except Exception as error:
         raise ConfigError(
             f"--checkpoint={source} does not fit this model: {_first_line(error)}"
         ) from error

@@ -100,7 +100,9 @@ def _distributed(
 ) -> Callable[[Iterator], dict[str, tf.Tensor]]:
     """``step`` on every replica, its scalars averaged, as one graph call."""
     names: list[str] = []
-    compiled = tf.function(step, jit_compile=True, autograph=False) if jit_compile else step
+    compiled = (
+        tf.function(step, jit_compile=True, autograph=False) if jit_compile else step
+    )
 
     def replica_step(batch):
         scalars = compiled(batch)

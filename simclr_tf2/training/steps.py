@@ -48,12 +48,13 @@ def pretrain_step(
             outputs = model(images, training=True)
             loss, scalars = contrastive_loss(outputs["projection"])
             scalars = {"loss": loss, **scalars}
-            total = loss + weight_decay * optimizers.l2_loss(decayed_variables)
+            penalty = weight_decay * optimizers.l2_loss(decayed_variables)
+            total = loss + tf.cast(penalty, loss.dtype)
             if supervised:
                 labels = tf.concat([batch["label"]] * len(batch["views"]), axis=0)
                 head_loss, head_scalars = _classification(outputs["logits"], labels)
                 scalars.update(head_scalars)
-                total = total + head_loss
+                total = total + tf.cast(head_loss, total.dtype)
             # Optimizers sum gradients over replicas, hence the mean here.
             scaled = total / distribution.replica_count()
         gradients = tape.gradient(scaled, variables)
@@ -69,8 +70,9 @@ def pretrain_step(
 def _classification(
     logits: tf.Tensor, labels: tf.Tensor
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Mean cross-entropy in float32 and top-1 of ``[n, classes]`` logits."""
-    logits = tf.cast(logits, tf.float32)
+    """Mean cross-entropy and top-1 of ``[n, classes]`` logits, float32 at least."""
+    if logits.dtype != tf.float64:
+        logits = tf.cast(logits, tf.float32)
     loss = tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     )

@@ -52,7 +52,7 @@ def finish(
         What results.json holds.
     """
     exported = models.export_copy(model)
-    encoder = reporting.encoder_of(exported)
+    encoder = models.build_encoder(exported.backbone)
     with _timed(timings, "evaluation"):
         measured = measure(config, splits, encoder)
     with _timed(timings, "export"):

@@ -106,7 +106,7 @@ def random_encoder(config: Config) -> keras.Model:
     fresh = models.build_simclr(
         config.model, image_size=config.data.image_size, export=True
     )
-    return keras.Model(fresh.backbone.inputs, fresh.backbone.output["final_avg_pool"])
+    return models.build_encoder(fresh.backbone)
 
 
 def results_document(

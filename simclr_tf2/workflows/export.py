@@ -56,7 +56,9 @@ def write_exports(
     """
     files = []
     if "keras" in config.export.export_formats:
-        path = saved_model.save_encoder(model.backbone, folder / "encoder.keras")
+        path = saved_model.save_encoder(
+            models.build_encoder(model.backbone), folder / "encoder.keras"
+        )
         files.append((path, "keras.models.load_model(path)(images) -> h"))
     if "saved_model" in config.export.export_formats:
         path = saved_model.save_hub_module(

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import augmentations, evaluation, models, report
+from simclr_tf2 import augmentations, evaluation, report
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.data import datasets, records
@@ -22,12 +22,6 @@ from simclr_tf2.workflows.splits import Splits
 
 PAIRS = 8  # [ours] pictures in the report
 MAP_IMAGES = 1000  # [ours] points of the map; also where neighbours are looked for
-
-
-def encoder_of(model: models.SimCLR) -> keras.Model:
-    """Images -> h of a model whose backbone gives a dict of endpoints."""
-    backbone = model.backbone
-    return keras.Model(backbone.inputs, backbone.output["final_avg_pool"])
 
 
 def write(

@@ -62,9 +62,9 @@ class TestPretrain:
             rest = pretrain(split, steps=2, start_step=start)
             assert_equal(rest, whole[start : start + 2])
 
-    @pytest.mark.parametrize("workers,replicas", [(1, 2), (1, 4), (2, 1), (2, 2)])
+    @pytest.mark.parametrize("workers,replicas", [(1, 4), (2, 1), (2, 2)])
     def test_shares_join_to_the_batch_of_one_replica(self, split, workers, replicas):
-        steps, start = 3, STEPS - 2
+        steps, start = 2, STEPS - 1
         whole = pretrain(split, steps=steps, start_step=start)
         shares = [
             pretrain(
@@ -84,8 +84,10 @@ class TestPretrain:
             joined = tf.nest.map_structure(lambda *x: np.concatenate(x), *parts)
             assert_equal(joined, whole[step])
 
-    def test_another_seed_gives_another_order_and_other_views(self, split):
+    def test_only_the_seed_given_changes_order_and_views(self, split):
+        tf.random.set_seed(1)
         first = pretrain(split, steps=STEPS)
+        tf.random.set_seed(2)
         again = pretrain(split, steps=STEPS)
         other = pretrain(split, steps=STEPS, seed=12)
         assert_equal(first, again)
@@ -93,12 +95,6 @@ class TestPretrain:
         noise = by_index(first), by_index(other)
         shared = set(noise[0]) & set(noise[1])
         assert not any(np.array_equal(noise[0][i], noise[1][i]) for i in shared)
-
-    def test_global_seeds_do_not_reach_the_input(self, split):
-        tf.random.set_seed(1)
-        first = pretrain(split, steps=3)
-        tf.random.set_seed(2)
-        assert_equal(first, pretrain(split, steps=3))
 
     def test_an_image_has_other_views_in_each_epoch(self, split):
         elements = pretrain(split, steps=2 * STEPS)
@@ -203,6 +199,7 @@ def test_real_views_are_reproduced_after_a_restart(data_dir):
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("store", ["pixels", "stream"], indirect=True)
 class TestSupervised:
     def batches(self, split, *, steps, **changes):
         dataset = pipeline.make_supervised_dataset(split, **{**COMMON, **changes})
@@ -219,14 +216,16 @@ class TestSupervised:
         ]
         assert_equal(joined, whole[STEPS:])
 
-    def test_unlabelled_splits_are_refused(self, data_dir):
-        split = datasets.open_split("tiny_sizes", "unlabelled", data_dir=data_dir)
-        with pytest.raises(ConfigError, match="has no labels"):
-            self.batches(split, steps=1)
+
+def test_supervised_batches_need_labels(data_dir):
+    split = datasets.open_split("tiny_sizes", "unlabelled", data_dir=data_dir)
+    with pytest.raises(ConfigError, match="has no labels"):
+        pipeline.make_supervised_dataset(split, **COMMON)
 
 
+@pytest.mark.parametrize("store", ["pixels", "stream"], indirect=True)
 class TestEval:
-    @pytest.mark.parametrize("batch", [1, 7, 8, 23, 30])
+    @pytest.mark.parametrize("batch", [7, 23, 30])
     def test_every_image_counts_once(self, split, batch):
         dataset = pipeline.make_eval_dataset(split, batch_size=batch, image_size=5)
         elements = list(dataset.as_numpy_iterator())
@@ -253,16 +252,19 @@ class TestEval:
         )
         assert sum(e["mask"].sum() for e in dataset.as_numpy_iterator()) == count
 
-    def test_pixels_are_those_of_the_set(self, data_dir):
-        split = datasets.open_split("tiny_gray", "train", data_dir=data_dir)
-        dataset = pipeline.make_eval_dataset(split, batch_size=23, image_size=5)
-        images = next(dataset.as_numpy_iterator())["image"]
-        expected = split.arrays()[0][:, :1, :1] / 255.0
-        np.testing.assert_allclose(images, expected + np.zeros([1, 5, 5, 1]), atol=1e-6)
 
-    def test_a_limit_of_nothing_is_refused(self, split):
-        with pytest.raises(ConfigError):
-            pipeline.make_eval_dataset(split, batch_size=4, image_size=5, limit=0)
+def test_eval_pixels_are_those_of_the_set(data_dir):
+    split = datasets.open_split("tiny_gray", "train", data_dir=data_dir)
+    dataset = pipeline.make_eval_dataset(split, batch_size=23, image_size=5)
+    images = next(dataset.as_numpy_iterator())["image"]
+    expected = split.arrays()[0][:, :1, :1] / 255.0
+    np.testing.assert_allclose(images, expected + np.zeros([1, 5, 5, 1]), atol=1e-6)
+
+
+def test_an_eval_limit_of_nothing_is_refused(data_dir):
+    split = datasets.open_split("tiny_gray", "train", data_dir=data_dir)
+    with pytest.raises(ConfigError):
+        pipeline.make_eval_dataset(split, batch_size=4, image_size=5, limit=0)
 
 
 def test_two_replicas_of_a_strategy_see_the_halves(data_dir, two_replicas, cheap_views):

@@ -216,7 +216,7 @@ def test_compiles_under_xla():
 def test_two_replicas_with_global_batch_norm_equal_one_with_the_joined_batch(
     two_replicas,
 ):
-    """In inference-free training mode: h of the halves is h of the whole."""
+    """Values and moving statistics of a training-mode call."""
     with two_replicas.scope():
         model = build(num_replicas=2)
     alone = build()

@@ -4,13 +4,14 @@ import dataclasses
 import html.parser
 import math
 import re
+import shlex
 
 import numpy as np
 import pytest
 
 from simclr_tf2 import config as configs
 from simclr_tf2 import report
-from simclr_tf2.report import sections
+from simclr_tf2.report import facts, verdict
 
 VOID = {"meta", "link", "br", "img", "wbr", "hr", "input"}
 QUICK = {"history": ()}  # four figures less
@@ -76,10 +77,11 @@ def arguments(*, images=20, classes=3, seed=0):
         "title": "a run",
         "config": nested(config),
         "defaults": nested(configs.Config()),
-        "history": [*history, {"step": 8, "knn_top1": 0.7, "rankme": 5.0}],
+        "history": [*history, {"step": 8, "knn_top1_k20": 0.7, "rankme": 5.0}],
         "chance_loss": math.log(9),
         "results": [
-            {"row": "SimCLR h", "logreg_top1": 0.812, "knn10_top1": 0.724},
+            {"row": "SimCLR h", "logreg_top1": 0.812, "knn10_top1": 0.724,
+             "logreg_top1_ci95": (0.795, 0.829)},
             {"row": "PCA of pixels", "logreg_top1": 0.37, "knn10_top1": 0.34},
             {"row": "random encoder", "logreg_top1": 0.401, "knn10_top1": None},
         ],
@@ -164,6 +166,11 @@ def test_changed_settings_are_marked_with_their_default(full):
     assert page.count("tr", "changed") == 5  # mode dataset image_size temperature split
     assert "default 0.1" in page.text
     assert "--loss=" not in text
+
+
+def test_confidence_intervals_stand_beside_their_value(full):
+    assert "81.2 79.5–82.9" in full[1].text
+    assert "ci95" not in full[1].text
 
 
 def test_green_and_vermilion_frames_follow_the_labels(tmp_path):
@@ -265,7 +272,7 @@ def test_collapse_chance_loss_and_weak_results_are_warned_of():
     scalars = {"loss": np.array([[9, 2.19]]), "std_z": np.array([[9, 0.001]])}
     results = [{"row": "h", "top1": 0.3}, {"row": "random", "top1": 0.4}]
     config = {"model": {"proj_out_dim": 128}}
-    found = sections.checks(scalars, results, config, 2.197)
+    found = verdict.checks(scalars, results, config, 2.197)
     assert [good for good, _ in found] == [False] * 3
 
 
@@ -308,16 +315,14 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
      (1234, "21 min"), (3725, "1 h 2 min"), (math.nan, "–")],
 )  # fmt: skip
 def test_durations_are_written_for_people(seconds, text):
-    assert sections.duration(seconds) == text
+    assert facts.duration(seconds) == text
 
 
 def test_command_can_be_given_to_a_shell():
     config = {"a": {"name": "two words", "list": ("x", "y"), "rate": 2e-3, "same": 1,
                     "off": False, "gone": None, "empty": ""}}  # fmt: skip
     defaults = {"a": dict.fromkeys(config["a"], "other") | {"same": 1}}
-    import shlex
-
-    assert shlex.split(sections.command(config, defaults).replace("\\\n", "")) == [
+    assert shlex.split(facts.command(config, defaults).replace("\\\n", "")) == [
         "python", "run.py", "--name=two words", "--list=x,y", "--rate=0.002",
         "--off=false", "--empty=",
     ]  # fmt: skip

@@ -9,9 +9,19 @@ from simclr_tf2 import models, saved_model
 from simclr_tf2.config import ConfigError, ModelConfig
 from tests import command_line
 
-ENDPOINTS = {"initial_conv", "initial_max_pool", "block_group1", "block_group2",
-             "block_group3", "block_group4", "final_avg_pool", "proj_head_input",
-             "proj_head_output", "logits_sup", "default"}
+ENDPOINTS = {
+    "initial_conv",
+    "initial_max_pool",
+    "block_group1",
+    "block_group2",
+    "block_group3",
+    "block_group4",
+    "final_avg_pool",
+    "proj_head_input",
+    "proj_head_output",
+    "logits_sup",
+    "default",
+}
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +30,16 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports")
     keras.utils.set_random_seed(0)
     model = models.build_simclr(
-        ModelConfig(resnet_depth=50, width_multiplier=0.0625, sk_ratio=0.0625,
-                    se_ratio=0.25, num_proj_layers=2, proj_out_dim=5),
-        image_size=32, num_classes=3,
+        ModelConfig(
+            resnet_depth=50,
+            width_multiplier=0.0625,
+            sk_ratio=0.0625,
+            se_ratio=0.25,
+            num_proj_layers=2,
+            proj_out_dim=5,
+        ),
+        image_size=32,
+        num_classes=3,
     )
     rng = np.random.default_rng(0)
     for variable in model.variables:
@@ -31,7 +48,9 @@ def exported(tmp_path_factory):
             noise = abs(noise)
         variable.assign(variable.numpy() + noise)
     copy = models.export_copy(model)
-    saved_model.save_encoder(copy.backbone, folder / "encoder.keras")
+    saved_model.save_encoder(
+        models.build_encoder(copy.backbone), folder / "encoder.keras"
+    )
     saved_model.save_hub_module(copy, folder / "saved_model", step=7, keep=1)
     images = rng.random((4, 32, 32, 3)).astype(np.float32)
     np.save(folder / "images.npy", images)
@@ -116,6 +135,7 @@ def test_it_works_in_hub_keras_layer_of_keras_2(exported):
         "w = np.load(f + '/h.npy')\n"
         "assert len(layer.trainable_variables) > 100\n"
         "print(np.abs(h - w).max() / np.abs(w).max())",
-        folder, TF_USE_LEGACY_KERAS="1",
+        folder,
+        TF_USE_LEGACY_KERAS="1",
     )
     assert float(out) < 1e-5

@@ -35,7 +35,8 @@ def test_only_the_newest_are_kept_with_their_configs(tmp_path):
     save_steps(tmp_path, 1, 2, 3, 4, keep=2)
     assert [step for step, _ in checkpoints.list_checkpoints(tmp_path)] == [4, 3]
     assert sorted(p.name for p in tmp_path.glob("*.config.json")) == [
-        "ckpt-3.config.json", "ckpt-4.config.json"
+        "ckpt-3.config.json",
+        "ckpt-4.config.json",
     ]
 
 

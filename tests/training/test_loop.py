@@ -18,8 +18,12 @@ def run(total, *, start=0, log=3, save=4, monitor=5, value=lambda x: x, strategy
         lambda x: {"x": value(tf.cast(x, tf.float32))},
         dataset,
         strategy=strategy,
-        cadence=loop.Cadence(total_steps=total, log_every=log, checkpoint_every=save,
-                             monitor_every=monitor),
+        cadence=loop.Cadence(
+            total_steps=total,
+            log_every=log,
+            checkpoint_every=save,
+            monitor_every=monitor,
+        ),
         hooks=loop.Hooks(
             log=lambda step, scalars: calls["log"].append((step, scalars["x"])),
             save=calls["save"].append,

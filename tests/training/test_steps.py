@@ -29,9 +29,17 @@ def train(strategy, optimizer_name, dtype):
     keras.utils.set_random_seed(1)
     with strategy.scope():
         model = models.build_simclr(
-            ModelConfig(resnet_depth=10, width_multiplier=0.0625, stem="stride2",
-                        num_proj_layers=2, proj_out_dim=4),
-            image_size=SIZE, num_classes=CLASSES, num_replicas=replicas, dtype=dtype,
+            ModelConfig(
+                resnet_depth=10,
+                width_multiplier=0.0625,
+                stem="stride2",
+                num_proj_layers=2,
+                proj_out_dim=4,
+            ),
+            image_size=SIZE,
+            num_classes=CLASSES,
+            num_replicas=replicas,
+            dtype=dtype,
         )
         rng = np.random.default_rng(2)
         for v in model.trainable_variables:  # zero gammas would hide the residuals
@@ -39,16 +47,20 @@ def train(strategy, optimizer_name, dtype):
         config = OptimizerConfig(optimizer=optimizer_name, weight_decay=0.01)
         roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
         optimizer = optimizers.build_optimizer(
-            config, learning_rate=0.1,
+            config,
+            learning_rate=0.1,
             exclude=optimizers.exclusions(optimizer_name, roles),
         )
         optimizer.build(model.trainable_variables)
     step = steps.pretrain_step(
-        model, optimizer, losses.build_loss(LossConfig(temperature=0.5)),
+        model,
+        optimizer,
+        losses.build_loss(LossConfig(temperature=0.5)),
         decayed_variables=optimizers.decayed_in_loss(
             model.trainable_variables, roles, optimizer=optimizer_name
         ),
-        weight_decay=0.01, supervised=True,
+        weight_decay=0.01,
+        supervised=True,
     )
 
     @tf.function(autograph=False)
@@ -57,16 +69,23 @@ def train(strategy, optimizer_name, dtype):
 
     found = []
     for batch in batches(dtype):
+
         def share(context, batch=batch):
             k, n = context.replica_id_in_sync_group, 6 // replicas
-            return tf.nest.map_structure(lambda x: tf.constant(x[k * n:(k + 1) * n]), batch)
+            return tf.nest.map_structure(
+                lambda x: tf.constant(x[k * n : (k + 1) * n]), batch
+            )
 
         values = strategy.experimental_distribute_values_from_function(share)
         scalars = run(values)
-        found.append({
-            name: np.mean([x.numpy() for x in strategy.experimental_local_results(v)])
-            for name, v in scalars.items()
-        })
+        found.append(
+            {
+                name: np.mean(
+                    [x.numpy() for x in strategy.experimental_local_results(v)]
+                )
+                for name, v in scalars.items()
+            }
+        )
     return found, {v.path: v.numpy() for v in model.variables}
 
 
@@ -80,8 +99,9 @@ def test_two_replicas_match_one_with_joined_batch(two_replicas, optimizer):
             np.testing.assert_allclose(a[name], b[name], rtol=1e-10, err_msg=name)
     moved = 0
     for path, value in one[1].items():
-        np.testing.assert_allclose(two[1][path], value, rtol=1e-9, atol=1e-10,
-                                   err_msg=path)
+        np.testing.assert_allclose(
+            two[1][path], value, rtol=1e-9, atol=1e-10, err_msg=path
+        )
         moved += 1
     assert moved > 50
 
@@ -108,7 +128,8 @@ def test_the_mask_list():
     """Which variables are decayed and adapted, by path: printed on failure."""
     model = models.build_simclr(
         ModelConfig(resnet_depth=10, width_multiplier=0.0625, num_proj_layers=2),
-        image_size=SIZE, num_classes=CLASSES,
+        image_size=SIZE,
+        num_classes=CLASSES,
     )
     roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
     by_role = {}

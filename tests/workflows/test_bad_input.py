@@ -18,8 +18,10 @@ def tiny_config(**changes):
         flat[name] = value
     flat.pop("nouse_blur")
     defaults = config_lib.field_defaults()
-    flat = {k: type(defaults[k])(v) if defaults[k] is not None else v
-            for k, v in flat.items()}
+    flat = {
+        k: type(defaults[k])(v) if defaults[k] is not None else v
+        for k, v in flat.items()
+    }
     return config_lib.from_flat({**flat, "use_blur": False, **changes})
 
 
@@ -71,7 +73,9 @@ def test_data_that_cannot_be_is_refused_and_nothing_is_written(
 
 def test_batch_that_replicas_do_not_divide_is_refused(data_dir, tmp_path):
     config = tiny_config(
-        model_dir=str(tmp_path / "run"), data_dir=str(data_dir), train_batch_size=63,
+        model_dir=str(tmp_path / "run"),
+        data_dir=str(data_dir),
+        train_batch_size=63,
         strategy="mirrored",
     )
     with pytest.raises(ConfigError, match="divisible by the 2 replicas; use 62 or 64"):
@@ -113,8 +117,12 @@ def test_missing_write_permission_as_the_system_reports_it(
 
 def test_a_diverging_run_exits_3_and_says_what_to_try(data_dir, tmp_path):
     done = command_line.run(
-        *TINY, f"--model_dir={tmp_path / 'run'}", f"--data_dir={data_dir}",
-        "--optimizer=momentum", "--learning_rate=1e30", "--warmup_epochs=0",
+        *TINY,
+        f"--model_dir={tmp_path / 'run'}",
+        f"--data_dir={data_dir}",
+        "--optimizer=momentum",
+        "--learning_rate=1e30",
+        "--warmup_epochs=0",
     )
     assert done.returncode == 3, done.stderr[-2000:]
     assert "not finite" in done.stderr and "--learning_rate" in done.stderr

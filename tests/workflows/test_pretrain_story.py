@@ -24,9 +24,18 @@ def checkpoint_values(prefix):
 def test_a_run_leaves_every_promised_file(finished):
     folder, _ = finished
     names = {path.name for path in folder.iterdir()}
-    assert {"config.json", "flags.txt", "metrics.jsonl", "results.json", "report.html",
-            "encoder.keras", "saved_model", "tensorboard", "ckpt-12.index",
-            "ckpt-12.config.json"} <= names
+    assert {
+        "config.json",
+        "flags.txt",
+        "metrics.jsonl",
+        "results.json",
+        "report.html",
+        "encoder.keras",
+        "saved_model",
+        "tensorboard",
+        "ckpt-12.index",
+        "ckpt-12.config.json",
+    } <= names
     assert (folder / "saved_model" / "12" / "saved_model.pb").exists()
     assert list((folder / "tensorboard").glob("events*"))
 
@@ -102,8 +111,12 @@ def test_a_damaged_newest_checkpoint_falls_back_loudly(finished, data_dir, tmp_p
     data = folder / "ckpt-12.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:1000])
     done = command_line.run(
-        *TINY, f"--model_dir={folder}", f"--data_dir={data_dir}", "--protocols=",
-        "--export_formats=", "--noreport",
+        *TINY,
+        f"--model_dir={folder}",
+        f"--data_dir={data_dir}",
+        "--protocols=",
+        "--export_formats=",
+        "--noreport",
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "ckpt-12 cannot be used" in done.stderr and "at step 8" in done.stderr
@@ -123,8 +136,13 @@ def test_another_config_is_refused_and_names_the_fields(finished, data_dir):
 def test_eval_measures_again_with_other_settings(finished):
     folder, _ = finished
     done = command_line.run(
-        "--mode=eval", f"--model_dir={folder}", "--protocols=knn", "--eval_steps=1",
-        "--eval_batch_size=50", "--nobaselines", "--eval_name=short",
+        "--mode=eval",
+        f"--model_dir={folder}",
+        "--protocols=knn",
+        "--eval_steps=1",
+        "--eval_batch_size=50",
+        "--nobaselines",
+        "--eval_name=short",
     )
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((folder / "results_short.json").read_text())["results"]
@@ -162,7 +180,9 @@ def test_embed_writes_one_row_per_image_and_names_the_broken_one(
     (photos / "broken.jpg").write_bytes(b"<html>not found</html>")
     output = tmp_path / f"h.{suffix}"
     done = command_line.run(
-        "--mode=embed", f"--model_dir={finished[0]}", f"--input={photos}",
+        "--mode=embed",
+        f"--model_dir={finished[0]}",
+        f"--input={photos}",
         f"--output={output}",
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -176,8 +196,13 @@ def test_embed_writes_one_row_per_image_and_names_the_broken_one(
 def test_two_virtual_devices_log_the_losses_of_one(finished, data_dir, tmp_path):
     folder = tmp_path / "two"
     done = command_line.run(
-        *TINY, f"--model_dir={folder}", f"--data_dir={data_dir}", "--protocols=",
-        "--export_formats=", "--noreport", "--num_virtual_devices=2",
+        *TINY,
+        f"--model_dir={folder}",
+        f"--data_dir={data_dir}",
+        "--protocols=",
+        "--export_formats=",
+        "--noreport",
+        "--num_virtual_devices=2",
     )
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = (
