@@ -195,7 +195,7 @@ _string(
 )
 _integer("probe_examples", "At most so many images of it.")
 _bool("baselines", "Also measure a random encoder and PCA of the pixels.")
-_bool("report", "Write report.html, a page with curves, pictures and tables of the run.")
+_bool("report", "Write report.html: curves, pictures and tables of the run.")
 # Distribution
 _enum(
     "strategy",

@@ -32,7 +32,7 @@ def check_environment() -> None:
 
 
 def start_tensorflow() -> None:
-    """Import TensorFlow and find its devices without the messages nobody can switch off.
+    """Import TensorFlow and find its devices, without messages at success.
 
     TensorFlow's C++ code writes some lines (oneDNN, no CUDA driver) to file descriptor
     2 before any log level applies. They are held back, and shown when the start fails.

@@ -143,7 +143,7 @@ def decayed_in_loss(
 
 
 def l2_loss(variables: Iterable[keras.Variable]) -> tf.Tensor:
-    """Returns half the sum of squares of all variables, float32 at least; 0 for none."""
+    """Returns half the sum of squares of all variables; 0 for none."""
     terms = [
         tf.nn.l2_loss(v.value if v.dtype == "float64" else tf.cast(v.value, tf.float32))
         for v in variables

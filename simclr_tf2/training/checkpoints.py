@@ -46,7 +46,8 @@ def save(
     try:
         checkpoint.write(prefix)
         Path(prefix + ".config.json").write_text(config_json)
-        tf.compat.v1.train.update_checkpoint_state(  # for tools that ask tf.train for the latest
+        # For tools that ask tf.train for the latest one.
+        tf.compat.v1.train.update_checkpoint_state(
             str(folder),
             f"ckpt-{step}",
             all_model_checkpoint_paths=[

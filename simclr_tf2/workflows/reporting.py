@@ -58,7 +58,7 @@ def write(
         bank_features=bank.features,
         bank_labels=bank.labels if labelled else None,
         class_names=shown.class_names,
-        confusion=_confusion(measured.results),
+        confusion=_confusion(measured.results, len(shown.class_names)),
         timings=timings,
         environment=describe_environment(),
         files=[(path.relative_to(folder), text) for path, text in files],
@@ -116,12 +116,15 @@ def _rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for record in results.values():
         row = rows.setdefault(record["row"], {"row": record["row"]})
-        row[names.get(record["protocol"], record["protocol"])] = record["value"]
+        name = names.get(record["protocol"], record["protocol"])
+        row |= {name: record["value"], f"{name}_ci95": record["ci95"]}
     return list(rows.values())
 
 
-def _confusion(results: dict[str, dict[str, Any]]) -> np.ndarray | None:
+def _confusion(results: dict[str, dict[str, Any]], size: int) -> np.ndarray | None:
+    """Confusion matrix of the first result, over all classes of the data set."""
     for record in results.values():
-        if "confusion" in record:
-            return np.asarray(record["confusion"])
+        full = np.zeros([size, size], np.int64)
+        full[np.ix_(record["classes"], record["classes"])] = record["confusion"]
+        return full
     return None
