@@ -148,12 +148,13 @@ def _features(
     def encode(images):
         return encoder(images, training=False)
 
-    return tuple(  # type: ignore[return-value]
-        evaluation.extract(encode, eval_dataset(config, split, limit), name=split.split)
-        for split, limit in zip(
-            (splits.probe, splits.eval), limits(config), strict=True
-        )
-    )
+    def features(split: datasets.Split, limit: int | None) -> Features:
+        dataset = eval_dataset(config, split, limit)
+        return evaluation.extract(encode, dataset, name=split.split)
+
+    assert splits.probe is not None and splits.eval is not None
+    probe_limit, eval_limit = limits(config)
+    return features(splits.probe, probe_limit), features(splits.eval, eval_limit)
 
 
 def _pixel_features(config: Config, splits: Splits) -> tuple[Features, Features] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def _by_section(config: Config) -> dict[str, dict[str, Any]]:
     flat = config_lib.to_flat(config)
     kinds = config_lib.sections()
     grouped = {
-        section: {name: flat.pop(name) for name in kind.__dataclass_fields__}
+        section: {f.name: flat.pop(f.name) for f in dataclasses.fields(kind)}
         for section, kind in kinds.items()
     }
     return {"run": flat, **grouped}

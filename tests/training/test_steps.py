@@ -72,9 +72,11 @@ def train(strategy, optimizer_name, dtype):
 
         def share(context, batch=batch):
             k, n = context.replica_id_in_sync_group, 6 // replicas
-            return tf.nest.map_structure(
-                lambda x: tf.constant(x[k * n : (k + 1) * n]), batch
-            )
+            rows = slice(k * n, (k + 1) * n)
+            return {
+                "views": tuple(tf.constant(v[rows]) for v in batch["views"]),
+                "label": tf.constant(batch["label"][rows]),
+            }
 
         values = strategy.experimental_distribute_values_from_function(share)
         scalars = run(values)
