@@ -1,10 +1,60 @@
 """Augmentations: tensor -> tensor, explicit seed, one example at a time."""
 
+import tensorflow as tf
+
+from simclr_tf2.augmentations.blur import random_gaussian_blur
+from simclr_tf2.augmentations.color import random_color_jitter, to_grayscale
+from simclr_tf2.augmentations.crop import random_flip, random_resized_crop
+from simclr_tf2.augmentations.erase import cutout
+from simclr_tf2.augmentations.noise import gaussian_noise
 from simclr_tf2.augmentations.policy import (
     eval_view,
     finetune_view,
     pretrain_view,
     two_views,
 )
+from simclr_tf2.augmentations.rotate import random_rotation
+from simclr_tf2.augmentations.sobel import sobel_edges
 
-__all__ = ["eval_view", "finetune_view", "pretrain_view", "two_views"]
+
+def _crop(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
+    height, width, _ = image.shape
+    return random_resized_crop(image, seed=seed, height=height, width=width)
+
+
+def _crop_and_flip(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
+    crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
+    return random_flip(_crop(image, seed=crop_seed), seed=flip_seed)
+
+
+def _grayscale(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
+    del seed
+    return to_grayscale(image)
+
+
+def _original(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
+    del seed
+    return image
+
+
+def _sobel(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
+    del seed
+    return sobel_edges(image)
+
+
+# The ten pictures of the paper's figure 4, each applied always: operation(image, seed=)
+# from [s, s, 3] float32 in [0, 1] to the same.
+OPERATIONS = {
+    "original": _original,
+    "crop": _crop,
+    "crop_flip": _crop_and_flip,
+    "grayscale": _grayscale,
+    "color": random_color_jitter,
+    "rotate": random_rotation,
+    "cutout": cutout,
+    "noise": gaussian_noise,
+    "blur": random_gaussian_blur,
+    "sobel": _sobel,
+}
+
+__all__ = ["OPERATIONS", "eval_view", "finetune_view", "pretrain_view", "two_views"]

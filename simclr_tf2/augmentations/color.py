@@ -56,21 +56,16 @@ def adjust_hue(planes: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
     No HSV needed: with V the largest and m the smallest channel, a turn by t sixths,
     0 <= t <= 1, makes of red clip(r - g - (1 - 2t) b + (1 - t)(V + m), m, V), and of
     green and blue the same with the channels in cyclic order; for t < 0 the two other
-    channels swap. Two sixths are a cyclic exchange of the channels. That the clip takes
-    care of all sectors follows from r - g being linear wherever red changes.
+    channels swap. (That one clip serves all sectors of the hue follows from r - g being
+    linear wherever red changes.) Two sixths more exchange the channels in a cycle. So
+    the weight of a channel depends on how far the turn is from the one that would put
+    it in red's place: 0 for red, 2 sixths for blue, -2 for green.
     """
-    sixths = 6.0 * delta
-    exchanges = tf.round(sixths / 2.0)
-    sixths -= 2.0 * exchanges
-    amount = tf.abs(sixths)
-    # Rows: new red, green, blue. r - g - (1 - 2t) b = 2 r + 2 t b - (r + g + b).
-    red = -tf.cast(exchanges, tf.int32)
-    partner = red + tf.where(sixths < 0.0, 1, 2)
-    rows = tf.range(3)
-    own, other = (
-        tf.one_hot(tf.math.floormod(rows + column, 3), 3) for column in (red, partner)
-    )
-    mixture = 2.0 * (own + amount * other) - 1.0
+    sixths = 6.0 * (delta - tf.round(delta))
+    away = 3.0 - tf.abs(3.0 - tf.abs(sixths - tf.constant([0.0, -2.0, 2.0])))
+    weights = layout.clip(3.0 - 2.0 * away, low=-1.0)  # of r, g, b in new red
+    mixture = tf.gather(weights, [[0, 1, 2], [2, 0, 1], [1, 2, 0]])
+    amount = tf.reduce_min(away)
     largest, smallest = _extrema(planes)
     rest = (1.0 - amount) * (largest + smallest)
     return tf.stack(

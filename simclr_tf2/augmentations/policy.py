@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import tensorflow as tf
 
 from simclr_tf2.augmentations import blur, color, crop
 from simclr_tf2.augmentations import planes as layout
+
+logger = logging.getLogger(__name__)
 
 NO_CENTER_CROP_UP_TO = 32  # pixels; reference code: CIFAR images are used whole
 
@@ -74,6 +78,8 @@ def pretrain_view(
         order=tf.where(jitter, color.choose_order(order), color.NO_JITTER),
     )
     radius = blur.blur_radius(image_size)
+    if use_blur and radius == 0:
+        logger.warning("views of %d pixels are too small to be blurred", image_size)
     if not use_blur or radius == 0:
         return layout.to_image(
             planes, height=image_size, width=image_size, mixture=gray_last
