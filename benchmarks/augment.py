@@ -39,7 +39,9 @@ def make_dataset(image_size: int, *, use_blur: bool) -> tf.data.Dataset:
         photos = [photo(375, 500, i) for i in range(16)]
         source = tf.constant([tf.io.encode_jpeg(p, quality=90).numpy() for p in photos])
     else:
-        source = tf.constant([photo(image_size, image_size, i) for i in range(16)])
+        source = tf.constant(
+            np.stack([photo(image_size, image_size, i) for i in range(16)])
+        )
 
     def views(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = source[index % 16]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2.augmentations import branching
 from simclr_tf2.augmentations import planes as layout
 
 PROBABILITY = 0.5  # appendix A
@@ -76,23 +79,11 @@ def blur_planes(
     """
     kernel = gaussian_kernel(sigma, radius=radius)
     lines = tf.reshape(planes, [3 * height, width])
-    lines = tf.concat(
-        [
-            tf.matmul(lines[:, first:last], band, transpose_b=True)
-            for band, first, last in _bands(kernel, radius=radius, length=width)
-        ],
-        axis=1,
-    )
+    lines = _multiply_blocks(lines, kernel, radius=radius, axis=1)
     planes = tf.reshape(lines, [3, height * width])
     image = layout.to_image(planes, height=height, width=width, mixture=mixture)
     lines = tf.reshape(image, [height, width * 3])
-    lines = tf.concat(
-        [
-            tf.matmul(band, lines[first:last])
-            for band, first, last in _bands(kernel, radius=radius, length=height)
-        ],
-        axis=0,
-    )
+    lines = _multiply_blocks(lines, kernel, radius=radius, axis=0)
     return tf.reshape(lines, [height, width, 3])
 
 
@@ -110,18 +101,9 @@ def blur_or_not(
 
     Planes are in [0, 1], and so is the result.
     """
-
-    def blurred() -> tf.Tensor:
-        image = blur_planes(
-            planes, sigma, radius=radius, height=height, width=width, mixture=mixture
-        )
-        return tf.minimum(image, 1.0)  # rounding
-
-    return tf.cond(
-        apply,
-        blurred,
-        lambda: layout.to_image(planes, height=height, width=width, mixture=mixture),
-    )
+    branches = _branches(radius, height, width)
+    index = tf.cast(apply, tf.int32)
+    return branching.call(branches, index, planes, sigma, tf.convert_to_tensor(mixture))
 
 
 def random_gaussian_blur(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
@@ -142,24 +124,46 @@ def random_gaussian_blur(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
     return tf.minimum(image, 1.0)
 
 
-def _bands(
-    kernel: tf.Tensor, *, radius: int, length: int
-) -> list[tuple[tf.Tensor, int, int]]:
-    """Blocks of the banded matrix that convolves ``length`` pixels with ``kernel``.
+@functools.cache
+def _branches(radius: int, height: int, width: int) -> list:
+    """Concrete functions: without blur, with blur."""
+    size = {"height": height, "width": width}
 
-    Returns:
-        For each block of output pixels: the matrix [output, input] and the first and
-        the last (exclusive) input pixel that it reads.
+    def plain(planes: tf.Tensor, sigma: tf.Tensor, mixture: tf.Tensor) -> tf.Tensor:
+        del sigma
+        return layout.to_image(planes, mixture=mixture, **size)
+
+    def blurred(planes: tf.Tensor, sigma: tf.Tensor, mixture: tf.Tensor) -> tf.Tensor:
+        image = blur_planes(planes, sigma, radius=radius, mixture=mixture, **size)
+        return tf.minimum(image, 1.0)  # rounding
+
+    shapes = (3, height * width), (), (3, 3)
+    return [branching.trace(function, *shapes) for function in (plain, blurred)]
+
+
+def _multiply_blocks(
+    lines: tf.Tensor, kernel: tf.Tensor, *, radius: int, axis: int
+) -> tf.Tensor:
+    """Convolve ``axis`` of [rows, columns] with ``kernel``, zeros outside.
+
+    That is a product with a banded matrix; in blocks, to leave out most of its zeros.
     """
+    length = lines.shape[axis]
     block = -(-length // -(-length // BLOCK))  # equal parts
-    tap = np.arange(block + 2 * radius)[None] - np.arange(block)[:, None]
-    tap[(tap < 0) | (tap > 2 * radius)] = 2 * radius + 1
-    matrix = tf.gather(tf.concat([kernel, [0.0]], 0), tap)
-    bands = []
+    taps = tf.concat([kernel, [0.0]], 0)
+    matrices = {}
+    parts = []
     for start in range(0, length, block):
         stop = min(start + block, length)
         first, last = max(start - radius, 0), min(stop + radius, length)
-        origin = start - radius
-        band = matrix[: stop - start, first - origin : last - origin]
-        bands.append((band, first, last))
-    return bands
+        key = stop - start, first - start, last - start
+        if key not in matrices:
+            tap = np.arange(*key[1:])[None] - np.arange(key[0])[:, None] + radius
+            tap[(tap < 0) | (tap > 2 * radius)] = 2 * radius + 1
+            matrices[key] = tf.gather(taps, tap.astype(np.int32))
+        if axis == 0:
+            parts.append(tf.matmul(matrices[key], lines[first:last]))
+        else:
+            part = lines[:, first:last]
+            parts.append(tf.matmul(part, matrices[key], transpose_b=True))
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis)

@@ -10,6 +10,7 @@ import itertools
 
 import tensorflow as tf
 
+from simclr_tf2.augmentations import branching
 from simclr_tf2.augmentations import planes as layout
 
 JITTER_PROBABILITY = 0.8  # appendix A
@@ -92,9 +93,6 @@ def jitter_planes(
 ) -> tf.Tensor:
     """Apply the four operations in one of their 24 orders, clipping after each.
 
-    One branch for each order, as functions that are called and not merged into the
-    caller's graph: only the chosen one costs anything, and it can reuse its memory.
-
     Args:
         planes: [3, pixels] float32, a static shape.
         amounts: float32 [4]: factors of brightness, contrast and saturation, turns of
@@ -104,17 +102,7 @@ def jitter_planes(
     Returns:
         [3, pixels] float32 in [0, 1].
     """
-    branches = _branches(planes.shape[1])
-    if tf.executing_eagerly():
-        return branches[int(order)](planes, amounts)
-    (result,) = tf.raw_ops.StatelessCase(
-        branch_index=order,
-        input=[planes, amounts],
-        Tout=[tf.float32],
-        branches=branches,
-        output_shapes=[planes.shape],
-    )
-    return tf.ensure_shape(result, planes.shape)
+    return branching.call(_branches(planes.shape[1]), order, planes, amounts)
 
 
 def color_jitter(
@@ -197,21 +185,16 @@ _OPERATIONS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue
 @functools.cache
 def _branches(pixels: int) -> list:
     """Concrete functions of ``jitter_planes`` for images of so many pixels."""
-    signature = (
-        tf.TensorSpec([3, pixels], tf.float32),
-        tf.TensorSpec([4], tf.float32),
-    )
 
-    def trace(operations: tuple[int, ...]):
-        def branch(planes: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
-            planes = planes if operations else layout.clip(planes)
-            for position, operation in enumerate(operations):
-                planes = _OPERATIONS[operation](planes, amounts[operation])
-                if position == 0 or operation != 3:  # the hue stays within its input
-                    planes = layout.clip(planes)
-            return planes
+    def branch(operations: tuple[int, ...], planes: tf.Tensor, amounts: tf.Tensor):
+        planes = planes if operations else layout.clip(planes)
+        for position, operation in enumerate(operations):
+            planes = _OPERATIONS[operation](planes, amounts[operation])
+            if position == 0 or operation != 3:  # the hue stays within its input
+                planes = layout.clip(planes)
+        return planes
 
-        return tf.function(branch, autograph=False).get_concrete_function(*signature)
-
-    with tf.init_scope():
-        return [trace(operations) for operations in (*ORDERS, ())]
+    return [
+        branching.trace(functools.partial(branch, operations), (3, pixels), (4,))
+        for operations in (*ORDERS, ())
+    ]

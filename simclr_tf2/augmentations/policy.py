@@ -34,12 +34,10 @@ def two_views(
     Returns:
         Two views, each [image_size, image_size, 3] float32 in [0, 1].
     """
-    image = tf.convert_to_tensor(image)
+    seeds = tf.unstack(tf.random.split(seed, 4))
     first, second = (
-        pretrain_view(
-            image, seed=s, image_size=image_size, strength=strength, use_blur=use_blur
-        )
-        for s in tf.unstack(tf.random.split(seed, 2))
+        _draw_view(image, pair, image_size, strength=strength, use_blur=use_blur)
+        for pair in (seeds[:2], seeds[2:])
     )
     return first, second
 
@@ -52,47 +50,9 @@ def pretrain_view(
     strength: float = 1.0,
     use_blur: bool = True,
 ) -> tf.Tensor:
-    """Draw one pretraining view: crop, flip, jitter, grayscale, blur.
-
-    Grayscale mixes the channels, which is free in a change of layout. After a jitter
-    (which ends with a clip) it commutes with the blur and waits for the last change;
-    without one it comes first, so that the clip follows it as in the reference code.
-    Arguments and result are those of ``two_views``.
-    """
-    image = tf.convert_to_tensor(image)
-    window_seed, draw_seed = tf.unstack(tf.random.split(seed, 2))
-    draws = tf.random.stateless_uniform([10], draw_seed)
-    flip, gray, jitter, order, blurred, sigma = tf.unstack(draws[:6])
-    gray = gray < color.GRAYSCALE_PROBABILITY
-    jitter = jitter < (color.JITTER_PROBABILITY if strength > 0 else 0.0)
-    eye, luma = tf.constant(layout.EYE), tf.constant(layout.LUMA)
-    gray_first = tf.where(gray & ~jitter, luma, eye)
-    gray_last = tf.where(gray & jitter, luma, eye)
-
-    view = _random_window(image, seed=window_seed, image_size=image_size)
-    planes = layout.to_planes(view, gray_first * crop.unit_scale(image.dtype))
-    planes = crop.flip_planes(planes, flip < crop.FLIP_PROBABILITY, width=image_size)
-    planes = color.jitter_planes(
-        planes,
-        color.scale_amounts(draws[6:], strength=strength),
-        order=tf.where(jitter, color.choose_order(order), color.NO_JITTER),
-    )
-    radius = blur.blur_radius(image_size)
-    if use_blur and radius == 0:
-        logger.warning("views of %d pixels are too small to be blurred", image_size)
-    if not use_blur or radius == 0:
-        return layout.to_image(
-            planes, height=image_size, width=image_size, mixture=gray_last
-        )
-    return blur.blur_or_not(
-        planes,
-        blur.scale_sigma(sigma),
-        apply=blurred < blur.PROBABILITY,
-        radius=radius,
-        height=image_size,
-        width=image_size,
-        mixture=gray_last,
-    )
+    """Draw one pretraining view; arguments and result are those of ``two_views``."""
+    seeds = tf.unstack(tf.random.split(seed, 2))
+    return _draw_view(image, seeds, image_size, strength=strength, use_blur=use_blur)
 
 
 def finetune_view(image: tf.Tensor, *, seed: tf.Tensor, image_size: int) -> tf.Tensor:
@@ -126,3 +86,59 @@ def _random_window(
     """Crop and resize, neither scaled nor clipped: the reference code clips last."""
     begin, size = crop.sample_crop_window(tf.shape(image), seed=seed)
     return crop.resize_window(image, begin, size, height=image_size, width=image_size)
+
+
+def _draw_view(
+    image: tf.Tensor,
+    seeds: list[tf.Tensor],
+    image_size: int,
+    *,
+    strength: float,
+    use_blur: bool,
+) -> tf.Tensor:
+    """Crop, flip, jitter, grayscale, blur.
+
+    Grayscale mixes the channels, which is free in a change of layout. After a jitter
+    (which ends with a clip) it commutes with the blur and waits for the last change;
+    without one it comes first, so that the clip follows it as in the reference code.
+
+    Args:
+        image: as in ``two_views``.
+        seeds: two, for the window and for everything else.
+        image_size: as in ``two_views``.
+        strength: as in ``two_views``.
+        use_blur: as in ``two_views``.
+    """
+    image = tf.convert_to_tensor(image)
+    draws = tf.random.stateless_uniform([10], seeds[1])
+    flip, gray, jitter, order, blurred, sigma = tf.unstack(draws[:6])
+    gray = gray < color.GRAYSCALE_PROBABILITY
+    jitter = jitter < (color.JITTER_PROBABILITY if strength > 0 else 0.0)
+    eye, luma = tf.constant(layout.EYE), tf.constant(layout.LUMA)
+    gray_first = tf.where(gray & ~jitter, luma, eye)
+    gray_last = tf.where(gray & jitter, luma, eye)
+
+    view = _random_window(image, seed=seeds[0], image_size=image_size)
+    planes = layout.to_planes(view, gray_first * crop.unit_scale(image.dtype))
+    planes = crop.flip_planes(planes, flip < crop.FLIP_PROBABILITY, width=image_size)
+    planes = color.jitter_planes(
+        planes,
+        color.scale_amounts(draws[6:], strength=strength),
+        order=tf.where(jitter, color.choose_order(order), color.NO_JITTER),
+    )
+    radius = blur.blur_radius(image_size)
+    if use_blur and radius == 0:
+        logger.warning("views of %d pixels are too small to be blurred", image_size)
+    if not use_blur or radius == 0:
+        return layout.to_image(
+            planes, height=image_size, width=image_size, mixture=gray_last
+        )
+    return blur.blur_or_not(
+        planes,
+        blur.scale_sigma(sigma),
+        apply=blurred < blur.PROBABILITY,
+        radius=radius,
+        height=image_size,
+        width=image_size,
+        mixture=gray_last,
+    )

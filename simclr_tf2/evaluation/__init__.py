@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2.config import ConfigError
+from simclr_tf2.evaluation.accuracy import classifier_accuracy
 from simclr_tf2.evaluation.embed import write_embeddings
 from simclr_tf2.evaluation.features import Features, extract, raw_pixels
 from simclr_tf2.evaluation.guard import assert_unchanged
@@ -22,6 +23,7 @@ __all__ = [
     "EVALUATORS",
     "Features",
     "assert_unchanged",
+    "classifier_accuracy",
     "evaluate_rows",
     "extract",
     "knn5_8",

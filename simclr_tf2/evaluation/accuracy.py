@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2 import metrics
+from simclr_tf2.config import ConfigError
+from simclr_tf2.evaluation.features import Features
+from simclr_tf2.metrics import classification
 
 Z_95 = 1.959964  # 97.5 % quantile of the normal distribution
 
@@ -59,3 +62,31 @@ def summarize(
         "classes": classes.tolist(),
         "predictions": np.asarray(predictions, np.int64),
     }
+
+
+def classifier_accuracy(logits: Features) -> dict[str, Any]:
+    """Top-1, top-5 (above 5 classes), mean per class of a network's own classifier.
+
+    Args:
+        logits: ``[n, classes]`` with the true labels, every example once.
+
+    Returns:
+        As ``summarize``, without the predictions, and ``top5``.
+
+    Raises:
+        ConfigError: An example without a label, or one the classifier cannot name.
+    """
+    count = logits.features.shape[1]
+    if len(logits) and not 0 <= logits.labels.min() <= logits.labels.max() < count:
+        raise ConfigError(
+            f"labels of {logits.name or 'the split'} must be from 0 to {count - 1}, "
+            f"the classes of the classifier. Received: {logits.labels.min()} to "
+            f"{logits.labels.max()}."
+        )
+    classes = np.arange(count)
+    found = summarize(logits.labels, logits.features.argmax(axis=1), classes)
+    del found["predictions"]
+    if count > 5:
+        hits = classification.top_k_count(logits.features, logits.labels, k=5)
+        found["top5"] = int(hits) / len(logits)
+    return found

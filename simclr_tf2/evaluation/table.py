@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-TITLES = {"logreg": "LogReg", "knn": "kNN"}
+TITLES = {"logreg": "LogReg", "knn": "kNN", "supervised": "classifier"}
 
 
 def render(results: dict[str, dict[str, Any]]) -> str:
@@ -50,19 +50,19 @@ def _cell(record: dict[str, Any] | None) -> str:
 
 def _notes(records: list[dict[str, Any]]) -> list[str]:
     first = records[0]
-    notes = [
-        f"{first['train_examples']:,} labelled train images, "
-        f"{first['test_examples']:,} test images, {first['num_classes']} classes, "
-        f"chance {100 * first['chance']:.1f}; [95 % interval over test images]"
-    ]
+    facts = [f"{first['test_examples']:,} test images"]
+    if "train_examples" in first:
+        facts.insert(0, f"{first['train_examples']:,} labelled train images")
+        facts.append(f"{first['num_classes']} classes")
+        facts.append(f"chance {100 * first['chance']:.1f}")
+    notes = [", ".join(facts) + "; [95 % interval over test images]"]
     for protocol in dict.fromkeys(r["protocol"] for r in records):
         record = next(r for r in records if r["protocol"] == protocol)
         settings = [f"{n} {record[n]:g}" for n in ("C", "k") if n in record]
-        scaler = f", {record['scaler']}" if record.get("scaler") else ""
-        notes.append(
-            f"{TITLES.get(protocol, protocol)}: {', '.join(settings)}{scaler}, "
-            f"seed {record['seed']}"
-        )
+        settings += [record["scaler"]] if record.get("scaler") else []
+        settings += [f"top-5 {100 * record['top5']:.1f} %"] if "top5" in record else []
+        settings.append(f"seed {record['seed']}")
+        notes.append(f"{TITLES.get(protocol, protocol)}: {', '.join(settings)}")
     if not all(r.get("converged", True) for r in records):
         notes.append("* did not converge: the value may still move")
     return notes

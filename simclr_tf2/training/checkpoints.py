@@ -128,8 +128,15 @@ def restore_weights(model: keras.Model, folder: str | os.PathLike) -> int:
     raise ConfigError(f"{folder} holds no checkpoint that fits this model")
 
 
-def initialize_weights(model: keras.Model, source: str) -> None:
+def initialize_weights(
+    model: keras.Model, source: str, *, with_head: bool = True
+) -> None:
     """Start a model from a checkpoint prefix or a run folder, wholly or not at all.
+
+    Args:
+        model: A ``SimCLR`` model (with_head=False) or any Keras model.
+        source: A prefix such as ``runs/a/ckpt-100``, or a run folder.
+        with_head: Read the supervised head as well; without, it stays as it is.
 
     Raises:
         ConfigError: Nothing there, or not every weight of the model is in it.
@@ -139,7 +146,12 @@ def initialize_weights(model: keras.Model, source: str) -> None:
     if not Path(prefix + ".index").exists():
         raise ConfigError(f"--checkpoint={source}: no checkpoint there")
     try:
-        status = tf.train.Checkpoint(model=model).read(prefix)
+        wanted = model
+        if not with_head:
+            wanted = tf.train.Checkpoint(
+                backbone=model.backbone, projection_head=model.projection_head
+            )
+        status = tf.train.Checkpoint(model=wanted).read(prefix)
         status.assert_existing_objects_matched().expect_partial()
     except Exception as error:
         raise ConfigError(

@@ -67,6 +67,47 @@ def pretrain_step(
     return step
 
 
+def finetune_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    variables: Sequence[keras.Variable],
+    *,
+    decayed_variables: Sequence[keras.Variable] = (),
+    weight_decay: float = 0.0,
+) -> Step:
+    """Build the supervised update of one replica.
+
+    Args:
+        model: A ``SimCLR`` model with a supervised head; frozen layers run in inference
+            mode whatever this asks for.
+        optimizer: Built for ``variables``.
+        variables: What is trained.
+        decayed_variables: Variables whose L2 norm is added to the loss.
+        weight_decay: Factor of that term.
+
+    Returns:
+        A function of a batch ``{"image": [n, s, s, c], "label": [n]}`` that updates the
+        model and returns scalars of this replica.
+    """
+
+    def step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            logits = model.finetune_logits(batch["image"], training=True)
+            loss, scalars = _classification(logits, batch["label"])
+            penalty = weight_decay * optimizers.l2_loss(decayed_variables)
+            total = loss + tf.cast(penalty, loss.dtype)
+            scaled = total / distribution.replica_count()
+        gradients = tape.gradient(scaled, variables)
+        optimizer.apply_gradients(list(zip(gradients, variables, strict=True)))
+        return {
+            "loss": loss,
+            "supervised_accuracy": scalars["supervised_accuracy"],
+            "total_loss": total,
+        }
+
+    return step
+
+
 def _classification(
     logits: tf.Tensor, labels: tf.Tensor
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:

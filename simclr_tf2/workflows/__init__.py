@@ -9,11 +9,13 @@ from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.workflows.embed import embed
 from simclr_tf2.workflows.evaluate import evaluate
 from simclr_tf2.workflows.export import export
+from simclr_tf2.workflows.finetune import finetune
 from simclr_tf2.workflows.pretrain import pretrain
 
 Workflow = Callable[[Config, str], dict[str, Any]]
 WORKFLOWS: dict[str, Workflow] = {
     "pretrain": pretrain,
+    "finetune": finetune,
     "eval": evaluate,
     "export": export,
     "embed": embed,

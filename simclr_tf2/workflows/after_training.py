@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from simclr_tf2 import evaluation, models
 from simclr_tf2.config import Config
 from simclr_tf2.training import run_folder
 from simclr_tf2.workflows import reporting
-from simclr_tf2.workflows.evaluate import Measured, measure, results_document
+from simclr_tf2.workflows.evaluate import measure, results_document
 from simclr_tf2.workflows.export import write_exports
 from simclr_tf2.workflows.splits import Splits
 
@@ -21,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 def finished(config: Config) -> dict[str, Any] | None:
     """Results of the run if it was finished under this very config, else None."""
-    import json
-
     assert config.model_dir is not None
     folder = Path(config.model_dir)
     if not (folder / "results.json").exists():
@@ -53,31 +53,72 @@ def finish(
     """
     exported = models.export_copy(model)
     encoder = models.build_encoder(exported.backbone)
-    with _timed(timings, "evaluation"):
+    with timed(timings, "evaluation"):
         measured = measure(config, splits, encoder)
-    with _timed(timings, "export"):
+
+    def report(files: list[tuple[Path, str]]) -> Path:
+        return reporting.write(
+            config, splits, encoder, measured, folder, files=files, timings=timings
+        )
+
+    return conclude(
+        config,
+        exported,
+        measured.results,
+        folder,
+        step=step,
+        timings=timings,
+        report=report if config.evaluation.report else None,
+    )
+
+
+def conclude(
+    config: Config,
+    exported: models.SimCLR,
+    results: dict[str, dict[str, Any]],
+    folder: Path,
+    *,
+    step: int,
+    timings: dict[str, float],
+    report: Callable[[list[tuple[Path, str]]], Path] | None = None,
+) -> dict[str, Any]:
+    """Export, report, and write results.json last: then the run is finished.
+
+    Args:
+        config: Whole config.
+        exported: The model in export form.
+        results: Records by name.
+        folder: The run folder.
+        step: Step of the weights.
+        timings: Seconds per phase; grows here.
+        report: Writes the report from the list of files so far, or None.
+
+    Returns:
+        What results.json holds.
+    """
+    with timed(timings, "export"):
         files = write_exports(config, exported, folder, step=step)
-    document = results_document(config, measured, step=step)
-    if config.evaluation.report:
-        with _timed(timings, "report"):
-            path = reporting.write(
-                config, splits, encoder, measured, folder, files=files, timings=timings
-            )
+    if report is not None:
+        with timed(timings, "report"):
+            path = report(files)
         files.append((path, "open in a browser"))
+    document = results_document(config, results, step=step)
     document |= {"timings": timings, "finished": True}
     run_folder.write_json(folder / "results.json", document)
     files.append((folder / "results.json", "every number with what it rests on"))
-    summary(measured, files, timings)
+    _summary(results, files, timings)
     return document
 
 
-def summary(
-    measured: Measured, files: list[tuple[Path, str]], timings: dict[str, float]
+def _summary(
+    results: dict[str, dict[str, Any]],
+    files: list[tuple[Path, str]],
+    timings: dict[str, float],
 ) -> None:
     """The last words of a run: table, files, seconds per phase."""
     lines = [""]
-    if measured.results:
-        lines += [evaluation.render(measured.results), ""]
+    if results:
+        lines += [evaluation.render(results), ""]
     width = max(len(str(path)) for path, _ in files)
     lines += [f"{str(path):<{width}}  {text}" for path, text in files]
     phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in timings.items())
@@ -85,7 +126,7 @@ def summary(
     print("\n".join(lines), flush=True)
 
 
-class _timed:
+class timed:
     """Add the seconds of a block to ``timings[name]``."""
 
     def __init__(self, timings: dict[str, float], name: str) -> None:

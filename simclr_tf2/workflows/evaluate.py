@@ -55,7 +55,9 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     newest = checkpoints.list_checkpoints(folder)
     splits = open_splits(config)
     measured = measure(config, splits, encoder)
-    document = results_document(config, measured, step=newest[0][0] if newest else None)
+    document = results_document(
+        config, measured.results, step=newest[0][0] if newest else None
+    )
     name = config.evaluation.eval_name
     run_folder.write_json(
         folder / (f"results_{name}.json" if name else "results.json"), document
@@ -109,8 +111,37 @@ def random_encoder(config: Config) -> keras.Model:
     return models.build_encoder(fresh.backbone)
 
 
+def classify(
+    config: Config, split: datasets.Split, model: models.SimCLR
+) -> dict[str, dict[str, Any]]:
+    """Top-1 and top-5 of the model's own classifier on a labelled split.
+
+    Returns:
+        One record, as ``evaluation.evaluate_rows`` makes them.
+    """
+    limit = limits(config)[1]
+    logits = evaluation.extract(
+        lambda images: model.finetune_logits(images, training=False),
+        eval_dataset(config, split, limit),
+        name=split.split,
+    )
+    found = evaluation.classifier_accuracy(logits)
+    record = {
+        "value": found["top1"],
+        "measure": "top1",
+        "row": "Fine-tuned network",
+        "protocol": "supervised",
+        "train_split": config.data.train_split,
+        "test_split": split.split,
+        "test_examples": len(logits),
+        "seed": config.seed,
+        **found,
+    }
+    return {"Fine-tuned network/supervised": record}
+
+
 def results_document(
-    config: Config, measured: Measured, *, step: int | None
+    config: Config, results: dict[str, dict[str, Any]], *, step: int | None
 ) -> dict[str, Any]:
     """What results.json holds: every value with what it rests on."""
     return {
@@ -118,7 +149,7 @@ def results_document(
         "step": step,
         "view": f"eval view, {config.data.image_size} px, float32",
         "seed": config.seed,
-        "results": measured.results,
+        "results": results,
         "environment": describe_environment(),
     }
 

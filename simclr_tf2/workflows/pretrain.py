@@ -12,10 +12,11 @@ import keras
 import tensorflow as tf
 
 from simclr_tf2 import distribution, evaluation, losses, models, optimizers
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
-from simclr_tf2.training import checkpoints, loop, run_folder, steps, summaries
-from simclr_tf2.workflows import after_training, progress_lines, watching
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.training import checkpoints, run_folder, steps
+from simclr_tf2.workflows import after_training, fit, progress_lines, watching
 from simclr_tf2.workflows.splits import Splits, open_splits
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
         return done
     strategy = distribution.make_strategy(config.distribution)
     splits = open_splits(config)
-    total_steps = check_steps(config, splits, strategy.num_replicas_in_sync)
+    total_steps = fit.check_steps(config, splits.train, strategy.num_replicas_in_sync)
     folder = run_folder.create(config, flagfile)
     timings = {"start": time.perf_counter() - started}
 
@@ -48,7 +49,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     with strategy.scope():
         model, optimizer = build(config, splits, total_steps, strategy)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
-    start_step = _restore(config, checkpoint, model, folder)
+    start_step = restore(config, checkpoint, model, folder)
 
     if start_step < total_steps:
         begun = time.perf_counter()
@@ -71,24 +72,6 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     )
 
 
-def check_steps(config: Config, splits: Splits, replicas: int) -> int:
-    """The number of steps, once batch, data and replicas are known to fit."""
-    batch = config.training.train_batch_size
-    distribution.per_replica_batch_size(batch, replicas, "train_batch_size")
-    count = splits.train.num_examples
-    if count < batch:
-        raise ConfigError(
-            f"split {splits.train.split!r} of {splits.train.name} has {count} images, "
-            f"less than one batch of --train_batch_size={batch}"
-        )
-    return optimizers.total_steps(
-        num_examples=count,
-        global_batch_size=batch,
-        train_epochs=config.training.train_epochs,
-        train_steps=config.training.train_steps,
-    )
-
-
 def build(
     config: Config,
     splits: Splits,
@@ -103,33 +86,60 @@ def build(
         image_size=config.data.image_size,
         num_classes=classes if supervised else None,
         num_replicas=strategy.num_replicas_in_sync,
-        dtype={"off": None, "bfloat16": "mixed_bfloat16"}[
-            config.training.mixed_precision
-        ],
+        dtype=layer_dtype(config),
     )
+    optimizer = make_optimizer(config, splits.train, total_steps, model)
+    optimizer.build(model.trainable_variables)
+    return model, optimizer
+
+
+def layer_dtype(config: Config) -> str | None:
+    """Keras dtype policy of the backbone's layers."""
+    policies = {"off": None, "bfloat16": "mixed_bfloat16"}
+    return policies[config.training.mixed_precision]
+
+
+def make_optimizer(
+    config: Config, split: Split, total_steps: int, model: models.SimCLR
+) -> keras.optimizers.Optimizer:
+    """The optimizer of a run with its schedule and exclusions, not yet built."""
     schedule = optimizers.warmup_cosine(
         config.optimizer.learning_rate,
         scaling=config.optimizer.learning_rate_scaling,
         global_batch_size=config.training.train_batch_size,
-        num_examples=splits.train.num_examples,
+        num_examples=split.num_examples,
         train_epochs=config.training.train_epochs,
         train_steps=total_steps,
         warmup_epochs=config.optimizer.warmup_epochs,
     )
     roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
-    optimizer = optimizers.build_optimizer(
+    return optimizers.build_optimizer(
         config.optimizer,
         learning_rate=schedule,
         exclude=optimizers.exclusions(config.optimizer.optimizer, roles),
     )
-    optimizer.build(model.trainable_variables)
-    return model, optimizer
 
 
-def _restore(
-    config: Config, checkpoint: tf.train.Checkpoint, model: models.SimCLR, folder: Path
+def restore(
+    config: Config,
+    checkpoint: tf.train.Checkpoint,
+    model: models.SimCLR,
+    folder: Path,
+    *,
+    with_head: bool = True,
 ) -> int:
-    """Resume from the folder, else start from --checkpoint, else from scratch."""
+    """Resume from the folder, else start from --checkpoint, else from scratch.
+
+    Args:
+        config: Whole config.
+        checkpoint: What a checkpoint of this run holds.
+        model: Gets the weights of ``--checkpoint``.
+        folder: The run folder.
+        with_head: Whether the supervised head must be in ``--checkpoint`` as well.
+
+    Returns:
+        Steps done.
+    """
     step = checkpoints.restore_newest(checkpoint, folder)
     if step is not None:
         logger.info("resuming from %s at step %d", folder / f"ckpt-{step}", step)
@@ -140,7 +150,9 @@ def _restore(
             folder,
         )
     if config.training.checkpoint:
-        checkpoints.initialize_weights(model, config.training.checkpoint)
+        checkpoints.initialize_weights(
+            model, config.training.checkpoint, with_head=with_head
+        )
         logger.info("weights initialised from %s", config.training.checkpoint)
     return 0
 
@@ -157,9 +169,7 @@ def _train(
     start_step: int,
     total_steps: int,
 ) -> None:
-    """The training phase: data, step, cadence and hooks, handed to the loop."""
-    training = config.training
-    batch = training.train_batch_size
+    batch = config.training.train_batch_size
     steps_per_epoch = splits.train.num_examples // batch
     dataset = strategy.distribute_datasets_from_function(
         lambda context: pipeline.make_pretrain_dataset(
@@ -170,80 +180,36 @@ def _train(
             use_blur=config.augmentation.use_blur,
             seed=config.seed,
             start_step=start_step,
-            num_workers=context.num_input_pipelines,
-            worker_index=context.input_pipeline_id,
-            replicas_per_worker=context.num_replicas_in_sync
-            // context.num_input_pipelines,
             cache=config.data.cache_dataset,
+            **fit.input_share(context),
         )
     )
     roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
-    decayed = optimizers.decayed_in_loss(
-        model.trainable_variables, roles, optimizer=config.optimizer.optimizer
-    )
     step = steps.pretrain_step(
         model,
         optimizer,
         losses.build_loss(config.loss),
-        decayed_variables=decayed,
+        decayed_variables=optimizers.decayed_in_loss(
+            model.trainable_variables, roles, optimizer=config.optimizer.optimizer
+        ),
         weight_decay=config.optimizer.weight_decay,
         supervised=model.supervised_head is not None,
     )
-    describe = progress_lines.PretrainLines(
-        batch=batch,
-        total_steps=total_steps,
+    fit.fit(
+        config,
+        step,
+        dataset,
+        strategy=strategy,
+        optimizer=optimizer,
+        checkpoint=checkpoint,
+        folder=folder,
         steps_per_epoch=steps_per_epoch,
-        chance=math.log(2 * batch - 1) if batch > 1 else 0.0,
-    )
-    watch = watching.make_watch(config, splits, model)
-    log = summaries.MetricsLog(folder, start_step=start_step)
-    progress = summaries.Progress(
-        training.progress,
-        total_steps=total_steps,
         start_step=start_step,
-        describe=describe,
+        total_steps=total_steps,
+        describe=progress_lines.TrainingLines(
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            chance=math.log(2 * batch - 1),
+        ),
+        look=watching.make_watch(config, splits, model),
     )
-
-    def on_log(now: int, scalars: dict[str, float]) -> None:
-        scalars = {
-            **scalars,
-            "epoch": now / steps_per_epoch,
-            "learning_rate": float(optimizer.learning_rate),
-        }
-        log.write(now, scalars)
-        progress.show(now, scalars)
-
-    def on_save(now: int) -> None:
-        checkpoints.save(
-            checkpoint,
-            folder,
-            step=now,
-            config_json=run_folder.config_json(config),
-            keep=training.keep_checkpoint_max,
-        )
-
-    def on_monitor(now: int) -> None:
-        scalars = watch()
-        log.write(now, scalars)
-        progress.show(now, scalars)
-
-    try:
-        loop.train(
-            step,
-            dataset,
-            strategy=strategy,
-            cadence=loop.Cadence(
-                total_steps=total_steps,
-                log_every=training.log_steps,
-                checkpoint_every=training.checkpoint_steps
-                or round(training.checkpoint_epochs * steps_per_epoch),
-                monitor_every=round(training.monitor_epochs * steps_per_epoch),
-            ),
-            hooks=loop.Hooks(log=on_log, save=on_save, monitor=on_monitor),
-            examples_per_step=batch,
-            start_step=start_step,
-            jit_compile=training.jit_compile,
-        )
-    finally:
-        log.close()
-        progress.close()

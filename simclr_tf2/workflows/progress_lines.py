@@ -1,4 +1,4 @@
-"""The words of a pretraining log line: loss beside its chance level, ETA, warnings."""
+"""The words of a log line: loss beside its chance level, accuracy, ETA, warnings."""
 
 from __future__ import annotations
 
@@ -8,49 +8,48 @@ import time
 logger = logging.getLogger(__name__)
 
 
-class PretrainLines:
+class TrainingLines:
     """(step, scalars) -> one line of text; warns once when the loss sits at chance.
 
     Args:
-        batch: Images per step, over all replicas.
         total_steps: Steps of the run.
         steps_per_epoch: Steps in one pass.
-        chance: Loss of an encoder that knows nothing: ln(2N - 1).
+        chance: Loss of a model that knows nothing.
+        accuracy: Name of the accuracy that stands beside the loss.
+        chance_formula: Where ``chance`` comes from, for the warning.
     """
 
     def __init__(
-        self, *, batch: int, total_steps: int, steps_per_epoch: int, chance: float
+        self,
+        *,
+        total_steps: int,
+        steps_per_epoch: int,
+        chance: float,
+        accuracy: str = "contrastive_accuracy",
+        chance_formula: str = "ln(2N-1)",
     ) -> None:
-        self._batch, self._total = batch, total_steps
-        self._steps_per_epoch, self._chance = steps_per_epoch, chance
+        self._total, self._steps_per_epoch = total_steps, steps_per_epoch
+        self._chance, self._formula = chance, chance_formula
+        self._accuracy = accuracy
         self._warned = False
         self._last: tuple[int, float] | None = None
         self._pace: float | None = None
 
     def __call__(self, step: int, scalars: dict[str, float]) -> str:
         """The line; ``scalars`` are of training or, without a loss, of a look."""
-        head = (
-            f"step {step:>{len(str(self._total))}}/{self._total}  "
-            f"epoch {step / self._steps_per_epoch:6.2f}"
-        )
+        width = len(str(self._total))
+        epoch = step / self._steps_per_epoch
+        head = f"step {step:>{width}}/{self._total}  epoch {epoch:6.2f}"
         if "loss" not in scalars:
-            return (
-                head
-                + "  "
-                + "  ".join(
-                    f"{name} {100 * value:.1f} %"
-                    if "top1" in name
-                    else f"{name} {value:.3f}"
-                    for name, value in scalars.items()
-                )
-            )
+            looks = (_named(name, value) for name, value in scalars.items())
+            return "  ".join([head, *looks])
         self._warn_at_chance(step, scalars["loss"])
         line = (
             f"{head}  {scalars['images_per_second']:,.0f} img/s  "
             f"loss {scalars['loss']:.3f} (chance {self._chance:.3f})  "
-            f"acc {100 * scalars['contrastive_accuracy']:.1f} %"
+            f"acc {100 * scalars[self._accuracy]:.1f} %"
         )
-        if "supervised_accuracy" in scalars:
+        if "supervised_accuracy" in scalars and self._accuracy != "supervised_accuracy":
             line += f"  probe {100 * scalars['supervised_accuracy']:.1f} %"
         return f"{line}  lr {scalars['learning_rate']:.2e}  ETA {self._eta(step)}"
 
@@ -73,9 +72,14 @@ class PretrainLines:
             return
         self._warned = True
         logger.warning(
-            "the loss %.3f sits at its chance level ln(2N-1) = %.3f: the encoder "
-            "learns nothing. Try a lower --learning_rate, a longer --warmup_epochs, or "
-            "look at the augmented pairs in report.html",
+            "the loss %.3f sits at its chance level %s = %.3f: the encoder learns "
+            "nothing. Try a lower --learning_rate, a longer --warmup_epochs, or look "
+            "at the augmented pairs in report.html",
             loss,
+            self._formula,
             self._chance,
         )
+
+
+def _named(name: str, value: float) -> str:
+    return f"{name} {100 * value:.1f} %" if "top" in name else f"{name} {value:.3f}"

@@ -66,8 +66,7 @@ def test_crop_windows_are_distributed_like_the_reference(statistics, draw_many, 
     assert_same_distribution(columns / rows, expected["aspect_w_over_h"])
     assert_same_distribution(np.log(columns / rows), expected["log_aspect"])
     for axis, name in enumerate(["centre_y", "centre_x"]):
-        centre = begin[:, axis] + (size[:, axis] - 1) / 2  # of the pixels' indices
-        centre = centre / (height, width)[axis]
+        centre = (begin[:, axis] + size[:, axis] / 2) / (height, width)[axis]
         assert_same_distribution(centre, expected[name])
 
 

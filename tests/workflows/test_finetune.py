@@ -1,0 +1,158 @@
+"""Fine-tuning by the command line: what trains, what stays, what it starts from."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import command_line
+from tests.command_line import TINY
+
+NETWORK = [
+    argument
+    for argument in TINY
+    if argument.split("=")[0]
+    in (
+        "--dataset",
+        "--image_size",
+        "--resnet_depth",
+        "--width_multiplier",
+        "--stem",
+        "--num_proj_layers",
+        "--proj_out_dim",
+        "--eval_split",
+    )
+]
+FINETUNE = [
+    *NETWORK,
+    "--mode=train_then_eval",
+    "--train_mode=finetune",
+    "--train_split=train",
+    "--optimizer=momentum",
+    "--learning_rate=0.1",
+    "--weight_decay=0",
+    "--warmup_epochs=0",
+    "--train_batch_size=50",
+    "--train_steps=6",
+    "--log_steps=2",
+    "--monitor_epochs=0",
+]
+
+
+def weights(prefix):
+    reader = tf.train.load_checkpoint(str(prefix))
+    found = {}
+    for name in reader.get_variable_to_shape_map():
+        if name.startswith("model/") and "OPTIMIZER" not in name:
+            found[name] = reader.get_tensor(name)
+    return found
+
+
+def moved(before, after, part):
+    names = [n for n in before if n.startswith(f"model/{part}/") and n in after]
+    assert names, part
+    return {n for n in names if not np.array_equal(before[n], after[n])}
+
+
+def finetune(folder, data_dir, pretrained, *extra):
+    done = command_line.run(
+        *FINETUNE,
+        f"--model_dir={folder}",
+        f"--data_dir={data_dir}",
+        f"--checkpoint={pretrained}",
+        *extra,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def test_linear_evaluation_moves_only_the_classifier(finished, data_dir, tmp_path):
+    folder = tmp_path / "linear"
+    done = finetune(
+        folder,
+        data_dir,
+        finished[0],
+        "--fine_tune_after_block=4",
+        "--zero_init_logits_layer",
+        "--checkpoint_steps=2",
+    )
+    before, after = weights(finished[0] / "ckpt-12"), weights(folder / "ckpt-6")
+    assert moved(before, after, "backbone") == set()  # batch-norm statistics included
+    early = weights(folder / "ckpt-2")
+    assert moved(early, after, "supervised_head")
+    record = json.loads((folder / "results.json").read_text())["results"][
+        "Fine-tuned network/supervised"
+    ]
+    assert record["test_examples"] == 500 and 0 < record["value"] <= 1
+    assert record["value"] <= record["top5"] <= 1
+    assert "Fine-tuned network" in done.stdout and (folder / "encoder.keras").exists()
+
+
+@pytest.mark.parametrize("block", [-1, 0, 2])
+def test_the_cut_decides_which_block_groups_move(finished, data_dir, tmp_path, block):
+    from simclr_tf2 import models
+    from simclr_tf2.training import checkpoints, run_folder
+
+    folder = tmp_path / "run"
+    finetune(
+        folder,
+        data_dir,
+        finished[0],
+        f"--fine_tune_after_block={block}",
+        "--export_formats=",
+    )
+    values = []
+    for path in (finished[0], folder):
+        config = run_folder.read_config(path)
+        model = models.build_simclr(config.model, image_size=32)
+        checkpoints.restore_weights(model, path)
+        values.append({v.path: v.numpy() for v in model.backbone.variables})
+    first, second = values
+    moved = {
+        0 if path.startswith("stem") else int(path.split("_")[0].removeprefix("group"))
+        for path, value in first.items()
+        if not np.array_equal(value, second[path])
+    }
+    assert moved == {g for g in range(5) if g > block}
+
+
+def test_a_classifier_on_the_middle_of_the_head_trains_that_layer(
+    finished, data_dir, tmp_path
+):
+    folder = tmp_path / "selector"
+    finetune(folder, data_dir, finished[0], "--ft_proj_selector=1", "--export_formats=")
+    before, after = weights(finished[0] / "ckpt-12"), weights(folder / "ckpt-6")
+    assert moved(before, after, "projection_head")
+
+
+def test_without_checkpoint_it_says_that_weights_are_random(data_dir, tmp_path):
+    done = command_line.run(
+        *FINETUNE,
+        f"--model_dir={tmp_path / 'run'}",
+        f"--data_dir={data_dir}",
+        "--export_formats=",
+    )
+    assert done.returncode == 0 and "starts from random weights" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--checkpoint=/no/such/place"], "no checkpoint there"),
+        (["--train_split=unlabeled"], "labels"),
+        (["--width_multiplier=0.25"], "does not fit this model"),
+    ],
+)
+def test_what_cannot_be_fine_tuned_is_refused(
+    finished, data_dir, tmp_path, extra, message
+):
+    done = command_line.run(
+        *FINETUNE,
+        f"--model_dir={tmp_path / 'run'}",
+        f"--data_dir={data_dir}",
+        f"--checkpoint={finished[0]}",
+        *extra,
+    )
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert message in done.stderr.strip().splitlines()[-1]
