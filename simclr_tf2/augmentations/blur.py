@@ -20,19 +20,6 @@ def blur_radius(height: int) -> int:
     return (height // 10) // 2
 
 
-def scale_sigma(draw: tf.Tensor) -> tf.Tensor:
-    """Turn a number in [0, 1) into a sigma."""
-    low, high = SIGMA_RANGE
-    return low + draw * (high - low)
-
-
-def gaussian_kernel(sigma: tf.Tensor, *, radius: int) -> tf.Tensor:
-    """Sampled Gaussian of 2 * radius + 1 taps that sum to 1."""
-    distance = tf.range(-radius, radius + 1, dtype=tf.float32)
-    kernel = tf.exp(distance**2 * (-0.5 / sigma**2))
-    return kernel / tf.reduce_sum(kernel)
-
-
 def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor, *, radius: int) -> tf.Tensor:
     """Blur rows and columns; zero padding, so borders darken (reference code).
 
@@ -77,13 +64,24 @@ def blur_planes(
     Returns:
         [height, width, 3] float32.
     """
-    kernel = gaussian_kernel(sigma, radius=radius)
+    scale = -0.5 / tf.square(sigma)
+    taps = tf.exp(scale * np.arange(-radius, radius + 1, dtype=np.float32) ** 2)
+    mixture = mixture / tf.square(tf.reduce_sum(taps))  # normalises both directions
+    rows = _bands(scale, radius=radius, length=height)
+    columns = rows if width == height else _bands(scale, radius=radius, length=width)
+
     lines = tf.reshape(planes, [3 * height, width])
-    lines = _multiply_blocks(lines, kernel, radius=radius, axis=1)
+    lines = _join(
+        [
+            tf.matmul(lines[:, first:last], band, transpose_b=True)
+            for band, first, last in columns
+        ],
+        axis=1,
+    )
     planes = tf.reshape(lines, [3, height * width])
     image = layout.to_image(planes, height=height, width=width, mixture=mixture)
     lines = tf.reshape(image, [height, width * 3])
-    lines = _multiply_blocks(lines, kernel, radius=radius, axis=0)
+    lines = _join([tf.matmul(band, lines[i:j]) for band, i, j in rows], axis=0)
     return tf.reshape(lines, [height, width, 3])
 
 
@@ -91,19 +89,18 @@ def blur_or_not(
     planes: tf.Tensor,
     sigma: tf.Tensor,
     *,
-    apply: tf.Tensor,
+    skip: tf.Tensor,
     radius: int,
     height: int,
     width: int,
     mixture: tf.Tensor | tuple = layout.EYE,
 ) -> tf.Tensor:
-    """Do as ``blur_planes`` if ``apply``, else only turn the planes into an image.
+    """Do as ``blur_planes`` or, if ``skip`` is 1 and not 0, turn planes into an image.
 
     Planes are in [0, 1], and so is the result.
     """
     branches = _branches(radius, height, width)
-    index = tf.cast(apply, tf.int32)
-    return branching.call(branches, index, planes, sigma, tf.convert_to_tensor(mixture))
+    return branching.call(branches, skip, planes, sigma, tf.convert_to_tensor(mixture))
 
 
 def random_gaussian_blur(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
@@ -119,14 +116,14 @@ def random_gaussian_blur(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
     Returns:
         [h, w, 3] float32 in [0, 1].
     """
-    sigma = scale_sigma(tf.random.stateless_uniform([], seed))
+    sigma = tf.random.stateless_uniform([], seed, *SIGMA_RANGE)
     image = gaussian_blur(image, sigma, radius=blur_radius(image.shape[0]))
     return tf.minimum(image, 1.0)
 
 
 @functools.cache
 def _branches(radius: int, height: int, width: int) -> list:
-    """Concrete functions: without blur, with blur."""
+    """Concrete functions: with blur, without blur."""
     size = {"height": height, "width": width}
 
     def plain(planes: tf.Tensor, sigma: tf.Tensor, mixture: tf.Tensor) -> tf.Tensor:
@@ -138,32 +135,37 @@ def _branches(radius: int, height: int, width: int) -> list:
         return tf.minimum(image, 1.0)  # rounding
 
     shapes = (3, height * width), (), (3, 3)
-    return [branching.trace(function, *shapes) for function in (plain, blurred)]
+    return [branching.trace(function, *shapes) for function in (blurred, plain)]
 
 
-def _multiply_blocks(
-    lines: tf.Tensor, kernel: tf.Tensor, *, radius: int, axis: int
-) -> tf.Tensor:
-    """Convolve ``axis`` of [rows, columns] with ``kernel``, zeros outside.
+def _bands(
+    scale: tf.Tensor, *, radius: int, length: int
+) -> list[tuple[tf.Tensor, int, int]]:
+    """Convolution of ``length`` pixels, zeros outside, as blocks of a banded matrix.
 
-    That is a product with a banded matrix; in blocks, to leave out most of its zeros.
+    Args:
+        scale: scalar, -1 / (2 sigma^2).
+        radius: half width of the kernel.
+        length: pixels.
+
+    Returns:
+        For each block of output pixels: the matrix, [output, input], of the kernel
+        without its normalisation, and the first and last (exclusive) input pixel.
     """
-    length = lines.shape[axis]
     block = -(-length // -(-length // BLOCK))  # equal parts
-    taps = tf.concat([kernel, [0.0]], 0)
-    matrices = {}
-    parts = []
+    matrices: dict[tuple[int, ...], tf.Tensor] = {}
+    bands = []
     for start in range(0, length, block):
         stop = min(start + block, length)
         first, last = max(start - radius, 0), min(stop + radius, length)
         key = stop - start, first - start, last - start
         if key not in matrices:
-            tap = np.arange(*key[1:])[None] - np.arange(key[0])[:, None] + radius
-            tap[(tap < 0) | (tap > 2 * radius)] = 2 * radius + 1
-            matrices[key] = tf.gather(taps, tap.astype(np.int32))
-        if axis == 0:
-            parts.append(tf.matmul(matrices[key], lines[first:last]))
-        else:
-            part = lines[:, first:last]
-            parts.append(tf.matmul(part, matrices[key], transpose_b=True))
+            distance = np.arange(*key[1:])[None] - np.arange(key[0])[:, None]
+            square = np.where(abs(distance) <= radius, distance**2, np.inf)
+            matrices[key] = tf.exp(scale * square.astype(np.float32))
+        bands.append((matrices[key], first, last))
+    return bands
+
+
+def _join(parts: list[tf.Tensor], *, axis: int) -> tf.Tensor:
     return parts[0] if len(parts) == 1 else tf.concat(parts, axis)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.augmentations import branching
@@ -19,6 +20,8 @@ BRIGHTNESS = CONTRAST = SATURATION = 0.8  # times the strength; appendix A
 HUE = 0.2  # times the strength, in turns; appendix A
 ORDERS = tuple(itertools.permutations(range(4)))
 NO_JITTER = len(ORDERS)  # the branch that only clips
+# Turns of the hue that put a channel (column) in the place of another (row).
+_PLACES = ((0, -1 / 3, 1 / 3), (1 / 3, 0, -1 / 3), (-1 / 3, 1 / 3, 0))
 
 
 def adjust_brightness(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -59,16 +62,15 @@ def adjust_hue(planes: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
     green and blue the same with the channels in cyclic order; for t < 0 the two other
     channels swap. (That one clip serves all sectors of the hue follows from r - g being
     linear wherever red changes.) Two sixths more exchange the channels in a cycle. So
-    the weight of a channel depends on how far the turn is from the one that would put
-    it in red's place: 0 for red, 2 sixths for blue, -2 for green.
+    the weight of a channel is a function of the part of a turn that is missing from
+    the place where it would be the new one: 0 for itself, a third up or down for the
+    others. The weights of a row are 1, 2t - 1 and -1.
     """
-    sixths = 6.0 * (delta - tf.round(delta))
-    away = 3.0 - tf.abs(3.0 - tf.abs(sixths - tf.constant([0.0, -2.0, 2.0])))
-    weights = layout.clip(3.0 - 2.0 * away, low=-1.0)  # of r, g, b in new red
-    mixture = tf.gather(weights, [[0, 1, 2], [2, 0, 1], [1, 2, 0]])
-    amount = tf.reduce_min(away)
+    missing = delta - tf.constant(_PLACES)
+    missing = tf.abs(missing - tf.round(missing))
+    mixture = layout.clip(3.0 - 12.0 * missing, low=-1.0)
     largest, smallest = _extrema(planes)
-    rest = (1.0 - amount) * (largest + smallest)
+    rest = (0.5 - tf.reduce_sum(mixture) / 6.0) * (largest + smallest)  # 1 - t
     return tf.stack(
         [
             tf.raw_ops.ClipByValue(
@@ -97,7 +99,7 @@ def jitter_planes(
         planes: [3, pixels] float32, a static shape.
         amounts: float32 [4]: factors of brightness, contrast and saturation, turns of
             hue.
-        order: int32, index into ``ORDERS``, or ``NO_JITTER`` to clip only.
+        order: int32, index into ``ORDERS``; ``NO_JITTER`` only clips.
 
     Returns:
         [3, pixels] float32 in [0, 1].
@@ -133,23 +135,25 @@ def color_jitter(
     return layout.to_image(planes, height=image.shape[0], width=image.shape[1])
 
 
-def scale_amounts(draws: tf.Tensor, *, strength: float) -> tf.Tensor:
-    """Turn four numbers in [0, 1) into the amounts of ``jitter_planes``.
+def amount_ranges(strength: float) -> list[tuple[float, float]]:
+    """Lowest and highest of the four amounts of ``jitter_planes``.
 
-    Factors are uniform from max(1 - 0.8 strength, 0) to 1 + 0.8 strength, the turn of
-    the hue from -0.2 to 0.2 times the strength (reference code).
+    Factors go from max(1 - 0.8 strength, 0) to 1 + 0.8 strength, the turn of the hue
+    from -0.2 to 0.2 times the strength (reference code).
     """
-    ranges = [
+    factors = [
         (max(1.0 - limit * strength, 0.0), 1.0 + limit * strength)
         for limit in (BRIGHTNESS, CONTRAST, SATURATION)
-    ] + [(-HUE * strength, HUE * strength)]
-    low, high = tf.unstack(tf.constant(ranges), axis=1)
-    return low + draws * (high - low)
+    ]
+    return [*factors, (-HUE * strength, HUE * strength)]
 
 
-def choose_order(draw: tf.Tensor) -> tf.Tensor:
-    """Turn a number in [0, 1) into an index of ``ORDERS``, all equally likely."""
-    return tf.cast(draw * len(ORDERS), tf.int32)
+def order_range(probability: float) -> tuple[float, float]:
+    """Range of a number whose integer part is an index of ``ORDERS``, all alike.
+
+    With a probability below 1 it is ``NO_JITTER`` or more in the other cases.
+    """
+    return (0.0, len(ORDERS) / probability) if probability > 0 else (NO_JITTER,) * 2
 
 
 def random_color_jitter(
@@ -165,10 +169,11 @@ def random_color_jitter(
     Returns:
         [h, w, 3] float32 in [0, 1].
     """
-    draws = tf.random.stateless_uniform([5], seed)
-    amounts = scale_amounts(draws[:4], strength=strength)
-    order = choose_order(draws[4])
-    planes = jitter_planes(layout.to_planes(image), amounts, order=order)
+    ranges = [order_range(1.0), *amount_ranges(strength)]
+    low, high = np.array(ranges, np.float32).T
+    draws = low + tf.random.stateless_uniform([5], seed) * (high - low)
+    order = tf.cast(draws[0], tf.int32)
+    planes = jitter_planes(layout.to_planes(image), draws[1:], order=order)
     return layout.to_image(planes, height=image.shape[0], width=image.shape[1])
 
 
@@ -190,7 +195,8 @@ def _branches(pixels: int) -> list:
         planes = planes if operations else layout.clip(planes)
         for position, operation in enumerate(operations):
             planes = _OPERATIONS[operation](planes, amounts[operation])
-            if position == 0 or operation != 3:  # the hue stays within its input
+            # In between, hue and saturation stay in [0, 1] but for rounding.
+            if position in (0, 3) or operation < 2:
                 planes = layout.clip(planes)
         return planes
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.augmentations import blur, color, crop
@@ -110,35 +113,86 @@ def _draw_view(
         use_blur: as in ``two_views``.
     """
     image = tf.convert_to_tensor(image)
-    draws = tf.random.stateless_uniform([10], seeds[1])
-    flip, gray, jitter, order, blurred, sigma = tf.unstack(draws[:6])
-    gray = gray < color.GRAYSCALE_PROBABILITY
-    jitter = jitter < (color.JITTER_PROBABILITY if strength > 0 else 0.0)
-    eye, luma = tf.constant(layout.EYE), tf.constant(layout.LUMA)
-    gray_first = tf.where(gray & ~jitter, luma, eye)
-    gray_last = tf.where(gray & jitter, luma, eye)
-
+    draws = _draw(seeds[1], strength)
     view = _random_window(image, seed=seeds[0], image_size=image_size)
-    planes = layout.to_planes(view, gray_first * crop.unit_scale(image.dtype))
-    planes = crop.flip_planes(planes, flip < crop.FLIP_PROBABILITY, width=image_size)
-    planes = color.jitter_planes(
-        planes,
-        color.scale_amounts(draws[6:], strength=strength),
-        order=tf.where(jitter, color.choose_order(order), color.NO_JITTER),
-    )
+    scale = crop.unit_scale(image.dtype)
+    planes = layout.to_planes(view, draws.mixture_before_jitter * scale)
+    planes = crop.flip_planes(planes, draws.flip, width=image_size)
+    planes = color.jitter_planes(planes, draws.jitter_amounts, order=draws.jitter_order)
+    size = {"height": image_size, "width": image_size}
     radius = blur.blur_radius(image_size)
-    if use_blur and radius == 0:
-        logger.warning("views of %d pixels are too small to be blurred", image_size)
     if not use_blur or radius == 0:
-        return layout.to_image(
-            planes, height=image_size, width=image_size, mixture=gray_last
-        )
+        if use_blur:
+            _warn_without_blur(image_size)
+        return layout.to_image(planes, mixture=draws.mixture_after_jitter, **size)
     return blur.blur_or_not(
         planes,
-        blur.scale_sigma(sigma),
-        apply=blurred < blur.PROBABILITY,
+        draws.blur_sigma,
+        skip=draws.skip_blur,
         radius=radius,
-        height=image_size,
-        width=image_size,
-        mixture=gray_last,
+        mixture=draws.mixture_after_jitter,
+        **size,
     )
+
+
+class _Draws(NamedTuple):
+    """What is random in a view, but for the window."""
+
+    flip: tf.Tensor  # bool
+    jitter_order: tf.Tensor  # int32, color.NO_JITTER for none
+    jitter_amounts: tf.Tensor  # float32 [4]
+    mixture_before_jitter: tf.Tensor  # float32 [3, 3], the luma or nothing
+    mixture_after_jitter: tf.Tensor
+    skip_blur: tf.Tensor  # int32, 0 or 1
+    blur_sigma: tf.Tensor
+
+
+def _draw(seed: tf.Tensor, strength: float) -> _Draws:
+    """Draw everything at once: small operations are what a small image waits for.
+
+    A choice with probability p is the integer part of a number in [0, 1/p): 0 is yes.
+    """
+    jitter = color.order_range(color.JITTER_PROBABILITY if strength > 0 else 0.0)
+    choices = [
+        _choice_range(probability)
+        for probability in (
+            crop.FLIP_PROBABILITY,
+            color.GRAYSCALE_PROBABILITY,
+            blur.PROBABILITY,
+        )
+    ]
+    ranges = [jitter, *choices, blur.SIGMA_RANGE, *color.amount_ranges(strength)]
+    low, high = np.array(ranges, np.float32).T
+    values = low + tf.random.stateless_uniform([len(ranges)], seed) * (high - low)
+    codes = tf.minimum(tf.cast(values[:4], tf.int32), [color.NO_JITTER, 1, 1, 1])
+    order, no_flip, no_gray, skip_blur = tf.unstack(codes)
+    before, after = tf.unstack(
+        tf.gather(_MIXTURES, 2 * no_gray + order // color.NO_JITTER)
+    )
+    return _Draws(
+        flip=tf.equal(no_flip, 0),
+        jitter_order=order,
+        jitter_amounts=values[5:],
+        mixture_before_jitter=before,
+        mixture_after_jitter=after,
+        skip_blur=skip_blur,
+        blur_sigma=values[4],
+    )
+
+
+# Before and after the jitter, for gray with jitter, gray without, the same for colour.
+_MIXTURES = (
+    (layout.EYE, layout.LUMA),
+    (layout.LUMA, layout.EYE),
+    (layout.EYE, layout.EYE),
+    (layout.EYE, layout.EYE),
+)
+
+
+def _choice_range(probability: float) -> tuple[float, float]:
+    return (0.0, 1.0 / probability) if probability > 0 else (1.0, 1.0)
+
+
+@functools.cache
+def _warn_without_blur(image_size: int) -> None:
+    logger.warning("views of %d pixels are too small to be blurred", image_size)

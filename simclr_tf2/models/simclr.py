@@ -80,11 +80,14 @@ class SimCLR(keras.Model):
     def finetune_logits(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Logits ``[n, classes]`` that gradients flow through, for fine-tuning.
 
-        They read layer input ``ft_proj_selector`` of g; train
-        ``finetune_trainable_variables``.
+        They read layer input ``ft_proj_selector`` of g; the layers above it are not
+        run, so their batch statistics stay. Train ``finetune_trainable_variables``.
         """
         assert self.supervised_head is not None, "built without classes"
-        features = self.hiddens(images, training=training)[self.ft_proj_selector]
+        h = self.backbone(images, training=training)
+        if isinstance(h, dict):
+            h = h["final_avg_pool"]
+        features = self._lower_head()(h, training=training)
         return self.supervised_head(features, training=training)
 
     @property
@@ -94,13 +97,16 @@ class SimCLR(keras.Model):
         The layers of g above ``ft_proj_selector`` are left out: they get no gradient.
         """
         assert self.supervised_head is not None, "built without classes"
-        reads = self.projection_head.outputs[self.ft_proj_selector]
-        used = keras.Model(self.projection_head.inputs, reads)
         return [
             *self.backbone.trainable_variables,
-            *used.trainable_variables,
+            *self._lower_head().trainable_variables,
             *self.supervised_head.trainable_variables,
         ]
+
+    def _lower_head(self) -> keras.Model:
+        """Part of g below what the supervised head reads: ``[n, d]`` -> ``[n, d_k]``."""
+        head = self.projection_head
+        return keras.Model(head.inputs[0], head.outputs[self.ft_proj_selector])
 
 
 def build_simclr(

@@ -79,10 +79,9 @@ def find_prefix(path: str | os.PathLike) -> str | None:
     for inner in (folder, folder / "variables"):
         if (inner / "variables.index").is_file():
             return str(inner / "variables")
-    for inner in (folder / "saved_model", _newest(folder, r"(\d+)")):
-        if inner is not None and inner.is_dir():
-            return find_prefix(inner)
-    return None
+    below = folder / "saved_model"
+    numbered = below if below.is_dir() else _newest(folder, r"(\d+)")
+    return find_prefix(numbered) if numbered and numbered.is_dir() else None
 
 
 def is_reference(path: str | os.PathLike) -> bool:

@@ -1,38 +1,35 @@
-"""What the reference code's attribute paths and shapes say about the network.
+"""The reference code's attribute paths in the words of our layer names.
 
 The reference keeps a network as lists of layers in the order they run. Our layer names
-say the same thing by position (``group2_block1_conv_1``), so a path translates without
-any count over the whole network: within a list, convolutions are numbered from 1 (a
-selective kernel counts as one) and a batch norm has the number of the one before it.
+say the same thing by position (``group2_block1_conv_1``), so a path translates by
+itself, without counting over the whole network: within a list, convolutions are
+numbered from 1 (a selective kernel counts as one) and a batch norm has the number of
+the convolution before it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable
 
-from simclr_tf2.config import ConfigError, ModelConfig
-from simclr_tf2.models.residual_blocks import DEPTHS, bottleneck_block
-from simclr_tf2.models.resnet import GROUP_FILTERS, scaled_filters
-from simclr_tf2.models.selective_kernel import MINIMUM_DIM
-
-Shapes = Mapping[str, tuple[int, ...]]
-SK_RATIO = 0.0625  # SimCLRv2, section 3; also where the shapes allow any
-
-_STEM = re.compile(r"resnet_model/initial_conv_relu_max_pool/(?P<index>\d+)/(?P<rest>.+)")
+_MAIN_LISTS = "conv2d_bn_layers|conv_relu_dropblock_layers"
+_SHORTCUT_LISTS = "shortcut_layers|projection_layers"
+_STEM = re.compile(
+    r"(?P<owner>resnet_model/initial_conv_relu_max_pool)/(?P<index>\d+)/(?P<part>.+)"
+)
 _BLOCK = re.compile(
-    r"resnet_model/block_groups/(?P<group>\d+)/layers/(?P<block>\d+)/"
-    r"(?:(?P<list>conv2d_bn_layers|conv_relu_dropblock_layers|shortcut_layers"
-    r"|projection_layers)/(?P<index>\d+)/|se_layer/)(?P<rest>.+)"
+    r"resnet_model/block_groups/(?P<group>\d+)/layers/(?P<block>\d+)/(?P<inner>.+)"
 )
-_HEAD = re.compile(r"_projection_head/linear_layers/(?P<index>\d+)/(?P<rest>.+)")
-_MAIN = ("initial_conv_relu_max_pool", "conv2d_bn_layers", "conv_relu_dropblock_layers")
+_MAIN = re.compile(rf"(?P<owner>{_MAIN_LISTS})/(?P<index>\d+)/(?P<part>.+)")
+_SHORTCUT = re.compile(rf"(?:{_SHORTCUT_LISTS})/(?P<index>\d+)/(?P<part>.+)")
+_HEAD = re.compile(r"_projection_head/linear_layers/(?P<index>\d+)/(?P<part>.+)")
 _CONVOLUTION = re.compile(
-    rf"(?P<owner>.+/(?:{'|'.join(_MAIN)}))/(?P<index>\d+)/conv2d(_fixed_padding/conv2d)?"
-    "/kernel"
+    r"(?P<owner>.+)/(?P<index>\d+)/(?:conv2d|conv2d_fixed_padding/conv2d)/kernel"
 )
-# Path within a list item -> our layer; {n} is the number of the convolution.
-_PARTS = {
+# What a list item holds -> our layer; {n} is the number of the convolution.
+_MAIN_PARTS = {
     "conv2d": "conv_{n}",
     "bn": "batch_normalization_{n}",
     "conv2d_fixed_padding/conv2d": "sk_conv",
@@ -43,67 +40,71 @@ _PARTS = {
     "se_reduce": "se_reduce",
     "se_expand": "se_expand",
 }
+_SQUEEZE_PARTS = {f"se_layer/{name}": name for name in ("se_reduce", "se_expand")}
 _SHORTCUT_PARTS = {"conv2d": "shortcut_conv", "bn": "shortcut_batch_normalization"}
 _HEAD_PARTS = {"dense": "dense", "bn_relu/bn": "batch_normalization"}
+_CLASSIFIER = "supervised_head/linear_layer/dense"
 
 
 def our_names(paths: Iterable[str]) -> dict[str, str | None]:
-    """Attribute path -> our ``layer/variable``, None for what we have no layer for.
+    """Attribute path -> ``layer/variable`` of ours, None for what we have no layer for.
 
-    The layers of the projection head are named as in ``head_free``: without "l_" or
-    "nl_", which only says how many there are.
+    Layers of the projection head are spelled as ``head_free`` spells them.
     """
     paths = list(paths)
     positions: dict[str, list[int]] = {}
-    for path in paths:
+    for path in sorted(paths):
         if match := _CONVOLUTION.fullmatch(path):
             positions.setdefault(match["owner"], []).append(int(match["index"]))
-    names: dict[str, str | None] = {path: _name(path, positions) for path in paths}
-    count = [*names.values()].count
-    return {p: None if n and count(n) > 1 else n for p, n in names.items()}
+    for found in positions.values():
+        found.sort()
+    names = {path: _translate(path, positions) for path in paths}
+    counts = Counter(names.values())
+    return {path: name if counts[name] == 1 else None for path, name in names.items()}
 
 
 def head_free(variable_path: str) -> str:
-    """Our ``layer/variable`` of a variable's path, as ``our_names`` spells it."""
+    """``layer/variable`` at the end of a path of ours, without the head's kind.
+
+    "nl_" and "l_" only say whether the projection head has one layer or more.
+    """
     name = "/".join(variable_path.split("/")[-2:])
     return re.sub(r"^projection_head_n?l_", "projection_head_", name)
 
 
-def is_resnet_d(paths: Iterable[str]) -> bool:
+def has_resnet_d(paths: Iterable[str]) -> bool:
     """Whether shortcuts pool before they convolve, as they do with ``sk_ratio`` > 0."""
-    matches = (_BLOCK.fullmatch(path) for path in paths)
-    return any(
-        match["index"] != "0"
-        for match in matches
-        if match and match["list"] in ("shortcut_layers", "projection_layers")
-        if match["rest"] == "conv2d/kernel"
-    )
+    for path in paths:
+        block = _BLOCK.fullmatch(path)
+        shortcut = block and _SHORTCUT.fullmatch(block["inner"])
+        if shortcut and shortcut["part"] == "conv2d/kernel":
+            if int(shortcut["index"]) > 0:
+                return True
+    return False
 
 
-def model_config(shapes: Shapes, *, resnet_d: bool, selector: int = 0) -> ModelConfig:
-    """The network that variables of these shapes belong to.
+def _translate(path: str, positions: dict[str, list[int]]) -> str | None:
+    if match := _STEM.fullmatch(path):
+        number = bisect_right(positions.get(match["owner"], []), int(match["index"]))
+        return _part(match["part"], _MAIN_PARTS, "stem_", number)
+    if block := _BLOCK.fullmatch(path):
+        prefix = f"group{int(block['group']) + 1}_block{int(block['block']) + 1}_"
+        inner = block["inner"]
+        if match := _MAIN.fullmatch(inner):
+            owner = path[: -len(inner)] + match["owner"]
+            number = bisect_right(positions.get(owner, []), int(match["index"]))
+            return _part(match["part"], _MAIN_PARTS, prefix, number)
+        if match := _SHORTCUT.fullmatch(inner):
+            return _part(match["part"], _SHORTCUT_PARTS, prefix)
+        return _part(inner, _SQUEEZE_PARTS, prefix)
+    if match := _HEAD.fullmatch(path):
+        prefix = f"projection_head_{match['index']}_"
+        return _part(match["part"], _HEAD_PARTS, prefix)
+    return _part(path, {_CLASSIFIER: "head_supervised"}, "")
 
-    Args:
-        shapes: Our ``layer/variable``, as ``our_names`` gives it -> shape.
-        resnet_d: From ``is_resnet_d``.
-        selector: ``ft_proj_selector``. All inputs of the head's layers have one width,
-            so shapes cannot tell which of them the classifier reads; only z can be.
 
-    Raises:
-        ConfigError: No network of this library has these blocks.
-    """
-    mode, layers, out_dim = _projection_head(shapes)
-    classifier = shapes.get("head_supervised/kernel")
-    if classifier and classifier[0] != shapes.get("projection_head_0_dense/kernel", (0,))[0]:
-        selector = layers if layers and classifier[0] == out_dim else selector
-    return ModelConfig(
-        resnet_depth=_depth(shapes),
-        width_multiplier=_width(shapes),
-        sk_ratio=_sk_ratio(shapes) if resnet_d else 0.0,
-        se_ratio=_se_ratio(shapes),
-        stem="imagenet" if _is_imagenet_stem(shapes) else "cifar",
-        proj_head_mode=mode,
-        proj_out_dim=out_dim or ModelConfig.proj_out_dim,
-        num_proj_layers=layers or ModelConfig.num_proj_layers,
-        ft_proj_selector=selector,
-    )
+def _part(path: str, parts: dict[str, str], prefix: str, number: int = 0) -> str | None:
+    layer, _, variable = path.rpartition("/")
+    if layer not in parts:
+        return None
+    return f"{prefix}{parts[layer].format(n=number)}/{variable}"

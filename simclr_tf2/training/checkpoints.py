@@ -106,8 +106,41 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def restore_weights(model: keras.Model, folder: str | os.PathLike) -> int:
+def of_run(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer
+) -> tf.train.Checkpoint:
+    """What a run saves: every variable under its own path.
+
+    Keys are ``model/PATH`` and ``optimizer/NUMBER.PATH`` ("/" of a path written "."),
+    so that a checkpoint can be read by name and does not depend on how Keras nests its
+    objects.
+    """
+    slots = [(f"{i}.{v.path}", v) for i, v in enumerate(optimizer.variables)]
+    return tf.train.Checkpoint(
+        model=_by_name([(v.path, v) for v in model.variables]),
+        optimizer=_by_name(slots),
+    )
+
+
+def _by_name(variables: list[tuple[str, keras.Variable]]) -> tf.train.Checkpoint:
+    named = {_key(path): variable.value for path, variable in variables}
+    assert len(named) == len(variables), "two variables share a path"
+    return tf.train.Checkpoint(**named)
+
+
+def _key(path: str) -> str:
+    return path.replace("/", ".")
+
+
+def restore_weights(
+    model: keras.Model, folder: str | os.PathLike, *, step: int | None = None
+) -> int:
     """Read only the model's weights from the newest readable checkpoint.
+
+    Args:
+        model: Any model whose variables the checkpoint holds.
+        folder: The run folder.
+        step: Read that of this step instead of the newest.
 
     Returns:
         The step of that checkpoint.
@@ -115,16 +148,17 @@ def restore_weights(model: keras.Model, folder: str | os.PathLike) -> int:
     Raises:
         ConfigError: There is none, or none fits the model.
     """
-    reader = tf.train.Checkpoint(model=model)
-    for step, prefix in list_checkpoints(folder):
+    for found, prefix in list_checkpoints(folder):
+        if step not in (None, found):
+            continue
         try:
-            reader.read(prefix).assert_existing_objects_matched().expect_partial()
-        except Exception as error:
+            _assign(model.variables, prefix)
+        except Exception as error:  # damage shows as IndexError, RuntimeError, ...
             logger.warning(
                 "checkpoint %s cannot be used (%s)", prefix, _first_line(error)
             )
             continue
-        return step
+        return found
     raise ConfigError(f"{folder} holds no checkpoint that fits this model")
 
 
@@ -134,7 +168,7 @@ def initialize_weights(
     """Start a model from a checkpoint prefix or a run folder, wholly or not at all.
 
     Args:
-        model: A ``SimCLR`` model (with_head=False) or any Keras model.
+        model: A ``SimCLR`` model.
         source: A prefix such as ``runs/a/ckpt-100``, or a run folder.
         with_head: Read the supervised head as well; without, it stays as it is.
 
@@ -145,23 +179,38 @@ def initialize_weights(
     prefix = newest[0][1] if newest else source
     if not Path(prefix + ".index").exists():
         raise ConfigError(f"--checkpoint={source}: no checkpoint there")
+    variables = model.variables
+    if not with_head and model.supervised_head is not None:
+        head = {v.path for v in model.supervised_head.variables}
+        variables = [v for v in variables if v.path not in head]
     try:
-        wanted = model
-        if not with_head:
-            wanted = tf.train.Checkpoint(
-                backbone=model.backbone, projection_head=model.projection_head
-            )
-        status = tf.train.Checkpoint(model=wanted).read(prefix)
-        status.assert_existing_objects_matched().expect_partial()
+        _assign(variables, prefix)
     except Exception as error:
         raise ConfigError(
             f"--checkpoint={source} does not fit this model: {_first_line(error)}"
         ) from error
 
 
+def _assign(variables: list[keras.Variable], prefix: str) -> None:
+    """Assign all variables or none; what is missing or of another shape is named."""
+    reader = tf.train.load_checkpoint(prefix)
+    shapes = reader.get_variable_to_shape_map()
+    names = [f"model/{_key(v.path)}/.ATTRIBUTES/VARIABLE_VALUE" for v in variables]
+    wrong = [
+        f"{v.path} is {shapes.get(name, 'missing')} there, {list(v.shape)} here"
+        for name, v in zip(names, variables, strict=True)
+        if shapes.get(name) != list(v.shape)
+    ]
+    if wrong:
+        rest = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ConfigError("; ".join(wrong[:3]) + rest)
+    values = [reader.get_tensor(name) for name in names]
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
 def num_classes(prefix: str) -> int | None:
     """Classes of the supervised head in a checkpoint, None when it has no such head."""
-    for name, shape in tf.train.list_variables(prefix):
-        if name.startswith("model/supervised_head/") and len(shape) == 2:
-            return shape[1]
-    return None
+    shapes = dict(tf.train.list_variables(prefix))
+    kernel = shapes.get("model/head_supervised.kernel/.ATTRIBUTES/VARIABLE_VALUE")
+    return kernel[1] if kernel else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from simclr_tf2 import models, saved_model
 from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.models.simclr import CIFAR_STEM_UP_TO
 from simclr_tf2.training import checkpoints, run_folder
 
 logger = logging.getLogger(__name__)
@@ -15,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 def export(config: Config, flagfile: str = "") -> dict[str, Any]:
     """``--mode=export``: export the newest readable checkpoint of a run.
+
+    With ``--checkpoint`` it is one of the reference code, and ``--model_dir`` is where
+    the exports go.
 
     Raises:
         ConfigError: No run there, no readable checkpoint, or nothing to export.
@@ -24,8 +28,10 @@ def export(config: Config, flagfile: str = "") -> dict[str, Any]:
     if not config.export.export_formats:
         raise ConfigError("--mode=export with empty --export_formats has nothing to do")
     folder = Path(config.model_dir)
-    trained = run_folder.read_config(folder)
-    model, step = restore_model(trained, folder)
+    if config.training.checkpoint:
+        model, step = convert(config, config.training.checkpoint, folder)
+    else:
+        model, step = restore_model(run_folder.read_config(folder), folder)
     files = write_exports(config, model, folder, step=step)
     for path, text in files:
         print(f"{path}: {text}", flush=True)
@@ -44,6 +50,36 @@ def restore_model(config: Config, folder: Path) -> tuple[models.SimCLR, int]:
         export=True,
     )
     return model, checkpoints.restore_weights(model, folder)
+
+
+def convert(config: Config, source: str, folder: Path) -> tuple[models.SimCLR, int]:
+    """Read a checkpoint of the reference code; makes ``folder`` for its exports.
+
+    The network comes from the checkpoint, the image size from the configuration, within
+    the reference's rule that a network with the CIFAR stem sees at most 32 pixels.
+
+    Raises:
+        ConfigError: ``source`` is something else or damaged, or ``folder`` is a run's
+            or cannot be made.
+    """
+    if (folder / "config.json").exists():
+        raise ConfigError(
+            f"--model_dir={folder} is a run of this program; the exports of "
+            "--checkpoint need a folder of their own (or leave --checkpoint out to "
+            "export the run)"
+        )
+    reference = saved_model.read_reference(
+        source, ft_proj_selector=config.model.ft_proj_selector
+    )
+    size = config.data.image_size
+    if reference.config.stem == "cifar":
+        size = min(size, CIFAR_STEM_UP_TO)
+    model = saved_model.build_reference_model(reference, image_size=size)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--model_dir={folder} cannot be made: {error}") from error
+    return model, reference.step
 
 
 def write_exports(

@@ -15,7 +15,7 @@ from simclr_tf2 import distribution, evaluation, models, optimizers
 from simclr_tf2.config import Config
 from simclr_tf2.data import datasets, pipeline
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.training import run_folder, steps
+from simclr_tf2.training import checkpoints, run_folder, steps
 from simclr_tf2.workflows import after_training, fit, pretrain, progress_lines
 from simclr_tf2.workflows.evaluate import classify
 from simclr_tf2.workflows.splits import open_split
@@ -54,7 +54,7 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         model, optimizer = _build(config, train, total_steps, strategy)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+    checkpoint = checkpoints.of_run(model, optimizer)
     if not config.training.checkpoint:
         logger.warning("no --checkpoint: training starts from random weights")
     start_step = pretrain.restore(config, checkpoint, model, folder, with_head=False)

@@ -48,7 +48,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         model, optimizer = build(config, splits, total_steps, strategy)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+    checkpoint = checkpoints.of_run(model, optimizer)
     start_step = restore(config, checkpoint, model, folder)
 
     if start_step < total_steps:

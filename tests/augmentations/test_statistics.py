@@ -129,18 +129,25 @@ def test_views_are_distributed_like_the_reference(
 @pytest.mark.golden
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_amounts_are_uniform_over_their_ranges(statistics, draw_many, strength):
-    draws = draw_many(lambda seed: tf.random.stateless_uniform([4], seed), DRAWS)
-    amounts = color.scale_amounts(draws, strength=strength).numpy()
+    draws = draw_many(lambda seed: policy._draw(seed, strength)._asdict(), DRAWS)
+    amounts = draws["jitter_amounts"]
     expected = statistics[f"brightness_v2_factor_strength{strength}"]
     for factors in amounts.T[:3]:
         assert_same_distribution(factors, expected)
     hue = stats.uniform(-0.2 * strength, 0.4 * strength)
     assert stats.kstest(amounts[:, 3], hue.cdf).pvalue > ALPHA
+    orders = np.bincount(draws["jitter_order"], minlength=25) / DRAWS
+    assert_share(draws["jitter_order"] < 24, 0.8)
+    assert abs(orders[:24] - 0.8 / 24).max() < 5 * (0.8 / 24 / DRAWS) ** 0.5
+    matrix = np.column_stack(
+        [amounts, draws["flip"], draws["skip_blur"], draws["blur_sigma"]]
+    )
+    correlation = np.corrcoef(matrix, rowvar=False) - np.eye(7)
+    assert abs(correlation).max() < Z / DRAWS**0.5
 
 
 def test_factors_do_not_become_negative_at_great_strength():
-    amounts = color.scale_amounts(tf.zeros([4]), strength=2.0).numpy()
-    assert np.all(amounts[:3] == 0)
+    assert [low for low, _ in color.amount_ranges(2.0)[:3]] == [0, 0, 0]
 
 
 def test_probabilities_of_flip_grayscale_and_blur(golden, draw_many, whole_image):
@@ -171,8 +178,8 @@ def test_probabilities_of_flip_grayscale_and_blur(golden, draw_many, whole_image
 def test_all_24_orders_occur_equally_often_across_examples(
     golden, draw_many, whole_image, monkeypatch
 ):
-    amounts = tf.constant([1.4, 0.6, 1.5, 0.1])
-    monkeypatch.setattr(color, "scale_amounts", lambda draws, strength: amounts)
+    ranges = [(x, x) for x in (1.4, 0.6, 1.5, 0.1)]
+    monkeypatch.setattr(color, "amount_ranges", lambda strength: ranges)
     monkeypatch.setattr(color, "GRAYSCALE_PROBABILITY", 0.0)
     monkeypatch.setattr(color, "JITTER_PROBABILITY", 1.0)
     monkeypatch.setattr(crop, "FLIP_PROBABILITY", 0.0)
@@ -195,9 +202,6 @@ def test_all_24_orders_occur_equally_often_across_examples(
     some = expected > 0
     assert some.sum() > 12
     assert stats.chisquare(observed[some], expected[some]).pvalue > ALPHA
-    draws = np.linspace(0, 1, 24_000, endpoint=False, dtype=np.float32)
-    orders = color.choose_order(draws).numpy()
-    assert set(np.bincount(orders, minlength=24)) <= {999, 1000, 1001}
 
 
 def test_blur_sigma_is_uniform_and_of_each_example_alone(
