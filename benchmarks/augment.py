@@ -21,6 +21,7 @@ import tensorflow as tf  # noqa: E402
 
 from simclr_tf2 import augmentations  # noqa: E402
 
+BATCH = 20
 COUNTS = {32: 4000, 96: 2000, 224: 300}  # source images per round
 
 
@@ -34,7 +35,7 @@ def photo(height: int, width: int, seed: int) -> np.ndarray:
 
 
 def make_dataset(image_size: int, *, use_blur: bool) -> tf.data.Dataset:
-    """Endless pairs of views of 16 images."""
+    """Endless batches of pairs of views of 16 images."""
     if image_size > 100:
         photos = [photo(375, 500, i) for i in range(16)]
         source = tf.constant([tf.io.encode_jpeg(p, quality=90).numpy() for p in photos])
@@ -52,37 +53,55 @@ def make_dataset(image_size: int, *, use_blur: bool) -> tf.data.Dataset:
             image, seed=seed, image_size=image_size, use_blur=use_blur
         )
 
-    return tf.data.Dataset.counter().map(views, num_parallel_calls=1)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = 1
+    dataset = tf.data.Dataset.counter().map(views, num_parallel_calls=1)
+    return dataset.batch(BATCH).with_options(options)
 
 
-def images_per_cpu_second(iterator, count: int) -> float:
-    """Draw ``count`` elements and divide by the CPU time of the process."""
+def wait_until_idle() -> None:
+    """Sleep until threads that work ahead have filled their buffers."""
+    used = -1.0
+    while time.process_time() - used > 2e-3:
+        used = time.process_time()
+        time.sleep(0.1)
+
+
+def images_per_cpu_second(iterator, batches: int) -> float:
+    """Draw batches and divide by the CPU time of the process.
+
+    The time lasts until the buffers are full again, so that the work of exactly as many
+    batches falls in it.
+    """
     start = time.process_time()
-    for _ in range(count):
+    for _ in range(batches):
         next(iterator)
-    return count / (time.process_time() - start)
+    wait_until_idle()
+    return batches * BATCH / (time.process_time() - start)
 
 
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-blur", action="store_true")
     arguments = parser.parse_args()
+    cases = [(size, use_blur) for size in COUNTS for use_blur in (True, False)]
     iterators = {}
-    for size, count in COUNTS.items():
-        dataset = make_dataset(size, use_blur=not arguments.no_blur)
-        iterators[size] = iter(dataset.batch(20))
-        images_per_cpu_second(iterators[size], 5)
-    rates: dict[int, list[float]] = {size: [] for size in COUNTS}
+    for size, use_blur in cases:
+        iterators[size, use_blur] = iter(make_dataset(size, use_blur=use_blur))
+        next(iterators[size, use_blur])
+    wait_until_idle()
+    rates: dict[tuple[int, bool], list[float]] = {case: [] for case in cases}
     for _ in range(arguments.rounds):
-        for size, count in COUNTS.items():
-            batches = count // 20
-            rates[size].append(20 * images_per_cpu_second(iterators[size], batches))
-    print("pixels  source images per CPU-second: median (lowest - highest)")
-    for size, values in rates.items():
-        low, high = min(values), max(values)
-        print(f"{size:6}  {statistics.median(values):,.0f} ({low:,.0f} - {high:,.0f})")
+        for case in cases:
+            batches = COUNTS[case[0]] // BATCH
+            rates[case].append(images_per_cpu_second(iterators[case], batches))
+    print("pixels  blur  source images per CPU-second: median (lowest - highest)")
+    for (size, use_blur), values in rates.items():
+        low, median, high = min(values), statistics.median(values), max(values)
+        blur = "yes" if use_blur else "no"
+        print(f"{size:6}  {blur:4}  {median:,.0f} ({low:,.0f} - {high:,.0f})")
 
 
 if __name__ == "__main__":

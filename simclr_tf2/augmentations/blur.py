@@ -12,7 +12,7 @@ from simclr_tf2.augmentations import planes as layout
 
 PROBABILITY = 0.5  # appendix A
 SIGMA_RANGE = (0.1, 2.0)  # pixels; appendix A
-BLOCK = 64  # pixels; rows or columns that one matrix product blurs
+BLOCK = 32  # pixels; rows or columns that one matrix product blurs
 
 
 def blur_radius(height: int) -> int:

@@ -66,7 +66,8 @@ def resize_window(
     resized = tf.raw_ops.ResizeBicubic(
         images=window, size=[height, width], half_pixel_centers=True
     )
-    return tf.ensure_shape(resized[0], (height, width, image.shape[-1]))
+    channels = tf.shape(image)[-1] if image.shape[-1] is None else image.shape[-1]
+    return tf.reshape(resized, [height, width, channels])
 
 
 def unit_scale(dtype: tf.DType) -> float:

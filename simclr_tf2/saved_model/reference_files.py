@@ -85,14 +85,13 @@ def find_prefix(path: str | os.PathLike) -> str | None:
 
 
 def is_reference(path: str | os.PathLike) -> bool:
-    """Whether ``path`` holds values in the reference code's form; reads no values."""
+    """Whether ``path`` holds values in the reference code's form; reads no values.
+
+    Raises:
+        ConfigError: There is something, and it is damaged or of TensorFlow 1.
+    """
     prefix = find_prefix(path)
-    if prefix is None:
-        return False
-    try:
-        return bool(_model_node(_read_graph(prefix)))
-    except ConfigError:
-        return False
+    return prefix is not None and bool(_model_node(_read_graph(prefix)))
 
 
 def open_file(path: str | os.PathLike) -> ReferenceFile:

@@ -111,11 +111,11 @@ def of_run(
 ) -> tf.train.Checkpoint:
     """What a run saves: every variable under its own path.
 
-    Keys are ``model/PATH`` and ``optimizer/NUMBER.PATH`` ("/" of a path written "."),
+    Keys are ``model/PATH`` and ``optimizer/NUMBER|PATH`` ("/" of a path written "|"),
     so that a checkpoint can be read by name and does not depend on how Keras nests its
     objects.
     """
-    slots = [(f"{i}.{v.path}", v) for i, v in enumerate(optimizer.variables)]
+    slots = [(f"{i}|{v.path}", v) for i, v in enumerate(optimizer.variables)]
     return tf.train.Checkpoint(
         model=_by_name([(v.path, v) for v in model.variables]),
         optimizer=_by_name(slots),
@@ -129,7 +129,7 @@ def _by_name(variables: list[tuple[str, keras.Variable]]) -> tf.train.Checkpoint
 
 
 def _key(path: str) -> str:
-    return path.replace("/", ".")
+    return path.replace("/", "|")  # TensorFlow would escape both "/" and "."
 
 
 def restore_weights(
@@ -212,5 +212,5 @@ def _assign(variables: list[keras.Variable], prefix: str) -> None:
 def num_classes(prefix: str) -> int | None:
     """Classes of the supervised head in a checkpoint, None when it has no such head."""
     shapes = dict(tf.train.list_variables(prefix))
-    kernel = shapes.get("model/head_supervised.kernel/.ATTRIBUTES/VARIABLE_VALUE")
+    kernel = shapes.get("model/head_supervised|kernel/.ATTRIBUTES/VARIABLE_VALUE")
     return kernel[1] if kernel else None

@@ -11,7 +11,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import distribution, evaluation, losses, models, optimizers
+from simclr_tf2 import (
+    distribution,
+    evaluation,
+    losses,
+    models,
+    optimizers,
+    saved_model,
+)
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
@@ -149,11 +156,13 @@ def restore(
             "%s was started before but holds no checkpoint yet: starting from step 0",
             folder,
         )
-    if config.training.checkpoint:
-        checkpoints.initialize_weights(
-            model, config.training.checkpoint, with_head=with_head
-        )
-        logger.info("weights initialised from %s", config.training.checkpoint)
+    source = config.training.checkpoint
+    if source:
+        if saved_model.is_reference(source):
+            saved_model.load_reference_weights(model, source, with_head=with_head)
+        else:
+            checkpoints.initialize_weights(model, source, with_head=with_head)
+        logger.info("weights initialised from %s", source)
     return 0
 
 
