@@ -87,7 +87,8 @@ _bool("cache_dataset", "Keep the encoded images of the split in memory.")
 # Augmentation
 _float(
     "color_jitter_strength",
-    "Strength s of colour jitter; 1.0 for ImageNet, 0.5 for CIFAR-10, 0 for none.",
+    "Strength s of colour jitter; 1.0 for ImageNet, 0.5 for CIFAR-10, 0 for no jitter "
+    "(grayscale stays).",
 )
 _bool(
     "use_blur",
@@ -218,9 +219,24 @@ _list(
     "What to export, comma-separated: keras (encoder.keras), "
     "saved_model (TF Hub form). Empty for none.",
 )
-_integer("keep_hub_module_max", "Newest SavedModels to keep.")
+_integer("keep_hub_module_max", "Newest SavedModels to keep; 0 keeps all.")
 _string("input", "Embed: a folder of images, or name:split of a data set.")
 _string("output", "Embed: file to write, .npz, .csv or .parquet.")
+
+
+# Words of the reference's README that its program no longer reads.
+_LEFTOVERS = ("train_summary_steps", "variable_schema")
+for _name in _LEFTOVERS:
+    flags.DEFINE_string(
+        _name,
+        None,
+        "Accepted because commands of google-research/simclr carry it; no effect.",
+    )
+
+
+def leftovers(values: flags.FlagValues) -> list[str]:
+    """Names of flags that were given and have no effect."""
+    return [name for name in _LEFTOVERS if values[name].present]
 
 
 def flag_names() -> tuple[str, ...]:

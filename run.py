@@ -37,6 +37,8 @@ def _main(argv: list[str]) -> int:
         if not absl_flags.FLAGS["verbosity"].present:
             absl_logging.set_verbosity(absl_logging.ERROR)  # of other libraries
         config = flags.config_from_flags(absl_flags.FLAGS)
+        for name in flags.leftovers(absl_flags.FLAGS):
+            print(f"note: --{name} has no effect", file=sys.stderr)
         from simclr_tf2 import startup
 
         startup.check_environment()

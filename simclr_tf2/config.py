@@ -288,7 +288,7 @@ class ExportConfig:
     def __post_init__(self) -> None:
         for name in self.export_formats:
             _require_choice("export_formats", name, EXPORT_FORMATS)
-        _require_positive(self, "keep_hub_module_max")
+        _require_not_negative(self, "keep_hub_module_max")
         if self.output is not None:
             _require(
                 re.search(r"\.(npz|csv|parquet)$", self.output) is not None,

@@ -62,7 +62,8 @@ def make_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
 
 
 def _detect(config: DistributionConfig) -> str:
-    if config.use_tpu or config.tpu_name or config.master:
+    named = bool(config.tpu_name or config.master)
+    if config.use_tpu or (named and config.use_tpu is None):
         return "tpu"
     if os.environ.get("TF_CONFIG"):
         return "multi_worker"

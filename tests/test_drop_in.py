@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 
 import pytest
-from absl import flags as absl_flags
 
 import flags
 from simclr_tf2 import config as config_lib
@@ -231,12 +230,6 @@ def test_a_readme_command_means_what_it_meant(name):
     check_config(command, config)
 
 
-@pytest.mark.xfail(
-    any(name not in absl_flags.FLAGS for name in LEFTOVERS),
-    reason=f"flags.py does not take {', '.join(LEFTOVERS)} yet",
-    raises=absl_flags.UnrecognizedFlagError,
-    strict=True,
-)
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_a_readme_command_runs_unchanged_with_what_is_left_in_it(name):
     command = COMMANDS[name]

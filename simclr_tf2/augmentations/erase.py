@@ -24,9 +24,7 @@ def cutout(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
     size = tf.math.rint((low + draws[0] * (high - low)) * extent)
     size = tf.clip_by_value(size, 1.0, extent)
     first = tf.floor(draws[1:] * (extent - size + 1.0))
-    rows, columns = (
-        _inside(shape[axis], first[axis], size[axis]) for axis in range(2)
-    )
+    rows, columns = (_inside(shape[axis], first[axis], size[axis]) for axis in range(2))
     return tf.where((rows[:, None] & columns[None])[..., None], 0.0, image)
 
 

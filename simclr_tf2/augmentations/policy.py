@@ -83,9 +83,7 @@ def eval_view(image: tf.Tensor, *, image_size: int) -> tf.Tensor:
     return layout.clip(view)
 
 
-def _random_window(
-    image: tf.Tensor, *, seed: tf.Tensor, image_size: int
-) -> tf.Tensor:
+def _random_window(image: tf.Tensor, *, seed: tf.Tensor, image_size: int) -> tf.Tensor:
     """Crop and resize, neither scaled nor clipped: the reference code clips last."""
     begin, size = crop.sample_crop_window(tf.shape(image), seed=seed)
     return crop.resize_window(image, begin, size, height=image_size, width=image_size)

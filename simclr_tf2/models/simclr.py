@@ -104,7 +104,7 @@ class SimCLR(keras.Model):
         ]
 
     def _lower_head(self) -> keras.Model:
-        """Part of g below what the supervised head reads: ``[n, d]`` -> ``[n, d_k]``."""
+        """Lower part of g, to what the supervised head reads; ``[n, d]`` in."""
         head = self.projection_head
         return keras.Model(head.inputs[0], head.outputs[self.ft_proj_selector])
 
@@ -118,6 +118,7 @@ def build_simclr(
     num_replicas: int = 1,
     dtype: str | None = None,
     export: bool = False,
+    any_size: bool = False,
 ) -> SimCLR:
     """Build the model that ``config`` describes, with fresh weights.
 
@@ -131,6 +132,8 @@ def build_simclr(
             float32.
         export: Stock Keras layers only, float32, nothing synchronised: what a saved
             encoder is made of. Same variables under the same paths.
+        any_size: Take images of any size instead of ``image_size`` (which still decides
+            on the stem of ``--stem=auto``).
 
     Returns:
         A built model; weights come from Keras's global seed.
@@ -145,7 +148,7 @@ def build_simclr(
         sk_ratio=config.sk_ratio,
         se_ratio=config.se_ratio,
         stem=stem,
-        image_size=image_size,
+        image_size=None if any_size else image_size,
         channels=channels,
         batch_norm_momentum=config.batch_norm_decay,
         synchronized_batch_norm=synchronized,
@@ -186,6 +189,7 @@ def build_simclr(
         num_classes=num_classes,
         channels=channels,
         export=True,
+        any_size=True,
     )
     return model
 

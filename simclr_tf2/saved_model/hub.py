@@ -63,7 +63,7 @@ def save_hub_module(
         simclr: Export form of the model: stock layers, float32.
         folder: Parent of the numbered SavedModels.
         step: Training step, the name of the new one.
-        keep: How many stay.
+        keep: How many stay; 0: all.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +85,6 @@ def save_hub_module(
         (int(p.name) for p in folder.iterdir() if re.fullmatch(r"\d+", p.name)),
         reverse=True,
     )
-    for old in numbered[keep:]:
+    for old in numbered[keep:] if keep else ():
         shutil.rmtree(folder / str(old))
     return target

@@ -11,6 +11,11 @@ import tensorflow as tf
 from simclr_tf2 import distribution, optimizers
 
 Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
+# The paper's Algorithm 1 averages over 2N rows, and so does the loss that is reported;
+# the reference code minimises the sum of the two directions. Its weight beside weight
+# decay and the supervised loss, and the step of what LARS does not adapt, are kept.
+CONTRASTIVE_WEIGHT = 2.0
+
 ContrastiveLoss = Callable[[tf.Tensor], tuple[tf.Tensor, dict[str, tf.Tensor]]]
 
 
@@ -49,7 +54,7 @@ def pretrain_step(
             loss, scalars = contrastive_loss(outputs["projection"])
             scalars = {"loss": loss, **scalars}
             penalty = weight_decay * optimizers.l2_loss(decayed_variables)
-            total = loss + tf.cast(penalty, loss.dtype)
+            total = CONTRASTIVE_WEIGHT * loss + tf.cast(penalty, loss.dtype)
             if supervised:
                 labels = tf.concat([batch["label"]] * len(batch["views"]), axis=0)
                 head_loss, head_scalars = _classification(outputs["logits"], labels)

@@ -35,7 +35,8 @@ def embed(config: Config, flagfile: str = "") -> dict[str, Any]:
             raise ConfigError(f"--mode=embed needs --{name}")
     assert config.model_dir and config.export.input and config.export.output
     encoder = saved_model.load_encoder(config.model_dir)
-    size = encoder.input_shape[1]
+    trained = run_folder.read_config(config.model_dir)
+    size = encoder.input_shape[1] or trained.data.image_size
     batch = config.evaluation.eval_batch_size
     if Path(config.export.input).is_dir():
         names, features = _of_folder(encoder, Path(config.export.input), size, batch)

@@ -112,9 +112,19 @@ def random_encoder(config: Config) -> keras.Model:
 
 
 def classify(
-    config: Config, split: datasets.Split, model: models.SimCLR
+    config: Config,
+    split: datasets.Split,
+    model: models.SimCLR,
+    *,
+    row: str = "Fine-tuned network",
 ) -> dict[str, dict[str, Any]]:
     """Top-1 and top-5 of the model's own classifier on a labelled split.
+
+    Args:
+        config: Whole config.
+        split: Where; labelled.
+        model: With a supervised head.
+        row: Name of the row in the table.
 
     Returns:
         One record, as ``evaluation.evaluate_rows`` makes them.
@@ -129,7 +139,7 @@ def classify(
     record = {
         "value": found["top1"],
         "measure": "top1",
-        "row": "Fine-tuned network",
+        "row": row,
         "protocol": "supervised",
         "train_split": config.data.train_split,
         "test_split": split.split,
@@ -137,7 +147,7 @@ def classify(
         "seed": config.seed,
         **found,
     }
-    return {"Fine-tuned network/supervised": record}
+    return {f"{row}/supervised": record}
 
 
 def results_document(

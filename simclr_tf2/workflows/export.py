@@ -48,6 +48,7 @@ def restore_model(config: Config, folder: Path) -> tuple[models.SimCLR, int]:
         image_size=config.data.image_size,
         num_classes=checkpoints.num_classes(newest[0][1]),
         export=True,
+        any_size=True,
     )
     return model, checkpoints.restore_weights(model, folder)
 

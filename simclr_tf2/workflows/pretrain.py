@@ -19,7 +19,7 @@ from simclr_tf2 import (
     optimizers,
     saved_model,
 )
-from simclr_tf2.config import Config
+from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.training import checkpoints, run_folder, steps
@@ -40,6 +40,11 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
             written then.
     """
     started = time.perf_counter()
+    if config.model.fine_tune_after_block > -1:
+        raise ConfigError(
+            "--fine_tune_after_block freezes layers, which pretraining does not do; "
+            "drop it or use --mode=finetune"
+        )
     run_folder.check(config)
     done = after_training.finished(config)
     if done is not None:

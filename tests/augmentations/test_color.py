@@ -18,14 +18,18 @@ def pixels():
 
 def change_hsv(rgb, change):
     """colorsys, one pixel at a time."""
-    return np.array([colorsys.hsv_to_rgb(*change(*colorsys.rgb_to_hsv(*p))) for p in rgb])
+    return np.array(
+        [colorsys.hsv_to_rgb(*change(*colorsys.rgb_to_hsv(*p))) for p in rgb]
+    )
 
 
 def apply(operation, rgb, amount):
     return operation(tf.constant(rgb.T), tf.constant(amount)).numpy().T
 
 
-@pytest.mark.parametrize("turns", [0.0, 0.1, -0.1, 1 / 6, 0.2, -0.2, 0.4, 0.5, -0.9, 1.3])
+@pytest.mark.parametrize(
+    "turns", [0.0, 0.1, -0.1, 1 / 6, 0.2, -0.2, 0.4, 0.5, -0.9, 1.3]
+)
 def test_hue_equals_colorsys(turns):
     expected = change_hsv(
         pixels().astype(float), lambda h, s, v: ((h + turns) % 1.0, s, v)
@@ -74,7 +78,9 @@ def test_no_operation_is_a_silent_no_op(operation):
 def test_jitter_of_strength_zero_changes_nothing():
     image = np.random.default_rng(2).random((5, 7, 3)).astype(np.float32)
     for i in range(6):
-        actual = color.random_color_jitter(tf.constant(image), seed=[0, i], strength=0.0)
+        actual = color.random_color_jitter(
+            tf.constant(image), seed=[0, i], strength=0.0
+        )
         np.testing.assert_allclose(actual, image, atol=3e-6)
 
 

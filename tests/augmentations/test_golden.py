@@ -107,6 +107,10 @@ def test_jitter_equals_reference_in_all_24_orders(golden):
 def test_additive_brightness_jitter_equals_reference(golden):
     image = golden["image_float_32x32"]
     steps = (color.add_brightness, 0.3), (color.adjust_contrast, 0.6)
-    for operation, amount in (*steps, (color.adjust_saturation, 1.5), (color.adjust_hue, 0.1)):
+    for operation, amount in (
+        *steps,
+        (color.adjust_saturation, 1.5),
+        (color.adjust_hue, 0.1),
+    ):
         image = np.clip(on_image(operation, image, amount), 0, 1)
     assert_close(image, golden["jitter_v1_perm0123"])

@@ -81,7 +81,9 @@ def test_images_of_unknown_shape_work_in_tf_data():
         return tf.cast(tf.fill([5 + i, 3 + i, 3], i), tf.uint8)
 
     dataset = tf.data.Dataset.range(9).map(lambda i: image(tf.cast(i, tf.int32)))
-    dataset = dataset.map(lambda x: (*views(x, [0, 1]), policy.eval_view(x, image_size=24)))
+    dataset = dataset.map(
+        lambda x: (*views(x, [0, 1]), policy.eval_view(x, image_size=24))
+    )
     for spec in dataset.element_spec:
         assert spec.shape == (24, 24, 3)
     assert len(list(dataset)) == 9
@@ -89,9 +91,7 @@ def test_images_of_unknown_shape_work_in_tf_data():
 
 def test_strength_zero_leaves_colours_alone_except_for_grayscale(draw_many):
     image = np.full((20, 20, 3), (200, 100, 50), np.uint8)
-    first, _ = draw_many(
-        lambda s: views(image, s, strength=0.0, use_blur=False), 200
-    )
+    first, _ = draw_many(lambda s: views(image, s, strength=0.0, use_blur=False), 200)
     colour = np.array([200, 100, 50]) / 255
     gray = np.full(3, colour @ [0.2989, 0.587, 0.114])
     same = abs(first - colour).max((1, 2, 3)) < 1e-5
