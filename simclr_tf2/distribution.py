@@ -99,9 +99,10 @@ def per_replica_batch_size(global_batch_size: int, replicas: int, flag: str) -> 
     """``global_batch_size / replicas``, or a ``ConfigError`` that names ``flag``."""
     if global_batch_size % replicas:
         lower = global_batch_size // replicas * replicas
+        near = " or ".join(str(n) for n in (lower, lower + replicas) if n)
         raise ConfigError(
             f"--{flag}={global_batch_size} must be divisible by the {replicas} "
-            f"replicas; use {lower or replicas} or {lower + replicas}"
+            f"replicas; use {near}"
         )
     return global_batch_size // replicas
 

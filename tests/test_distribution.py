@@ -1,0 +1,74 @@
+"""Which strategy is chosen, and how tensors cross replicas."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf2 import distribution
+from simclr_tf2.config import ConfigError, DistributionConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({}, "mirrored"),  # conftest gives two logical devices
+        ({"use_tpu": False, "tpu_name": "pod"}, "mirrored"),
+        ({"tpu_name": "pod"}, "tpu"),
+        ({"use_tpu": True}, "tpu"),
+        ({"master": "grpc://10.0.0.1:8470"}, "tpu"),
+    ],
+)
+def test_auto_chooses_by_flags_and_devices(settings, kind, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert distribution._detect(DistributionConfig(**settings)) == kind
+
+
+def test_tf_config_means_multi_worker(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    assert distribution._detect(DistributionConfig()) == "multi_worker"
+
+
+def test_multi_worker_without_tf_config_says_what_is_missing(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ConfigError, match="TF_CONFIG"):
+        distribution.make_strategy(DistributionConfig(strategy="multi_worker"))
+
+
+def test_no_tpu_is_one_line_that_names_the_way_out():
+    with pytest.raises(ConfigError, match="--use_tpu=False"):
+        distribution.make_strategy(DistributionConfig(tpu_name="no-such-tpu"))
+
+
+def test_virtual_devices_after_the_start_are_refused():
+    tf.config.list_logical_devices()  # TensorFlow has started
+    with pytest.raises(ConfigError, match="use a new process"):
+        distribution.set_virtual_devices(3)
+
+
+def test_one_device_gathers_and_reduces_to_itself():
+    x = tf.constant([[1.0, 2.0]])
+    np.testing.assert_array_equal(distribution.all_gather(x), x)
+    np.testing.assert_array_equal(distribution.all_reduce_mean(x), x)
+    assert distribution.replica_count() == 1 and distribution.replica_id() == 0
+
+
+def test_replicas_gather_in_order_and_average(two_replicas):
+    @tf.function
+    def run():
+        def replica():
+            own = tf.cast(distribution.replica_id(), tf.float32)[None]
+            return distribution.all_gather(own), distribution.all_reduce_mean(own)
+
+        return two_replicas.run(replica)
+
+    gathered, mean = run()
+    for value in two_replicas.experimental_local_results(gathered):
+        np.testing.assert_array_equal(value, [0.0, 1.0])
+    for value in two_replicas.experimental_local_results(mean):
+        np.testing.assert_array_equal(value, [0.5])
+
+
+@pytest.mark.parametrize(("batch", "advice"), [(7, "6 or 8"), (1, "use 2$")])
+def test_a_batch_that_does_not_divide_names_its_neighbours(batch, advice):
+    with pytest.raises(ConfigError, match=advice):
+        distribution.per_replica_batch_size(batch, 2, "train_batch_size")
