@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from simclr_tf2 import models
-from simclr_tf2.config import ConfigError
+from simclr_tf2.config import ConfigError, DataConfig
 from simclr_tf2.models.reference_names import (
     assign_reference_weights,
     reference_variables,
@@ -70,18 +70,19 @@ def build_reference_encoder(path: str | os.PathLike) -> keras.Model:
     return models.build_encoder(backbone)
 
 
-def build_reference_model(reference: Reference, *, image_size: int) -> models.SimCLR:
-    """The whole network with its weights, in export form, for images of one size.
+def build_reference_model(reference: Reference) -> models.SimCLR:
+    """The whole network with its weights, in export form, for images of any size.
 
     Raises:
         ConfigError: As ``load_reference_weights``.
     """
     model = models.build_simclr(
         reference.config,
-        image_size=image_size,
+        image_size=DataConfig.image_size,  # not used: any size, and the stem is given
         num_classes=reference.num_classes,
         channels=reference.channels,
         export=True,
+        any_size=True,
     )
     _assign(model, reference)
     return model

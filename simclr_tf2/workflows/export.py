@@ -8,7 +8,6 @@ from typing import Any
 
 from simclr_tf2 import models, saved_model
 from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.models.simclr import CIFAR_STEM_UP_TO
 from simclr_tf2.training import checkpoints, run_folder
 
 logger = logging.getLogger(__name__)
@@ -56,8 +55,8 @@ def restore_model(config: Config, folder: Path) -> tuple[models.SimCLR, int]:
 def convert(config: Config, source: str, folder: Path) -> tuple[models.SimCLR, int]:
     """Read a checkpoint of the reference code; makes ``folder`` for its exports.
 
-    The network comes from the checkpoint, the image size from the configuration, within
-    the reference's rule that a network with the CIFAR stem sees at most 32 pixels.
+    The network comes from the checkpoint alone; of the configuration only
+    ``ft_proj_selector`` is read, which shapes do not show.
 
     Raises:
         ConfigError: ``source`` is something else or damaged, or ``folder`` is a run's
@@ -72,10 +71,7 @@ def convert(config: Config, source: str, folder: Path) -> tuple[models.SimCLR, i
     reference = saved_model.read_reference(
         source, ft_proj_selector=config.model.ft_proj_selector
     )
-    size = config.data.image_size
-    if reference.config.stem == "cifar":
-        size = min(size, CIFAR_STEM_UP_TO)
-    model = saved_model.build_reference_model(reference, image_size=size)
+    model = saved_model.build_reference_model(reference)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

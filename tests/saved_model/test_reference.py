@@ -51,7 +51,7 @@ def test_every_output_is_the_references(
     form, training, reference_run, reference_outputs
 ):
     reference = saved_model.read_reference(reference_run / form)
-    model = saved_model.build_reference_model(reference, image_size=32)
+    model = saved_model.build_reference_model(reference)
     found = dict(model.backbone(reference_outputs["input"], training=training))
     hiddens = model.hiddens_of(found["final_avg_pool"], training=training)
     found |= {"proj_head_input": hiddens[0], "proj_head_output": hiddens[-1]}

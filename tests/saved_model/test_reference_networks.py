@@ -136,7 +136,7 @@ def test_every_value_lands_in_its_variable(network, form, tmp_path):
     values = random_values(rows)
     path = write(tmp_path, rows, values, form=form)
     reference = saved_model.read_reference(path)
-    model = saved_model.build_reference_model(reference, image_size=32)
+    model = saved_model.build_reference_model(reference)
     named = reference_variables(model)
     assert {name for name, _ in named} == set(values)
     for name, variable in named:
