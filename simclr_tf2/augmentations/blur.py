@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.augmentations import branching
 from simclr_tf2.augmentations import planes as layout
 
 PROBABILITY = 0.5  # appendix A
@@ -99,8 +96,13 @@ def blur_or_not(
 
     Planes are in [0, 1], and so is the result.
     """
-    branches = _branches(radius, height, width)
-    return branching.call(branches, skip, planes, sigma, tf.convert_to_tensor(mixture))
+    size = {"height": height, "width": width, "mixture": mixture}
+    # Not ``branching.call``: in called functions a transposed product is slow.
+    return tf.cond(
+        tf.equal(skip, 1),
+        lambda: layout.to_image(planes, **size),
+        lambda: tf.minimum(blur_planes(planes, sigma, radius=radius, **size), 1.0),
+    )
 
 
 def random_gaussian_blur(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
@@ -119,23 +121,6 @@ def random_gaussian_blur(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
     sigma = tf.random.stateless_uniform([], seed, *SIGMA_RANGE)
     image = gaussian_blur(image, sigma, radius=blur_radius(image.shape[0]))
     return tf.minimum(image, 1.0)
-
-
-@functools.cache
-def _branches(radius: int, height: int, width: int) -> list:
-    """Concrete functions: with blur, without blur."""
-    size = {"height": height, "width": width}
-
-    def plain(planes: tf.Tensor, sigma: tf.Tensor, mixture: tf.Tensor) -> tf.Tensor:
-        del sigma
-        return layout.to_image(planes, mixture=mixture, **size)
-
-    def blurred(planes: tf.Tensor, sigma: tf.Tensor, mixture: tf.Tensor) -> tf.Tensor:
-        image = blur_planes(planes, sigma, radius=radius, mixture=mixture, **size)
-        return tf.minimum(image, 1.0)  # rounding
-
-    shapes = (3, height * width), (), (3, 3)
-    return [branching.trace(function, *shapes) for function in (blurred, plain)]
 
 
 def _bands(

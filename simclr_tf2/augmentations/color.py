@@ -68,14 +68,12 @@ def adjust_hue(planes: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
     """
     missing = delta - tf.constant(_PLACES)
     missing = tf.abs(missing - tf.round(missing))
-    mixture = layout.clip(3.0 - 12.0 * missing, low=-1.0)
+    mixture = tf.clip_by_value(3.0 - 12.0 * missing, -1.0, 1.0)
     largest, smallest = _extrema(planes)
     rest = (0.5 - tf.reduce_sum(mixture) / 6.0) * (largest + smallest)  # 1 - t
     return tf.stack(
         [
-            tf.raw_ops.ClipByValue(
-                t=c + rest, clip_value_min=smallest, clip_value_max=largest
-            )
+            tf.maximum(tf.minimum(c + rest, largest), smallest)
             for c in tf.unstack(tf.matmul(mixture, planes))
         ]
     )

@@ -49,7 +49,7 @@ def resize_window(
 ) -> tf.Tensor:
     """Cut a window out and resize it (bicubic, no antialias, as the reference code).
 
-    Integers are cut and resized as they are, without a float copy of the whole image.
+    Integers are cut before they become floats, and keep their range.
 
     Args:
         image: [h, w, c], integers or floats.
@@ -62,9 +62,9 @@ def resize_window(
         [height, width, c] float32 in the range of ``image``; bicubic weights overshoot
         it. Times ``unit_scale(image.dtype)`` it is in about [0, 1].
     """
-    window = tf.slice(image, begin, size)[None]
+    window = tf.cast(tf.slice(image, begin, size), tf.float32)
     resized = tf.raw_ops.ResizeBicubic(
-        images=window, size=[height, width], half_pixel_centers=True
+        images=window[None], size=[height, width], half_pixel_centers=True
     )
     channels = tf.shape(image)[-1] if image.shape[-1] is None else image.shape[-1]
     return tf.reshape(resized, [height, width, channels])

@@ -82,7 +82,7 @@ def test_blur_equals_a_direct_convolution(shape):
         expected = image.astype(np.float64)
         for axis in (0, 1):
             expected = np.apply_along_axis(
-                lambda v: np.convolve(v, kernel)[radius : radius + len(v)],
+                lambda v, k=kernel, r=radius: np.convolve(v, k)[r : r + len(v)],
                 axis,
                 expected,
             )
