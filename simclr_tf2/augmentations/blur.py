@@ -96,12 +96,14 @@ def blur_or_not(
 
     Planes are in [0, 1], and so is the result.
     """
-    size = {"height": height, "width": width, "mixture": mixture}
+    size = {"height": height, "width": width}
     # Not ``branching.call``: in called functions a transposed product is slow.
     return tf.cond(
         tf.equal(skip, 1),
-        lambda: layout.to_image(planes, **size),
-        lambda: tf.minimum(blur_planes(planes, sigma, radius=radius, **size), 1.0),
+        lambda: layout.to_image(planes, mixture=mixture, **size),
+        lambda: tf.minimum(  # rounding
+            blur_planes(planes, sigma, radius=radius, mixture=mixture, **size), 1.0
+        ),
     )
 
 

@@ -13,7 +13,7 @@ def trace(function: Callable, *shapes: Sequence[int | None]):
     Keep the result (``functools.cache``): tracing costs milliseconds.
     """
     signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
-    with tf.init_scope():
+    with tf.init_scope(), tf.device(None):  # wherever the caller happens to be
         traced = tf.function(function, autograph=False)
         return traced.get_concrete_function(*signature)
 

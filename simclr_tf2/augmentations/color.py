@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +20,8 @@ GRAYSCALE_PROBABILITY = 0.2  # appendix A
 BRIGHTNESS = CONTRAST = SATURATION = 0.8  # times the strength; appendix A
 HUE = 0.2  # times the strength, in turns; appendix A
 ORDERS = tuple(itertools.permutations(range(4)))
-NO_JITTER = len(ORDERS)  # the branch that only clips
+NO_JITTER = len(ORDERS)  # in place of an order
+GRAYSCALE_ONLY = NO_JITTER + 1
 # Turns of the hue that put a channel (column) in the place of another (row).
 _PLACES = ((0, -1 / 3, 1 / 3), (1 / 3, 0, -1 / 3), (-1 / 3, 1 / 3, 0))
 
@@ -89,7 +91,11 @@ def to_grayscale(image: tf.Tensor) -> tf.Tensor:
 
 
 def jitter_planes(
-    planes: tf.Tensor, amounts: tf.Tensor, *, order: tf.Tensor
+    planes: tf.Tensor,
+    amounts: tf.Tensor,
+    *,
+    order: tf.Tensor,
+    scale: tf.Tensor | float = 1.0,
 ) -> tf.Tensor:
     """Apply the four operations in one of their 24 orders, clipping after each.
 
@@ -97,12 +103,15 @@ def jitter_planes(
         planes: [3, pixels] float32, a static shape.
         amounts: float32 [4]: factors of brightness, contrast and saturation, turns of
             hue.
-        order: int32, index into ``ORDERS``; ``NO_JITTER`` only clips.
+        order: int32, index into ``ORDERS``; ``NO_JITTER`` only clips,
+            ``GRAYSCALE_ONLY`` drops the colour and clips.
+        scale: multiplies the planes first.
 
     Returns:
         [3, pixels] float32 in [0, 1].
     """
-    return branching.call(_branches(planes.shape[1]), order, planes, amounts)
+    branches = _branches(planes.shape[1])
+    return branching.call(branches, order, planes, amounts, tf.convert_to_tensor(scale))
 
 
 def color_jitter(
@@ -189,8 +198,8 @@ _OPERATIONS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue
 def _branches(pixels: int) -> list:
     """Concrete functions of ``jitter_planes`` for images of so many pixels."""
 
-    def branch(operations: tuple[int, ...], planes: tf.Tensor, amounts: tf.Tensor):
-        planes = planes if operations else layout.clip(planes)
+    def jitter(operations, planes, amounts, scale):
+        planes = planes * scale
         for position, operation in enumerate(operations):
             planes = _OPERATIONS[operation](planes, amounts[operation])
             # In between, hue and saturation stay in [0, 1] but for rounding.
@@ -198,7 +207,14 @@ def _branches(pixels: int) -> list:
                 planes = layout.clip(planes)
         return planes
 
-    return [
-        branching.trace(functools.partial(branch, operations), (3, pixels), (4,))
-        for operations in (*ORDERS, ())
-    ]
+    def plain(planes, amounts, scale):
+        del amounts
+        return layout.clip(planes * scale)
+
+    def gray(planes, amounts, scale):
+        del amounts
+        return layout.clip(tf.matmul(layout.LUMA * scale, planes))
+
+    branches: list[Callable] = [functools.partial(jitter, order) for order in ORDERS]
+    branches += [plain, gray]
+    return [branching.trace(branch, (3, pixels), (4,), ()) for branch in branches]

@@ -1,8 +1,8 @@
 """Images as three colour planes, the layout in which colour operations are cheap.
 
-TensorFlow's own HSV kernels take 20 ns a pixel. On contiguous planes the same
-operations are a handful of vectorised passes, and the change of layout is one small
-matrix product, in which a scale or a mixture of the colours is free.
+TensorFlow's own HSV kernels go pixel by pixel. On contiguous planes the same operations
+are a handful of vectorised passes, and the way back is one small matrix product, in
+which a mixture of the colours is free.
 """
 
 from __future__ import annotations
@@ -23,20 +23,11 @@ def require_rgb(image: tf.Tensor) -> None:
         )
 
 
-def to_planes(image: tf.Tensor, mixture: tf.Tensor | tuple = EYE) -> tf.Tensor:
-    """Lay out an image as planes.
-
-    Args:
-        image: [h, w, 3] float32.
-        mixture: [3, 3], new channel by old channel.
-
-    Returns:
-        [3, h * w] float32.
-    """
+def to_planes(image: tf.Tensor) -> tf.Tensor:
+    """Lay out an image, [h, w, 3] float32, as planes, [3, h * w]."""
     require_rgb(image)
     pixels = tf.reshape(image, [-1, 3])
     planes = tf.stack(tf.unstack(pixels, axis=1))  # half the time of tf.transpose
-    planes = planes if mixture is EYE else tf.matmul(mixture, planes)
     return tf.ensure_shape(planes, [3, image.shape[:2].num_elements()])
 
 

@@ -100,8 +100,8 @@ def _draw_view(
     """Crop, flip, jitter, grayscale, blur.
 
     Grayscale mixes the channels, which is free in a change of layout. After a jitter
-    (which ends with a clip) it commutes with the blur and waits for the last change;
-    without one it comes first, so that the clip follows it as in the reference code.
+    (which ends with a clip) it commutes with the blur and waits for that; without one
+    it is done at once, so that the clip follows it as in the reference code.
 
     Args:
         image: as in ``two_views``.
@@ -113,22 +113,26 @@ def _draw_view(
     image = tf.convert_to_tensor(image)
     draws = _draw(seeds[1], strength)
     view = _random_window(image, seed=seeds[0], image_size=image_size)
-    scale = crop.unit_scale(image.dtype)
-    planes = layout.to_planes(view, draws.mixture_before_jitter * scale)
+    planes = layout.to_planes(view)
     planes = crop.flip_planes(planes, draws.flip, width=image_size)
-    planes = color.jitter_planes(planes, draws.jitter_amounts, order=draws.jitter_order)
+    planes = color.jitter_planes(
+        planes,
+        draws.jitter_amounts,
+        order=draws.jitter_order,
+        scale=crop.unit_scale(image.dtype),
+    )
     size = {"height": image_size, "width": image_size}
     radius = blur.blur_radius(image_size)
     if not use_blur or radius == 0:
         if use_blur:
             _warn_without_blur(image_size)
-        return layout.to_image(planes, mixture=draws.mixture_after_jitter, **size)
+        return layout.to_image(planes, mixture=draws.mixture, **size)
     return blur.blur_or_not(
         planes,
         draws.blur_sigma,
         skip=draws.skip_blur,
         radius=radius,
-        mixture=draws.mixture_after_jitter,
+        mixture=draws.mixture,
         **size,
     )
 
@@ -137,10 +141,9 @@ class _Draws(NamedTuple):
     """What is random in a view, but for the window."""
 
     flip: tf.Tensor  # bool
-    jitter_order: tf.Tensor  # int32, color.NO_JITTER for none
+    jitter_order: tf.Tensor  # int32, as of color.jitter_planes
     jitter_amounts: tf.Tensor  # float32 [4]
-    mixture_before_jitter: tf.Tensor  # float32 [3, 3], the luma or nothing
-    mixture_after_jitter: tf.Tensor
+    mixture: tf.Tensor  # float32 [3, 3], of the channels after the jitter
     skip_blur: tf.Tensor  # int32, 0 or 1
     blur_sigma: tf.Tensor
 
@@ -164,27 +167,15 @@ def _draw(seed: tf.Tensor, strength: float) -> _Draws:
     values = low + tf.random.stateless_uniform([len(ranges)], seed) * (high - low)
     codes = tf.minimum(tf.cast(values[:4], tf.int32), [color.NO_JITTER, 1, 1, 1])
     order, no_flip, no_gray, skip_blur = tf.unstack(codes)
-    before, after = tf.unstack(
-        tf.gather(_MIXTURES, 2 * no_gray + order // color.NO_JITTER)
-    )
+    no_jitter = order // color.NO_JITTER
     return _Draws(
         flip=tf.equal(no_flip, 0),
-        jitter_order=order,
+        jitter_order=order + no_jitter * (1 - no_gray),  # GRAYSCALE_ONLY follows
         jitter_amounts=values[5:],
-        mixture_before_jitter=before,
-        mixture_after_jitter=after,
+        mixture=tf.gather((layout.LUMA, layout.EYE), tf.maximum(no_gray, no_jitter)),
         skip_blur=skip_blur,
         blur_sigma=values[4],
     )
-
-
-# Before and after the jitter, for gray with jitter, gray without, the same for colour.
-_MIXTURES = (
-    (layout.EYE, layout.LUMA),
-    (layout.LUMA, layout.EYE),
-    (layout.EYE, layout.EYE),
-    (layout.EYE, layout.EYE),
-)
 
 
 def _choice_range(probability: float) -> tuple[float, float]:

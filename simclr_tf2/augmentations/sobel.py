@@ -6,8 +6,7 @@ import tensorflow as tf
 
 from simclr_tf2.augmentations import color
 
-# Each derivative of an image in [0, 1] is at most 4, and 1 gray step is 0.9999.
-LARGEST = 4.0 * 2.0**0.5
+LARGEST = 4.0 * 2.0**0.5  # each derivative of an image in [0, 1] is at most 4
 
 
 def sobel_edges(image: tf.Tensor) -> tf.Tensor:

@@ -136,8 +136,9 @@ def test_amounts_are_uniform_over_their_ranges(statistics, draw_many, strength):
         assert_same_distribution(factors, expected)
     hue = stats.uniform(-0.2 * strength, 0.4 * strength)
     assert stats.kstest(amounts[:, 3], hue.cdf).pvalue > ALPHA
-    orders = np.bincount(draws["jitter_order"], minlength=25) / DRAWS
+    orders = np.bincount(draws["jitter_order"], minlength=26) / DRAWS
     assert_share(draws["jitter_order"] < 24, 0.8)
+    assert_share(draws["jitter_order"] == color.GRAYSCALE_ONLY, 0.2 * 0.2)
     assert abs(orders[:24] - 0.8 / 24).max() < 5 * (0.8 / 24 / DRAWS) ** 0.5
     matrix = np.column_stack(
         [amounts, draws["flip"], draws["skip_blur"], draws["blur_sigma"]]
