@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError
@@ -207,6 +208,18 @@ def _assign(variables: list[keras.Variable], prefix: str) -> None:
     values = [reader.get_tensor(name) for name in names]
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def weights(prefix: str) -> dict[str, np.ndarray]:
+    """Every model variable of a checkpoint by its path."""
+    reader = tf.train.load_checkpoint(prefix)
+    return {
+        name.removeprefix("model/").split("/")[0].replace("|", "/"): (
+            reader.get_tensor(name)
+        )
+        for name in reader.get_variable_to_shape_map()
+        if name.startswith("model/")
+    }
 
 
 def num_classes(prefix: str) -> int | None:

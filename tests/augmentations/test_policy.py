@@ -22,6 +22,15 @@ def test_tf_data_gives_what_eager_gives(draw_many):
                 np.testing.assert_allclose(one, other[i], atol=5e-6)
 
 
+def test_tf_function_gives_what_eager_gives_on_any_device():
+    mapped = tf.function(lambda seed: views(PHOTO, seed))
+    for i in range(6):
+        with tf.device(f"/cpu:{i % 2}"):
+            pairs = zip(views(PHOTO, [1, i]), mapped(tf.constant([1, i])), strict=True)
+        for one, other in pairs:
+            np.testing.assert_allclose(one, other, atol=5e-6)
+
+
 def test_same_seed_same_views_other_seed_other_views(draw_many):
     first, second = draw_many(lambda s: views(PHOTO, s), 50)
     again = draw_many(lambda s: views(PHOTO, s), 50)

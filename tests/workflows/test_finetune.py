@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
+from simclr_tf2.training.checkpoints import weights
 from tests import command_line
 from tests.command_line import TINY
 
@@ -38,16 +38,6 @@ FINETUNE = [
     "--log_steps=2",
     "--monitor_epochs=0",
 ]
-
-
-def weights(prefix):
-    """Every model variable of a checkpoint by its path."""
-    reader = tf.train.load_checkpoint(str(prefix))
-    return {
-        name.removeprefix("model/").split("/")[0]: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name.startswith("model/")
-    }
 
 
 def moved(first, second):
@@ -83,9 +73,9 @@ def test_linear_evaluation_moves_only_the_classifier(finished, data_dir, tmp_pat
         "--zero_init_logits_layer",
         "--checkpoint_steps=2",
     )
-    before, after = weights(finished[0] / "ckpt-12"), weights(folder / "ckpt-6")
+    before, after = weights(f"{finished[0]}/ckpt-12"), weights(f"{folder}/ckpt-6")
     assert moved(before, after) == set()  # batch-norm statistics included
-    assert moved(weights(folder / "ckpt-2"), after) == {"head"}
+    assert moved(weights(f"{folder}/ckpt-2"), after) == {"head"}
     record = json.loads((folder / "results.json").read_text())["results"][
         "Fine-tuned network/supervised"
     ]
@@ -104,7 +94,7 @@ def test_the_cut_decides_which_block_groups_move(finished, data_dir, tmp_path, b
         f"--fine_tune_after_block={block}",
         "--export_formats=",
     )
-    found = moved(weights(finished[0] / "ckpt-12"), weights(folder / "ckpt-6"))
+    found = moved(weights(f"{finished[0]}/ckpt-12"), weights(f"{folder}/ckpt-6"))
     assert found == {"stem" if g == 0 else f"group{g}" for g in range(5) if g > block}
 
 
@@ -113,7 +103,7 @@ def test_a_classifier_on_the_middle_of_the_head_trains_that_layer(
 ):
     folder = tmp_path / "selector"
     finetune(folder, data_dir, finished[0], "--ft_proj_selector=1", "--export_formats=")
-    first, second = weights(finished[0] / "ckpt-12"), weights(folder / "ckpt-6")
+    first, second = weights(f"{finished[0]}/ckpt-12"), weights(f"{folder}/ckpt-6")
     changed = {n for n in first if not np.array_equal(first[n], second[n])}
     assert any(n.startswith("projection_head_nl_0") for n in changed)
     assert not any(n.startswith("projection_head_nl_1") for n in changed)

@@ -1,0 +1,136 @@
+"""Two steps of pretraining under settings that take another path through the code."""
+
+import json
+
+import numpy as np
+import pytest
+
+from simclr_tf2 import workflows
+from tests.workflows.test_bad_input import tiny_config
+
+QUICK = {
+    "train_steps": 2,
+    "train_batch_size": 16,
+    "log_steps": 1,
+    "checkpoint_steps": 2,
+    "strategy": "one_device",
+    "progress": "none",
+    "protocols": "",
+    "export_formats": "",
+    "report": False,
+}
+
+
+def run(folder, data_dir, **changes):
+    """Results and the lines of metrics.jsonl."""
+    settings = {**QUICK, **changes}
+    for name in ("protocols", "export_formats"):
+        settings[name] = tuple(x for x in settings[name].split(",") if x)
+    results = workflows.run(
+        tiny_config(model_dir=str(folder), data_dir=str(data_dir), **settings)
+    )
+    return results, [json.loads(x) for x in (folder / "metrics.jsonl").open()]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "lars", "learning_rate_scaling": "sqrt"},
+        {"optimizer": "lamb", "proj_head_mode": "linear"},
+        {"optimizer": "adam", "proj_head_mode": "none", "hidden_norm": False},
+        {"mixed_precision": "bfloat16", "se_ratio": 0.25},
+        {"jit_compile": True},
+        {"use_blur": True, "image_size": 40, "stem": "auto", "sk_ratio": 0.0625},
+        {"cache_dataset": True, "monitor_epochs": 0.01},
+    ],
+    ids=lambda changes: "-".join(map(str, changes)),
+)
+def test_two_steps_run_and_the_loss_is_a_loss(data_dir, tmp_path, changes):
+    _, lines = run(tmp_path / "run", data_dir, **changes)
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert len(losses) == 2 and np.isfinite(losses).all()
+    if changes.get("hidden_norm", True):
+        assert 0 < losses[0] < 2 * np.log(2 * 16 - 1) + 5
+
+
+def test_labels_train_a_probe_beside_that_is_scored_at_the_end(data_dir, tmp_path):
+    results, lines = run(
+        tmp_path / "run", data_dir, train_split="train", protocols="knn"
+    )
+    assert all("supervised_accuracy" in line for line in lines if "loss" in line)
+    record = results["results"]["Online linear head/supervised"]
+    assert record["test_examples"] == 500 and 0 <= record["value"] <= record["top5"]
+    assert "SimCLR h/knn" in results["results"]
+
+
+def test_without_lineareval_there_is_no_probe(data_dir, tmp_path):
+    results, lines = run(
+        tmp_path / "run",
+        data_dir,
+        train_split="train",
+        lineareval_while_pretraining=False,
+    )
+    assert all("supervised_accuracy" not in line for line in lines)
+    assert results["results"] == {}
+
+
+def test_pretraining_starts_from_the_weights_of_another_run(
+    finished, data_dir, tmp_path
+):
+    """At rate 0 (the first step of a warm-up) nothing but batch norm moves."""
+    from simclr_tf2.training import checkpoints
+
+    folder = tmp_path / "run"
+    run(
+        folder,
+        data_dir,
+        train_steps=1,
+        checkpoint=str(finished[0]),
+        warmup_epochs=10.0,
+        checkpoint_steps=1,
+    )
+    first, second = (
+        checkpoints.weights(f"{path}/ckpt-{step}")
+        for path, step in ((finished[0], 12), (folder, 1))
+    )
+    kernels = [name for name in first if name.endswith("kernel")]
+    assert len(kernels) > 10
+    for name in kernels:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_fashion_mnist_pretrains_by_name(tmp_path):
+    """Real pixels, from Debian's package, through the command line."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    from tests import command_line
+
+    if not Path("/usr/share/datasets/fashion-mnist").is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    subprocess.run(
+        [sys.executable, "data/prepare_fashion_mnist.py", f"--data_dir={tmp_path}"],
+        cwd=command_line.ROOT,
+        env=command_line.environment(),
+        check=True,
+        capture_output=True,
+    )
+    done = command_line.run(
+        "--flagfile=recipes/fashion_mnist.flags",
+        f"--data_dir={tmp_path}",
+        f"--model_dir={tmp_path / 'run'}",
+        "--train_steps=3",
+        "--train_batch_size=32",
+        "--width_multiplier=0.125",
+        "--probe_examples=300",
+        "--eval_batch_size=100",
+        "--eval_steps=2",
+        "--nobaselines",
+        "--monitor_epochs=0",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())["results"]
+    assert results["SimCLR h/knn"]["test_examples"] == 200
+    assert results["SimCLR h/knn"]["num_classes"] == 10
