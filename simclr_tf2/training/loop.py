@@ -73,7 +73,8 @@ def train(
         for now in range(start_step + 1, cadence.total_steps + 1):
             window.append(run_step(iterator))
             log_due = cadence.due(cadence.log_every, now)
-            save_due = cadence.due(cadence.checkpoint_every, now) or stopped.is_set()
+            stopping = stopped.is_set()  # read once: what stops here is saved here
+            save_due = cadence.due(cadence.checkpoint_every, now) or stopping
             if log_due or save_due:
                 means = _means(window, now)
             if log_due:
@@ -88,7 +89,7 @@ def train(
                 hooks.monitor(now)
             if log_due:
                 since = time.perf_counter()
-            if stopped.is_set() and now < cadence.total_steps:
+            if stopping and now < cadence.total_steps:
                 raise Stopped(
                     f"stopped by a signal at step {now} and saved; "
                     "the same command goes on from there"

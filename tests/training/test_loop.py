@@ -59,3 +59,35 @@ def test_not_finite_stops_before_it_is_saved():
     with pytest.raises(NotFinite, match="x not finite"):
         saved = run(8, log=100, save=2, value=lambda x: tf.math.log(2.5 - x))["save"]
     assert saved == []
+
+
+@pytest.mark.parametrize("hook", ["log", "save", "monitor"])
+def test_a_signal_that_arrives_in_a_hook_never_stops_unsaved(hook):
+    """The step that is named in the message is the step that was saved."""
+    import os
+    import signal
+
+    saved = []
+
+    def kill(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    hooks = {"log": lambda *_: None, "save": saved.append, "monitor": lambda *_: None}
+    if hook == "save":
+        hooks["save"] = lambda step: (saved.append(step), kill())
+    else:
+        hooks[hook] = kill
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    numbers = tf.data.Dataset.range(10**6)
+    with pytest.raises(loop.Stopped, match="stopped by a signal at step") as caught:
+        loop.train(
+            lambda x: {"x": tf.cast(x, tf.float32)},
+            strategy.distribute_datasets_from_function(lambda _: numbers),
+            strategy=strategy,
+            cadence=loop.Cadence(
+                total_steps=9, log_every=3, checkpoint_every=4, monitor_every=5
+            ),
+            hooks=loop.Hooks(**hooks),
+            examples_per_step=1,
+        )
+    assert f"at step {saved[-1]} " in str(caught.value)
