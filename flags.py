@@ -17,6 +17,8 @@ _NAMES: list[str] = []
 def _define(kind: Any, name: str, text: str, *choices: Sequence[str]) -> None:
     default = _DEFAULTS[name]
     default = list(default) if isinstance(default, tuple) else default
+    if kind is flags.DEFINE_string and default is not None:
+        default = str(default)
     kind(name, default, *choices, text)
     _NAMES.append(name)
 
@@ -52,6 +54,7 @@ _enum(
     "What to do. pretrain: learn an encoder without labels, then evaluate, export and "
     "report. eval: measure a finished --model_dir again. embed: write the "
     "representation of images to a file. export: write encoder.keras and a SavedModel. "
+    "scan: look through the images, name the broken ones, suggest settings. "
     "train, train_then_eval: the reference code's words, completed by --train_mode.",
 )
 _enum(
@@ -76,14 +79,73 @@ _string(
     "fashion_mnist, ...) or of the embedded one: simclr_shapes, simclr_shapes/64, "
     "simclr_shapes/96, simclr_shapes/tiny.",
 )
+_string(
+    "image_dir",
+    "Folder of your own images, in place of --dataset: flat or nested without labels, "
+    "DIR/class/image or DIR/split/class/image.",
+)
+_string(
+    "manifest",
+    "CSV or Parquet file with columns path,label[,split], in place of --dataset; paths "
+    "are relative to --image_dir or to the file.",
+)
+_string(
+    "tfrecords",
+    "Pattern of TFRecord files of tf.Example, in place of --dataset; {split} in it "
+    "stands for the split's name (gs://bucket/{split}-*.tfrecord).",
+)
+_enum(
+    "image_layout",
+    config_lib.IMAGE_LAYOUTS,
+    "What the folders in --image_dir mean. auto: splits and classes if every image "
+    "lies that deep, else nothing; flat: nothing.",
+)
+_list(
+    "label_columns",
+    "Columns of the --manifest that hold one yes-or-no label each (1, 0, or -1 for "
+    "not known), comma-separated.",
+)
+_string("image_key", "Feature of the data set, or of tf.Example, with the image.")
+_string("label_key", "Feature of the data set, or of tf.Example, with the label.")
 _string("data_dir", "Folder of prepared tensorflow-datasets.")
 _bool(
     "download",
     "Download and prepare --dataset if it is not in --data_dir. Never done unasked.",
 )
 _string("train_split", "Split to train on; slices such as train[:80%] work.")
-_integer("image_size", "Side of the square training images, in pixels.")
-_bool("cache_dataset", "Keep the encoded images of the split in memory.")
+_string("image_size", "Side of the training images in pixels, or HEIGHTxWIDTH.")
+_integer(
+    "image_channels",
+    "Channels of the images: 3, or 1 or 4 of image files, or any number of arrays. "
+    "Colour operations that need RGB are left out of other images.",
+)
+_bool("cache_dataset", "Keep the encoded images of the split in memory, at any size.")
+_enum(
+    "cache",
+    config_lib.CACHES,
+    "What of the training images is kept in memory. auto: decoded or encoded, "
+    "whichever fits into 2 GiB, else nothing.",
+)
+_enum(
+    "check_files",
+    config_lib.FILE_CHECKS,
+    "How files of --image_dir are checked before training, once: by decoding them, or "
+    "by their headers only.",
+)
+_float(
+    "max_bad_fraction",
+    "Stop if a larger part of the image files is broken; below that broken ones are "
+    "named and left out.",
+)
+_integer(
+    "max_image_pixels",
+    "Files of more pixels than this count as broken and are never decoded.",
+)
+_string(
+    "data_service",
+    "Address of a tf.data service dispatcher (grpc://host:port) whose workers make the "
+    "batches.",
+)
 # Augmentation
 _float(
     "color_jitter_strength",
@@ -95,6 +157,7 @@ _bool(
     "Blur half of the views with a Gaussian; the paper does so for "
     "ImageNet and not for CIFAR-10.",
 )
+_integer("num_views", "Views of each image in a batch; the paper has 2.")
 # Model
 _integer("resnet_depth", "Layers of the ResNet: 10, 18, 34, 50, 101, 152 or 200.")
 _float("width_multiplier", "Multiplies every channel count; fractions give small nets.")
@@ -129,8 +192,15 @@ _integer(
     "group (-1: everything, 4: only the classifier).",
 )
 # Loss
-_enum("loss", config_lib.LOSSES, "Contrastive loss.")
-_float("temperature", "Temperature tau of NT-Xent.")
+_enum(
+    "loss",
+    config_lib.LOSSES,
+    "Contrastive loss: NT-Xent, or NT-Logistic and the margin triplet loss of the "
+    "paper's table 4.",
+)
+_float("temperature", "Temperature tau of NT-Xent and NT-Logistic.")
+_float("margin", "Margin of --loss=margin.")
+_bool("semi_hard", "NT-Logistic and margin: only semi-hard negatives count.")
 _bool("hidden_norm", "L2-normalise projections, so that similarity is the cosine.")
 # Optimizer
 _enum(
@@ -161,6 +231,11 @@ _enum(
     "mixed_precision",
     config_lib.MIXED_PRECISION,
     "bfloat16: layers compute in bfloat16; weights, norms and losses stay float32.",
+)
+_bool(
+    "deterministic",
+    "Make every TensorFlow operation deterministic: two runs are bit-equal on a GPU "
+    "too (slower; on a CPU they are without it).",
 )
 _bool("jit_compile", "Compile the step with XLA (one device or TPU; slower on CPU).")
 _string("checkpoint", "Start from the weights of this checkpoint or run folder.")
@@ -197,6 +272,15 @@ _string(
 _integer("probe_examples", "At most so many images of it.")
 _bool("baselines", "Also measure a random encoder and PCA of the pixels.")
 _bool("report", "Write report.html: curves, pictures and tables of the run.")
+_bool(
+    "watch",
+    "With --mode=eval: when the run is not at its last step, measure each new "
+    "checkpoint until it is. --nowatch measures the newest one and ends.",
+)
+_float(
+    "watch_timeout",
+    "With --watch: stop after so many minutes without a new checkpoint; 0 waits on.",
+)
 # Distribution
 _enum(
     "strategy",
@@ -222,6 +306,7 @@ _list(
 _integer("keep_hub_module_max", "Newest SavedModels to keep; 0 keeps all.")
 _string("input", "Embed: a folder of images, or name:split of a data set.")
 _string("output", "Embed: file to write, .npz, .csv or .parquet.")
+_string("preview", "Scan: write a picture (.png) of originals beside their views.")
 
 
 # Words of the reference's README that its program no longer reads.
@@ -251,7 +336,7 @@ def config_from_flags(values: flags.FlagValues) -> config_lib.Config:
         ConfigError: A value cannot be.
     """
     flat = {name: getattr(values, name) for name in _NAMES}
-    for name in ("protocols", "export_formats"):
+    for name in ("protocols", "export_formats", "label_columns"):
         flat[name] = tuple(item for item in flat[name] if item)
     return config_lib.from_flat(flat)
 
@@ -262,7 +347,8 @@ def flagfile_text(config: config_lib.Config) -> str:
     for name, value in config_lib.to_flat(config).items():
         if value is None:
             continue
-        text = ",".join(value) if isinstance(value, tuple) else value
+        joint = "x" if name == "image_size" else ","
+        text = joint.join(map(str, value)) if isinstance(value, tuple) else value
         lines.append(
             f"--{name}={json.dumps(text) if text is True or text is False else text}"
         )

@@ -42,7 +42,9 @@ def _main(argv: list[str]) -> int:
         from simclr_tf2 import startup
 
         startup.check_environment()
-        startup.start_tensorflow()
+        startup.start_tensorflow(
+            deterministic=config.training.deterministic, seed=config.seed
+        )
         from simclr_tf2 import workflows
 
         workflows.run(config, flagfile=flags.flagfile_text(config))

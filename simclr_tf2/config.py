@@ -30,13 +30,16 @@ TRAIN_MODES = ("pretrain", "finetune")
 RESNET_DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 STEMS = ("auto", "imagenet", "cifar", "stride2")
 PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
-LOSSES = ("nt_xent",)
+LOSSES = ("nt_xent", "nt_logistic", "margin")
 OPTIMIZERS = ("lars", "momentum", "adam", "adamw", "lamb")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt", "none")
 MIXED_PRECISION = ("off", "bfloat16")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 PROTOCOLS = ("logreg", "knn")
 EXPORT_FORMATS = ("keras", "saved_model")
+IMAGE_LAYOUTS = ("auto", "flat", "class", "split_class")
+CACHES = ("auto", "encoded", "decoded", "off")
+FILE_CHECKS = ("decode", "header")
 PROGRESS = ("auto", "bar", "plain", "none")
 
 
@@ -70,20 +73,90 @@ class DataConfig:
     """Which images are read, and at which size."""
 
     dataset: str = "imagenet2012"
+    image_dir: str | None = None  # [ours] in place of dataset, as the next two
+    manifest: str | None = None  # [ours]
+    tfrecords: str | None = None  # [ours]
+    image_layout: str = "auto"  # [ours]
+    label_columns: tuple[str, ...] = ()  # [ours] of the manifest
+    image_key: str = "image"  # [ours]
+    label_key: str = "label"  # [ours]
     data_dir: str = "data"  # [ours] beside the code; reference: TFDS's home folder
     download: bool = False  # [ours] the reference downloads unasked
     train_split: str = "train"
-    image_size: int = 224
+    image_size: int | tuple[int, int] = 224
+    image_channels: int = 3  # [ours]
     cache_dataset: bool = False
+    cache: str = "auto"  # [ours]
+    check_files: str = "decode"  # [ours]
+    max_bad_fraction: float = 0.01  # [ours]
+    max_image_pixels: int = 100_000_000  # [ours] 400 MB once decoded to RGBA
+    data_service: str | None = None  # [ours]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "image_size", parse_image_size(self.image_size))
         _require(bool(self.dataset), "dataset", "a data set name", self.dataset)
+        for side in self.height_width:
+            _require(
+                8 <= side <= 1024, "image_size", "8 to 1024 pixels", self.image_size
+            )
+        given = [n for n in ("image_dir", "manifest", "tfrecords") if getattr(self, n)]
+        if len(given) > 1 and given != ["image_dir", "manifest"]:
+            raise ConfigError(
+                f"--{given[0]} and --{given[1]} both say where the images are; pass one"
+            )
+        _require_choice("image_layout", self.image_layout, IMAGE_LAYOUTS)
+        _require_choice("cache", self.cache, CACHES)
+        _require_choice("check_files", self.check_files, FILE_CHECKS)
+        _require_positive(self, "image_channels", "max_image_pixels")
         _require(
-            8 <= self.image_size <= 1024,
-            "image_size",
-            "8 to 1024 pixels",
-            self.image_size,
+            0 <= self.max_bad_fraction <= 1,
+            "max_bad_fraction",
+            "from 0 to 1",
+            self.max_bad_fraction,
         )
+        if self.label_columns and not self.manifest:
+            raise ConfigError("--label_columns names columns of a --manifest; pass one")
+        if self.data_service is not None:
+            _require(
+                re.match(r"(grpc(\+\w+)?)://.+:\d+$", self.data_service) is not None,
+                "data_service",
+                "an address such as grpc://host:5000",
+                self.data_service,
+            )
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """Rows and columns of a view."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
+
+    @property
+    def source(self) -> str:
+        """The images by the name that the user gave them."""
+        return self.manifest or self.image_dir or self.tfrecords or self.dataset
+
+    @property
+    def own_images(self) -> bool:
+        """Whether the images are the user's files, which may have no labels."""
+        return bool(self.manifest or self.image_dir or self.tfrecords)
+
+
+def parse_image_size(value: Any) -> int | tuple[int, int]:
+    """``224``, ``"224"`` or ``"HxW"`` (also as a pair) -> side, or (height, width).
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    parts = str(value).lower().split("x") if isinstance(value, str) else value
+    parts = list(parts) if isinstance(parts, list | tuple) else [parts]
+    try:
+        sides = [int(part) for part in parts]
+    except (TypeError, ValueError):
+        sides = []
+    _require(
+        len(sides) in (1, 2), "image_size", "a number, or HEIGHTxWIDTH (64x96)", value
+    )
+    return sides[0] if len(set(sides)) == 1 else (sides[0], sides[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +165,11 @@ class AugmentationConfig:
 
     color_jitter_strength: float = 1.0
     use_blur: bool = True
+    num_views: int = 2  # [ours]
 
     def __post_init__(self) -> None:
         _require_not_negative(self, "color_jitter_strength")
+        _require(2 <= self.num_views <= 16, "num_views", "2 to 16", self.num_views)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,10 +237,18 @@ class LossConfig:
     loss: str = "nt_xent"  # [ours] the reference has one loss
     temperature: float = 0.1
     hidden_norm: bool = True
+    margin: float = 0.8  # [ours] one of the paper's grid (table 4)
+    semi_hard: bool = False  # [ours] negatives, of nt_logistic and margin
 
     def __post_init__(self) -> None:
         _require_choice("loss", self.loss, LOSSES)
         _require_positive(self, "temperature")
+        _require_not_negative(self, "margin")
+        if self.semi_hard and self.loss == "nt_xent":
+            raise ConfigError(
+                "--semi_hard chooses negatives of --loss=nt_logistic or margin; "
+                "nt_xent uses all of them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +289,7 @@ class TrainingConfig:
     log_steps: int = 50  # [ours]
     monitor_epochs: float = 1.0  # [ours] online kNN and collapse metrics
     progress: str = "auto"  # [ours]
+    deterministic: bool = False  # [ours] op determinism
 
     def __post_init__(self) -> None:
         _require(
@@ -246,10 +330,12 @@ class EvaluationConfig:
     probe_examples: int = 50_000  # [ours] at most so many of them
     baselines: bool = True  # [ours] random encoder and PCA rows in the table
     report: bool = True  # [ours] report.html at the end
+    watch: bool = True  # [ours] eval of an unfinished run follows it (reference)
+    watch_timeout: float = 0.0  # [ours] minutes without a checkpoint; 0: no limit
 
     def __post_init__(self) -> None:
         _require_positive(self, "eval_batch_size", "probe_examples")
-        _require_not_negative(self, "eval_steps")
+        _require_not_negative(self, "eval_steps", "watch_timeout")
         for protocol in self.protocols:
             _require_choice("protocols", protocol, PROTOCOLS)
 
@@ -284,6 +370,7 @@ class ExportConfig:
     keep_hub_module_max: int = 1
     input: str | None = None  # [ours] embed: a folder of images or TFDS name:split
     output: str | None = None  # [ours] embed: .npz, .csv or .parquet
+    preview: str | None = None  # [ours] scan: a .png of originals and views
 
     def __post_init__(self) -> None:
         for name in self.export_formats:
@@ -295,6 +382,13 @@ class ExportConfig:
                 "output",
                 "a path that ends in .npz, .csv or .parquet",
                 self.output,
+            )
+        if self.preview is not None:
+            _require(
+                self.preview.endswith(".png"),
+                "preview",
+                "a path that ends in .png",
+                self.preview,
             )
 
 

@@ -31,8 +31,11 @@ def check_environment() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def start_tensorflow() -> None:
+def start_tensorflow(*, deterministic: bool = False, seed: int = 0) -> None:
     """Import TensorFlow and find its devices, without messages at success.
+
+    With ``deterministic`` every operation is (on a CPU they are anyway, on a GPU it
+    costs speed), for which TensorFlow wants a global ``seed``.
 
     TensorFlow's C++ code writes some lines (oneDNN, no CUDA driver) to file descriptor
     2 before any log level applies. They are held back, and shown when the start fails.
@@ -45,6 +48,9 @@ def start_tensorflow() -> None:
             import tensorflow as tf
 
             tf.config.list_physical_devices()
+            if deterministic:
+                tf.random.set_seed(seed)
+                tf.config.experimental.enable_op_determinism()
         except BaseException:
             os.dup2(kept, 2)
             held.seek(0)

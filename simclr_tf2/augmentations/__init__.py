@@ -5,6 +5,7 @@ import tensorflow as tf
 from simclr_tf2.augmentations.blur import random_gaussian_blur
 from simclr_tf2.augmentations.color import random_color_jitter, to_grayscale
 from simclr_tf2.augmentations.crop import random_flip, random_resized_crop
+from simclr_tf2.augmentations.describe import describe_view
 from simclr_tf2.augmentations.erase import cutout
 from simclr_tf2.augmentations.noise import gaussian_noise
 from simclr_tf2.augmentations.policy import (
@@ -12,8 +13,10 @@ from simclr_tf2.augmentations.policy import (
     finetune_view,
     pretrain_view,
     two_views,
+    views,
 )
 from simclr_tf2.augmentations.rotate import random_rotation
+from simclr_tf2.augmentations.sampling import view_seeds
 from simclr_tf2.augmentations.sobel import sobel_edges
 
 
@@ -43,7 +46,7 @@ def _sobel(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
 
 
 # The ten pictures of the paper's figure 4, each applied always: operation(image, seed=)
-# from [s, s, 3] float32 in [0, 1] to the same.
+# from [s, s, c] float32 in [0, 1] to the same.
 OPERATIONS = {
     "original": _original,
     "crop": _crop,
@@ -57,4 +60,13 @@ OPERATIONS = {
     "sobel": _sobel,
 }
 
-__all__ = ["OPERATIONS", "eval_view", "finetune_view", "pretrain_view", "two_views"]
+__all__ = [
+    "OPERATIONS",
+    "describe_view",
+    "eval_view",
+    "finetune_view",
+    "pretrain_view",
+    "two_views",
+    "view_seeds",
+    "views",
+]

@@ -21,12 +21,12 @@ def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor, *, radius: int) -> tf.Tens
     """Blur rows and columns; zero padding, so borders darken (reference code).
 
     Args:
-        image: [h, w, 3] float32, a static shape.
+        image: [h, w, c] float32, a static shape.
         sigma: scalar, pixels.
         radius: half width of the kernel; 0 changes nothing.
 
     Returns:
-        [h, w, 3] float32.
+        [h, w, c] float32.
     """
     if radius == 0:
         return image
@@ -42,32 +42,34 @@ def blur_planes(
     radius: int,
     height: int,
     width: int,
-    mixture: tf.Tensor | tuple = layout.EYE,
+    mixture: tf.Tensor | np.ndarray | None = None,
 ) -> tf.Tensor:
     """Blur planes and turn them into an image.
 
     Columns are blurred while they lie along the rows of planes, rows after the change
     of layout: so both are products with a banded matrix, which depthwise convolution of
-    three channels is many times slower than.
+    few channels is many times slower than.
 
     Args:
-        planes: [3, height * width] float32.
+        planes: [c, height * width] float32.
         sigma: scalar, pixels.
         radius: half width of the kernel, 1 or more.
         height: rows.
         width: columns.
-        mixture: [3, 3], new channel by old channel.
+        mixture: [c, c], new channel by old channel; None is the identity.
 
     Returns:
-        [height, width, 3] float32.
+        [height, width, c] float32.
     """
+    channels = planes.shape[0]
+    mixture = layout.identity(channels) if mixture is None else mixture
     scale = -0.5 / tf.square(sigma)
     taps = tf.exp(scale * np.arange(-radius, radius + 1, dtype=np.float32) ** 2)
     mixture = mixture / tf.square(tf.reduce_sum(taps))  # normalises both directions
     rows = _bands(scale, radius=radius, length=height)
     columns = rows if width == height else _bands(scale, radius=radius, length=width)
 
-    lines = tf.reshape(planes, [3 * height, width])
+    lines = tf.reshape(planes, [channels * height, width])
     lines = _join(
         [
             tf.matmul(lines[:, first:last], band, transpose_b=True)
@@ -75,11 +77,11 @@ def blur_planes(
         ],
         axis=1,
     )
-    planes = tf.reshape(lines, [3, height * width])
+    planes = tf.reshape(lines, [channels, height * width])
     image = layout.to_image(planes, height=height, width=width, mixture=mixture)
-    lines = tf.reshape(image, [height, width * 3])
+    lines = tf.reshape(image, [height, width * channels])
     lines = _join([tf.matmul(band, lines[i:j]) for band, i, j in rows], axis=0)
-    return tf.reshape(lines, [height, width, 3])
+    return tf.reshape(lines, [height, width, channels])
 
 
 def blur_or_not(
@@ -90,7 +92,7 @@ def blur_or_not(
     radius: int,
     height: int,
     width: int,
-    mixture: tf.Tensor | tuple = layout.EYE,
+    mixture: tf.Tensor | np.ndarray | None = None,
 ) -> tf.Tensor:
     """Do as ``blur_planes`` or, if ``skip`` is 1 and not 0, turn planes into an image.
 
@@ -114,11 +116,11 @@ def random_gaussian_blur(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
     example, and so do we.
 
     Args:
-        image: [h, w, 3] float32 in [0, 1], a static shape.
+        image: [h, w, c] float32 in [0, 1], a static shape.
         seed: int32 [2].
 
     Returns:
-        [h, w, 3] float32 in [0, 1].
+        [h, w, c] float32 in [0, 1].
     """
     sigma = tf.random.stateless_uniform([], seed, *SIGMA_RANGE)
     image = gaussian_blur(image, sigma, radius=blur_radius(image.shape[0]))

@@ -1,13 +1,15 @@
 """Colour distortion: jitter and colour drop (SimCLR, appendix A; reference code).
 
-The single operations work on planes, [3, pixels] float32; see ``planes``.
+The single operations work on planes, [c, pixels] float32; see ``planes``. Hue and
+saturation are properties of red, green and blue: images of any other number of channels
+are jittered in brightness and contrast alone, and lose their colour by taking the mean
+of the channels (ours; the paper knows RGB only).
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -82,10 +84,11 @@ def adjust_hue(planes: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
 
 
 def to_grayscale(image: tf.Tensor) -> tf.Tensor:
-    """Drop the colour of [h, w, 3]: three equal channels with the ITU-R 601 luma."""
-    layout.require_rgb(image)
+    """Drop the colour of [h, w, c]: all channels become ``planes.gray_mixture``."""
+    channels = layout.require_channels(image)
+    mixture = layout.gray_mixture(channels)
     return tf.reshape(
-        tf.matmul(tf.reshape(image, [-1, 3]), layout.LUMA, transpose_b=True),
+        tf.matmul(tf.reshape(image, [-1, channels]), mixture, transpose_b=True),
         tf.shape(image),
     )
 
@@ -99,8 +102,10 @@ def jitter_planes(
 ) -> tf.Tensor:
     """Apply the four operations in one of their 24 orders, clipping after each.
 
+    Unless there are three channels, hue and saturation are left out of the order.
+
     Args:
-        planes: [3, pixels] float32, a static shape.
+        planes: [c, pixels] float32, a static shape.
         amounts: float32 [4]: factors of brightness, contrast and saturation, turns of
             hue.
         order: int32, index into ``ORDERS``; ``NO_JITTER`` only clips,
@@ -108,9 +113,9 @@ def jitter_planes(
         scale: multiplies the planes first.
 
     Returns:
-        [3, pixels] float32 in [0, 1].
+        [c, pixels] float32 in [0, 1].
     """
-    branches = _branches(planes.shape[1])
+    branches = _branches(*planes.shape)
     return branching.call(branches, order, planes, amounts, tf.convert_to_tensor(scale))
 
 
@@ -126,7 +131,7 @@ def color_jitter(
     """Jitter an image with given amounts.
 
     Args:
-        image: [h, w, 3] float32, a static shape.
+        image: [h, w, c] float32, a static shape.
         order: int32, index into ``ORDERS``, whose numbers mean 0 brightness,
             1 contrast, 2 saturation, 3 hue.
         brightness: factor.
@@ -135,11 +140,16 @@ def color_jitter(
         hue: turns.
 
     Returns:
-        [h, w, 3] float32 in [0, 1].
+        [h, w, c] float32 in [0, 1].
     """
     amounts = tf.stack([brightness, contrast, saturation, hue])
     planes = jitter_planes(layout.to_planes(image), amounts, order=order)
     return layout.to_image(planes, height=image.shape[0], width=image.shape[1])
+
+
+def meaningful(channels: int) -> range:
+    """Operations, as ``ORDERS`` counts them, that images of so many channels know."""
+    return range(4 if channels == 3 else 2)
 
 
 def amount_ranges(strength: float) -> list[tuple[float, float]]:
@@ -169,12 +179,12 @@ def random_color_jitter(
     """Draw amounts and order and jitter, always (the 0.8 is the policy's).
 
     Args:
-        image: [h, w, 3] float32, a static shape.
+        image: [h, w, c] float32, a static shape.
         seed: int32 [2].
         strength: 0 (a clip only) or more; 1 is the paper's.
 
     Returns:
-        [h, w, 3] float32 in [0, 1].
+        [h, w, c] float32 in [0, 1].
     """
     ranges = [order_range(1.0), *amount_ranges(strength)]
     low, high = np.array(ranges, np.float32).T
@@ -195,8 +205,8 @@ _OPERATIONS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue
 
 
 @functools.cache
-def _branches(pixels: int) -> list:
-    """Concrete functions of ``jitter_planes`` for images of so many pixels."""
+def _branches(channels: int, pixels: int) -> list:
+    """Concrete functions of ``jitter_planes`` for planes of this shape."""
 
     def jitter(operations, planes, amounts, scale):
         planes = planes * scale
@@ -213,8 +223,11 @@ def _branches(pixels: int) -> list:
 
     def gray(planes, amounts, scale):
         del amounts
-        return layout.clip(tf.matmul(layout.LUMA * scale, planes))
+        return layout.clip(tf.matmul(layout.gray_mixture(channels) * scale, planes))
 
-    branches: list[Callable] = [functools.partial(jitter, order) for order in ORDERS]
-    branches += [plain, gray]
-    return [branching.trace(branch, (3, pixels), (4,), ()) for branch in branches]
+    orders = [tuple(o for o in x if o in meaningful(channels)) for x in ORDERS]
+    functions: dict = {order: functools.partial(jitter, order) for order in orders}
+    functions |= {"plain": plain, "gray": gray}
+    shapes = (channels, pixels), (4,), ()
+    traced = {key: branching.trace(f, *shapes) for key, f in functions.items()}
+    return [traced[key] for key in [*orders, "plain", "gray"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from simclr_tf2.augmentations import planes as layout
@@ -12,6 +14,17 @@ MIN_OBJECT_COVERED = 0.1  # reference code; with the whole image as the object
 MAX_ATTEMPTS = 100  # reference code; after these the whole image is taken
 FLIP_PROBABILITY = 0.5  # reference code
 EVAL_PROPORTION = 0.875  # reference code
+
+
+def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Return (height, width) of an ``image_size``: the side of a square, or the two."""
+    sides = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or any(int(side) != side or side < 1 for side in sides):
+        raise ValueError(
+            "image_size must be one positive integer or (height, width). "
+            f"Received: {image_size!r}."
+        )
+    return int(sides[0]), int(sides[1])
 
 
 def sample_crop_window(
@@ -93,7 +106,7 @@ def random_resized_crop(
 
 
 def flip_planes(planes: tf.Tensor, flip: tf.Tensor, *, width: int) -> tf.Tensor:
-    """Mirror planes, [3, rows * width], where the bool scalar ``flip`` says so."""
+    """Mirror planes, [c, rows * width], where the bool scalar ``flip`` says so."""
     lines = tf.reshape(planes, [-1, width])
     lines = tf.raw_ops.Reverse(tensor=lines, dims=tf.stack([False, flip]))
     return tf.reshape(lines, planes.shape)

@@ -1,34 +1,53 @@
-"""Images as three colour planes, the layout in which colour operations are cheap.
+"""Images as colour planes, the layout in which colour operations are cheap.
 
 TensorFlow's own HSV kernels go pixel by pixel. On contiguous planes the same operations
 are a handful of vectorised passes, and the way back is one small matrix product, in
-which a mixture of the colours is free.
+which a mixture of the channels is free.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
-EYE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 # ITU-R 601 luma, the weights of tf.image.rgb_to_grayscale, for each channel.
 LUMA = ((0.2989, 0.587, 0.114),) * 3
 
 
-def require_rgb(image: tf.Tensor) -> None:
-    """Raise a ValueError unless the last axis is known to be three channels."""
-    if image.shape[-1] != 3:
+def require_channels(image: tf.Tensor) -> int:
+    """Return the number of channels, the last axis; it must be known beforehand."""
+    channels = image.shape[-1]
+    if channels is None or channels < 1:
         raise ValueError(
-            "colour operations need an image with 3 channels. "
-            f"Received: shape {tuple(image.shape)}."
+            "the number of channels of an image must be known when the pipeline is "
+            "built; set it with tf.ensure_shape(image, [None, None, channels]). "
+            f"Received: shape {image.shape}."
         )
+    return channels
+
+
+def identity(channels: int) -> np.ndarray:
+    """Mixture that leaves the channels alone, [channels, channels]."""
+    return np.eye(channels, dtype=np.float32)
+
+
+def gray_mixture(channels: int) -> np.ndarray:
+    """Mixture that drops the colour, [channels, channels], all rows alike.
+
+    Three channels are red, green and blue and become luma. Others have no agreed
+    meaning and become their mean (ours); one channel stays what it is.
+    """
+    if channels == 3:
+        return np.array(LUMA, np.float32)
+    return np.full([channels, channels], 1.0 / channels, np.float32)
 
 
 def to_planes(image: tf.Tensor) -> tf.Tensor:
-    """Lay out an image, [h, w, 3] float32, as planes, [3, h * w]."""
-    require_rgb(image)
-    pixels = tf.reshape(image, [-1, 3])
+    """Lay out an image, [h, w, c] float32, as planes, [c, h * w]."""
+    channels = require_channels(image)
+    pixels = tf.reshape(image, [-1, channels])
     planes = tf.stack(tf.unstack(pixels, axis=1))  # half the time of tf.transpose
-    return tf.ensure_shape(planes, [3, image.shape[:2].num_elements()])
+    return tf.ensure_shape(planes, [channels, image.shape[:2].num_elements()])
 
 
 def to_image(
@@ -36,21 +55,23 @@ def to_image(
     *,
     height: int | tf.Tensor,
     width: int | tf.Tensor,
-    mixture: tf.Tensor | tuple = EYE,
+    mixture: tf.Tensor | np.ndarray | None = None,
 ) -> tf.Tensor:
     """Turn planes back into an image.
 
     Args:
-        planes: [3, height * width] float32.
+        planes: [c, height * width] float32.
         height: rows.
         width: columns.
-        mixture: [3, 3], new channel by old channel.
+        mixture: [c, c], new channel by old channel; None is the identity.
 
     Returns:
-        [height, width, 3] float32.
+        [height, width, c] float32.
     """
+    channels = planes.shape[0]
+    mixture = identity(channels) if mixture is None else mixture
     pixels = tf.matmul(planes, mixture, transpose_a=True, transpose_b=True)
-    return tf.reshape(pixels, [height, width, 3])
+    return tf.reshape(pixels, [height, width, channels])
 
 
 def clip(values: tf.Tensor) -> tf.Tensor:

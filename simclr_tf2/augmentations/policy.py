@@ -4,43 +4,72 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.augmentations import blur, color, crop
+from simclr_tf2.augmentations import blur, color, crop, sampling
 from simclr_tf2.augmentations import planes as layout
 
 logger = logging.getLogger(__name__)
 
-NO_CENTER_CROP_UP_TO = 32  # pixels; reference code: CIFAR images are used whole
+# Pixels, of the larger side; reference code: CIFAR images are used whole.
+NO_CENTER_CROP_UP_TO = 32
+
+
+def views(
+    image: tf.Tensor,
+    *,
+    seed: tf.Tensor,
+    num_views: int,
+    image_size: int | Sequence[int],
+    strength: float = 1.0,
+    use_blur: bool = True,
+) -> tuple[tf.Tensor, ...]:
+    """Draw independent pretraining views of one image.
+
+    Images of three channels are red, green and blue. Others are jittered in brightness
+    and contrast only, and lose their colour by taking the mean of the channels (ours).
+
+    Args:
+        image: [h, w, c], integers or floats in [0, 1]; c must be known statically.
+        seed: int32 [2]; the views are a pure function of image and seed.
+        num_views: how many; the first ones do not depend on it.
+        image_size: side of the views, or (height, width).
+        strength: of the colour jitter; 0 leaves the grayscale.
+        use_blur: draw the Gaussian blur too.
+
+    Returns:
+        ``num_views`` views, each [height, width, c] float32 in [0, 1].
+    """
+    return tuple(
+        pretrain_view(
+            image,
+            seed=view_seed,
+            image_size=image_size,
+            strength=strength,
+            use_blur=use_blur,
+        )
+        for view_seed in sampling.view_seeds(seed, num_views=num_views)
+    )
 
 
 def two_views(
     image: tf.Tensor,
     *,
     seed: tf.Tensor,
-    image_size: int,
+    image_size: int | Sequence[int],
     strength: float = 1.0,
     use_blur: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draw two independent pretraining views of one image.
-
-    Args:
-        image: [h, w, 3], integers or floats in [0, 1].
-        seed: int32 [2]; the views are a pure function of image and seed.
-        image_size: side of the views.
-        strength: of the colour jitter; 0 leaves the grayscale.
-        use_blur: draw the Gaussian blur too.
-
-    Returns:
-        Two views, each [image_size, image_size, 3] float32 in [0, 1].
-    """
-    seeds = tf.unstack(tf.random.split(seed, 4))
-    first, second = (
-        _draw_view(image, pair, image_size, strength=strength, use_blur=use_blur)
-        for pair in (seeds[:2], seeds[2:])
+    """Do as ``views`` with two of them."""
+    first, second = views(
+        image,
+        seed=seed,
+        num_views=2,
+        image_size=image_size,
+        strength=strength,
+        use_blur=use_blur,
     )
     return first, second
 
@@ -49,83 +78,47 @@ def pretrain_view(
     image: tf.Tensor,
     *,
     seed: tf.Tensor,
-    image_size: int,
+    image_size: int | Sequence[int],
     strength: float = 1.0,
     use_blur: bool = True,
 ) -> tf.Tensor:
-    """Draw one pretraining view; arguments and result are those of ``two_views``."""
-    seeds = tf.unstack(tf.random.split(seed, 2))
-    return _draw_view(image, seeds, image_size, strength=strength, use_blur=use_blur)
-
-
-def finetune_view(image: tf.Tensor, *, seed: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Crop at random and flip, [h, w, c] -> [image_size, image_size, c] in [0, 1]."""
-    image = tf.convert_to_tensor(image)
-    window_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
-    view = _random_window(image, seed=window_seed, image_size=image_size)
-    view = crop.random_flip(view, seed=flip_seed)
-    return layout.clip(view * crop.unit_scale(image.dtype))
-
-
-def eval_view(image: tf.Tensor, *, image_size: int) -> tf.Tensor:
-    """Crop the centre and resize, [h, w, c] -> [image_size, image_size, c] in [0, 1].
-
-    The window has 87.5 % of the largest possible side. Up to 32 pixels the reference
-    code crops nothing; we then still cut a square out of an image that is none.
-    """
-    whole = image_size <= NO_CENTER_CROP_UP_TO
-    view = crop.center_crop_and_resize(
-        tf.convert_to_tensor(image),
-        height=image_size,
-        width=image_size,
-        proportion=1.0 if whole else crop.EVAL_PROPORTION,
-    )
-    return layout.clip(view)
-
-
-def _random_window(image: tf.Tensor, *, seed: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Crop and resize, neither scaled nor clipped: the reference code clips last."""
-    begin, size = crop.sample_crop_window(tf.shape(image), seed=seed)
-    return crop.resize_window(image, begin, size, height=image_size, width=image_size)
-
-
-def _draw_view(
-    image: tf.Tensor,
-    seeds: list[tf.Tensor],
-    image_size: int,
-    *,
-    strength: float,
-    use_blur: bool,
-) -> tf.Tensor:
-    """Crop, flip, jitter, grayscale, blur.
+    """Draw one pretraining view: crop, flip, jitter, grayscale, blur.
 
     Grayscale mixes the channels, which is free in a change of layout. After a jitter
     (which ends with a clip) it commutes with the blur and waits for that; without one
     it is done at once, so that the clip follows it as in the reference code.
 
     Args:
-        image: as in ``two_views``.
-        seeds: two, for the window and for everything else.
-        image_size: as in ``two_views``.
-        strength: as in ``two_views``.
-        use_blur: as in ``two_views``.
+        image: as in ``views``.
+        seed: int32 [2], or [2, 2], one of ``view_seeds``.
+        image_size: as in ``views``.
+        strength: as in ``views``.
+        use_blur: as in ``views``.
+
+    Returns:
+        [height, width, c] float32 in [0, 1].
     """
     image = tf.convert_to_tensor(image)
-    draws = _draw(seeds[1], strength)
-    view = _random_window(image, seed=seeds[0], image_size=image_size)
+    channels = layout.require_channels(image)
+    if channels != 3:
+        _tell_what_is_left_out(channels)
+    height, width = crop.height_and_width(image_size)
+    window_seed, draw_seed = tf.unstack(sampling.split(seed))
+    draws = sampling.draw(draw_seed, strength, channels=channels)
+    view = _random_window(image, seed=window_seed, image_size=image_size)
     planes = layout.to_planes(view)
-    planes = crop.flip_planes(planes, draws.flip, width=image_size)
+    planes = crop.flip_planes(planes, draws.flip, width=width)
     planes = color.jitter_planes(
         planes,
         draws.jitter_amounts,
         order=draws.jitter_order,
         scale=crop.unit_scale(image.dtype),
     )
-    size = {"height": image_size, "width": image_size}
-    radius = blur.blur_radius(image_size)
+    size = {"height": height, "width": width}
+    radius = blur.blur_radius(height)
     if not use_blur or radius == 0:
         if use_blur:
-            _warn_without_blur(image_size)
+            _warn_without_blur(height)
         return layout.to_image(planes, mixture=draws.mixture, **size)
     return blur.blur_or_not(
         planes,
@@ -137,51 +130,58 @@ def _draw_view(
     )
 
 
-class _Draws(NamedTuple):
-    """What is random in a view, but for the window."""
+def finetune_view(
+    image: tf.Tensor, *, seed: tf.Tensor, image_size: int | Sequence[int]
+) -> tf.Tensor:
+    """Crop at random and flip, [h, w, c] -> [height, width, c] in [0, 1]."""
+    image = tf.convert_to_tensor(image)
+    window_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
+    view = _random_window(image, seed=window_seed, image_size=image_size)
+    view = crop.random_flip(view, seed=flip_seed)
+    return layout.clip(view * crop.unit_scale(image.dtype))
 
-    flip: tf.Tensor  # bool
-    jitter_order: tf.Tensor  # int32, as of color.jitter_planes
-    jitter_amounts: tf.Tensor  # float32 [4]
-    mixture: tf.Tensor  # float32 [3, 3], of the channels after the jitter
-    skip_blur: tf.Tensor  # int32, 0 or 1
-    blur_sigma: tf.Tensor
 
+def eval_view(image: tf.Tensor, *, image_size: int | Sequence[int]) -> tf.Tensor:
+    """Crop the centre and resize, [h, w, c] -> [height, width, c] in [0, 1].
 
-def _draw(seed: tf.Tensor, strength: float) -> _Draws:
-    """Draw everything at once: small operations are what a small image waits for.
-
-    A choice with probability p is the integer part of a number in [0, 1/p): 0 is yes.
+    The window has the aspect of the view and 87.5 % of the largest possible side. For
+    views whose larger side is up to 32 pixels the reference code crops nothing; we then
+    still cut the largest window of that aspect out.
     """
-    jitter = color.order_range(color.JITTER_PROBABILITY if strength > 0 else 0.0)
-    choices = [
-        _choice_range(probability)
-        for probability in (
-            crop.FLIP_PROBABILITY,
-            color.GRAYSCALE_PROBABILITY,
-            blur.PROBABILITY,
-        )
-    ]
-    ranges = [jitter, *choices, blur.SIGMA_RANGE, *color.amount_ranges(strength)]
-    low, high = np.array(ranges, np.float32).T
-    values = low + tf.random.stateless_uniform([len(ranges)], seed) * (high - low)
-    codes = tf.minimum(tf.cast(values[:4], tf.int32), [color.NO_JITTER, 1, 1, 1])
-    order, no_flip, no_gray, skip_blur = tf.unstack(codes)
-    no_jitter = order // color.NO_JITTER
-    return _Draws(
-        flip=tf.equal(no_flip, 0),
-        jitter_order=order + no_jitter * (1 - no_gray),  # GRAYSCALE_ONLY follows
-        jitter_amounts=values[5:],
-        mixture=tf.gather((layout.LUMA, layout.EYE), tf.maximum(no_gray, no_jitter)),
-        skip_blur=skip_blur,
-        blur_sigma=values[4],
+    height, width = crop.height_and_width(image_size)
+    whole = max(height, width) <= NO_CENTER_CROP_UP_TO
+    view = crop.center_crop_and_resize(
+        tf.convert_to_tensor(image),
+        height=height,
+        width=width,
+        proportion=1.0 if whole else crop.EVAL_PROPORTION,
     )
+    return layout.clip(view)
 
 
-def _choice_range(probability: float) -> tuple[float, float]:
-    return (0.0, 1.0 / probability) if probability > 0 else (1.0, 1.0)
+def _random_window(
+    image: tf.Tensor, *, seed: tf.Tensor, image_size: int | Sequence[int]
+) -> tf.Tensor:
+    """Crop and resize, neither scaled nor clipped: the reference code clips last."""
+    height, width = crop.height_and_width(image_size)
+    begin, size = crop.sample_crop_window(
+        tf.shape(image), seed=seed, aspect=width / height
+    )
+    return crop.resize_window(image, begin, size, height=height, width=width)
 
 
 @functools.cache
-def _warn_without_blur(image_size: int) -> None:
-    logger.warning("views of %d pixels are too small to be blurred", image_size)
+def _tell_what_is_left_out(channels: int) -> None:
+    if channels == 1:
+        left_out = "jitter of hue and saturation and the colour drop are left out"
+    else:
+        left_out = (
+            "jitter of hue and saturation is left out, and the colour drop takes the "
+            "mean of the channels"
+        )
+    logger.warning("images of %d channel(s), not RGB: %s", channels, left_out)
+
+
+@functools.cache
+def _warn_without_blur(height: int) -> None:
+    logger.warning("views of %d pixels are too small to be blurred", height)

@@ -16,12 +16,12 @@ def sobel_edges(image: tf.Tensor) -> tf.Tensor:
     the largest value possible, so that flat images stay dark (ours).
 
     Args:
-        image: [h, w, 3] float32 in [0, 1].
+        image: [h, w, c] float32 in [0, 1].
 
     Returns:
-        [h, w, 3] float32 in [0, 1], three equal channels.
+        [h, w, c] float32 in [0, 1], equal channels.
     """
     gray = color.to_grayscale(image)[..., :1]
     gradient = tf.image.sobel_edges(gray[None])[0]
     strength = tf.sqrt(tf.reduce_sum(tf.square(gradient), axis=-1)) / LARGEST
-    return tf.repeat(tf.minimum(strength, 1.0), 3, axis=-1)
+    return tf.repeat(tf.minimum(strength, 1.0), image.shape[-1], axis=-1)

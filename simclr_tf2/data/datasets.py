@@ -12,9 +12,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import prepare, records
+from simclr_tf2.data import prepare, records, sources
+from simclr_tf2.data.sources import Shape
 
 MEMORY_LIMIT = 2 << 30  # bytes of pixels, or of encoded images, held in memory
+ENCODED_CHANNELS = (1, 3, 4)  # what image files can be decoded to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +24,16 @@ class Split:
     """Images of one split, in a fixed order: the index of an image is its place.
 
     Attributes:
-        name: TFDS name, as given.
-        split: TFDS split, as given ("train[:80%]").
+        name: The data set, as given: a TFDS name, a folder, a file.
+        split: The split, as given ("train[:80%]").
         num_examples: Number of images.
         num_classes: Number of classes the data set has; None when it has no labels.
         class_names: Their names, in label order.
-        has_labels: Whether images of this very split carry labels (not all -1).
-        image_shape: (height, width, 3); None where sizes vary.
-        shards: The files and which of their records belong to the split.
-        label_key: Feature that holds the label, or None.
+        has_labels: Whether images of this very split carry one label each (not -1).
+        image_shape: (height, width, channels); None where sizes vary.
+        source: The images.
+        label_shape: () for one label each, (l,) for l yes-or-no labels (1, 0, or -1
+            where it is not known).
     """
 
     name: str
@@ -39,72 +42,90 @@ class Split:
     num_classes: int | None
     class_names: tuple[str, ...]
     has_labels: bool
-    image_shape: tuple[int | None, int | None, int]
-    shards: records.Shards = dataclasses.field(repr=False, compare=False)
-    label_key: str | None = dataclasses.field(repr=False, compare=False)
-    builder: Any = dataclasses.field(repr=False, compare=False)
+    image_shape: Shape
+    source: sources.Source = dataclasses.field(repr=False, compare=False)
+    label_shape: tuple[int, ...] = ()
 
     @property
     def fits_in_memory(self) -> bool:
         """Whether ``arrays`` works: images of one size, at most MEMORY_LIMIT bytes."""
+        size = self.decoded_bytes
+        return size is not None and size <= MEMORY_LIMIT
+
+    @property
+    def decoded_bytes(self) -> int | None:
+        """Bytes of all pixels; None where sizes vary."""
         height, width, channels = self.image_shape
         if height is None or width is None:
-            return False
-        return self.num_examples * height * width * channels <= MEMORY_LIMIT
+            return None
+        return self.num_examples * height * width * channels
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """All images and labels, decoded once and kept (read-only views).
 
         Returns:
-            uint8 [num_examples, h, w, 3] and int64 [num_examples], or None when the
+            uint8 [num_examples, h, w, c] and int64 [num_examples], or None when the
             split has no labels.
 
         Raises:
             ConfigError: The sizes vary or the pixels exceed MEMORY_LIMIT.
         """
-        images, labels = (np.asarray(memoryview(t)) for t in self.pixels)
-        return images, labels if self.has_labels else None
-
-    @functools.cached_property
-    def pixels(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """uint8 [num_examples, h, w, 3] and int64 [num_examples] (-1: no label)."""
         if not self.fits_in_memory:
             raise ConfigError(
                 f"{self.name}:{self.split} does not fit in memory as pixels: it needs "
                 f"images of one size and at most {MEMORY_LIMIT >> 30} GiB; take a "
                 "smaller --train_split"
             )
+        images, labels = (np.asarray(memoryview(t)) for t in self.pixels)
+        return images, labels if self.has_labels else None
+
+    @functools.cached_property
+    def pixels(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Integers [num_examples, h, w, c] and int64 labels (-1: none), on the host."""
+        if isinstance(self.source, sources.ArraySource):
+            return self.source.tensors
+        if self.decoded_bytes is None:
+            raise ConfigError(
+                f"{self.name}:{self.split} has images of various sizes, which cannot "
+                "be held decoded; use --cache=encoded"
+            )
         return _load(
             self.as_dataset().map(
-                lambda e: (records.decode(e["image"], self.image_shape), e["label"]),
+                lambda e: (self.source.decode(e), e["label"]),
                 num_parallel_calls=tf.data.AUTOTUNE,
             ),
             self.num_examples,
         )
 
     @functools.cached_property
-    def encoded(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Encoded images, string [num_examples], and labels int64 [num_examples]."""
-        dataset = self.as_dataset().map(lambda e: (e["image"], e["label"]))
-        return _load(dataset, self.num_examples)
+    def encoded(self) -> dict[str, tf.Tensor]:
+        """Every example as it is stored, one tensor [num_examples, ...] a key."""
+        return _load(self.as_dataset(), self.num_examples)
 
-    @functools.cached_property
+    @property
     def encoded_bytes(self) -> int:
-        """Size of the split's records on disk."""
-        return self.shards.num_bytes()
+        """Bytes of the images as they are stored."""
+        return self.source.num_bytes
 
     def as_dataset(self) -> tf.data.Dataset:
-        """Every image once, in index order, still encoded.
+        """Every image once, in index order, as it is stored.
 
         Returns:
-            A dataset of {"image": string scalar, "label": int64 (-1: no label),
-            "index": int64}.
+            A dataset of {"image": as stored, "label": int64 (-1: no label), "index":
+            int64}, and what else ``source.decode`` needs.
         """
-        return _as_dataset(self.builder, self.split, self.label_key)
+        return self.source.examples()
 
 
 def open_split(
-    name: str, split: str, *, data_dir: str, download: bool = False
+    name: str,
+    split: str,
+    *,
+    data_dir: str,
+    download: bool = False,
+    channels: int = 3,
+    image_key: str = "image",
+    label_key: str = "label",
 ) -> Split:
     """Open a split of a TFDS data set.
 
@@ -115,31 +136,59 @@ def open_split(
         split: TFDS split; slices and sums are allowed ("train[:80%]+test").
         data_dir: Folder of prepared sets.
         download: Whether an unprepared set may be downloaded.
+        channels: Of the decoded images: 1, 3 or 4; the set's own where it holds
+            pixels that are not encoded.
+        image_key: Feature with the images.
+        label_key: Feature with the labels; unless it is there, that of the set's
+            ``supervised_keys``.
 
     Raises:
         ConfigError: Unknown set, config or split; unprepared; empty; no images.
     """
     builder = prepare.prepared_builder(name, data_dir=data_dir, download=download)
     info = _split_info(builder, name, split)
-    feature = _image_feature(builder, name)
-    label_key = _label_key(builder)
-    label = builder.info.features[label_key] if label_key else None
+    feature = _image_feature(builder, name, image_key)
+    found_key = _label_key(builder, label_key)
+    label = builder.info.features[found_key] if found_key else None
+    plain = not isinstance(feature, tfds.features.Image)
+    _check_channels(name, feature, channels, plain)
+    shape = (feature.shape[0], feature.shape[1], channels)
+    read = functools.partial(
+        _as_dataset,
+        builder,
+        split=split,
+        image_key=image_key,
+        label_key=found_key,
+        skip=not plain,
+    )
+    source: sources.Source
+    if plain:
+        source = _load_arrays(read(), info.num_examples, name)
+    else:
+        source = sources.RecordSource(
+            shards=records.Shards.from_info(builder, info, found_key, image_key),
+            read=read,
+            shape=shape,
+        )
     return Split(
         name=name,
         split=split,
         num_examples=info.num_examples,
         num_classes=label.num_classes if label else None,
         class_names=tuple(label.names or ()) if label else (),
-        has_labels=label_key is not None and _labelled(builder, split, label_key),
-        image_shape=(feature.shape[0], feature.shape[1], 3),
-        shards=records.Shards.from_info(builder, info, label_key),
-        label_key=label_key,
-        builder=builder,
+        has_labels=found_key is not None and labels_known(read, split),
+        image_shape=shape,
+        source=source,
     )
 
 
 def require_labels(split: Split) -> None:
     """Raise a ConfigError unless the images of ``split`` have labels."""
+    if split.label_shape:
+        raise ConfigError(
+            f"{split.name}:{split.split} has several yes-or-no labels an image, and a "
+            "classifier needs one; choose a column of the manifest with one label"
+        )
     if not split.has_labels:
         raise ConfigError(
             f"{split.name}:{split.split} has no labels, which training or evaluating a "
@@ -159,13 +208,15 @@ def _split_info(builder: Any, name: str, split: str) -> Any:
     return info
 
 
-def _image_feature(builder: Any, name: str) -> tfds.features.Image:
+def _image_feature(builder: Any, name: str, key: str) -> Any:
     features = builder.info.features
-    found = features["image"] if "image" in features else None
-    if not isinstance(found, tfds.features.Image):
+    found: Any = features[key] if key in features else None
+    image = isinstance(found, tfds.features.Image)
+    if not image and len(getattr(found, "shape", None) or ()) != 3:
         raise ConfigError(
-            f"{name} has no feature `image`, only: {', '.join(sorted(features))}; "
-            "choose a data set of images"
+            f"{name} has no feature `{key}` with images, only: "
+            f"{', '.join(sorted(features))}; name one with --image_key or choose a "
+            "data set of images"
         )
     if found.np_dtype not in (np.uint8, np.uint16):
         raise ConfigError(
@@ -175,46 +226,73 @@ def _image_feature(builder: Any, name: str) -> tfds.features.Image:
     return found
 
 
-def _label_key(builder: Any) -> str | None:
+def _check_channels(name: str, feature: Any, channels: int, plain: bool) -> None:
+    if plain and feature.shape[2] != channels:
+        raise ConfigError(
+            f"{name} holds pixels of {feature.shape[2]} channels; pass "
+            f"--image_channels={feature.shape[2]}"
+        )
+    if not plain and channels not in ENCODED_CHANNELS:
+        raise ConfigError(
+            f"--image_channels={channels}: the images of {name} are encoded files, "
+            "which have 1, 3 or 4 channels"
+        )
+
+
+def _label_key(builder: Any, key: str) -> str | None:
     features = builder.info.features
-    keys = ["label", *(builder.info.supervised_keys or ())[1:2]]
-    for key in keys:
-        if isinstance(key, str) and key in features:
-            if isinstance(features[key], tfds.features.ClassLabel):
-                return key
+    for candidate in (key, *(builder.info.supervised_keys or ())[1:2]):
+        if isinstance(candidate, str) and candidate in features:
+            if isinstance(features[candidate], tfds.features.ClassLabel):
+                return candidate
     return None
 
 
-def _labelled(builder: Any, split: str, label_key: str) -> bool:
+def labels_known(read: Any, split: str) -> bool:
     """Whether the first image of every part of ``split`` has a label that is not -1."""
     return all(
         int(example["label"]) >= 0
         for part in split.split("+")
-        for example in _as_dataset(builder, part, label_key).take(1)
+        for example in read(split=part).take(1)
     )
 
 
-def _as_dataset(builder: Any, split: str, label_key: str | None) -> tf.data.Dataset:
-    wanted = {"image": True, **({label_key: True} if label_key else {})}
+def _as_dataset(
+    builder: Any, *, split: str, image_key: str, label_key: str | None, skip: bool
+) -> tf.data.Dataset:
+    wanted = {image_key: True, **({label_key: True} if label_key else {})}
+    decoders = {image_key: tfds.decode.SkipDecoding()} if skip else {}
     with prepare.quiet_tfds():
         dataset = builder.as_dataset(
             split=split,
             shuffle_files=False,
-            decoders=tfds.decode.PartialDecoding(
-                wanted, decoders={"image": tfds.decode.SkipDecoding()}
-            ),
+            decoders=tfds.decode.PartialDecoding(wanted, decoders=decoders),
             # One file after the other: TFDS would mix the files otherwise.
             read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
     return dataset.enumerate().map(
         lambda index, example: {
-            "image": example["image"],
+            "image": example[image_key],
             "label": example[label_key] if label_key else tf.constant(-1, tf.int64),
             "index": index,
         }
     )
 
 
-def _load(dataset: tf.data.Dataset, num_examples: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _load_arrays(
+    dataset: tf.data.Dataset, num_examples: int, name: str
+) -> sources.ArraySource:
+    """Pixels that the set stores plainly; they are held in memory."""
+    height, width, channels = dataset.element_spec["image"].shape
+    if height is None or width is None:
+        raise ConfigError(
+            f"{name} holds pixels that are not encoded and of various sizes; images "
+            "of one size are needed"
+        )
+    loaded = _load(dataset, num_examples)
+    return sources.ArraySource(loaded["image"].numpy(), loaded["label"].numpy())
+
+
+def _load(dataset: tf.data.Dataset, num_examples: int) -> Any:
     with tf.device("/cpu:0"):  # a GPU's memory is for the model
         return dataset.batch(num_examples, drop_remainder=True).get_single_element()

@@ -13,54 +13,64 @@ import tensorflow as tf
 
 from simclr_tf2 import augmentations
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import datasets, order, records
+from simclr_tf2.data import datasets, order
+from simclr_tf2.data import service as data_service
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.sources import ArraySource
 
 Example = dict[str, Any]
+Size = int | tuple[int, int]
+Fetch = Callable[[Example], Example]
 
 
 def make_pretrain_dataset(
     split: Split,
     *,
     global_batch_size: int,
-    image_size: int,
+    image_size: Size,
     strength: float,
     use_blur: bool,
     seed: int,
+    num_views: int = 2,
     start_step: int = 0,
     num_workers: int = 1,
     worker_index: int = 0,
     replicas_per_worker: int = 1,
-    cache: bool = False,
+    cache: str = "auto",
+    service: str | None = None,
 ) -> tf.data.Dataset:
-    """Endless batches of two views per image (paper, section 2.1).
+    """Endless batches of views, two per image in the paper (section 2.1).
 
     Args:
         split: What ``open_split`` gave.
         global_batch_size: Images per step, over all replicas.
-        image_size: Side of a view.
+        image_size: Side of a view, or (height, width).
         strength: Of the colour distortion (paper, appendix A).
         use_blur: Whether views are blurred with probability 0.5.
         seed: The run's seed; any integer.
+        num_views: Views per image.
         start_step: Global step of the first batch.
         num_workers: Processes that read, each for its own replicas.
         worker_index: Which of them this is.
         replicas_per_worker: Replicas that take elements from this dataset in turn.
-        cache: Hold the encoded images of a set of any size in memory.
+        cache: What is held in memory: "encoded" or "decoded" images, "off", or "auto",
+            which holds what takes at most MEMORY_LIMIT.
+        service: Address of a tf.data service that makes the batches (``service.py``).
 
     Returns:
-        A dataset of {"views": (v1, v2), each float32 [b, s, s, 3] in [0, 1], "label":
-        int64 [b] (-1: none), "index": int64 [b]} with b = images per replica. An
-        element is one replica's rows.
+        A dataset of {"views": (v1, v2, ..), each float32 [b, h, w, c] in [0, 1],
+        "label": int64 [b] (-1: none), "index": int64 [b]} with b = images per replica.
+        An element is one replica's rows.
 
     Raises:
         ConfigError: The split is smaller than a batch, or the batch does not divide.
     """
 
     def augment(image: tf.Tensor, example_seed: tf.Tensor) -> Example:
-        views = augmentations.two_views(
+        views = augmentations.views(
             image,
             seed=example_seed,
+            num_views=num_views,
             image_size=image_size,
             strength=strength,
             use_blur=use_blur,
@@ -74,20 +84,21 @@ def make_pretrain_dataset(
         worker_index=worker_index,
         replicas_per_worker=replicas_per_worker,
     )
-    return _train_batches(split, plan, augment, seed, start_step, cache)
+    return _train_batches(split, plan, augment, seed, start_step, cache, service)
 
 
 def make_supervised_dataset(
     split: Split,
     *,
     global_batch_size: int,
-    image_size: int,
+    image_size: Size,
     seed: int,
     start_step: int = 0,
     num_workers: int = 1,
     worker_index: int = 0,
     replicas_per_worker: int = 1,
-    cache: bool = False,
+    cache: str = "auto",
+    service: str | None = None,
 ) -> tf.data.Dataset:
     """Endless labelled batches: random crop and flip only (paper, appendix B.5).
 
@@ -115,18 +126,18 @@ def make_supervised_dataset(
         worker_index=worker_index,
         replicas_per_worker=replicas_per_worker,
     )
-    return _train_batches(split, plan, augment, seed, start_step, cache)
+    return _train_batches(split, plan, augment, seed, start_step, cache, service)
 
 
 def make_eval_dataset(
-    split: Split, *, batch_size: int, image_size: int, limit: int | None = None
+    split: Split, *, batch_size: int, image_size: Size, limit: int | None = None
 ) -> tf.data.Dataset:
     """Every image exactly once, in index order, in batches of one static size.
 
     Args:
         split: What ``open_split`` gave.
         batch_size: Images per batch; the last batch is padded up to it.
-        image_size: Side of the central view.
+        image_size: Side of the central view, or (height, width).
         limit: At most so many images; None for all.
 
     Returns:
@@ -143,10 +154,10 @@ def make_eval_dataset(
 
     if split.fits_in_memory:
         dataset = tf.data.Dataset.range(split.num_examples)
-        fetch = _fetch_pixels(split)
+        fetch = _from_pixels(split)
         dataset = dataset.map(lambda index: {"index": index})
     else:
-        dataset, fetch = split.as_dataset(), _fetch_record(split)
+        dataset, fetch = split.as_dataset(), _decoded(split)
     dataset = dataset.take(limit if limit is not None else -1)
     dataset = _parallel_map(dataset, lambda example: view(fetch(example)))
     dataset = dataset.batch(batch_size).map(lambda batch: _pad(batch, batch_size))
@@ -159,18 +170,14 @@ def _train_batches(
     augment: Callable[[tf.Tensor, tf.Tensor], Example],
     seed: int,
     start_step: int,
-    cache: bool,
+    cache: str,
+    service: str | None,
 ) -> tf.data.Dataset:
     assert start_step >= 0, start_step
-    if split.fits_in_memory:
-        fetch = _fetch_pixels(split)
-    elif cache or split.encoded_bytes <= datasets.MEMORY_LIMIT:
-        fetch = _fetch_encoded(split)
-    else:
-        fetch = None
+    fetch = _fetch(split, cache)
     if fetch is None:
-        dataset = records.stream(split.shards, plan, seed=seed, start_step=start_step)
-        fetch = _fetch_record(split)
+        dataset = split.source.stream(plan, seed=seed, start_step=start_step)
+        fetch = _decoded(split)
     else:
         dataset = tf.data.Dataset.counter(start=start_step).map(
             lambda step: order.batch_order(step, plan=plan, seed=seed)
@@ -183,10 +190,31 @@ def _train_batches(
         return {**views, "label": example["label"], "index": example["index"]}
 
     dataset = _parallel_map(dataset, make)
-    return _finish(dataset.batch(plan.per_replica, drop_remainder=True))
+    dataset = dataset.batch(plan.per_replica, drop_remainder=True)
+    if service is not None:
+        dataset = data_service.distribute(dataset, service)
+    return _finish(dataset)
 
 
-def _fetch_pixels(split: Split) -> Callable[[Example], Example]:
+def _fetch(split: Split, cache: str) -> Fetch | None:
+    """How an example with its index gets image and label; None: it must be streamed.
+
+    ``auto`` holds decoded what is of one size and small, encoded what is small.
+    """
+    if cache == "auto":
+        cache = "off"
+        if split.fits_in_memory:
+            cache = "decoded"
+        elif split.encoded_bytes <= datasets.MEMORY_LIMIT:
+            cache = "encoded"
+    if cache == "decoded" or isinstance(split.source, ArraySource):
+        return _from_pixels(split)
+    if cache == "encoded":
+        return _from_memory(split)
+    return _from_source(split) if split.source.random_access else None
+
+
+def _from_pixels(split: Split) -> Fetch:
     images, labels = split.pixels  # captured, so never written into a graph
 
     def fetch(example: Example) -> Example:
@@ -200,21 +228,29 @@ def _fetch_pixels(split: Split) -> Callable[[Example], Example]:
     return fetch
 
 
-def _fetch_encoded(split: Split) -> Callable[[Example], Example]:
-    images, labels = split.encoded
+def _from_memory(split: Split) -> Fetch:
+    stored = split.encoded
 
     def fetch(example: Example) -> Example:
-        index = example["index"]
-        image = records.decode(tf.gather(images, index), split.image_shape)
-        return {**example, "image": image, "label": tf.gather(labels, index)}
+        found = {k: tf.gather(v, example["index"]) for k, v in stored.items()}
+        return {**example, **found, "image": split.source.decode(found)}
 
     return fetch
 
 
-def _fetch_record(split: Split) -> Callable[[Example], Example]:
+def _from_source(split: Split) -> Fetch:
     def fetch(example: Example) -> Example:
-        image = records.decode(example["image"], split.image_shape)
-        return {**example, "image": image}
+        found = split.source.at(example["index"])
+        return {**example, **found, "image": split.source.decode(found)}
+
+    return fetch
+
+
+def _decoded(split: Split) -> Fetch:
+    """For examples that are there already, as they are stored."""
+
+    def fetch(example: Example) -> Example:
+        return {**example, "image": split.source.decode(example)}
 
     return fetch
 
@@ -235,7 +271,9 @@ def _parallel_map(
     dataset: tf.data.Dataset, function: Callable[[Example], Example]
 ) -> tf.data.Dataset:
     return dataset.map(
-        function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        tf.autograph.experimental.do_not_convert(function),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
     )
 
 

@@ -29,6 +29,7 @@ class Shards:
         in_file: int64 [files], all records of the file.
         file_format: TFDS's name of the format.
         label_key: Feature that holds the label, or None.
+        image_key: Feature that holds the encoded image.
     """
 
     files: tuple[str, ...]
@@ -37,9 +38,12 @@ class Shards:
     in_file: np.ndarray
     file_format: str
     label_key: str | None
+    image_key: str = "image"
 
     @classmethod
-    def from_info(cls, builder: Any, info: Any, label_key: str | None) -> Shards:
+    def from_info(
+        cls, builder: Any, info: Any, label_key: str | None, image_key: str = "image"
+    ) -> Shards:
         """Read the instructions of a TFDS (sub)split."""
         parts = [f for f in info.file_instructions if f.take]
         return cls(
@@ -49,6 +53,7 @@ class Shards:
             in_file=np.array([f.examples_in_shard for f in parts], np.int64),
             file_format=str(builder.info.file_format.value),
             label_key=label_key,
+            image_key=image_key,
         )
 
     def num_bytes(self) -> int:
@@ -58,17 +63,21 @@ class Shards:
 
     def parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Serialised example -> (encoded image, label or -1)."""
-        wanted = {"image": tf.io.FixedLenFeature([], tf.string)}
+        wanted = {self.image_key: tf.io.FixedLenFeature([], tf.string)}
         if self.label_key:
-            wanted[self.label_key] = tf.io.FixedLenFeature([], tf.int64)
+            # The default is for a sum of splits, some of which have no labels.
+            wanted[self.label_key] = tf.io.FixedLenFeature([], tf.int64, -1)
         example = tf.io.parse_single_example(record, wanted)
         none = tf.constant(-1, tf.int64)
-        return example["image"], example.get(self.label_key, none)
+        return example[self.image_key], example.get(self.label_key, none)
 
 
 def decode(image: tf.Tensor, shape: tuple[int | None, int | None, int]) -> tf.Tensor:
-    """Encoded image -> uint8 [h, w, 3]; gray becomes RGB, alpha is dropped."""
-    pixels = tf.io.decode_image(image, channels=3, expand_animations=False)
+    """Encoded image -> uint8 [h, w, c], c of ``shape``.
+
+    With 3 channels gray becomes RGB and alpha is dropped; with 1 colour becomes luma.
+    """
+    pixels = tf.io.decode_image(image, channels=shape[2], expand_animations=False)
     return tf.ensure_shape(pixels, shape)
 
 

@@ -19,6 +19,7 @@ def build_projection_head(
     num_layers: int = 3,
     batch_norm_momentum: float = 0.9,
     synchronized_batch_norm: bool = False,
+    fused_batch_norm: bool = False,
     dtype: str = "float32",
 ) -> keras.Model:
     """Build g, which maps h to z (SimCLR, section 4.2; layers as the reference code).
@@ -32,6 +33,7 @@ def build_projection_head(
         num_layers: Layers of the nonlinear head; SimCLR 2, SimCLRv2 3.
         batch_norm_momentum: Share of the old moving statistics kept per step.
         synchronized_batch_norm: Batch statistics over all replicas.
+        fused_batch_norm: As of the backbone; here for its moving statistics.
         dtype: Of all layers; float32, or float64 in tests of exactness.
 
     Returns:
@@ -47,6 +49,7 @@ def build_projection_head(
     settings = LayerSettings(
         batch_norm_momentum=batch_norm_momentum,
         synchronized_batch_norm=synchronized_batch_norm,
+        fused_batch_norm=fused_batch_norm,
         dtype=dtype,
     )
     hiddens = [keras.Input((input_dim,), name="representation", dtype=dtype)]

@@ -20,7 +20,15 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     float64) falls back to the stock implementation, so results do not depend on which
     of the two ran, up to rounding. The moving variance takes the biased batch variance,
     as the stock layer and the reference code do; the kernel returns the unbiased one.
+    Moving statistics that replicas take each from their own batch are averaged over
+    them, as in the reference code; the stock layer would keep those of the first.
     """
+
+    def add_weight(self, *args, trainable=True, **kwargs):
+        """Make a variable; replicas agree on the mean of one that is not trained."""
+        if not trainable:
+            kwargs["aggregation"] = "mean"
+        return super().add_weight(*args, trainable=trainable, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
         """Normalise ``[n, h, w, c]``; same shape out, in the compute dtype."""

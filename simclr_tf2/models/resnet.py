@@ -30,7 +30,7 @@ def build_resnet(
     se_ratio: float = 0.0,
     cifar_stem: bool = False,
     stem: str | None = None,
-    image_size: int | None = 224,
+    image_size: int | tuple[int, int] | None = 224,
     channels: int = 3,
     batch_norm_momentum: float = 0.9,
     synchronized_batch_norm: bool = False,
@@ -49,7 +49,8 @@ def build_resnet(
         cifar_stem: One 3x3 convolution of stride 1 and no max pool, for small images.
         stem: "imagenet", "cifar" or "stride2" ([ours]: one 3x3 convolution of stride 2,
             no max pool); overrides ``cifar_stem``.
-        image_size: Side of the images; None: any size, decided at each call.
+        image_size: Side of the images, or (height, width); None: any size, decided at
+            each call.
         channels: Channels of the images.
         batch_norm_momentum: Share of the old moving statistics kept per step.
         synchronized_batch_norm: Batch statistics over all replicas of the strategy.
@@ -74,7 +75,8 @@ def build_resnet(
         fused_batch_norm=fused_batch_norm,
         dtype=dtype,
     )
-    images = keras.Input((image_size, image_size, channels), name="images")
+    sides = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+    images = keras.Input((*sides, channels), name="images")
     endpoints = _stem(
         images,
         scaled_filters(64, width_multiplier),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError, ModelConfig
@@ -112,7 +113,7 @@ class SimCLR(keras.Model):
 def build_simclr(
     config: ModelConfig,
     *,
-    image_size: int,
+    image_size: int | tuple[int, int],
     num_classes: int | None = None,
     channels: int = 3,
     num_replicas: int = 1,
@@ -124,7 +125,8 @@ def build_simclr(
 
     Args:
         config: Network and heads.
-        image_size: Side of the images; up to 32 px ``--stem=auto`` is the CIFAR stem.
+        image_size: Side of the images, or (height, width); ``--stem=auto`` is the CIFAR
+            stem if both are at most 32 px.
         num_classes: Classes of the supervised head; None or 0: no such head.
         channels: Channels of the images.
         num_replicas: Replicas in sync; ``--global_bn`` synchronises when more than one.
@@ -141,7 +143,8 @@ def build_simclr(
     synchronized = config.global_bn and num_replicas > 1 and not export
     stem = config.stem
     if stem == "auto":
-        stem = "cifar" if image_size <= CIFAR_STEM_UP_TO else "imagenet"
+        small = np.max(image_size) <= CIFAR_STEM_UP_TO
+        stem = "cifar" if small else "imagenet"
     backbone = build_resnet(
         config.resnet_depth,
         width_multiplier=config.width_multiplier,
@@ -164,6 +167,7 @@ def build_simclr(
         num_layers=config.num_proj_layers,
         batch_norm_momentum=config.batch_norm_decay,
         synchronized_batch_norm=synchronized,
+        fused_batch_norm=not (synchronized or export),
         dtype=head_dtype,
     )
     classifier = None

@@ -25,6 +25,7 @@ from simclr_tf2.plots.pictures import (
     neighbours,
     to_uint8,
 )
+from simclr_tf2.plots.preview import preview
 from simclr_tf2.plots.scores import (
     accuracy_keys,
     confusion,
@@ -55,6 +56,7 @@ __all__ = [
     "neighbour_agreement",
     "neighbours",
     "panels",
+    "preview",
     "project",
     "result_bars",
     "series",

@@ -102,11 +102,11 @@ def timing_rows(timings: Mapping[str, float] | None) -> list[tuple[str, str, flo
 _KERAS = """import keras
 
 encoder = keras.models.load_model({path})
-h = encoder.predict(images)  # images: float32 [n, {size}, {size}, 3] in [0, 1]"""
+h = encoder.predict(images)  # images: float32 [n, {shape}] in [0, 1]"""
 _SAVED_MODEL = """import tensorflow_hub as hub  # or: tf.saved_model.load
 
 module = hub.load({path})
-outputs = module(images, trainable=False)  # float32 [n, {size}, {size}, 3] in [0, 1]
+outputs = module(images, trainable=False)  # float32 [n, {shape}] in [0, 1]
 h = outputs["final_avg_pool"]"""
 
 
@@ -115,14 +115,16 @@ def loading_snippets(
 ) -> list[tuple[str, str]]:
     """(heading, code) that loads what was written: Keras file, SavedModel."""
     size = setting(config, "image_size") or "s"
+    sides = size if isinstance(size, tuple | list) else (size, size)
+    shape = ", ".join(map(str, [*sides, setting(config, "image_channels") or 3]))
     found: dict[str, str] = {}
     for path, _ in files:
         text = os.fspath(path)
         quoted = json.dumps(text, ensure_ascii=False)
         if text.endswith(".keras"):
-            code = _KERAS.format(path=quoted, size=size)
+            code = _KERAS.format(path=quoted, shape=shape)
             found.setdefault("Keras, no code of this package needed", code)
         elif "saved_model" in text:
-            code = _SAVED_MODEL.format(path=quoted, size=size)
+            code = _SAVED_MODEL.format(path=quoted, shape=shape)
             found.setdefault("TensorFlow Hub SavedModel", code)
     return list(found.items())

@@ -222,8 +222,20 @@ def weights(prefix: str) -> dict[str, np.ndarray]:
     }
 
 
-def num_classes(prefix: str) -> int | None:
-    """Classes of the supervised head in a checkpoint, None when it has no such head."""
-    shapes = dict(tf.train.list_variables(prefix))
-    kernel = shapes.get("model/head_supervised|kernel/.ATTRIBUTES/VARIABLE_VALUE")
-    return kernel[1] if kernel else None
+def num_classes(folder: str | os.PathLike) -> int | None:
+    """Classes of the supervised head in a run's checkpoints, None without a head.
+
+    Raises:
+        ConfigError: No checkpoint can be read.
+    """
+    for _, prefix in list_checkpoints(folder):
+        try:
+            shapes = dict(tf.train.list_variables(prefix))
+        except Exception as error:  # damage shows as IndexError, RuntimeError, ...
+            logger.warning(
+                "checkpoint %s cannot be used (%s)", prefix, _first_line(error)
+            )
+            continue
+        kernel = shapes.get("model/head_supervised|kernel/.ATTRIBUTES/VARIABLE_VALUE")
+        return kernel[1] if kernel else None
+    raise ConfigError(f"{folder} holds no checkpoint that can be read")

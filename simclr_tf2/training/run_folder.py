@@ -22,6 +22,11 @@ FREE = frozenset(
         "data_dir",
         "download",
         "cache_dataset",
+        "cache",
+        "check_files",
+        "max_bad_fraction",
+        "data_service",
+        "preview",
         "log_steps",
         "progress",
         "monitor_epochs",
@@ -33,6 +38,8 @@ FREE = frozenset(
         "probe_examples",
         "baselines",
         "report",
+        "watch",
+        "watch_timeout",
         "eval_split",
         "eval_batch_size",
         "eval_steps",
@@ -91,7 +98,7 @@ def check(config: Config) -> None:
         return
     if (folder / "config.json").exists():
         _check_same(config, read_config(folder), folder)
-    elif any(folder.iterdir()):
+    elif any(path.name != "scan.json" for path in folder.iterdir()):
         raise ConfigError(
             f"{folder} has files but no config.json or usable checkpoint of this "
             "program; choose an empty --model_dir"

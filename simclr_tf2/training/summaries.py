@@ -14,6 +14,24 @@ import tensorflow as tf
 logger = logging.getLogger(__name__)
 
 
+class EventLog:
+    """Scalars for TensorBoard, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        """Write what is known at ``step``, at once."""
+        with self._writer.as_default(step=step):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
 class MetricsLog:
     """Append scalars to ``metrics.jsonl`` and to TensorBoard events.
 
@@ -26,19 +44,17 @@ class MetricsLog:
     def __init__(self, folder: Path, *, start_step: int = 0) -> None:
         self._path = folder / "metrics.jsonl"
         _truncate(self._path, start_step)
-        self._writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
+        self._events = EventLog(folder / "tensorboard")
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """One line of JSON with ``step`` first, and the same to TensorBoard."""
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **scalars}) + "\n")
-        with self._writer.as_default(step=step):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
+        self._events.write(step, scalars)
 
     def close(self) -> None:
         """Flush and close the TensorBoard writer."""
-        self._writer.close()
+        self._events.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

@@ -11,6 +11,7 @@ from simclr_tf2.workflows.evaluate import evaluate
 from simclr_tf2.workflows.export import export
 from simclr_tf2.workflows.finetune import finetune
 from simclr_tf2.workflows.pretrain import pretrain
+from simclr_tf2.workflows.scan import scan
 
 Workflow = Callable[[Config, str], dict[str, Any]]
 WORKFLOWS: dict[str, Workflow] = {
@@ -19,6 +20,7 @@ WORKFLOWS: dict[str, Workflow] = {
     "eval": evaluate,
     "export": export,
     "embed": embed,
+    "scan": scan,
 }
 # The reference code's words, completed by --train_mode.
 _BY_TRAIN_MODE = ("train", "train_then_eval")

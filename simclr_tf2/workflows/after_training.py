@@ -108,6 +108,10 @@ def conclude(
     document = results_document(config, results, step=step)
     document |= {"timings": timings, "finished": True}
     run_folder.write_json(folder / "results.json", document)
+    if config.evaluation.eval_name:
+        run_folder.write_json(
+            folder / f"results_{config.evaluation.eval_name}.json", document
+        )
     files.append((folder / "results.json", "every number with what it rests on"))
     _summary(results, files, timings)
     return document

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,15 @@ from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import datasets, pipeline
 from simclr_tf2.evaluation import Features
 from simclr_tf2.startup import describe_environment
-from simclr_tf2.training import checkpoints, run_folder
+from simclr_tf2.training import run_folder, summaries
+from simclr_tf2.workflows import fit
+from simclr_tf2.workflows.export import restore_model
+from simclr_tf2.workflows.following import new_checkpoints
 from simclr_tf2.workflows.splits import Splits, open_splits
 
 logger = logging.getLogger(__name__)
 
+Rows = tuple[Features, Features]  # of the probe and the evaluation split
 PIXELS_GIB = 4.0  # [ours] the PCA baseline is left out above
 
 
@@ -34,35 +40,101 @@ class Measured:
 
 
 def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
-    """``--mode=eval``: measure the encoder of a finished run again.
+    """``--mode=eval``: measure the checkpoints of a run, now and as they come.
 
     Data, network and training settings come from the run folder; protocols, splits and
-    batch size from the command line. results.json of the run is renewed.
+    batch size from the command line. Of a run that is at its last step the newest
+    checkpoint is measured; a run that is not is followed to its last step, unless
+    ``--nowatch``. Each time results.json is renewed and TensorBoard gets the numbers.
 
     Raises:
-        ConfigError: No run, no encoder, or splits that cannot be scored.
+        ConfigError: No run, nothing to measure, or splits that cannot be scored.
     """
     if not config.model_dir:
-        raise ConfigError("--mode=eval needs --model_dir: the folder of a finished run")
-    if not config.evaluation.protocols:
-        raise ConfigError("--mode=eval with empty --protocols has nothing to do")
+        raise ConfigError("--mode=eval needs --model_dir: the folder of a run")
     folder = Path(config.model_dir)
     trained = run_folder.read_config(folder)
+    asked = config.evaluation
     config = dataclasses.replace(
         trained, evaluation=_evaluation_of(config, trained), model_dir=config.model_dir
     )
-    encoder = saved_model.load_encoder(folder)
-    newest = checkpoints.list_checkpoints(folder)
     splits = open_splits(config)
-    measured = measure(config, splits, encoder)
-    document = results_document(
-        config, measured.results, step=newest[0][0] if newest else None
-    )
+    total_steps = fit.steps_of(config, splits.train)
+    log = summaries.EventLog(folder / f"tensorboard/{asked.eval_name or 'eval'}")
+    baselines: dict[str, Rows] | None = None
+    document = None
+    for _ in new_checkpoints(
+        folder,
+        total_steps=total_steps,
+        watch=asked.watch,
+        timeout=asked.watch_timeout,
+    ):
+        model, step = restore_model(config, folder)
+        if baselines is None:
+            baselines = baseline_rows(config, splits)
+        results = measure_model(config, splits, model, baselines)
+        document = _renew(config, folder, results, step)
+        log.write(step, {name: record["value"] for name, record in results.items()})
+        print(f"step {step}\n{evaluation.render(results)}", flush=True)
+    log.close()
+    if document is None:
+        return _measure_export(config, folder, splits)
+    return document
+
+
+def measure_model(
+    config: Config,
+    splits: Splits,
+    model: models.SimCLR,
+    baselines: dict[str, Rows],
+) -> dict[str, dict[str, Any]]:
+    """Protocols on h of ``model`` and, where it has a classifier, its accuracy.
+
+    Raises:
+        ConfigError: Neither protocols nor a classifier to measure.
+    """
+    encoder = models.build_encoder(model.backbone)
+    results = measure(config, splits, encoder, baselines=baselines).results
+    if model.supervised_head is not None and splits.eval is not None:
+        finetuned = "finetune" in (config.mode, config.train_mode)
+        row = "Fine-tuned network" if finetuned else "Online linear head"
+        results |= classify(config, splits.eval, model, row=row)
+    if not results:
+        raise ConfigError(
+            "--mode=eval has nothing to measure: --protocols is empty and the run has "
+            "no classifier"
+        )
+    return results
+
+
+def _measure_export(config: Config, folder: Path, splits: Splits) -> dict[str, Any]:
+    """Measure encoder.keras of a folder that keeps no checkpoint."""
+    encoder = saved_model.load_encoder(folder)
+    if not config.evaluation.protocols:
+        raise ConfigError(
+            f"{folder} holds an encoder only, and with empty --protocols there is "
+            "nothing to measure"
+        )
+    results = measure(config, splits, encoder).results
+    print(evaluation.render(results), flush=True)
+    return _renew(config, folder, results, None)
+
+
+def _renew(
+    config: Config, folder: Path, results: dict[str, dict[str, Any]], step: int | None
+) -> dict[str, Any]:
+    """Write results.json (or results_NAME.json); a finished run stays finished."""
     name = config.evaluation.eval_name
-    run_folder.write_json(
-        folder / (f"results_{name}.json" if name else "results.json"), document
-    )
-    print(evaluation.render(measured.results), flush=True)
+    path = folder / (f"results_{name}.json" if name else "results.json")
+    document = results_document(config, results, step=step)
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError):
+        before = {}
+    if before.get("step") == step or step is None:
+        kept = ("timings", "finished")
+        document |= {key: before[key] for key in kept if key in before}
+    run_folder.write_json(path, document)
     return document
 
 
@@ -77,36 +149,53 @@ def _evaluation_of(config: Config, trained: Config) -> Any:
     return dataclasses.replace(trained.evaluation, **given)
 
 
-def measure(config: Config, splits: Splits, encoder: keras.Model) -> Measured:
+def measure(
+    config: Config,
+    splits: Splits,
+    encoder: keras.Model,
+    *,
+    baselines: dict[str, Rows] | None = None,
+) -> Measured:
     """Run ``config.evaluation.protocols`` on h and, if asked, on the baselines.
 
     Args:
         config: Whole config of the run.
         splits: Opened splits; ``probe`` and ``eval`` labelled.
         encoder: Images -> h; not moved by this (checked bit for bit).
+        baselines: What ``baseline_rows`` gave before; None makes them now.
     """
-    if not config.evaluation.protocols:
+    if not config.evaluation.protocols or splits.eval is None:
         return Measured()
     assert splits.probe is not None and splits.eval is not None
-    rows = {}
     with evaluation.assert_unchanged(encoder):
-        rows["SimCLR h"] = _features(config, splits, encoder)
-    if config.evaluation.baselines:
-        rows["Random encoder h"] = _features(config, splits, random_encoder(config))
-        pixels = _pixel_features(config, splits)
-        if pixels is not None:
-            rows["PCA-256 of pixels"] = pixels
+        rows = {"SimCLR h": _features(config, splits, encoder)}
+    rows |= baseline_rows(config, splits) if baselines is None else baselines
     results = evaluation.evaluate_rows(
         rows, config.evaluation.protocols, seed=config.seed
     )
     return Measured(results, *rows["SimCLR h"])
 
 
+def baseline_rows(config: Config, splits: Splits) -> dict[str, Rows]:
+    """Features that no training made: of a random encoder and of pixels."""
+    settings = config.evaluation
+    if not (settings.baselines and settings.protocols and splits.eval):
+        return {}
+    rows = {"Random encoder h": _features(config, splits, random_encoder(config))}
+    pixels = _pixel_features(config, splits)
+    if pixels is not None:
+        rows["PCA-256 of pixels"] = pixels
+    return rows
+
+
 def random_encoder(config: Config) -> keras.Model:
     """The same network with fresh weights: what the architecture alone gives."""
     keras.utils.set_random_seed(config.seed + 1)
     fresh = models.build_simclr(
-        config.model, image_size=config.data.image_size, export=True
+        config.model,
+        image_size=config.data.image_size,
+        channels=config.data.image_channels,
+        export=True,
     )
     return models.build_encoder(fresh.backbone)
 
@@ -155,13 +244,18 @@ def results_document(
 ) -> dict[str, Any]:
     """What results.json holds: every value with what it rests on."""
     return {
-        "dataset": config.data.dataset,
+        "dataset": config.data.source,
         "step": step,
-        "view": f"eval view, {config.data.image_size} px, float32",
+        "view": f"eval view, {view_size(config)} px, float32",
         "seed": config.seed,
         "results": results,
         "environment": describe_environment(),
     }
+
+
+def view_size(config: Config) -> str:
+    """The size of a view in words: "224", "64x96"."""
+    return "x".join(map(str, dict.fromkeys(config.data.height_width)))
 
 
 def eval_dataset(config: Config, split: datasets.Split, limit: int | None = None):
@@ -206,7 +300,8 @@ def _pixel_features(config: Config, splits: Splits) -> tuple[Features, Features]
             (splits.probe, splits.eval), limits(config), strict=True
         )
     ]
-    size = max(counts) * config.data.image_size**2 * 3 * np.dtype(np.float32).itemsize
+    values = config.data.image_channels * math.prod(config.data.height_width)
+    size = max(counts) * values * np.dtype(np.float32).itemsize
     if size > PIXELS_GIB * 2**30:
         logger.info("PCA of pixels is left out: it would hold %.1f GiB", size / 2**30)
         return None

@@ -39,13 +39,13 @@ def export(config: Config, flagfile: str = "") -> dict[str, Any]:
 
 def restore_model(config: Config, folder: Path) -> tuple[models.SimCLR, int]:
     """Rebuild the model of a run in export form, with its newest readable weights."""
-    newest = checkpoints.list_checkpoints(folder)
-    if not newest:
-        raise ConfigError(f"{folder} holds no checkpoint to export")
+    if not checkpoints.list_checkpoints(folder):
+        raise ConfigError(f"{folder} holds no checkpoint")
     model = models.build_simclr(
         config.model,
         image_size=config.data.image_size,
-        num_classes=checkpoints.num_classes(newest[0][1]),
+        channels=config.data.image_channels,
+        num_classes=checkpoints.num_classes(folder),
         export=True,
         any_size=True,
     )

@@ -18,6 +18,7 @@ from simclr_tf2.data.datasets import Split
 from simclr_tf2.training import checkpoints, run_folder, steps
 from simclr_tf2.workflows import after_training, fit, pretrain, progress_lines
 from simclr_tf2.workflows.evaluate import classify
+from simclr_tf2.workflows.scan import record
 from simclr_tf2.workflows.splits import open_split
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
         datasets.require_labels(split)
     total_steps = fit.check_steps(config, train, strategy.num_replicas_in_sync)
     folder = run_folder.create(config, flagfile)
+    record(config, folder, train)
     timings = {"start": time.perf_counter() - started}
 
     keras.utils.set_random_seed(config.seed)
@@ -90,6 +92,7 @@ def _build(
     model = models.build_simclr(
         config.model,
         image_size=config.data.image_size,
+        channels=config.data.image_channels,
         num_classes=train.num_classes,
         num_replicas=strategy.num_replicas_in_sync,
         dtype=pretrain.layer_dtype(config),
@@ -122,7 +125,8 @@ def _train(
             image_size=config.data.image_size,
             seed=config.seed,
             start_step=start_step,
-            cache=config.data.cache_dataset,
+            cache=fit.cache_of(config),
+            service=config.data.data_service,
             **fit.input_share(context),
         )
     )
@@ -147,6 +151,7 @@ def _train(
         config,
         step,
         dataset,
+        split=train,
         strategy=strategy,
         optimizer=optimizer,
         checkpoint=checkpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.optimizers import total_steps
 from simclr_tf2.training import checkpoints, loop, run_folder, summaries
+from simclr_tf2.training.errors import RunFailed
 from simclr_tf2.training.steps import Step
+
+logger = logging.getLogger(__name__)
 
 Scalars = dict[str, float]
 
@@ -31,12 +35,23 @@ def check_steps(config: Config, split: Split, replicas: int) -> int:
             f"split {split.split!r} of {split.name} has {split.num_examples} images, "
             f"less than one batch of --train_batch_size={batch}"
         )
+    return steps_of(config, split)
+
+
+def steps_of(config: Config, split: Split) -> int:
+    """Steps of a run on ``split``."""
     return total_steps(
         num_examples=split.num_examples,
-        global_batch_size=batch,
+        global_batch_size=config.training.train_batch_size,
         train_epochs=config.training.train_epochs,
         train_steps=config.training.train_steps,
     )
+
+
+def cache_of(config: Config) -> str:
+    """What of the images is held in memory; ``--cache_dataset`` is the older word."""
+    data = config.data
+    return "encoded" if data.cache_dataset and data.cache == "auto" else data.cache
 
 
 def input_share(context: tf.distribute.InputContext) -> dict[str, int]:
@@ -54,6 +69,7 @@ def fit(
     step: Step,
     dataset: tf.distribute.DistributedDataset,
     *,
+    split: Split,
     strategy: tf.distribute.Strategy,
     optimizer: keras.optimizers.Optimizer,
     checkpoint: tf.train.Checkpoint,
@@ -70,6 +86,7 @@ def fit(
         config: Whole config; cadence comes from its training section.
         step: What one replica does with one element of ``dataset``.
         dataset: Elements in the order of steps, from ``start_step`` on.
+        split: Where they come from; a file of it that broke is named.
         strategy: Where it runs.
         optimizer: Read for the learning rate of the log.
         checkpoint: What is saved.
@@ -126,9 +143,23 @@ def fit(
             start_step=start_step,
             jit_compile=training.jit_compile,
         )
+    except tf.errors.OpError as error:
+        _name_broken_file(split, error)
+        raise
     finally:
         log.close()
         progress.close()
+
+
+def _name_broken_file(split: Split, error: tf.errors.OpError) -> None:
+    """Raise a RunFailed if an image file can no longer be read or decoded."""
+    logger.info("the input failed; looking for a file that cannot be read any more")
+    broken = split.source.first_broken()
+    if broken:
+        raise RunFailed(
+            f"{broken} cannot be read any more; mend or remove it and start the same "
+            "command again: it goes on from the last checkpoint"
+        ) from error
 
 
 def _steps(epochs: float, steps_per_epoch: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.training import checkpoints, run_folder, steps
 from simclr_tf2.workflows import after_training, fit, progress_lines, watching
+from simclr_tf2.workflows.scan import record
 from simclr_tf2.workflows.splits import Splits, open_splits
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     splits = open_splits(config)
     total_steps = fit.check_steps(config, splits.train, strategy.num_replicas_in_sync)
     folder = run_folder.create(config, flagfile)
+    record(config, folder, splits.train, splits.probe)
     timings = {"start": time.perf_counter() - started}
 
     keras.utils.set_random_seed(config.seed)
@@ -96,6 +97,7 @@ def build(
     model = models.build_simclr(
         config.model,
         image_size=config.data.image_size,
+        channels=config.data.image_channels,
         num_classes=classes if supervised else None,
         num_replicas=strategy.num_replicas_in_sync,
         dtype=layer_dtype(config),
@@ -184,6 +186,7 @@ def _train(
     total_steps: int,
 ) -> None:
     batch = config.training.train_batch_size
+    chance, formula = losses.chance_level(config.loss, global_batch_size=batch)
     steps_per_epoch = splits.train.num_examples // batch
     dataset = strategy.distribute_datasets_from_function(
         lambda context: pipeline.make_pretrain_dataset(
@@ -192,9 +195,11 @@ def _train(
             image_size=config.data.image_size,
             strength=config.augmentation.color_jitter_strength,
             use_blur=config.augmentation.use_blur,
+            num_views=config.augmentation.num_views,
             seed=config.seed,
             start_step=start_step,
-            cache=config.data.cache_dataset,
+            cache=fit.cache_of(config),
+            service=config.data.data_service,
             **fit.input_share(context),
         )
     )
@@ -202,7 +207,9 @@ def _train(
     step = steps.pretrain_step(
         model,
         optimizer,
-        losses.build_loss(config.loss),
+        losses.over_view_pairs(
+            losses.build_loss(config.loss), num_views=config.augmentation.num_views
+        ),
         decayed_variables=optimizers.decayed_in_loss(
             model.trainable_variables, roles, optimizer=config.optimizer.optimizer
         ),
@@ -213,6 +220,7 @@ def _train(
         config,
         step,
         dataset,
+        split=splits.train,
         strategy=strategy,
         optimizer=optimizer,
         checkpoint=checkpoint,
@@ -223,7 +231,8 @@ def _train(
         describe=progress_lines.TrainingLines(
             total_steps=total_steps,
             steps_per_epoch=steps_per_epoch,
-            chance=math.log(2 * batch - 1),
+            chance=chance,
+            chance_formula=formula,
         ),
         look=watching.make_watch(config, splits, model),
     )

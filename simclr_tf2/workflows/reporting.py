@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import augmentations, evaluation, report
+from simclr_tf2 import augmentations, evaluation, losses, report
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
-from simclr_tf2.data import datasets, records
+from simclr_tf2.data import datasets
 from simclr_tf2.evaluation import Features
 from simclr_tf2.startup import describe_environment
 from simclr_tf2.training import summaries
@@ -45,11 +44,11 @@ def write(
     labelled = shown.has_labels and bank_split.has_labels
     return report.write_report(
         folder / "report.html",
-        title=f"SimCLR on {config.data.dataset}",
+        title=f"SimCLR on {config.data.source}",
         config=_by_section(config),
         defaults=_by_section(config_lib.Config()),
         history=summaries.read_metrics(folder),
-        chance_loss=math.log(2 * config.training.train_batch_size - 1),
+        chance_loss=_chance_loss(config),
         results=_rows(measured.results),
         pairs=_pairs(config, splits.train),
         test_images=images,
@@ -87,7 +86,7 @@ def _pairs(
     size = config.data.image_size
     rows = []
     for i, example in enumerate(split.as_dataset().take(PAIRS)):
-        image = records.decode(example["image"], split.image_shape)
+        image = split.source.decode(example)
         views = augmentations.two_views(
             image,
             seed=tf.constant([config.seed, i]),
@@ -98,6 +97,13 @@ def _pairs(
         rows.append((augmentations.eval_view(image, image_size=size), *views))
     originals, first, second = (np.stack(column) for column in zip(*rows, strict=True))
     return originals, first, second
+
+
+def _chance_loss(config: Config) -> float | None:
+    """Of NT-Xent, whose formula the plot names."""
+    batch = config.training.train_batch_size
+    value, _ = losses.chance_level(config.loss, global_batch_size=batch)
+    return value if config.loss.loss == "nt_xent" else None
 
 
 def _by_section(config: Config) -> dict[str, dict[str, Any]]:

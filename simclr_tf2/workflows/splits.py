@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.data import datasets
+from simclr_tf2.data import datasets, opening
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ def open_splits(config: Config) -> Splits:
         ConfigError: Unknown set or split, labels missing where a protocol needs them.
     """
     train = open_split(config, config.data.train_split)
+    if _without_labels(config, train):
+        return Splits(train, None, None)
     if not config.evaluation.protocols:
         probe = _labelled_or_none(config, train)
         return Splits(train, probe, None)
@@ -40,6 +45,19 @@ def open_splits(config: Config) -> Splits:
     return Splits(train, probe, evaluation)
 
 
+def _without_labels(config: Config, train: datasets.Split) -> bool:
+    """Whether these are the user's own images, none with a label: nothing to score."""
+    if not config.data.own_images or train.num_classes or config.evaluation.probe_split:
+        return False
+    if config.evaluation.protocols:
+        logger.info(
+            "%s has no labels: --protocols=%s are skipped",
+            config.data.source,
+            ",".join(config.evaluation.protocols),
+        )
+    return True
+
+
 def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split | None:
     if config.evaluation.probe_split:
         return open_split(config, config.evaluation.probe_split)
@@ -47,8 +65,5 @@ def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split |
 
 
 def open_split(config: Config, split: str) -> datasets.Split:
-    """Open one split of the data set that the config names."""
-    data = config.data
-    return datasets.open_split(
-        data.dataset, split, data_dir=data.data_dir, download=data.download
-    )
+    """Open one split of the images that the config names."""
+    return opening.open_split(config.data, split)

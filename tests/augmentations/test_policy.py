@@ -1,3 +1,5 @@
+import pathlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -135,11 +137,35 @@ def test_views_too_small_for_a_blur_kernel_say_so(caplog):
     assert "19" in caplog.text
 
 
-@pytest.mark.parametrize("channels", [1, 4])
-def test_gray_and_rgba_images_are_refused_where_colour_is_needed(channels):
-    image = RANDOM.integers(0, 256, (9, 9, channels), np.uint8)
-    with pytest.raises(ValueError, match="3 channels"):
-        views(image, [0, 0])
-    assert augmentations.eval_view(image, image_size=8).shape == (8, 8, channels)
-    tuned = augmentations.finetune_view(image, seed=[0, 0], image_size=8)
-    assert tuned.shape == (8, 8, channels)
+def test_three_channel_views_of_a_seed_never_change():
+    """Drawn when the first version was released; runs must stay repeatable."""
+    with np.load(pathlib.Path(__file__).parent / "pinned_views.npz") as pinned:
+        image, expected = pinned["image"], pinned["views"] / 65535
+    for i, pair in enumerate(expected):
+        actual = augmentations.two_views(image, seed=[11, i], image_size=20)
+        np.testing.assert_allclose(np.stack(actual), pair, rtol=0, atol=1.2e-5)
+
+
+@pytest.mark.parametrize("num_views", [1, 2, 5])
+def test_more_views_begin_with_the_two(num_views, draw_many):
+    kwargs = {"image_size": 24}
+    many = draw_many(
+        lambda s: augmentations.views(PHOTO, seed=s, num_views=num_views, **kwargs), 8
+    )
+    two = draw_many(lambda s: views(PHOTO, s), 8)
+    assert len(many) == num_views
+    for one, other in zip(many, two, strict=False):
+        np.testing.assert_array_equal(one, other)
+    flat = np.concatenate(many).reshape(8 * num_views, -1)
+    assert len(np.unique(np.round(flat, 4), axis=0)) == 8 * num_views
+    eager = augmentations.views(PHOTO, seed=[0, 3], num_views=num_views, **kwargs)
+    for one, other in zip(eager, many, strict=True):
+        np.testing.assert_allclose(one, other[3], atol=5e-6)
+
+
+def test_view_seeds_give_the_views_one_by_one():
+    seeds = augmentations.view_seeds(tf.constant([4, 2]), num_views=3)
+    expected = augmentations.views(PHOTO, seed=[4, 2], num_views=3, image_size=24)
+    for seed, view in zip(seeds, expected, strict=True):
+        actual = augmentations.pretrain_view(PHOTO, seed=seed, image_size=24)
+        np.testing.assert_array_equal(actual, view)

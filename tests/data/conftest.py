@@ -104,10 +104,18 @@ def cheap_views(monkeypatch):
         noise = tf.random.stateless_uniform([image_size, image_size, 3], seed)
         return pixel + noise
 
-    def two_views(image, *, seed, image_size, strength, use_blur):
+    def views(image, *, seed, num_views, image_size, strength, use_blur):
         first = view(image, seed=seed, image_size=image_size)
-        return first, first + 1.0
+        return tuple(first + float(i) for i in range(num_views))
 
     module = "simclr_tf2.data.pipeline.augmentations"
-    monkeypatch.setattr(f"{module}.two_views", two_views)
+    monkeypatch.setattr(f"{module}.views", views)
     monkeypatch.setattr(f"{module}.finetune_view", view)
+
+
+@pytest.fixture(scope="session")
+def data_dir_of_shapes(tmp_path_factory):
+    """Prepared ``simclr_shapes/tiny``."""
+    folder = tmp_path_factory.mktemp("shapes")
+    datasets.open_split("simclr_shapes/tiny", "train", data_dir=str(folder))
+    return folder

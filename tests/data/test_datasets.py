@@ -24,7 +24,7 @@ def test_a_split_knows_its_numbers_names_and_shape(data_dir):
     assert (split.num_classes, split.class_names) == (3, ("a", "b", "c"))
     assert split.has_labels
     assert split.image_shape == (7, 5, 3)
-    assert split.shards.take.sum() == 23 and len(split.shards.files) == 5
+    assert split.source.shards.take.sum() == 23 and len(split.source.shards.files) == 5
 
 
 def test_gray_images_become_rgb_in_the_order_of_the_index(data_dir):
@@ -55,7 +55,7 @@ def test_arrays_are_decoded_once_and_cannot_be_changed(data_dir):
 def test_slices_and_sums_of_splits(data_dir, spec, count):
     split = datasets.open_split("tiny_gray", spec, data_dir=data_dir)
     assert split.num_examples == count
-    assert split.shards.take.sum() == count
+    assert split.source.shards.take.sum() == count
     assert len(split.arrays()[0]) == count
 
 

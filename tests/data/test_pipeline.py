@@ -119,18 +119,21 @@ class TestPretrain:
 @pytest.mark.parametrize(
     "name,limit,cache,expected",
     [
-        ("tiny_gray", None, False, "_fetch_pixels"),
-        ("tiny_sizes", None, False, "_fetch_encoded"),
-        ("tiny_sizes", 0, True, "_fetch_encoded"),
-        ("tiny_sizes", 0, False, "_fetch_record"),
-        ("tiny_gray", 0, False, "_fetch_record"),
+        ("tiny_gray", None, "auto", "_from_pixels"),
+        ("tiny_gray", None, "encoded", "_from_memory"),
+        ("tiny_sizes", None, "auto", "_from_memory"),
+        ("tiny_sizes", None, "off", "_decoded"),
+        ("tiny_sizes", 0, "encoded", "_from_memory"),
+        ("tiny_sizes", 0, "auto", "_decoded"),
+        ("tiny_gray", 0, "auto", "_decoded"),
+        ("tiny_gray", 0, "decoded", "_from_pixels"),
     ],
 )
 def test_what_fits_is_held_in_memory_and_the_rest_streams(
     data_dir, monkeypatch, cheap_views, name, limit, cache, expected
 ):
     used = []
-    for fetch in ("_fetch_pixels", "_fetch_encoded", "_fetch_record"):
+    for fetch in ("_from_pixels", "_from_memory", "_decoded"):
         real = getattr(pipeline, fetch)
         monkeypatch.setattr(
             pipeline, fetch, lambda s, n=fetch, f=real: used.append(n) or f(s)
@@ -171,8 +174,8 @@ def test_a_streamed_sum_of_slices_holds_exactly_its_images(data_dir, monkeypatch
     images = [e["image"] for e in split.as_dataset().as_numpy_iterator()]
     first_pixels = [tf.io.decode_image(i).numpy()[0, 0, 0] for i in images]
     assert len(first_pixels) == 14 + 5
-    dataset = pipeline.records.stream(
-        split.shards,
+    dataset = datasets.records.stream(
+        split.source.shards,
         pipeline.order.BatchPlan(num_examples=19, global_batch_size=19),
         seed=0,
         start_step=0,

@@ -19,7 +19,7 @@ def tiny_config(**changes):
     flat.pop("nouse_blur")
     defaults = config_lib.field_defaults()
     flat = {
-        k: type(defaults[k])(v) if defaults[k] is not None else v
+        k: v if defaults[k] is None or k == "image_size" else type(defaults[k])(v)
         for k, v in flat.items()
     }
     return config_lib.from_flat({**flat, "use_blur": False, **changes})

@@ -1,0 +1,71 @@
+"""Say in plain values what a pretraining view drew, for pictures and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2.augmentations import blur, color, crop, sampling
+from simclr_tf2.augmentations import planes as layout
+
+_NAMES = ("brightness", "contrast", "saturation", "hue")  # as color.ORDERS counts
+
+
+def describe_view(
+    image_shape: Sequence[int],
+    *,
+    seed: tf.Tensor,
+    image_size: int | Sequence[int],
+    strength: float = 1.0,
+    use_blur: bool = True,
+) -> dict[str, Any]:
+    """Return what ``pretrain_view`` draws with these arguments. Runs eagerly only.
+
+    Args:
+        image_shape: [h, w, c] of the image.
+        seed: int32 [2], or [2, 2], one of ``view_seeds``.
+        image_size: as in ``two_views``.
+        strength: as in ``two_views``.
+        use_blur: as in ``two_views``.
+
+    Returns:
+        ``crop``: (y, x, height, width) of the window, in pixels of the image;
+        ``flip``: bool;
+        ``jitter``: None, or operation -> amount in the order of application: factors of
+        brightness, contrast and saturation, turns of hue;
+        ``grayscale``: bool, whether the colour is dropped;
+        ``blur``: None, or sigma in pixels of the view.
+    """
+    height, width = crop.height_and_width(image_size)
+    channels = int(image_shape[-1])
+    window_seed, draw_seed = tf.unstack(sampling.split(seed))
+    begin, size = crop.sample_crop_window(
+        tf.constant(image_shape, tf.int32), seed=window_seed, aspect=width / height
+    )
+    draws = sampling.draw(draw_seed, strength, channels=channels)
+    blurred = use_blur and blur.blur_radius(height) > 0 and not int(draws.skip_blur)
+    return {
+        "crop": (*begin.numpy()[:2].tolist(), *size.numpy()[:2].tolist()),
+        "flip": bool(draws.flip),
+        "jitter": _jitter(int(draws.jitter_order), draws.jitter_amounts, channels),
+        "grayscale": channels > 1 and _drops_colour(draws),
+        "blur": float(draws.blur_sigma) if blurred else None,
+    }
+
+
+def _jitter(order: int, amounts: tf.Tensor, channels: int) -> dict[str, float] | None:
+    if order >= color.NO_JITTER:
+        return None
+    return {
+        _NAMES[operation]: float(amounts[operation])
+        for operation in color.ORDERS[order]
+        if operation in color.meaningful(channels)
+    }
+
+
+def _drops_colour(draws: sampling.Draws) -> bool:
+    mixes = not np.array_equal(draws.mixture, layout.identity(draws.mixture.shape[0]))
+    return mixes or int(draws.jitter_order) == color.GRAYSCALE_ONLY

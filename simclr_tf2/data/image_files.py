@@ -1,0 +1,200 @@
+"""Pixels of an encoded image as a TensorFlow graph: any of five formats, any channels.
+
+TensorFlow's decoder does most of it. What it gets wrong is handled here: an animated
+WebP without alpha overruns its buffer (TensorFlow 2.21), a palette BMP gives the
+indices as gray levels, a WebP with alpha has no three channels, a palette PNG asked
+for four channels gives indices as alpha, and EXIF orientation is ignored.
+
+Rules, whatever the format: alpha is dropped, not blended, for 3 channels and for 1; it
+is 255 where the file has none and 4 are asked for, and for every BMP (most writers
+leave that byte undefined); gray is repeated; colour becomes gray as 0.299 R + 0.587 G +
+0.114 B; CMYK becomes RGB; of 16 bits the upper 8 are kept; of an animation the first
+frame. Colour profiles are ignored.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import tensorflow as tf
+
+_GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG's own Y
+
+
+def decode(
+    contents: tf.Tensor,
+    *,
+    channels: int = 3,
+    orientation: tf.Tensor | int | None = None,
+) -> tf.Tensor:
+    """Encoded image -> pixels; works eagerly and within tf.data.
+
+    Call it for images whose header was read (``image_headers.parse``) only: the
+    decoder allocates whatever size the header states.
+
+    Args:
+        contents: string scalar.
+        channels: 1, 3 or 4.
+        orientation: EXIF orientation, 1 to 8, integer scalar; None turns nothing.
+
+    Returns:
+        uint8 [h, w, channels].
+
+    Raises:
+        tf.errors.InvalidArgumentError: Damaged bytes.
+    """
+    assert channels in (1, 3, 4), channels
+    contents = tf.convert_to_tensor(contents, tf.string)
+    first = tf.strings.substr(contents, 0, 1)
+    pixels = tf.cond(
+        (first == "R") | (first == "B"),  # RIFF (WebP) and BM
+        lambda: _decode_webp_or_bmp(contents, channels),
+        lambda: decode_usual(contents, channels=channels),
+    )
+    pixels = tf.ensure_shape(pixels, [None, None, channels])
+    return pixels if orientation is None else orient(pixels, orientation)
+
+
+def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
+    """Turn and mirror an image so that it is upright.
+
+    Args:
+        pixels: [h, w, c], any type.
+        orientation: EXIF orientation, 1 to 8, integer scalar (EXIF 2.32 section 4.6.4).
+
+    Returns:
+        [h, w, c], or [w, h, c] for orientations 5 to 8.
+    """
+    orientation = tf.cast(orientation, tf.int32)
+
+    def turned() -> tf.Tensor:
+        upright = tf.cond(
+            orientation >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels
+        )
+        last = orientation % 4
+        across = (last == 2) | (last == 3)  # 2, 3 mirrored; 6, 7 after the transpose
+        down = (last == 3) | (last == 0)  # 3, 4; 7, 8
+        return tf.reverse(upright, tf.where([down, across])[:, 0])
+
+    result = tf.cond(orientation > 1, turned, lambda: pixels)
+    return tf.ensure_shape(result, [None, None, pixels.shape[-1]])
+
+
+def decode_usual(contents: tf.Tensor, *, channels: int = 3) -> tf.Tensor:
+    """``decode`` for JPEG, PNG and GIF only; eagerly it takes a fraction of the time.
+
+    Args:
+        contents: string scalar.
+        channels: 1, 3 or 4.
+
+    Returns:
+        uint8 [h, w, channels].
+
+    Raises:
+        tf.errors.InvalidArgumentError: Damaged bytes.
+    """
+    wanted = 3 if channels == 3 else 0
+    pixels = tf.io.decode_image(contents, channels=wanted, expand_animations=False)
+    return pixels if channels == 3 else _to_channels(pixels, channels)
+
+
+# Not inlined: TensorFlow would visit each op of the branch for every JPEG, too, which
+# costs more than the decoding of a small one.
+@tf.function(autograph=False, experimental_attributes={"_noinline": True})
+def _decode_webp_or_bmp(contents: tf.Tensor, channels: int) -> tf.Tensor:
+    return tf.cond(
+        tf.strings.substr(contents, 0, 2) == "BM",
+        lambda: _to_channels(_decode_bmp(contents), channels),
+        lambda: _to_channels(_decode_webp(contents), channels),
+    )
+
+
+def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
+    """Pixels [h, w, 3 or 4].
+
+    TensorFlow writes RGBA frames into a buffer of three channels when the header of an
+    animation does not announce alpha; announcing it makes the buffer large enough.
+    """
+    # Bytes rather than substrings: a substring out of range would put the contents
+    # into the message of its error, which Python then fails to read as text.
+    header = tf.io.decode_raw(tf.strings.substr(contents, 0, 21), tf.uint8)
+    flags = header[20]
+    animated = tf.reduce_all(header[12:16] == list(b"VP8X")) & (flags & 2 > 0)
+
+    def announce_alpha() -> tf.Tensor:
+        flag = tf.gather(_CHARACTERS, tf.cast(flags | 0x10, tf.int32))
+        parts = [tf.strings.substr(contents, 0, 20), flag]
+        parts.append(tf.strings.substr(contents, 21, tf.int32.max))
+        return tf.strings.join(parts)
+
+    contents = tf.cond(animated, announce_alpha, lambda: contents)
+    return tf.io.decode_image(contents, expand_animations=False)
+
+
+_CHARACTERS = [bytes([value]) for value in range(256)]
+
+
+def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
+    """Pixels [h, w, 3], from 24 or 32 bits or through the palette."""
+    data = tf.io.decode_raw(contents, tf.uint8)
+    bits = _number(data, 28, 2)
+    return tf.cond(
+        bits <= 8,
+        lambda: _decode_palette_bmp(data, bits),
+        lambda: tf.io.decode_image(contents, expand_animations=False)[..., :3],
+    )
+
+
+def _decode_palette_bmp(data: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+    """Uncompressed rows of 1, 4 or 8 bits an index, each padded to four bytes."""
+    offset, header = _number(data, 10, 4), _number(data, 14, 4)
+    width, height = _number(data, 18, 4), _number(data, 22, 4)
+    rows, row_bytes = tf.abs(height), (width * bits + 31) // 32 * 4
+    used = _number(data, 46, 4)
+    palette = data[14 + header :]
+    data = tf.reshape(data[offset : offset + rows * row_bytes], [rows, row_bytes, 1])
+    shifts = tf.range(8 - bits, -1, -bits)  # the leftmost pixel is in the upper bits
+    mask = tf.bitwise.left_shift(1, bits) - 1
+    indices = tf.bitwise.right_shift(tf.cast(data, tf.int32), shifts) & mask
+    indices = tf.reshape(indices, [rows, row_bytes * tf.size(shifts)])[:, :width]
+    indices = tf.cond(height > 0, lambda: indices[::-1], lambda: indices)
+    used = tf.where(used == 0, mask + 1, used)
+    palette = tf.reshape(palette[: used * 4], [used, 4])
+    return tf.gather(palette[:, 2::-1], indices)
+
+
+def _number(data: tf.Tensor, start: int, count: int) -> tf.Tensor:
+    """Little-endian signed number of 2 or 4 bytes as int32."""
+    digits = tf.ensure_shape(data[start : start + count], [count])
+    value = tf.bitcast(digits, tf.int32 if count == 4 else tf.uint16)
+    return tf.cast(value, tf.int32)
+
+
+def _to_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
+    """[h, w, 1 to 4] -> [h, w, channels], by the rules at the top of this file."""
+    to = {1: _to_gray, 3: _to_rgb, 4: _to_rgba}[channels]
+    have = tf.shape(pixels)[2]
+
+    def convert(count: int) -> tf.Tensor:
+        return to(tf.ensure_shape(pixels, [None, None, count]), count)
+
+    branches = [functools.partial(convert, count) for count in (1, 2, 3, 4)]
+    return tf.switch_case(have - 1, branches)
+
+
+def _to_gray(pixels: tf.Tensor, count: int) -> tf.Tensor:
+    if count <= 2:
+        return pixels[..., :1]
+    gray = tf.tensordot(tf.cast(pixels[..., :3], tf.float32), _GRAY, 1)
+    return tf.cast(tf.round(gray), tf.uint8)[..., tf.newaxis]
+
+
+def _to_rgb(pixels: tf.Tensor, count: int) -> tf.Tensor:
+    return tf.repeat(pixels[..., :1], 3, axis=2) if count <= 2 else pixels[..., :3]
+
+
+def _to_rgba(pixels: tf.Tensor, count: int) -> tf.Tensor:
+    if count == 4:
+        return pixels
+    alpha = pixels[..., 1:] if count == 2 else tf.fill(tf.shape(pixels[..., :1]), 255)
+    return tf.concat([_to_rgb(pixels, count), tf.cast(alpha, tf.uint8)], axis=2)

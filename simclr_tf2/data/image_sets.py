@@ -1,0 +1,322 @@
+"""A folder of images, or a manifest of some, as splits to train and evaluate on."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import logging
+import os
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.data import (
+    file_index,
+    image_files,
+    layouts,
+    manifest,
+    order,
+    prepare,
+    slices,
+)
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.file_index import FileIndex
+from simclr_tf2.data.layouts import Listing
+from simclr_tf2.data.sources import Example, Shape
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT = 0.1  # [ours] of a labelled set without splits; chosen by a hash of the path
+PROGRESS_SECONDS = 10
+NAMED_BAD = 10  # broken files named in the log; scan.json names all
+NOT_HELD_OUT = {"train", "unlabeled"}
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Image files, read one by one when they are needed.
+
+    Attributes:
+        paths: Of all images, in order.
+        labels: int64 [n] or [n, l].
+        orientations: uint8 [n], of EXIF (1 is upright).
+        sizes: int64 [n], bytes.
+        shape: Of a decoded image.
+    """
+
+    paths: tuple[bytes, ...]
+    labels: np.ndarray
+    orientations: np.ndarray
+    sizes: np.ndarray
+    shape: Shape
+    random_access: bool = True
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all images as they are stored."""
+        return int(self.sizes.sum())
+
+    @functools.cached_property
+    def _tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        with tf.init_scope(), tf.device("/cpu:0"):
+            paths = tf.constant(self.paths)
+            return paths, tf.constant(self.labels), tf.constant(self.orientations)
+
+    def examples(self) -> tf.data.Dataset:
+        """Every image once, in order."""
+        dataset = tf.data.Dataset.range(len(self.paths))
+        return dataset.map(self.at, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def at(self, index: tf.Tensor) -> Example:
+        """One example by its index."""
+        paths, labels, orientations = self._tensors
+        return {
+            "image": tf.io.read_file(tf.gather(paths, index)),
+            "label": tf.gather(labels, index),
+            "index": index,
+            "orientation": tf.gather(orientations, index),
+        }
+
+    def stream(
+        self, plan: order.BatchPlan, *, seed: int, start_step: int
+    ) -> tf.data.Dataset:
+        """Endless shuffled examples."""
+        raise NotImplementedError("files are read by index")
+
+    def decode(self, example: Example) -> tf.Tensor:
+        """Pixels [h, w, c]."""
+        pixels = image_files.decode(
+            example["image"],
+            channels=self.shape[2],
+            orientation=example["orientation"],
+        )
+        return tf.ensure_shape(pixels, self.shape)
+
+    def first_broken(self) -> str | None:
+        """A file that cannot be read or decoded now, with why; None if all can."""
+        files = zip(self.paths, self.sizes, strict=True)
+        for path, _ in sorted(files, key=_has_its_size):
+            try:
+                image_files.decode(tf.io.read_file(path), channels=self.shape[2])
+            except tf.errors.OpError as error:
+                return f"{os.fsdecode(path)!r} ({prepare.one_line(error, width=80)})"
+        return None
+
+
+def _has_its_size(file: tuple[bytes, int]) -> bool:
+    """False for the suspects: files that are gone or have another size by now."""
+    try:
+        return tf.io.gfile.stat(file[0]).length == file[1]
+    except tf.errors.OpError:
+        return False
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """All usable images of a folder or manifest, with labels and splits.
+
+    Attributes:
+        name: The folder or the manifest.
+        listing: Every image file, as listed.
+        index: What is known of each.
+    """
+
+    name: str
+    listing: Listing
+    index: FileIndex
+
+    @functools.cached_property
+    def good(self) -> np.ndarray:
+        """Places of usable images in the listing, int64, in the order of a hash.
+
+        A folder is sorted by class or by date; its hash order is not, so that a slice
+        is a fair sample. It depends on the path alone.
+        """
+        good = np.flatnonzero(self.index.good)
+        return good[np.argsort(self._hashes[good], kind="stable")]
+
+    @functools.cached_property
+    def _hashes(self) -> np.ndarray:
+        digests = (
+            hashlib.blake2b(os.fsencode(path), digest_size=8).digest()
+            for path in self.listing.paths
+        )
+        return np.frombuffer(b"".join(digests), np.uint64)
+
+    @functools.cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order; those of the columns of yes-or-no labels."""
+        if self.listing.multi_labels is not None:
+            return self.listing.multi_label_names
+        return self.listing.class_names()
+
+    @functools.cached_property
+    def split_names(self) -> np.ndarray:
+        """Split of every listed image."""
+        names = np.array([split or "train" for split in self.listing.splits], object)
+        if self.classes and set(names) <= NOT_HELD_OUT:
+            held = self._hashes < np.uint64(HELD_OUT * 2**64)
+            names[held & (names == "train")] = "validation"
+        return names
+
+    @functools.cached_property
+    def splits(self) -> dict[str, np.ndarray]:
+        """Split -> places of its images; "all" is every image.
+
+        Where labels come without a split to evaluate on, a tenth of train, chosen by
+        hash, is the split ``validation``.
+        """
+        names = self.split_names
+        found = {
+            str(name): self.good[names[self.good] == name]
+            for name in dict.fromkeys(names)
+        }
+        return {**found, "all": self.good}
+
+    def open(self, spec: str, *, channels: int = 3) -> Split:
+        """Open a split or slices of some ("train[:80%]").
+
+        Raises:
+            ConfigError: No such split, or no image in it.
+        """
+        sizes = {name: len(places) for name, places in self.splits.items()}
+        parts = slices.resolve(spec, sizes, name=self.name)
+        rows = np.concatenate([self.splits[p.split][p.start : p.stop] for p in parts])
+        return self._split(rows, spec, channels)
+
+    def open_sorted(self, *, channels: int = 3) -> Split:
+        """All usable images in the order of their paths."""
+        return self._split(np.sort(self.good), "all", channels)
+
+    def _split(self, rows: np.ndarray, spec: str, channels: int) -> Split:
+        labels = self._all_labels[rows]
+        shape = self._shape(rows, channels)
+        single = labels.ndim == 1
+        return Split(
+            name=self.name,
+            split=spec,
+            num_examples=len(rows),
+            num_classes=len(self.classes) or None,
+            class_names=self.classes,
+            has_labels=single and bool(len(self.classes)) and bool((labels >= 0).all()),
+            image_shape=shape,
+            source=FileSource(
+                paths=tuple(self._path(row) for row in rows),
+                labels=labels,
+                orientations=self.index.orientation[rows],
+                sizes=self.index.size[rows],
+                shape=shape,
+            ),
+            label_shape=labels.shape[1:],
+        )
+
+    def _path(self, row: int) -> bytes:
+        return file_index.full_path(self.listing.root, self.listing.paths[row])
+
+    @functools.cached_property
+    def _all_labels(self) -> np.ndarray:
+        if self.listing.multi_labels is not None:
+            return self.listing.multi_labels.astype(np.int64)
+        return self.listing.label_ids()
+
+    def _shape(self, rows: np.ndarray, channels: int) -> Shape:
+        sides = [set(side[rows].tolist()) for side in self.index.upright_shape()]
+        if all(len(side) == 1 for side in sides):
+            return sides[0].pop(), sides[1].pop(), channels
+        return None, None, channels
+
+
+def open_image_set(data: DataConfig) -> ImageSet:
+    """List, check and remember the images that the settings name.
+
+    Broken files are named in the log and left out. The result is kept for the process;
+    what is known of each file is kept in ``data_dir`` for later starts.
+
+    Raises:
+        ConfigError: No image, a larger part broken than ``max_bad_fraction``, or a
+            manifest that cannot be read.
+    """
+    plain = dataclasses.replace(
+        data, train_split="", data_service=None, cache="auto", cache_dataset=False
+    )
+    return _open_image_set(plain)
+
+
+@functools.lru_cache(maxsize=4)
+def _open_image_set(data: DataConfig) -> ImageSet:
+    images = look_at(data)
+    _report_broken(images, data.max_bad_fraction)
+    return images
+
+
+def look_at(data: DataConfig) -> ImageSet:
+    """List and check the images that the settings name, however many are broken."""
+    found = list_images(data)
+    index = file_index.build_index(
+        found,
+        cache_path=index_path(data),
+        max_pixels=data.max_image_pixels,
+        check=data.check_files,
+        progress=_Progress(data.source),
+    )
+    return ImageSet(data.source, found, index)
+
+
+class _Progress:
+    """Says now and then how far the look through many files is."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._said = name, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self._said > PROGRESS_SECONDS:
+            logger.info("checking %s: %d of %d files", self._name, done, total)
+            self._said = time.monotonic()
+
+
+def list_images(data: DataConfig) -> Listing:
+    """The image files that the settings name, not opened yet."""
+    if data.manifest:
+        return manifest.read_manifest(
+            data.manifest, root=data.image_dir, label_columns=data.label_columns
+        )
+    assert data.image_dir is not None
+    return layouts.list_folder(data.image_dir, layout=data.image_layout)
+
+
+def index_path(data: DataConfig) -> str | None:
+    """Where the index of these images is kept; None for a remote ``data_dir``."""
+    if "://" in data.data_dir:
+        return None
+    name = data.source if "://" in data.source else os.path.abspath(data.source)
+    key = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
+    return os.path.join(os.path.expanduser(data.data_dir), "image_index", f"{key}.npz")
+
+
+def _report_broken(images: ImageSet, max_bad_fraction: float) -> None:
+    index, total = images.index, len(images.listing.paths)
+    bad = np.flatnonzero(~index.good)
+    for row in bad[:NAMED_BAD]:
+        logger.warning("left out: %r: %s", images.listing.paths[row], index.error[row])
+    if len(bad) > NAMED_BAD:
+        logger.warning("and %d more (--mode=scan names all)", len(bad) - NAMED_BAD)
+    if len(bad) == total:
+        raise ConfigError(
+            f"none of the {total} image files of {images.name} can be used; the first: "
+            f"{images.listing.paths[bad[0]]!r}: {index.error[bad[0]]}"
+        )
+    if len(bad) > max_bad_fraction * total:
+        raise ConfigError(
+            f"{len(bad)} of {total} image files of {images.name} are broken, more than "
+            f"--max_bad_fraction={max_bad_fraction:g}; the first: "
+            f"{images.listing.paths[bad[0]]!r}: {index.error[bad[0]]}. Mend or remove "
+            "them (--mode=scan names all), or raise --max_bad_fraction"
+        )
+    if len(bad):
+        logger.warning(
+            "%s: %d of %d image files left out", images.name, len(bad), total
+        )

@@ -1,0 +1,93 @@
+"""What is known of each file of a listing, as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+DIGEST_BYTES = 16
+# Name -> (type, what an unread file has, further dimensions).
+COLUMNS: dict[str, tuple[type | str, int | str, tuple[int, ...]]] = {
+    "size": (np.int64, -1, ()),
+    "mtime_ns": (np.int64, 0, ()),
+    "format": ("U4", "", ()),
+    "height": (np.int32, 0, ()),
+    "width": (np.int32, 0, ()),
+    "channels": (np.uint8, 0, ()),
+    "bits": (np.uint8, 0, ()),
+    "orientation": (np.uint8, 1, ()),
+    "pixels": (np.int64, 0, ()),
+    "complete": (np.bool_, True, ()),
+    "decoded": (np.bool_, False, ()),
+    "digest": (np.uint8, 0, (DIGEST_BYTES,)),
+    "error": (object, "", ()),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileIndex:
+    """One row a file, in the order of the listing.
+
+    Attributes:
+        paths: As in the listing.
+        size: int64 [n], bytes; -1 where the file could not be read.
+        mtime_ns: int64 [n].
+        format: str [n], "jpeg", "png", "gif", "bmp", "webp", or "" where unknown.
+        height: int32 [n], before the EXIF orientation is applied; 0 where unknown.
+        width: int32 [n], likewise.
+        channels: uint8 [n], of the file.
+        bits: uint8 [n], per channel.
+        orientation: uint8 [n], EXIF, 1 to 8.
+        pixels: int64 [n], most that decoding holds at once (all frames of a GIF).
+        complete: bool [n], whether the file has a proper end.
+        decoded: bool [n], whether the pixels were decoded once.
+        digest: uint8 [n, 16], BLAKE2b of the contents; zeros where not read.
+        error: str [n] (object), why the image is bad; "" where it is good.
+    """
+
+    paths: tuple[str, ...]
+    size: np.ndarray
+    mtime_ns: np.ndarray
+    format: np.ndarray
+    height: np.ndarray
+    width: np.ndarray
+    channels: np.ndarray
+    bits: np.ndarray
+    orientation: np.ndarray
+    pixels: np.ndarray
+    complete: np.ndarray
+    decoded: np.ndarray
+    digest: np.ndarray
+    error: np.ndarray
+
+    @classmethod
+    def unread(cls, paths: tuple[str, ...]) -> FileIndex:
+        """Rows of files that nothing is known of."""
+        columns = {
+            name: np.full((len(paths), *shape), value, dtype)
+            for name, (dtype, value, shape) in COLUMNS.items()
+        }
+        return cls(paths=paths, **columns)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def good(self) -> np.ndarray:
+        """Whether the image can be used, bool [n]."""
+        return np.equal(self.error, "").astype(bool)
+
+    def upright_shape(self) -> tuple[np.ndarray, np.ndarray]:
+        """Heights and widths once the orientation is applied, int32 [n] each."""
+        turned = self.orientation >= 5
+        return (
+            np.where(turned, self.width, self.height),
+            np.where(turned, self.height, self.width),
+        )
+
+    def reset(self, row: int, error: str) -> None:
+        """Forget a row but for an error; its file is tried again at the next start."""
+        for name, (_, value, _) in COLUMNS.items():
+            getattr(self, name)[row] = value
+        self.error[row] = error

@@ -1,0 +1,53 @@
+"""Open a split of whatever the settings name."""
+
+from __future__ import annotations
+
+from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.data import array_files, datasets, image_sets, record_files
+from simclr_tf2.data.datasets import Split
+
+
+def open_split(data: DataConfig, split: str) -> Split:
+    """Open ``split`` of a TFDS set, a folder, a manifest, TFRecords or an .npz file.
+
+    Raises:
+        ConfigError: It is not there, or its images do not have ``image_channels``.
+    """
+    if data.image_dir or data.manifest:
+        _require_encoded(data)
+        images = image_sets.open_image_set(data)
+        return images.open(split, channels=data.image_channels)
+    keys = {"image_key": data.image_key, "label_key": data.label_key}
+    if data.tfrecords:
+        _require_encoded(data)
+        return record_files.open_record_split(
+            data.tfrecords,
+            split,
+            data_dir=data.data_dir,
+            channels=data.image_channels,
+            **keys,
+        )
+    if data.dataset.endswith(".npz"):
+        found = array_files.open_array_split(data.dataset, split)
+        if found.image_shape[2] != data.image_channels:
+            raise ConfigError(
+                f"{data.dataset} has images of {found.image_shape[2]} channels; pass "
+                f"--image_channels={found.image_shape[2]}"
+            )
+        return found
+    return datasets.open_split(
+        data.dataset,
+        split,
+        data_dir=data.data_dir,
+        download=data.download,
+        channels=data.image_channels,
+        **keys,
+    )
+
+
+def _require_encoded(data: DataConfig) -> None:
+    if data.image_channels not in datasets.ENCODED_CHANNELS:
+        raise ConfigError(
+            f"--image_channels={data.image_channels}: image files have 1, 3 or 4 "
+            "channels; more need arrays (--dataset=images.npz)"
+        )

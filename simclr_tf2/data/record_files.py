@@ -1,0 +1,214 @@
+"""TFRecord files of tf.Example that no TFDS has prepared, as splits."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2.config import ConfigError
+from simclr_tf2.data import records, slices
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.sources import RecordSource
+
+logger = logging.getLogger(__name__)
+
+PLACEHOLDER = "{split}"
+
+
+def open_record_split(
+    pattern: str,
+    split: str,
+    *,
+    data_dir: str,
+    channels: int = 3,
+    image_key: str = "image",
+    label_key: str = "label",
+) -> Split:
+    """Open a split of TFRecord files.
+
+    Records are counted once; the counts are kept in ``data_dir`` until a file changes.
+
+    Args:
+        pattern: Of the files, with ``{split}`` where its name stands. Without it all
+            files are the split ``train``.
+        split: Name of a split, or slices ("train[:80%]+test").
+        data_dir: Folder in which counts are kept.
+        channels: Of the decoded images: 1, 3 or 4.
+        image_key: Feature with the encoded image.
+        label_key: Feature with an integer label; without it there are no labels.
+
+    Raises:
+        ConfigError: No file, no such feature, damaged records, no example.
+    """
+    names = dict.fromkeys(part.split("[")[0] for part in split.split("+"))
+    shards = {
+        name: _shards(pattern, name, image_key, label_key, data_dir) for name in names
+    }
+    sizes = {name: int(found.take.sum()) for name, (found, _) in shards.items()}
+    parts = slices.resolve(split, sizes, name=pattern)
+    joined = _join([_cut(shards[p.split][0], p) for p in parts])
+    labelled = all(shards[p.split][0].label_key for p in parts)
+    classes = max(found for _, found in shards.values())
+    shape = (None, None, channels)
+    return Split(
+        name=pattern,
+        split=split,
+        num_examples=sum(map(len, parts)),
+        num_classes=classes if labelled else None,
+        class_names=(),
+        has_labels=labelled,
+        image_shape=shape,
+        source=RecordSource(
+            shards=joined, read=functools.partial(_in_order, joined), shape=shape
+        ),
+    )
+
+
+def _shards(
+    pattern: str, split: str, image_key: str, label_key: str, data_dir: str
+) -> tuple[records.Shards, int]:
+    """All files of a split, and one more than its largest label."""
+    if PLACEHOLDER not in pattern and split != "train":
+        raise ConfigError(
+            f"--tfrecords={pattern} has no split {split!r}, only train; put {{split}} "
+            "into the pattern where the name of the split stands"
+        )
+    files = sorted(tf.io.gfile.glob(pattern.replace(PLACEHOLDER, split)))
+    if not files:
+        raise ConfigError(
+            f"--tfrecords={pattern}: no file for split {split!r}; check the pattern"
+        )
+    features = _features(files[0])
+    if image_key not in features:
+        raise ConfigError(
+            f"{files[0]} has no feature {image_key!r}, only: "
+            f"{', '.join(sorted(features))}; name the image with --image_key"
+        )
+    key = label_key if features.get(label_key) == "int64_list" else None
+    if label_key in features and key is None:
+        logger.warning("%s: %r is no integer label; left out", pattern, label_key)
+    counts, classes = _counted(files, key, data_dir)
+    return (
+        records.Shards(
+            files=tuple(files),
+            skip=np.zeros(len(files), np.int64),
+            take=np.array(counts, np.int64),
+            in_file=np.array(counts, np.int64),
+            file_format="tfrecord",
+            label_key=key,
+            image_key=image_key,
+        ),
+        classes,
+    )
+
+
+def _features(file: str) -> dict[str, str]:
+    """Feature -> kind, of the first record."""
+    try:
+        for record in tf.data.TFRecordDataset(file).take(1).as_numpy_iterator():
+            example = tf.train.Example.FromString(record)
+            features = example.features.feature
+            return {name: f.WhichOneof("kind") for name, f in features.items()}
+    except Exception as error:
+        raise ConfigError(
+            f"{file} is not a TFRecord file of tf.Example: {str(error)[:120]}"
+        ) from error
+    raise ConfigError(f"{file} holds no record")
+
+
+def _counted(
+    files: list[str], label_key: str | None, data_dir: str
+) -> tuple[list[int], int]:
+    """Records of each file and the number of classes; reads all, or the cache."""
+    stats = [tf.io.gfile.stat(file) for file in files]
+    state = [[f, s.length, s.mtime_nsec] for f, s in zip(files, stats, strict=True)]
+    key = hashlib.blake2b(json.dumps([state, label_key]).encode(), digest_size=8)
+    cache = Path(data_dir).expanduser() / "image_index" / f"{key.hexdigest()}.json"
+    try:
+        known = json.loads(cache.read_text())
+        return known["counts"], known["classes"]
+    except (OSError, ValueError, KeyError):
+        pass
+    logger.info("counting the records of %d files (once)", len(files))
+    found = [_count(file, label_key) for file in files]
+    counts, largest = [n for n, _ in found], max(label for _, label in found)
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary = cache.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps({"counts": counts, "classes": largest + 1}))
+        os.replace(temporary, cache)
+    except OSError as error:
+        logger.warning("the counts could not be kept in %s: %s", cache, error)
+    return counts, largest + 1
+
+
+def _count(file: str, label_key: str | None) -> tuple[int, int]:
+    def label(record: tf.Tensor) -> tf.Tensor:
+        if label_key is None:
+            return tf.constant(-1, tf.int64)
+        wanted = {label_key: tf.io.FixedLenFeature([], tf.int64)}
+        return tf.io.parse_single_example(record, wanted)[label_key]
+
+    dataset = tf.data.TFRecordDataset(file).map(label)
+    zero = tf.constant([0, -1], tf.int64)
+    try:
+        count, largest = dataset.reduce(
+            zero, lambda s, x: tf.stack([s[0] + 1, tf.maximum(s[1], x)])
+        ).numpy()
+    except tf.errors.OpError as error:
+        raise ConfigError(
+            f"{file} is damaged: {(error.message or '')[:120]}; make it again or leave "
+            "it out of --tfrecords"
+        ) from error
+    return int(count), int(largest)
+
+
+def _cut(shards: records.Shards, part: slices.Part) -> records.Shards:
+    """The records ``part.start`` to ``part.stop`` of a split."""
+    ends = np.cumsum(shards.take)
+    begins = ends - shards.take
+    skip = np.clip(part.start - begins, 0, shards.take)
+    take = np.clip(part.stop - begins, 0, shards.take) - skip
+    kept = np.flatnonzero(take > 0)
+    return records.Shards(
+        files=tuple(shards.files[i] for i in kept),
+        skip=skip[kept],
+        take=take[kept],
+        in_file=shards.in_file[kept],
+        file_format=shards.file_format,
+        label_key=shards.label_key,
+        image_key=shards.image_key,
+    )
+
+
+def _join(parts: list[records.Shards]) -> records.Shards:
+    first = parts[0]
+    return records.Shards(
+        files=tuple(file for part in parts for file in part.files),
+        skip=np.concatenate([part.skip for part in parts]),
+        take=np.concatenate([part.take for part in parts]),
+        in_file=np.concatenate([part.in_file for part in parts]),
+        file_format=first.file_format,
+        label_key=first.label_key,
+        image_key=first.image_key,
+    )
+
+
+def _in_order(shards: records.Shards) -> tf.data.Dataset:
+    """Every record once, one file after the other."""
+
+    def read(file: tf.Tensor) -> tf.data.Dataset:
+        dataset = tf.data.TFRecordDataset(tf.gather(list(shards.files), file))
+        dataset = dataset.skip(tf.gather(shards.skip, file))
+        return dataset.take(tf.gather(shards.take, file))
+
+    files = tf.data.Dataset.range(len(shards.files))
+    dataset = files.flat_map(read).map(shards.parse).enumerate()
+    return dataset.map(lambda index, e: {"image": e[0], "label": e[1], "index": index})

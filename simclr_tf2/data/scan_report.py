@@ -1,0 +1,246 @@
+"""What a scan of a data set found: a record for scan.json, and lines to read."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from simclr_tf2.data.index_columns import FileIndex
+from simclr_tf2.data.layouts import Listing
+
+# Sizes worth suggesting: those of the paper's CIFAR-10 (appendix B.9) and ImageNet
+# recipes, and two that STL-10 and Tiny ImageNet use.
+_IMAGE_SIZES = (32, 64, 96, 224)
+_BLUR_ABOVE = 32  # pixels; the paper leaves blur out on CIFAR-10 (appendix B.9)
+_BATCH_SIZES = (4096, 2048, 1024, 512, 256, 128, 64, 32, 16)
+_LINES = 10  # of a list that may be long, in the terminal
+
+
+def summarize(
+    listing: Listing,
+    index: FileIndex,
+    split_of: Sequence[str | None] | None = None,
+) -> dict[str, Any]:
+    """Everything a scan found, of types that JSON knows.
+
+    Args:
+        listing: The files.
+        index: What is in them, row by row as in ``listing``.
+        split_of: Split of each image if it is not the listing's (made by hash).
+    """
+    splits = list(listing.splits if split_of is None else split_of)
+    good = index.good
+    height, width = (side[good] for side in index.upright_shape())
+    summary: dict[str, Any] = {
+        "root": listing.root,
+        "layout": listing.layout,
+        "images": int(good.sum()),
+        "bytes": int(index.size[good].sum()),
+        "bad": [
+            {"path": index.paths[row], "why": str(index.error[row])}
+            for row in np.flatnonzero(~good)
+        ],
+        "bad_fraction": float((~good).mean()) if len(index) else 0.0,
+        "splits": _count(splits, good, "(all)"),
+        "classes": _classes(listing, splits, good),
+        "multi_labels": _multi_labels(listing, good),
+        "height": _spread(height),
+        "width": _spread(width),
+        "formats": _count(list(index.format), good, ""),
+        "channels": _count([str(c) for c in index.channels], good, ""),
+        "bits": _count([str(b) for b in index.bits], good, ""),
+        "turned_by_exif": int((index.orientation[good] > 1).sum()),
+        "duplicates": _duplicates(listing, index, splits),
+        "others": dict(listing.others),
+        "hidden": listing.hidden,
+        "notes": list(listing.notes),
+    }
+    summary["suggested"] = _suggest(summary, index, splits)
+    return summary
+
+
+def _count(
+    values: Sequence[str | None], good: np.ndarray, nothing: str
+) -> dict[str, int]:
+    found = Counter(
+        nothing if value is None else str(value)
+        for value, use in zip(values, good, strict=True)
+        if use
+    )
+    return dict(found.most_common())
+
+
+def _classes(
+    listing: Listing, splits: Sequence[str | None], good: np.ndarray
+) -> dict[str, dict[str, int]] | None:
+    """Class -> split -> images, in label order; classes without a good image too."""
+    if listing.labels is None:
+        return None
+    table: dict[str, Counter[str]] = {name: Counter() for name in listing.class_names()}
+    for label, split, use in zip(listing.labels, splits, good, strict=True):
+        if use:
+            name = "(no label)" if label is None else label
+            table.setdefault(name, Counter())[split or "(all)"] += 1
+    return {name: dict(counts) for name, counts in table.items()}
+
+
+def _multi_labels(
+    listing: Listing, good: np.ndarray
+) -> dict[str, dict[str, int]] | None:
+    if listing.multi_labels is None:
+        return None
+    values = listing.multi_labels[good]
+    return {
+        name: {
+            "1": int((values[:, column] == 1).sum()),
+            "0": int((values[:, column] == 0).sum()),
+            "unknown": int((values[:, column] == -1).sum()),
+        }
+        for column, name in enumerate(listing.multi_label_names)
+    }
+
+
+def _spread(values: np.ndarray) -> dict[str, int] | None:
+    if not values.size:
+        return None
+    return {
+        "min": int(values.min()),
+        "median": int(np.median(values)),
+        "max": int(values.max()),
+    }
+
+
+def _duplicates(
+    listing: Listing, index: FileIndex, splits: Sequence[str | None]
+) -> list[dict[str, Any]]:
+    """Groups of good images with the same contents; those that matter most first."""
+    rows = np.flatnonzero(index.good & (index.size > 0))
+    keys = np.ascontiguousarray(index.digest[rows]).view(f"V{index.digest.shape[1]}")
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for row, key in zip(rows, keys[:, 0], strict=True):
+        groups[key.tobytes()].append(int(row))
+    labels = listing.labels or (None,) * len(index)
+    found = [
+        {
+            "paths": [index.paths[row] for row in group],
+            "across_splits": len({splits[row] for row in group}) > 1,
+            "across_classes": len({labels[row] for row in group}) > 1,
+        }
+        for group in groups.values()
+        if len(group) > 1
+    ]
+    return sorted(
+        found,
+        key=lambda g: (-g["across_splits"], -g["across_classes"], -len(g["paths"])),
+    )
+
+
+def _suggest(
+    summary: dict[str, Any], index: FileIndex, splits: Sequence[str | None]
+) -> dict[str, str]:
+    """Flag -> value; "" for a flag without one."""
+    if not summary["images"]:
+        return {}
+    flags: dict[str, str] = {}
+    shorter = min(summary["height"]["median"], summary["width"]["median"])
+    size = max((s for s in _IMAGE_SIZES if s <= shorter), default=_IMAGE_SIZES[0])
+    flags["--image_size"] = str(size)
+    if size <= _BLUR_ABOVE:
+        flags["--nouse_blur"] = ""
+    channels = index.channels[index.good]
+    if (channels <= 2).all():
+        flags["--image_channels"] = "1"
+    train = sum(
+        bool(use) and split in ("train", "unlabeled", None)
+        for split, use in zip(splits, index.good, strict=True)
+    )
+    batch = next((b for b in _BATCH_SIZES if b * 4 <= train), None)
+    flags["--train_batch_size"] = str(batch or max(train, 1))
+    return flags
+
+
+def render(summary: dict[str, Any]) -> str:
+    """The summary as lines of plain text."""
+    lines = [
+        f"{summary['root']}: {summary['images']} images "
+        f"({summary['bytes'] / 2**20:.1f} MiB), layout {summary['layout']}"
+    ]
+    lines += _table("splits", summary["splits"])
+    lines += _class_lines(summary["classes"])
+    for name, counts in (summary["multi_labels"] or {}).items():
+        lines.append(
+            f"label {_plain(name)}: {counts['1']} yes, {counts['0']} no, "
+            f"{counts['unknown']} unknown"
+        )
+    for side in ("height", "width"):
+        if summary[side]:
+            lines.append(
+                "{0}: {min} to {max}, median {median}".format(side, **summary[side])
+            )
+    for name in ("formats", "channels", "bits"):
+        lines += _table(name, summary[name])
+    if summary["turned_by_exif"]:
+        lines.append(f"turned upright by EXIF: {summary['turned_by_exif']}")
+    lines += _duplicate_lines(summary["duplicates"])
+    lines += _bad_lines(summary)
+    lines += _table("other files, not read", summary["others"])
+    if summary["hidden"]:
+        lines.append(f"hidden files and folders, not read: {summary['hidden']}")
+    lines += [f"note: {_plain(note)}" for note in summary["notes"]]
+    flags = [f"{k}={v}" if v else k for k, v in summary["suggested"].items()]
+    if flags:
+        lines.append("suggested: " + " ".join(flags))
+    return "\n".join(lines)
+
+
+def _table(name: str, counts: dict[str, int]) -> list[str]:
+    parts = [f"{_plain(key)} {count}" for key, count in list(counts.items())[:_LINES]]
+    more = [f"and {len(counts) - _LINES} more"] if len(counts) > _LINES else []
+    return [f"{name}: " + ", ".join(parts + more)] if counts else []
+
+
+def _class_lines(classes: dict[str, dict[str, int]] | None) -> list[str]:
+    if classes is None:
+        return ["labels: none"]
+    lines = [f"classes: {len([name for name in classes if name != '(no label)'])}"]
+    for name, counts in list(classes.items())[:_LINES]:
+        inside = ", ".join(f"{split} {n}" for split, n in counts.items())
+        lines.append(f"  {_plain(name)}: {inside or 'no good image'}")
+    if len(classes) > _LINES:
+        lines.append(f"  and {len(classes) - _LINES} more")
+    return lines
+
+
+def _duplicate_lines(groups: list[dict[str, Any]]) -> list[str]:
+    if not groups:
+        return []
+    across = sum(group["across_splits"] for group in groups)
+    lines = [f"duplicates: {len(groups)} groups, {across} of them across splits"]
+    for group in groups[:_LINES]:
+        marks = " [across splits]" if group["across_splits"] else ""
+        marks += " [across classes]" if group["across_classes"] else ""
+        paths = ", ".join(_plain(path) for path in group["paths"][:3])
+        more = f" and {len(group['paths']) - 3} more" if len(group["paths"]) > 3 else ""
+        lines.append(f"  {paths}{more}{marks}")
+    return lines
+
+
+def _bad_lines(summary: dict[str, Any]) -> list[str]:
+    bad = summary["bad"]
+    if not bad:
+        return ["bad files: none"]
+    lines = [f"bad files: {len(bad)} ({100 * summary['bad_fraction']:.2f} %)"]
+    lines += [f"  {_plain(b['path'])}: {_plain(b['why'])}" for b in bad[:_LINES]]
+    if len(bad) > _LINES:
+        lines.append(f"  and {len(bad) - _LINES} more in scan.json")
+    return lines
+
+
+def _plain(text: str) -> str:
+    """A name on one line, whatever is in it (newlines, bytes that are no text)."""
+    if text.isprintable():
+        return text
+    return repr(text).encode("ascii", "backslashreplace").decode()

@@ -1,0 +1,149 @@
+"""Where the images of a split come from: TFDS, TFRecord files, image files, arrays.
+
+A source knows its images in one fixed order, undecoded where they are encoded. What
+trains on them asks for all of them (``examples``), for one (``at``) or for an endless
+shuffled stream (``stream``); a source offers at least one of the last two.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2.data import order, prepare, records
+
+Example = dict[str, tf.Tensor]
+Shape = tuple[int | None, int | None, int]
+
+
+class Source(Protocol):
+    """Images and labels of one split, in a fixed order."""
+
+    @property
+    def random_access(self) -> bool:
+        """Whether ``at`` works; else ``stream`` does."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all images as they are stored."""
+
+    def examples(self) -> tf.data.Dataset:
+        """Every image once, in order: {"image", "label", "index", ...} as stored."""
+
+    def at(self, index: tf.Tensor) -> Example:
+        """One example by its index (int64 scalar), as stored; in a graph."""
+
+    def stream(
+        self, plan: order.BatchPlan, *, seed: int, start_step: int
+    ) -> tf.data.Dataset:
+        """Endless shuffled examples with "seed", as ``records.stream``."""
+
+    def decode(self, example: Example) -> tf.Tensor:
+        """Pixels [h, w, c] of an example, integers; in a graph."""
+
+    def first_broken(self) -> str | None:
+        """A file that cannot be read or decoded by now, with why; None if all can."""
+
+
+@dataclass(frozen=True)
+class RecordSource:
+    """Encoded images in record files: TFDS, or TFRecords of tf.Example.
+
+    Attributes:
+        shards: The files and which of their records belong to the split.
+        read: Makes a dataset of {"image", "label", "index"} in order.
+        shape: Of a decoded image.
+    """
+
+    shards: records.Shards
+    read: Callable[[], tf.data.Dataset]
+    shape: Shape
+    random_access: bool = False
+
+    @functools.cached_property
+    def num_bytes(self) -> int:
+        """Bytes of all images as they are stored."""
+        return self.shards.num_bytes()
+
+    def examples(self) -> tf.data.Dataset:
+        """Every image once, in order."""
+        return self.read()
+
+    def at(self, index: tf.Tensor) -> Example:
+        """One example by its index."""
+        raise NotImplementedError("record files are read in order")
+
+    def stream(
+        self, plan: order.BatchPlan, *, seed: int, start_step: int
+    ) -> tf.data.Dataset:
+        """Endless shuffled examples."""
+        return records.stream(self.shards, plan, seed=seed, start_step=start_step)
+
+    def decode(self, example: Example) -> tf.Tensor:
+        """Pixels [h, w, c]."""
+        return records.decode(example["image"], self.shape)
+
+    def first_broken(self) -> str | None:
+        """What cannot be read by now, with why."""
+        for file in self.shards.files:
+            try:
+                for _ in tf.data.TFRecordDataset(file):
+                    pass
+            except tf.errors.OpError as error:
+                return f"{file!r} ({prepare.one_line(error, width=80)})"
+        return None
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Images that are in memory already.
+
+    Attributes:
+        images: uint8 or uint16 [n, h, w, c].
+        labels: int64 [n] or [n, l]; -1 for none.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    random_access: bool = True
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all images as they are stored."""
+        return self.images.nbytes
+
+    @functools.cached_property
+    def tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Images and labels on the host."""
+        with tf.init_scope(), tf.device("/cpu:0"):  # a GPU's memory is for the model
+            return tf.constant(self.images), tf.constant(self.labels)
+
+    def examples(self) -> tf.data.Dataset:
+        """Every image once, in order."""
+        return tf.data.Dataset.range(len(self.labels)).map(self.at)
+
+    def at(self, index: tf.Tensor) -> Example:
+        """One example by its index."""
+        images, labels = self.tensors
+        return {
+            "image": tf.gather(images, index),
+            "label": tf.gather(labels, index),
+            "index": index,
+        }
+
+    def stream(self, plan: Any, *, seed: int, start_step: int) -> tf.data.Dataset:
+        """Endless shuffled examples."""
+        raise NotImplementedError("arrays are read by index")
+
+    def decode(self, example: Example) -> tf.Tensor:
+        """Pixels [h, w, c]."""
+        return example["image"]
+
+    def first_broken(self) -> str | None:
+        """What cannot be read by now, with why."""
+        return None

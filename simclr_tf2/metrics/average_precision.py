@@ -1,0 +1,105 @@
+"""Average precision of a ranking, with ignored examples and exact under ties."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+Points = Literal["all", "interpolated", 11]
+POINTS: tuple[Points, ...] = ("all", "interpolated", 11)
+
+
+def average_precision(
+    scores: np.ndarray, labels: np.ndarray, *, points: Points = "all"
+) -> float:
+    """Area under the precision-recall curve of one class, 0 to 1.
+
+    Equal scores are one group: precision and recall are read after the whole group, so
+    the result does not depend on the order of the examples. Code that sorts and then
+    walks through ties one by one (the VOC development kit) gives a number that depends
+    on that order; without ties all agree.
+
+    Args:
+        scores: ``[n]``, higher is more likely the class; finite.
+        labels: ``[n]`` integers: 1 positive, 0 negative, -1 ignored (left out).
+        points: ``"all"``: sum over recall steps of step x precision at the step
+            (scikit-learn's ``average_precision_score``). ``"interpolated"``: precision
+            replaced by the highest one at the same or a higher recall, as VOC does
+            since 2010 and the VOC07 SVM benchmarks do. ``11``: mean of that at
+            recall 0, 0.1, ... 1, as in VOC2007.
+
+    Raises:
+        ValueError: Shapes, labels or ``points`` other than above, a score that is not
+            finite, or no positive.
+    """
+    if points not in POINTS:
+        raise ValueError(f"points must be one of {POINTS}. Received: {points!r}.")
+    scores, labels = _checked(scores, labels, ndim=1)
+    if not (labels == 1).any():
+        raise ValueError("average precision needs at least one positive (label 1)")
+    kept = labels >= 0
+    precision, recall = _curve(scores[kept], labels[kept])
+    if points == "all":
+        return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    best = np.maximum.accumulate(precision[::-1])[::-1]  # at this recall or higher
+    if points == "interpolated":
+        return float(np.sum(np.diff(recall, prepend=0.0) * best))
+    # Tenths as whole numbers of positives: 0.3 as a float could miss recall 3 / 10.
+    positives = int(labels[kept].sum())
+    found = np.rint(recall * positives).astype(np.int64)
+    at = np.searchsorted(10 * found, np.arange(11) * positives)
+    return float(best[at].mean())
+
+
+def mean_average_precision(
+    scores: np.ndarray, labels: np.ndarray, *, points: Points = "all"
+) -> tuple[float, np.ndarray, int]:
+    """Mean over the classes that have a positive.
+
+    Args:
+        scores: ``[n, c]``.
+        labels: ``[n, c]`` of 1, 0 and -1.
+        points: As for ``average_precision``.
+
+    Returns:
+        The mean in [0, 1]; the average precision of each class ``[c]``, NaN where it
+        has no positive; the number of such classes, which the mean leaves out.
+
+    Raises:
+        ValueError: As for ``average_precision``; no class has a positive.
+    """
+    scores, labels = _checked(scores, labels, ndim=2)
+    skipped = ~(labels == 1).any(axis=0)
+    if skipped.all():
+        raise ValueError("mean average precision needs a class with a positive")
+    each = np.full(labels.shape[1], np.nan)
+    for index in np.flatnonzero(~skipped):
+        each[index] = average_precision(
+            scores[:, index], labels[:, index], points=points
+        )
+    return float(np.nanmean(each)), each, int(skipped.sum())
+
+
+def _checked(
+    scores: np.ndarray, labels: np.ndarray, *, ndim: int
+) -> tuple[np.ndarray, np.ndarray]:
+    scores, labels = np.asarray(scores, np.float64), np.asarray(labels)
+    if scores.ndim != ndim or scores.shape != labels.shape:
+        raise ValueError(
+            f"scores and labels must have one shape of {ndim} dimension(s). "
+            f"Received: {scores.shape} and {labels.shape}."
+        )
+    if not np.isin(labels, (-1, 0, 1)).all():
+        raise ValueError("labels must be 1 (positive), 0 (negative) or -1 (ignored)")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores must be finite")
+    return scores, labels.astype(np.int64)
+
+
+def _curve(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall after each group of equal scores, best group first."""
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], np.cumsum(labels[order])
+    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
+    return hits[last] / (last + 1.0), hits[last] / hits[-1]

@@ -1,0 +1,151 @@
+"""Is a difference more than chance: intervals and paired tests of two runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+CHUNK = 2**22  # numbers drawn at once: 32 MiB, whatever the size of the test set
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    *,
+    seed: int,
+    samples: int = 1000,
+    level: float = 0.95,
+    statistic: Callable[..., np.ndarray] = np.mean,
+) -> tuple[float, float]:
+    """Percentile interval of a statistic over resampled examples.
+
+    Efron's percentile bootstrap (Annals of Statistics 7 (1979) 1-26): too short for
+    few examples (values that are all equal give no width), where a closed form is
+    better.
+
+    Args:
+        values: ``[n]`` per example (1 or 0 for right or wrong), or ``[n, d]``: rows are
+            drawn together.
+        seed: Of the draws.
+        samples: Number of resampled sets.
+        level: Of the interval, between 0 and 1.
+        statistic: Called with ``[s, n]`` or ``[s, n, d]`` and ``axis=1``; returns
+            ``[s]``, the statistic of each of s sets.
+
+    Raises:
+        ValueError: No value, one not finite, ``samples`` or ``level`` out of range.
+    """
+    values = _finite(values, "values")
+    _require_samples(samples)
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1. Received: {level}.")
+    rng = np.random.default_rng(seed)
+    found = []
+    for size in _chunks(samples, values.size):
+        drawn = values[rng.integers(len(values), size=(size, len(values)))]
+        found.append(statistic(drawn, axis=1))
+    low, high = np.quantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> dict[str, Any]:
+    """Do two classifiers err equally often on the same examples? Exact test.
+
+    Among the examples that only one of them gets right, each is as likely to be that
+    one: two-sided binomial test (McNemar, Psychometrika 12 (1947) 153-157).
+
+    Args:
+        correct_a: ``[n]`` bool, whether the first is right on each example.
+        correct_b: ``[n]`` bool, the second on the same examples in the same order.
+
+    Returns:
+        ``p_value`` in (0, 1], ``only_a`` and ``only_b`` (discordant counts), ``both``,
+        ``neither``, ``difference`` (accuracy of a minus that of b).
+
+    Raises:
+        ValueError: No example, lengths that differ, or values other than 0 and 1.
+    """
+    from scipy.stats import binomtest
+
+    a, b = _paired(correct_a, correct_b)
+    if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
+        raise ValueError("McNemar's test needs right or wrong (1 or 0) per example")
+    only_a, only_b = int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum())
+    discordant = only_a + only_b
+    p = binomtest(only_a, discordant).pvalue if discordant else 1.0
+    return {
+        "p_value": float(p),
+        "only_a": only_a,
+        "only_b": only_b,
+        "both": int(((a == 1) & (b == 1)).sum()),
+        "neither": int(((a == 0) & (b == 0)).sum()),
+        "difference": (only_a - only_b) / len(a),
+    }
+
+
+def permutation_test(
+    values_a: np.ndarray, values_b: np.ndarray, *, seed: int, samples: int = 10_000
+) -> dict[str, Any]:
+    """Is the mean of paired differences 0? Two-sided, by random signs.
+
+    If a and b are exchangeable, each difference could as well have the other sign.
+    p = (1 + number of random sign patterns at least as far from 0) / (1 + samples),
+    which never is 0 (Phipson and Smyth, SAGMB 9 (2010) 39). Pairs that are equal do not
+    move the mean and are not drawn for.
+
+    Args:
+        values_a: ``[n]`` a number per example or per run of the first.
+        values_b: ``[n]`` of the second, paired with it.
+        seed: Of the signs.
+        samples: Number of sign patterns drawn.
+
+    Returns:
+        ``p_value``, ``difference`` (mean of a - b), ``samples``.
+
+    Raises:
+        ValueError: No value, one not finite, lengths that differ, ``samples`` below 1.
+    """
+    a, b = _paired(values_a, values_b)
+    _require_samples(samples)
+    differences = (a - b)[a != b]
+    observed = abs(differences.sum())
+    slack = 1e-12 * np.abs(differences).sum()  # sums in another order are equal
+    rng = np.random.default_rng(seed)
+    extreme = 0
+    for size in _chunks(samples, len(differences)):
+        signs = rng.integers(2, size=(size, len(differences))) * 2 - 1
+        extreme += int((np.abs(signs @ differences) >= observed - slack).sum())
+    return {
+        "p_value": (1 + extreme) / (1 + samples),
+        "difference": float((a - b).mean()),
+        "samples": samples,
+    }
+
+
+def _chunks(samples: int, width: int) -> list[int]:
+    """Sizes that add up to ``samples``, each of at most ``CHUNK`` numbers."""
+    size = max(1, min(samples, CHUNK // max(1, width)))
+    return [min(size, samples - start) for start in range(0, samples, size)]
+
+
+def _finite(values: np.ndarray, name: str) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    if values.ndim == 0 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"{name} must be one or more finite numbers")
+    return values
+
+
+def _paired(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = _finite(a, "values of a"), _finite(b, "values of b")
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(
+            "a paired test needs one value per example from both. "
+            f"Received: {a.shape} and {b.shape}."
+        )
+    return a, b
+
+
+def _require_samples(samples: int) -> None:
+    if samples < 1:
+        raise ValueError(f"samples must be 1 or greater. Received: {samples}.")

@@ -1,0 +1,127 @@
+"""A CSV or Parquet file as the list of images."""
+
+import numpy as np
+import pytest
+
+from simclr_tf2.config import ConfigError
+from simclr_tf2.data import manifest
+
+
+def _write(tmp_path, text, name="labels.csv"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def test_rows_are_sorted_by_path_with_their_labels_and_splits(tmp_path):
+    path = _write(
+        tmp_path, "path,label,split\nb.jpg,dog,val\n./a.jpg,cat,train\nc.jpg,,train\n"
+    )
+    listing = manifest.read_manifest(path)
+    assert listing.root == str(tmp_path)
+    assert listing.paths == ("a.jpg", "b.jpg", "c.jpg")
+    assert listing.labels == ("cat", "dog", None)
+    assert listing.splits == ("train", "validation", "train")
+    np.testing.assert_array_equal(listing.label_ids(), [0, 1, -1])
+
+
+def test_columns_label_and_split_may_be_missing(tmp_path):
+    listing = manifest.read_manifest(_write(tmp_path, "path\na.jpg\n"), root="/photos")
+    assert listing.root == "/photos"
+    assert listing.labels is None and listing.splits == (None,)
+
+
+def test_an_empty_label_column_means_unlabelled(tmp_path):
+    listing = manifest.read_manifest(_write(tmp_path, "path,label\na.jpg,\nb.jpg,\n"))
+    assert listing.labels is None
+
+
+def test_integer_labels_are_sorted_as_numbers(tmp_path):
+    text = "path,label\n" + "".join(f"{i}.jpg,{i}\n" for i in (10, 9, 0))
+    assert manifest.read_manifest(_write(tmp_path, text)).class_names() == (
+        "0",
+        "9",
+        "10",
+    )
+
+
+def test_names_may_hold_commas_newlines_and_spaces_at_their_ends(tmp_path):
+    text = '\ufeffpath,label\r\n"a,\nb.jpg",x\r\n c.jpg ,y\r\n\r\n'
+    listing = manifest.read_manifest(_write(tmp_path, text))
+    assert listing.paths == (" c.jpg ", "a,\nb.jpg")
+    assert listing.labels == ("y", "x")
+
+
+def test_tsv_is_split_at_tabs(tmp_path):
+    path = _write(tmp_path, "path\tlabel\na,b.jpg\tx\n", "labels.tsv")
+    assert manifest.read_manifest(path).paths == ("a,b.jpg",)
+
+
+def test_multi_labels_are_one_column_each(tmp_path):
+    text = "path,cat,dog\nb.jpg,1,-1\na.jpg,,0\nc.jpg,1.0,NaN\n"
+    listing = manifest.read_manifest(
+        _write(tmp_path, text), label_columns=("cat", "dog")
+    )
+    assert listing.multi_label_names == ("cat", "dog")
+    assert listing.multi_labels.dtype == np.int8
+    np.testing.assert_array_equal(listing.multi_labels, [[-1, 0], [1, -1], [1, -1]])
+
+
+def test_parquet_reads_like_csv(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    columns = {
+        "path": ["b.jpg", "a.jpg"],
+        "label": pa.array([3.0, None]),  # integers with a gap, as pandas writes them
+        "split": ["test", None],
+        "cat": pa.array([True, False]).cast(pa.int8()),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
+    listing = manifest.read_manifest(
+        str(tmp_path / "labels.parquet"), label_columns=("cat",)
+    )
+    assert listing.paths == ("a.jpg", "b.jpg")
+    assert listing.labels == (None, "3")
+    assert listing.splits == (None, "test")
+    np.testing.assert_array_equal(listing.multi_labels, [[0], [1]])
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    (
+        ("", "lacks the column 'path'"),
+        ("file,label\na.jpg,x\n", "lacks the column 'path'.*file, label"),
+        ("path,label\n", "lists no image"),
+        ("path\na.jpg\nb.jpg\n./a.jpg\n", "'a.jpg' twice, as images 1 and 3"),
+        ("path,label\na.jpg,x\n,y\n", "image 2 has no usable path"),
+        ("path,label\na.jpg,x,y\n", "line 2 has 3 fields"),
+        ("path,path\na.jpg,x\n", "names a column twice"),
+        ('path\n"a.jpg\n', "line"),
+        (b"path\n\xff.jpg\n", "not UTF-8"),
+    ),
+)
+def test_what_makes_no_sense_is_one_line(tmp_path, text, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        manifest.read_manifest(_write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_label_column_and_odd_values_are_one_line(tmp_path):
+    path = _write(tmp_path, "path,cat\na.jpg,2\n")
+    with pytest.raises(ConfigError, match="lacks the column 'dog'"):
+        manifest.read_manifest(path, label_columns=("cat", "dog"))
+    with pytest.raises(ConfigError, match="'cat' of image 1 must be 0, 1, -1"):
+        manifest.read_manifest(path, label_columns=("cat",))
+
+
+@pytest.mark.parametrize("name", ("missing.csv", "missing.parquet"))
+def test_a_missing_manifest_is_one_line(tmp_path, name):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        manifest.read_manifest(str(tmp_path / name))
+
+
+def test_damaged_parquet_is_one_line(tmp_path):
+    pytest.importorskip("pyarrow")
+    path = _write(tmp_path, "no parquet", "labels.parquet")
+    with pytest.raises(ConfigError, match="not a readable Parquet"):
+        manifest.read_manifest(path)

@@ -1,0 +1,81 @@
+"""tf.data service with a local dispatcher and two workers."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from simclr_tf2.data import pipeline, service
+from simclr_tf2.data.array_files import from_arrays
+from tests import command_line
+from tests.command_line import ROOT, TINY
+
+
+@pytest.fixture(scope="module")
+def address():
+    """A service in this process."""
+    dispatcher = service.dispatcher(port=0)
+    place = dispatcher.target.removeprefix("grpc://")
+    workers = [service.worker(place) for _ in range(2)]
+    yield dispatcher.target
+    del workers
+
+
+def test_two_workers_make_every_batch_exactly_once(address):
+    images = np.random.default_rng(0).integers(0, 255, [12, 9, 9, 3], np.uint8)
+    split = from_arrays(images, np.arange(12))
+
+    def elements(count, **settings):
+        dataset = pipeline.make_pretrain_dataset(
+            split,
+            global_batch_size=4,
+            image_size=8,
+            strength=0.5,
+            use_blur=False,
+            seed=0,
+            **settings,
+        )
+        return list(dataset.take(count).as_numpy_iterator())
+
+    here = {tuple(e["index"]): e["views"][0] for e in elements(24)}
+    there = elements(12, service=address)
+    keys = [tuple(e["index"]) for e in there]
+    assert len(set(keys)) == 12 and set(keys) <= set(here)
+    for e in there:
+        np.testing.assert_array_equal(e["views"][0], here[tuple(e["index"])])
+
+
+@pytest.mark.slow
+def test_training_is_fed_by_a_service_of_three_processes(tmp_path, data_dir_of_shapes):
+    def start(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "simclr_tf2.data.service", *arguments],
+            cwd=ROOT,
+            env=command_line.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return process, process.stdout.readline().strip()
+
+    dispatcher, line = start("dispatcher")
+    target = line.removeprefix("dispatcher at ")
+    place = target.removeprefix("grpc://")
+    workers = [start("worker", f"--dispatcher={place}")[0] for _ in range(2)]
+    try:
+        done = command_line.run(
+            *TINY,
+            f"--data_service={target}",
+            f"--data_dir={data_dir_of_shapes}",
+            f"--model_dir={tmp_path / 'run'}",
+            "--protocols=",
+            "--export_formats=",
+            "--noreport",
+        )
+    finally:
+        for process in (dispatcher, *workers):
+            process.kill()
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert lines[-1]["step"] == 12 and np.isfinite(lines[-1]["loss"])
