@@ -1,10 +1,15 @@
-"""Source images per CPU-second of the pretraining input, two views of each.
+"""Source images per CPU-second of the whole pretraining input, beside albumentations.
 
-Draws simclr_shapes at each size and reads batches for a while, nothing else. CPU time
-is that of the whole process, all threads. The best of the rounds is the one least
-disturbed by other work on the machine.
+Two views of each image with every operation: random resized crop, flip, colour jitter,
+colour drop and, in the rows that say so, blur. 32 and 96 px start from pixels in
+memory, 224 px from JPEG files of 500 x 375 on disk, decoded once for both views. CPU
+time is that of the whole process, all threads, so that other work on the machine
+matters little; cases take turns, and the median of the rounds is printed.
 
-    python benchmarks/input.py --data_dir=data
+albumentations (8-bit, OpenCV) draws from similar, not the same, distributions. It is
+measured if it is installed: ``pip install albumentations==2.0.8``. Run::
+
+    python -m benchmarks.input [--rounds 5] [--sizes 32 96 224]
 """
 
 from __future__ import annotations
@@ -12,80 +17,135 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
+import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-from simclr_tf2.data import datasets, pipeline  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
 
-DATASETS = {32: "simclr_shapes", 64: "simclr_shapes/64", 96: "simclr_shapes/96"}
+from benchmarks.augment import photo, wait_until_idle  # noqa: E402
+from simclr_tf2.config import DataConfig  # noqa: E402
+from simclr_tf2.data import opening, pipeline  # noqa: E402
+from simclr_tf2.data.array_files import from_arrays  # noqa: E402
+from simclr_tf2.data.datasets import Split  # noqa: E402
+
+IMAGES = 64
+BATCH = 32
+PER_ROUND = {32: 4096, 96: 1536, 224: 256}  # source images
+PHOTO = (375, 500)  # about the median of ImageNet
 
 
-def measure(
-    split: datasets.Split,
-    *,
-    image_size: int,
-    strength: float,
-    use_blur: bool,
-    batch_size: int,
-    rounds: int,
-    seconds: float,
-) -> tuple[list[float], list[float]]:
-    """Images per CPU-second and per second of each round."""
-    dataset = pipeline.make_pretrain_dataset(
-        split,
-        global_batch_size=batch_size,
-        image_size=image_size,
-        strength=strength,
-        use_blur=use_blur,
-        seed=0,
+def open_split(size: int, folder: str) -> Split:
+    """Photos of that size in memory, or JPEG files for 224 px."""
+    if size < 200:
+        return from_arrays(np.stack([photo(size, size, i) for i in range(IMAGES)]))
+    for i in range(IMAGES):
+        data = tf.io.encode_jpeg(photo(*PHOTO, i), quality=90).numpy()
+        with open(f"{folder}/{i}.jpg", "wb") as file:
+            file.write(data)
+    return opening.open_split(DataConfig(image_dir=folder, data_dir=folder), "train")
+
+
+def ours(split: Split, size: int, blur: bool) -> Callable[[int], None]:
+    """Draw batches from the pipeline."""
+    batches = iter(
+        pipeline.make_pretrain_dataset(
+            split,
+            global_batch_size=BATCH,
+            image_size=size,
+            strength=1.0,
+            use_blur=blur,
+            seed=0,
+            cache="auto" if size < 200 else "off",
+        )
     )
-    batches = iter(dataset)
-    for _ in range(4):  # tracing, and the buffers that fill at first
-        next(batches)
-    per_cpu, per_wall = [], []
-    for _ in range(rounds):
-        cpu, wall, images = time.process_time(), time.perf_counter(), 0
-        while time.perf_counter() - wall < seconds:
+
+    def run(count: int) -> None:
+        for _ in range(count // BATCH):
             next(batches)
-            images += batch_size
-        per_cpu.append(images / (time.process_time() - cpu))
-        per_wall.append(images / (time.perf_counter() - wall))
-    return per_cpu, per_wall
+
+    return run
+
+
+def albumentations_of(split: Split, size: int, blur: bool) -> Callable[[int], None]:
+    """The same operations in albumentations, one thread."""
+    import albumentations as album
+    import cv2
+
+    cv2.setNumThreads(0)
+    odd = 2 * (size // 20) + 1
+    steps = [
+        album.RandomResizedCrop((size, size), (0.08, 1.0), interpolation=2),
+        album.HorizontalFlip(p=0.5),
+        album.ColorJitter((0.2, 1.8), (0.2, 1.8), (0.2, 1.8), (-0.2, 0.2), p=0.8),
+        album.ToGray(p=0.2),
+    ]
+    if blur:
+        steps.append(album.GaussianBlur((odd, odd), (0.1, 2.0), p=0.5))
+    views = album.Compose(steps)
+    stored = [e["image"] for e in split.as_dataset().as_numpy_iterator()]
+
+    def image(number: int) -> np.ndarray:
+        found = stored[number % IMAGES]
+        if isinstance(found, np.ndarray):
+            return found
+        return cv2.imdecode(np.frombuffer(found, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+    def run(count: int) -> None:
+        for first in range(0, count, BATCH):
+            batch = np.empty([2, BATCH, size, size, 3], np.float32)
+            for i in range(BATCH):
+                source = np.ascontiguousarray(image(first + i))
+                for view in range(2):
+                    batch[view, i] = views(image=source)["image"]
+            batch /= 255.0
+
+    return run
+
+
+def measure(cases: dict, rounds: int) -> dict:
+    """Case -> source images per CPU-second of each round."""
+    found: dict = {case: [] for case in cases}
+    for (size, _), run in cases.items():
+        run(PER_ROUND[size] // 2)  # buffers, threads, caches
+    wait_until_idle()
+    for _ in range(rounds):
+        for case, run in cases.items():
+            start = time.process_time()
+            run(PER_ROUND[case[0]])
+            wait_until_idle()
+            found[case].append(PER_ROUND[case[0]] / (time.process_time() - start))
+    return found
 
 
 def main() -> None:
-    """Print one line per size, without and with blur."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data_dir", default="data")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 96])
-    parser.add_argument("--batch_size", type=int, default=256)
-    parser.add_argument("--strength", type=float, default=0.5)
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="per round")
-    args = parser.parse_args()
-    print("size  blur  images per CPU-second: best  median   images per second: best")
-    for size in args.sizes:
-        split = datasets.open_split(DATASETS[size], "unlabeled", data_dir=args.data_dir)
-        for use_blur in (False, True):
-            per_cpu, per_wall = measure(
-                split,
-                image_size=size,
-                strength=args.strength,
-                use_blur=use_blur,
-                batch_size=args.batch_size,
-                rounds=args.rounds,
-                seconds=args.seconds,
-            )
-            print(
-                f"{size:4}  {'yes' if use_blur else 'no':4}  {max(per_cpu):27.0f}  "
-                f"{statistics.median(per_cpu):6.0f}   {max(per_wall):23.0f}",
-                flush=True,
-            )
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(PER_ROUND))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        cases: dict[tuple[int, str], Callable[[int], None]] = {}
+        for size in given.sizes:
+            split = open_split(size, folder)
+            for blur in (False, True):
+                words = "with blur" if blur else "no blur"
+                cases[size, f"ours, {words}"] = ours(split, size, blur)
+                try:
+                    run = albumentations_of(split, size, blur)
+                except ImportError:
+                    continue
+                cases[size, f"albumentations, {words}"] = run
+        rates = measure(cases, given.rounds)
+    print("pixels  input                       source images per CPU-second")
+    for (size, name), values in rates.items():
+        low, median, high = min(values), statistics.median(values), max(values)
+        print(f"{size:6}  {name:26}  {median:7,.0f} ({low:,.0f} - {high:,.0f})")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ class DataConfig:
     cache: str = "auto"  # [ours]
     check_files: str = "decode"  # [ours]
     max_bad_fraction: float = 0.01  # [ours]
-    max_image_pixels: int = 100_000_000  # [ours] 400 MB once decoded to RGBA
+    max_image_pixels: int = 1 << 27  # [ours] 400 MB once decoded to RGB
     data_service: str | None = None  # [ours]
 
     def __post_init__(self) -> None:

@@ -169,7 +169,7 @@ def test_to_uint8_clips_repeats_gray_and_keeps_bytes():
     same = rng.integers(0, 256, [2, 3, 3, 3], dtype=np.uint8)
     np.testing.assert_array_equal(plots.to_uint8(same), same)
     np.testing.assert_array_equal(plots.to_uint8(same / np.float32(255)), same)
-    with pytest.raises(ValueError, match="1 or 3"):
+    with pytest.raises(ValueError, match="channels"):
         plots.to_uint8(np.zeros([4, 4]))
 
 
@@ -330,3 +330,24 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone():
     before = dict(matplotlib.rcParams)
     plots.to_svg(plots.curves([{"step": 1, "loss": 2.0}]), themed=True)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_preview_shows_what_was_drawn_for_each_view():
+    random = np.random.default_rng(0)
+    facts = {
+        "crop": (1, 2, 3, 4),
+        "flip": True,
+        "jitter": {"hue": -0.12, "contrast": 1.5},
+        "grayscale": False,
+        "blur": 0.75,
+    }
+    plain = {**facts, "flip": False, "jitter": None, "blur": None}
+    assert plots.caption(facts) == "hue -0.12 contrast ×1.50\nflip, blur σ 0.75"
+    assert plots.caption(plain) == "no jitter"
+    originals = [random.random((9, 7, c)) for c in (1, 3, 5)]
+    views = [[random.random((6, 6, c))] * 2 for c in (1, 3, 5)]
+    figure = plots.preview(originals, views, [[facts, plain]] * 3)
+    assert len(figure.axes) == 9
+    windows = [p.get_bbox().bounds for p in figure.axes[0].patches]
+    assert windows[0] == (1.5, 0.5, 4, 3)  # x, y, width, height
+    assert plots.to_png(figure, dpi=40).startswith(b"\x89PNG")

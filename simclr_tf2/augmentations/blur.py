@@ -17,6 +17,13 @@ def blur_radius(height: int) -> int:
     return (height // 10) // 2
 
 
+def kernel(sigma: tf.Tensor, *, radius: int) -> tf.Tensor:
+    """Weights of 2 radius + 1 pixels in a row, float32, which sum to 1."""
+    distance = np.arange(-radius, radius + 1, dtype=np.float32)
+    taps = tf.exp(-0.5 / tf.square(sigma) * distance**2)
+    return taps / tf.reduce_sum(taps)
+
+
 def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor, *, radius: int) -> tf.Tensor:
     """Blur rows and columns; zero padding, so borders darken (reference code).
 

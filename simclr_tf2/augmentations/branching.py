@@ -7,14 +7,19 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 
-def trace(function: Callable, *shapes: Sequence[int | None]):
+def trace(function: Callable, *shapes: Sequence[int | None], jit_compile: bool = False):
     """Make a concrete function of float32 arguments of these shapes.
 
     Keep the result (``functools.cache``): tracing costs milliseconds.
+
+    Args:
+        function: what to trace.
+        *shapes: of its arguments.
+        jit_compile: whether XLA compiles it when it first runs, in some seconds.
     """
     signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
     with tf.init_scope(), tf.device(None):  # wherever the caller happens to be
-        traced = tf.function(function, autograph=False)
+        traced = tf.function(function, autograph=False, jit_compile=jit_compile)
         return traced.get_concrete_function(*signature)
 
 

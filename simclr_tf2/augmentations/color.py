@@ -49,11 +49,12 @@ def adjust_saturation(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
     With V the largest and m the smallest channel, S = (V - m) / V, and every channel c
     is V - (V - c) S'/S of the new saturation S'; the ratio is ``factor`` unless it
-    takes S' beyond 1, then 1/S.
+    takes S' beyond 1, then 1/S. Before the first clip V may be negative, undershoot of
+    the resize; there S counts as 0, as in tf.image.
     """
     largest, smallest = _extrema(planes)
     spread = tf.maximum(largest - smallest, 1e-12)  # gray: any ratio gives V
-    ratio = tf.minimum(largest / spread, factor)
+    ratio = tf.maximum(tf.minimum(largest / spread, factor), 0.0)
     rest = largest * (1.0 - ratio)
     return tf.stack([c * ratio + rest for c in tf.unstack(planes)])
 
@@ -201,7 +202,7 @@ def _extrema(planes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return largest, tf.minimum(tf.minimum(red, green), blue)
 
 
-_OPERATIONS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+OPERATIONS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
 
 
 @functools.cache
@@ -211,7 +212,7 @@ def _branches(channels: int, pixels: int) -> list:
     def jitter(operations, planes, amounts, scale):
         planes = planes * scale
         for position, operation in enumerate(operations):
-            planes = _OPERATIONS[operation](planes, amounts[operation])
+            planes = OPERATIONS[operation](planes, amounts[operation])
             # In between, hue and saturation stay in [0, 1] but for rounding.
             if position in (0, 3) or operation < 2:
                 planes = layout.clip(planes)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from simclr_tf2.augmentations import blur, color, crop, sampling
+from simclr_tf2.augmentations import blur, color, compiled, crop, sampling
 from simclr_tf2.augmentations import planes as layout
 
 logger = logging.getLogger(__name__)
@@ -104,21 +104,31 @@ def pretrain_view(
         _tell_what_is_left_out(channels)
     height, width = crop.height_and_width(image_size)
     window_seed, draw_seed = tf.unstack(sampling.split(seed))
-    draws = sampling.draw(draw_seed, strength, channels=channels)
+    numbers = sampling.draw_numbers(draw_seed, strength)
     view = _random_window(image, seed=window_seed, image_size=image_size)
-    planes = layout.to_planes(view)
+    radius = blur.blur_radius(height) if use_blur else 0
+    if use_blur and radius == 0:
+        _warn_without_blur(height)
+    finish = compiled.finish if height * width <= compiled.PIXELS else _finish
+    return finish(view, numbers, scale=crop.unit_scale(image.dtype), radius=radius)
+
+
+def _finish(
+    window: tf.Tensor, numbers: tf.Tensor, *, scale: float, radius: int
+) -> tf.Tensor:
+    """Do what ``compiled.finish`` does by kernels; arguments are those."""
+    height, width, channels = window.shape
+    draws = sampling.read(numbers, channels=channels)
+    planes = layout.to_planes(window)
     planes = crop.flip_planes(planes, draws.flip, width=width)
     planes = color.jitter_planes(
         planes,
         draws.jitter_amounts,
         order=draws.jitter_order,
-        scale=crop.unit_scale(image.dtype),
+        scale=scale,
     )
     size = {"height": height, "width": width}
-    radius = blur.blur_radius(height)
-    if not use_blur or radius == 0:
-        if use_blur:
-            _warn_without_blur(height)
+    if radius == 0:
         return layout.to_image(planes, mixture=draws.mixture, **size)
     return blur.blur_or_not(
         planes,

@@ -44,9 +44,17 @@ def split(seed: tf.Tensor) -> tf.Tensor:
 
 
 def draw(seed: tf.Tensor, strength: float, *, channels: int = 3) -> Draws:
+    """Draw everything of a view but the window."""
+    return read(draw_numbers(seed, strength), channels=channels)
+
+
+def draw_numbers(seed: tf.Tensor, strength: float) -> tf.Tensor:
     """Draw everything at once: small operations are what a small image waits for.
 
     A choice with probability p is the integer part of a number in [0, 1/p): 0 is yes.
+
+    Returns:
+        float32 [9], which ``read`` understands.
     """
     jitter = color.order_range(color.JITTER_PROBABILITY if strength > 0 else 0.0)
     choices = [
@@ -59,18 +67,22 @@ def draw(seed: tf.Tensor, strength: float, *, channels: int = 3) -> Draws:
     ]
     ranges = [jitter, *choices, blur.SIGMA_RANGE, *color.amount_ranges(strength)]
     low, high = np.array(ranges, np.float32).T
-    values = low + tf.random.stateless_uniform([len(ranges)], seed) * (high - low)
-    codes = tf.minimum(tf.cast(values[:4], tf.int32), [color.NO_JITTER, 1, 1, 1])
+    return low + tf.random.stateless_uniform([len(ranges)], seed) * (high - low)
+
+
+def read(numbers: tf.Tensor, *, channels: int) -> Draws:
+    """Name what ``draw_numbers`` drew."""
+    codes = tf.minimum(tf.cast(numbers[:4], tf.int32), [color.NO_JITTER, 1, 1, 1])
     order, no_flip, no_gray, skip_blur = tf.unstack(codes)
     no_jitter = order // color.NO_JITTER
     mixtures = np.stack([layout.gray_mixture(channels), layout.identity(channels)])
     return Draws(
         flip=tf.equal(no_flip, 0),
         jitter_order=order + no_jitter * (1 - no_gray),  # GRAYSCALE_ONLY follows
-        jitter_amounts=values[5:],
+        jitter_amounts=numbers[5:],
         mixture=tf.gather(mixtures, tf.maximum(no_gray, no_jitter)),
         skip_blur=skip_blur,
-        blur_sigma=values[4],
+        blur_sigma=numbers[4],
     )
 
 

@@ -99,7 +99,7 @@ def decode_usual(contents: tf.Tensor, *, channels: int = 3) -> tf.Tensor:
 
 
 # Not inlined: TensorFlow would visit each op of the branch for every JPEG, too, which
-# costs more than the decoding of a small one.
+# takes as long as decoding a small one.
 @tf.function(autograph=False, experimental_attributes={"_noinline": True})
 def _decode_webp_or_bmp(contents: tf.Tensor, channels: int) -> tf.Tensor:
     return tf.cond(

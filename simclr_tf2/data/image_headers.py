@@ -101,6 +101,7 @@ def _png(contents: bytes, size: int) -> Header:
 
 _NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))  # TEM, RST0-7
 _SOF = frozenset(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC})  # not DHT, JPG, DAC
+_MAX_SCANS = 100  # progressive files have about ten; thousands would take hours
 _SOF_DECODED = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))  # Huffman or arithmetic DCT
 
 
@@ -133,6 +134,9 @@ def _jpeg(contents: bytes, size: int) -> Header:
     bits, height, width, channels = found
     if bits != 8:
         raise BadImage(f"JPEG of {bits} bits, of which only 8 are supported")
+    scans = contents.count(b"\xff\xda", position - 2)
+    if scans > _MAX_SCANS:
+        raise BadImage(f"JPEG of {scans} scans, each as long to decode as an image")
     return Header(
         format="jpeg",
         height=height,

@@ -270,7 +270,8 @@ def _nearly(parts: Sequence[Sequence[str]], layout: str) -> Iterator[str]:
     if stray is not None and in_class >= 0.9 * len(parts):
         yield (
             f"{in_class} of {len(parts)} images lie in FOLDER/image, but not "
-            f"{'/'.join(stray)!r}: read as unlabelled; move it, or say layout=class"
+            f"{'/'.join(stray)!r}: read as unlabelled; move it, or pass "
+            "--image_layout=class"
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import order, prepare
+from simclr_tf2.data import image_files, order, prepare
 
 # Files read at once, record by record in turn. A block of so many files is the unit
 # that a resumed run jumps over without reading it.
@@ -77,7 +77,7 @@ def decode(image: tf.Tensor, shape: tuple[int | None, int | None, int]) -> tf.Te
 
     With 3 channels gray becomes RGB and alpha is dropped; with 1 colour becomes luma.
     """
-    pixels = tf.io.decode_image(image, channels=shape[2], expand_animations=False)
+    pixels = image_files.decode(image, channels=shape[2])
     return tf.ensure_shape(pixels, shape)
 
 

@@ -81,16 +81,16 @@ def require_positives(binary: Binary, *, at_least: int) -> None:
         binary: What ``prepare`` returned.
         at_least: Positives, and negatives, of each class in train: one per fold.
     """
-    for column, label in enumerate(binary.classes):
-        positives = int((binary.train_targets[:, column] == 1).sum())
-        negatives = len(binary.train_targets) - positives
-        for count, kind in ((positives, "positive"), (negatives, "negative")):
-            if count < at_least:
-                raise ConfigError(
-                    f"class {int(label)} has {count} {kind} training image(s), fewer "
-                    f"than the {at_least} this protocol needs; use more images or "
-                    "leave the class out"
-                )
+    positives = (binary.train_targets == 1).sum(axis=0)
+    negatives = len(binary.train_targets) - positives
+    for kind, counts in (("positive", positives), ("negative", negatives)):
+        rarest = int(counts.argmin())
+        if counts[rarest] < at_least:
+            raise ConfigError(
+                f"class {binary.classes[rarest]} has {counts[rarest]} {kind} training "
+                f"image(s), fewer than the {at_least} this protocol needs; use more "
+                "images or leave the class out"
+            )
     if not (binary.test_targets == 1).any():
         raise ConfigError("no class of the train split occurs in the test split")
 

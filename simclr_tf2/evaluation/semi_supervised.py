@@ -208,7 +208,7 @@ def _require_share(fraction: float | None, count: int | None) -> None:
         )
     if fraction is not None and not 0 < fraction <= 1:
         raise ConfigError(
-            f"the labelled fraction must be above 0 and at most 1. Received: {fraction}."
+            f"the labelled fraction must be above 0, at most 1. Received: {fraction}."
         )
     if count is not None and count < 1:
         raise ConfigError(

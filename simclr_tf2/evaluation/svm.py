@@ -21,6 +21,7 @@ from simclr_tf2.evaluation.splits import all_classes, require_classifiable
 from simclr_tf2.evaluation.threads import blas_threads
 from simclr_tf2.metrics.average_precision import (
     average_precision,
+    map_interval,
     mean_average_precision,
 )
 
@@ -45,13 +46,13 @@ def svm(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
         train: Features with labels ``[n]``, or ``[n, c]`` of 1, 0 and -1.
         test: As ``train``; single-label splits may lack classes, or have others
             (errors).
-        seed: Kept in the result; nothing is drawn.
+        seed: Of the bootstrap alone.
 
     Returns:
         What ``voc_svm`` returns without ``scores``. Single-label: what
         ``accuracy.summarize`` returns, the class with the highest score predicted.
-        Multi-label: ``value`` and ``measure`` (``"map"``), and ``predictions``
-        ``[m, c]``, whether each score is above 0.
+        Multi-label: ``value``, ``measure`` (``"map"``) and ``ci95`` of the mean, and
+        ``predictions`` ``[m, c]``, whether each score is above 0.
 
     Raises:
         ConfigError: As for ``voc_svm``.
@@ -63,11 +64,13 @@ def svm(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
     scores = found.pop("scores")
     if not single:
         predictions = (scores > 0).astype(np.int64)
-        return (
-            {"value": found["map"], "measure": "map"}
-            | found
-            | {"predictions": predictions}
-        )
+        extra = {
+            "value": found["map"],
+            "measure": "map",
+            "ci95": found["map_ci95"],
+            "predictions": predictions,
+        }
+        return found | extra
     predictions = np.asarray(found["classes"])[scores.argmax(axis=1)]
     return found | summarize(test.labels, predictions, all_classes(train, test))
 
@@ -96,16 +99,17 @@ def voc_svm(
             (present), 0 (absent) and -1 (ignored).
         test_features: ``[m, d]``.
         test_labels: Of the same kind as ``train_labels``.
-        seed: Kept in the result; nothing is drawn.
+        seed: Of the bootstrap alone.
         costs: To choose from, each above 0.
         threads: Over the classes; None takes the processors there are.
 
     Returns:
         Ready for JSON but for ``scores`` float64 ``[m, c]``: ``map`` (interpolated, as
-        the benchmark reports), ``map_not_interpolated`` (as scikit-learn), ``map_11_
-        point``, all over the classes with a positive in test; ``average_precision``,
-        ``costs_chosen`` and ``cross_validated`` per class; ``classes``;
-        ``classes_without_test_positives``; ``fits`` and ``fits_not_converged``.
+        the benchmark reports) and ``map_ci95`` (bootstrap of test images), ``map_not_interpolated`` (as scikit-learn) and
+        ``map_11_point``, each over the classes with a positive in test;
+        ``average_precision``, ``costs_chosen`` and ``cross_validated`` per class;
+        ``classes``; ``classes_without_test_positives``; ``fits`` and
+        ``fits_not_converged``.
 
     Raises:
         ConfigError: Arrays that do not fit together, labels missing or of two kinds, a
@@ -113,7 +117,7 @@ def voc_svm(
             test, features not finite, costs not above 0.
     """
     start = time.perf_counter()
-    _require_costs(costs)
+    require_costs(costs)
     binary = prepare(train_features, train_labels, test_features, test_labels)
     require_positives(binary, at_least=FOLDS)
     fits = list(
@@ -131,7 +135,9 @@ def voc_svm(
             "%d of %d SVM fits stopped at %d iterations", sum(missed), total, MAX_ITER
         )
     result = _judged(np.stack(scores, axis=1), binary)
+    interval = map_interval(result["scores"], binary.test_targets, seed=seed)
     return result | {
+        "map_ci95": list(interval),
         "costs_chosen": list(chosen),
         "cross_validated": list(cross_validated),
         "costs": list(costs),
@@ -245,7 +251,8 @@ def _judged(scores: np.ndarray, binary: Binary) -> dict[str, Any]:
     }
 
 
-def _require_costs(costs: Sequence[float]) -> None:
+def require_costs(costs: Sequence[float]) -> None:
+    """Refuse no cost, and any that is not above 0 and finite."""
     if not costs or not all(0 < cost < float("inf") for cost in costs):
         raise ConfigError(
             f"SVM costs must be one or more numbers above 0. Received: {tuple(costs)}."

@@ -25,7 +25,7 @@ from simclr_tf2.plots.pictures import (
     neighbours,
     to_uint8,
 )
-from simclr_tf2.plots.preview import preview
+from simclr_tf2.plots.preview import caption, preview
 from simclr_tf2.plots.scores import (
     accuracy_keys,
     confusion,
@@ -39,6 +39,7 @@ __all__ = [
     "PALETTE",
     "accuracy_keys",
     "augmentation_grid",
+    "caption",
     "choose_queries",
     "class_label",
     "class_styles",

@@ -18,12 +18,16 @@ _CHUNK = 256  # queries at a time, so that similarities never need [m, n] at onc
 
 
 def to_uint8(images: Any) -> np.ndarray:
-    """[..., h, w, 1|3] uint8 or float in [0, 1] (NaN: 0) -> [..., h, w, 3] uint8."""
+    """[..., h, w, c] uint8 or float in [0, 1] (NaN: 0) -> [..., h, w, 3] uint8.
+
+    Of more than three channels the first three are shown, of two the first.
+    """
     array = np.asarray(images)
-    if array.ndim < 3 or array.shape[-1] not in (1, 3):
+    if array.ndim < 3 or not array.shape[-1]:
         raise ValueError(
-            f"images must be [..., height, width, 1 or 3]. Received: {array.shape}."
+            f"images must be [..., height, width, channels]. Received: {array.shape}."
         )
+    array = array[..., : 3 if array.shape[-1] >= 3 else 1]
     if array.dtype != np.uint8:
         if np.issubdtype(array.dtype, np.floating):
             array = np.nan_to_num(array.astype(np.float32)) * 255.0 + 0.5

@@ -58,16 +58,7 @@ def caption(facts: dict[str, Any]) -> str:
 
 
 def _picture(axes: Any, image: Any, *, frame: str | None = None) -> None:
-    pixels = to_uint8(image)
-    if pixels.shape[-1] not in (1, 3):  # more than a picture can show
-        pixels = pixels[..., : 3 if pixels.shape[-1] > 3 else 1]
-    gray = pixels.shape[-1] == 1
-    axes.imshow(
-        pixels[..., 0] if gray else pixels,
-        cmap="gray" if gray else None,
-        vmin=0,
-        vmax=255,
-    )
+    axes.imshow(to_uint8(image), interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

@@ -29,6 +29,7 @@ def write_report(
     chance_loss: float | None = None,
     results: Sequence[Mapping[str, Any]] = (),
     pairs: tuple[Any, Any, Any] | None = None,
+    pair_notes: Sequence[tuple[str, str]] = (),
     test_images: Any | None = None,
     test_features: Any | None = None,
     bank_images: Any | None = None,
@@ -57,6 +58,7 @@ def write_report(
         results: rows of the result table: ``row`` and accuracies in [0, 1]. The
             first row is the run's own.
         pairs: (originals, view 1, view 2), each [k, s, s, 3] in [0, 1] or uint8.
+        pair_notes: what was drawn for view 1 and view 2 of each of them.
         test_images: [m, s, s, 3] uint8 or float in [0, 1].
         test_features: [m, d] representations h of the test images.
         bank_images: [n, s, s, 3] images in which neighbours are searched.
@@ -83,7 +85,7 @@ def write_report(
         "checks": verdict.checks(scalars, results, config, chance_loss),
         "results": sections.result_table(results, class_names),
         "curves": sections.curve_figures(history, chance_loss, class_names),
-        "pairs": pictures.pair_columns(pairs),
+        "pairs": pictures.pair_columns(pairs, pair_notes),
         "neighbours": pictures.neighbour_rows(
             test_images, test_features, bank_images, bank_features,
             test_labels, bank_labels, class_names),

@@ -48,15 +48,20 @@ def inline_svg(figure: Any, *, name: str, label: str) -> Markup:
     return Markup(head) + Markup(' aria-label="{}">').format(label) + Markup(rest)
 
 
-def pair_columns(pairs: tuple[Any, Any, Any] | None) -> list[dict[str, str]]:
-    """Up to MAX_PAIRS images, each with its original and two views."""
+def pair_columns(
+    pairs: tuple[Any, Any, Any] | None, notes: Sequence[tuple[str, str]] = ()
+) -> list[dict[str, str]]:
+    """Up to MAX_PAIRS images, each with its original, two views and their notes."""
     if pairs is None:
         return []
     names = ("original", "view1", "view2")
-    return [
+    columns = [
         {name: data_uri(image) for name, image in zip(names, images, strict=True)}
         for images in list(zip(*pairs, strict=True))[:MAX_PAIRS]
     ]
+    for column, (first, second) in zip(columns, notes, strict=False):
+        column |= {"view1_note": first, "view2_note": second}
+    return columns
 
 
 def _known(labels: Any | None) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import augmentations, evaluation, losses, report
+from simclr_tf2 import augmentations, evaluation, losses, plots, report
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.data import datasets
@@ -42,6 +42,7 @@ def write(
         config, bank_split, encoder, measured.train
     )
     labelled = shown.has_labels and bank_split.has_labels
+    pairs, notes = _pairs(config, splits.train)
     return report.write_report(
         folder / "report.html",
         title=f"SimCLR on {config.data.source}",
@@ -50,7 +51,8 @@ def write(
         history=summaries.read_metrics(folder),
         chance_loss=_chance_loss(config),
         results=_rows(measured.results),
-        pairs=_pairs(config, splits.train),
+        pairs=pairs,
+        pair_notes=notes,
         test_images=images,
         test_features=test.features,
         test_labels=test.labels if shown.has_labels else None,
@@ -81,22 +83,31 @@ def _images_and_features(
 
 def _pairs(
     config: Config, split: datasets.Split
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Some images as evaluation sees them, and two drawn views of each."""
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], list[tuple[str, str]]]:
+    """Some images as evaluation sees them, two views of each, and what they drew."""
     size = config.data.image_size
-    rows = []
+    settings: dict[str, Any] = {
+        "image_size": size,
+        "strength": config.augmentation.color_jitter_strength,
+        "use_blur": config.augmentation.use_blur,
+    }
+    rows, notes = [], []
     for i, example in enumerate(split.as_dataset().take(PAIRS)):
         image = split.source.decode(example)
-        views = augmentations.two_views(
-            image,
-            seed=tf.constant([config.seed, i]),
-            image_size=size,
-            strength=config.augmentation.color_jitter_strength,
-            use_blur=config.augmentation.use_blur,
-        )
+        seeds = augmentations.view_seeds(tf.constant([config.seed, i]), num_views=2)
+        views = [
+            augmentations.pretrain_view(image, seed=seed, **settings) for seed in seeds
+        ]
         rows.append((augmentations.eval_view(image, image_size=size), *views))
-    originals, first, second = (np.stack(column) for column in zip(*rows, strict=True))
-    return originals, first, second
+        first, second = (
+            plots.caption(
+                augmentations.describe_view(image.shape, seed=seed, **settings)
+            )
+            for seed in seeds
+        )
+        notes.append((first, second))
+    originals, view1, view2 = (np.stack(column) for column in zip(*rows, strict=True))
+    return (originals, view1, view2), notes
 
 
 def _chance_loss(config: Config) -> float | None:

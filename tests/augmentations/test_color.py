@@ -60,6 +60,15 @@ def test_overshoot_of_the_resize_is_treated_like_tf_image(amount):
         np.testing.assert_allclose(actual, expected, atol=3e-6)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("operation", [color.adjust_saturation, color.adjust_hue])
+def test_gray_overshoot_of_the_resize_stays_what_it_is(operation, jit_compile):
+    operation = tf.function(operation, jit_compile=jit_compile)
+    gray = np.repeat(np.linspace(-0.3, 1.3, 50, dtype=np.float32)[:, None], 3, axis=1)
+    for amount in (0.15, 1.4):
+        np.testing.assert_allclose(apply(operation, gray, amount), gray, atol=1e-6)
+
+
 def test_contrast_turns_about_the_mean_of_each_channel():
     rgb = pixels()
     actual = apply(color.adjust_contrast, rgb, 0.3)
@@ -68,7 +77,7 @@ def test_contrast_turns_about_the_mean_of_each_channel():
     )
 
 
-@pytest.mark.parametrize("operation", color._OPERATIONS)
+@pytest.mark.parametrize("operation", color.OPERATIONS)
 def test_no_operation_is_a_silent_no_op(operation):
     neutral = 0.0 if operation is color.adjust_hue else 1.0
     assert abs(apply(operation, pixels(), neutral) - pixels()).max() < 1e-6

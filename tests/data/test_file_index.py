@@ -172,6 +172,18 @@ def test_pixel_cap_is_not_kept_in_the_cache(folder, tmp_path):
     assert _index(folder, cache_path=cache).good.all()
 
 
+def test_pixel_cap_counts_every_frame_of_a_gif(folder):
+    frames = [
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (5, 7), "uint8"))
+        for i in range(9)
+    ]
+    frames[0].save(folder / "a.gif", save_all=True, append_images=frames[1:])
+    index = _index(folder, max_pixels=104)
+    assert index.pixels[3] == 9 * 5 * 7 // 3  # one byte a pixel, not three
+    assert index.error[3] == "all frames of 5x7 pixels exceed the cap of 104 pixels"
+    assert _index(folder, max_pixels=105, check="decode").good.all()
+
+
 def test_decode_check_follows_a_header_check_once(folder, tmp_path, reads):
     cache = str(tmp_path / "index.npz")
     assert not _index(folder, cache_path=cache).decoded.any()

@@ -37,11 +37,6 @@ def _animation(kind, pixels, **options):
     )
 
 
-def _in_map(contents, **options):
-    dataset = tf.data.Dataset.from_tensors(contents)
-    return dataset.map(lambda c: image_files.decode(c, **options)).get_single_element()
-
-
 _IMAGE = Image.fromarray(_picture())
 LOSSLESS = {
     "png": _encode(_picture(), "PNG"),
@@ -71,12 +66,28 @@ def test_lossless_formats_equal_pillow(name, channels):
     with Image.open(io.BytesIO(LOSSLESS[name])) as image:
         expected = np.asarray(image.convert(_MODES[channels])).reshape(5, 7, channels)
     tolerance = 1 if channels == 1 else 0  # Pillow truncates its gray
-    for found in (
-        image_files.decode(LOSSLESS[name], channels=channels),
-        _in_map(LOSSLESS[name], channels=channels),
-    ):
-        assert found.dtype == tf.uint8
-        np.testing.assert_allclose(found, expected, atol=tolerance)
+    found = image_files.decode(LOSSLESS[name], channels=channels)
+    assert found.dtype == tf.uint8
+    np.testing.assert_allclose(found, expected, atol=tolerance)
+
+
+def test_tf_data_gives_what_eager_execution_gives():
+    contents = list(LOSSLESS.values())
+    orientations = np.arange(len(contents), dtype=np.uint8) % 8 + 1
+
+    def decode(content, orientation):
+        return [
+            image_files.decode(content, channels=channels, orientation=orientation)
+            for channels in _MODES
+        ]
+
+    dataset = tf.data.Dataset.from_tensor_slices((contents, orientations)).map(decode)
+    assert [spec.shape[2] for spec in dataset.element_spec] == list(_MODES)
+    for row, found in enumerate(dataset):
+        expected = decode(contents[row], orientations[row])
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert row == len(contents) - 1
 
 
 def test_gray_of_color_is_rounded_luma():
@@ -138,8 +149,6 @@ def test_orientation_equals_pillow(orientation):
     np.testing.assert_array_equal(
         image_files.decode(contents, orientation=orientation), expected
     )
-    found = _in_map(contents, orientation=tf.constant(orientation, tf.uint8))
-    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("kind", ("JPEG", "PNG", "WEBP"))
@@ -179,7 +188,7 @@ def test_header_gives_channels_and_bits(name, channels, bits):
 @pytest.mark.parametrize("name", LOSSLESS)
 def test_every_beginning_of_a_file_is_refused_or_decoded(name):
     whole = LOSSLESS[name]
-    for length in range(0, len(whole), 7):
+    for length in range(0, len(whole), 17):
         cut = whole[:length]
         try:
             image_headers.parse(cut)
@@ -189,6 +198,15 @@ def test_every_beginning_of_a_file_is_refused_or_decoded(name):
             assert image_files.decode(cut).shape == (5, 7, 3)
         except tf.errors.InvalidArgumentError:
             pass
+
+
+def test_jpeg_of_endless_scans_is_refused():
+    contents = _encode(_picture(), "JPEG", progressive=True)
+    assert image_headers.parse(contents).complete
+    scan = contents.index(b"\xff\xda")
+    bomb = contents[:scan] + 101 * contents[scan:-2]
+    with pytest.raises(image_headers.BadImage, match="scans"):
+        image_headers.parse(bomb)
 
 
 def test_unknown_contents_are_named():

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from simclr_tf2.metrics import average_precision as module
 from simclr_tf2.metrics.average_precision import (
     POINTS,
     average_precision,
+    map_interval,
     mean_average_precision,
 )
 
@@ -90,6 +92,13 @@ def test_ignored_examples_are_as_if_absent(points):
     assert found != average_precision(scores, as_negatives, points=points)
 
 
+def test_recall_three_tenths_is_reached_by_three_of_ten():
+    # 3 * 0.1 > 3 / 10 as floats: precision 1 up to recall 0.3, 10 / 11 beyond.
+    labels = np.array([1] * 3 + [0] + [1] * 7)
+    found = average_precision(-np.arange(11.0), labels, points=11)
+    assert found == pytest.approx((4 * 1 + 7 * 10 / 11) / 11)
+
+
 @pytest.mark.parametrize("positives", [3, 7, 10, 11, 49])
 def test_eleven_points_hit_recalls_that_are_exact_tenths(positives):
     # All positives first, then one negative, then nothing: 1 at every point. One
@@ -110,6 +119,47 @@ def test_mean_leaves_out_and_counts_classes_without_positives():
     assert skipped == 1 and np.isnan(each[1])
     np.testing.assert_allclose(each[[0, 2]], expected)
     assert mean == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize("chunk", [1, 50, 2**20])
+@pytest.mark.parametrize("decimals", [8, 0])
+def test_interval_equals_a_loop_over_resamples(decimals, chunk, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(11, 3)).round(decimals)
+    labels = rng.integers(-1, 2, size=(11, 3))
+    labels[:, 1] = np.arange(11) == 4  # often not drawn
+    labels[:, 2] = 0  # never a positive
+    rng = np.random.default_rng(5)
+    means = [
+        mean_average_precision(scores[rows], labels[rows], points="interpolated")[0]
+        for rows in rng.integers(11, size=(40, 11))
+    ]
+    found = map_interval(scores, labels, seed=5, samples=40, level=0.8)
+    np.testing.assert_allclose(found, np.quantile(means, [0.1, 0.9]))
+
+
+def test_interval_lies_around_the_mean_and_narrows_with_more_examples():
+    rng = np.random.default_rng(0)
+    widths = []
+    for n in (50, 2000):
+        labels = rng.integers(2, size=(n, 3))
+        scores = labels + 1.5 * rng.normal(size=(n, 3))
+        low, high = map_interval(scores, labels, seed=0, samples=300)
+        mean = mean_average_precision(scores, labels, points="interpolated")[0]
+        assert low < mean < high
+        widths.append(high - low)
+    assert 4 < widths[0] / widths[1] < 10  # sqrt(2000 / 50) is 6.3
+
+
+@pytest.mark.parametrize(
+    "change", [{"samples": 0}, {"level": 95}, {"labels": np.zeros((3, 2), int)}]
+)
+def test_interval_refuses_numbers_out_of_range(change):
+    good = {"scores": np.zeros((3, 2)), "labels": np.eye(3, 2, dtype=int), "seed": 0}
+    assert map_interval(**good)[0] > 0
+    with pytest.raises(ValueError, match="map_interval needs"):
+        map_interval(**(good | change))
 
 
 @pytest.mark.parametrize(
