@@ -113,6 +113,12 @@ _bool(
     "Download and prepare --dataset if it is not in --data_dir. Never done unasked.",
 )
 _string("train_split", "Split to train on; slices such as train[:80%] work.")
+_float(
+    "label_fraction",
+    "Finetune: use the labels of so large a part of each class of --train_split, drawn "
+    "by --seed (0.01 and 0.1 in the paper).",
+)
+_integer("labels_per_class", "Finetune: the same, as a number of images per class.")
 _string("image_size", "Side of the training images in pixels, or HEIGHTxWIDTH.")
 _integer(
     "image_channels",
@@ -158,6 +164,14 @@ _bool(
     "ImageNet and not for CIFAR-10.",
 )
 _integer("num_views", "Views of each image in a batch; the paper has 2.")
+_integer(
+    "num_local_views",
+    "Multi-crop: so many small views of each image beside them, of small parts of it.",
+)
+_string(
+    "local_image_size",
+    "Multi-crop: side of a small view, or HEIGHTxWIDTH; by default 3/7 of a view's.",
+)
 # Model
 _integer("resnet_depth", "Layers of the ResNet: 10, 18, 34, 50, 101, 152 or 200.")
 _float("width_multiplier", "Multiplies every channel count; fractions give small nets.")
@@ -263,8 +277,9 @@ _integer("eval_steps", "Evaluation steps; 0 for the whole split.")
 _string("eval_name", "Name of this evaluation in results and TensorBoard.")
 _list(
     "protocols",
-    "Evaluations of the frozen representation, comma-separated: logreg, "
-    "knn. Empty for none.",
+    "Evaluations of the frozen representation, comma-separated: logreg, knn (on "
+    "standardised h), weighted_knn (cosine, k 10 to 200), svm, low_shot. Empty for "
+    "none. docs/evaluation.md says what each of them is.",
 )
 _string(
     "probe_split", "Labelled split that the probes learn from; default: --train_split."
@@ -272,6 +287,11 @@ _string(
 _integer("probe_examples", "At most so many images of it.")
 _bool("baselines", "Also measure a random encoder and PCA of the pixels.")
 _bool("report", "Write report.html: curves, pictures and tables of the run.")
+_string(
+    "compare_with",
+    "With --mode=eval: another run folder, evaluated on the same images; McNemar's "
+    "test says whether the difference is luck.",
+)
 _bool(
     "watch",
     "With --mode=eval: when the run is not at its last step, measure each new "
@@ -347,7 +367,7 @@ def flagfile_text(config: config_lib.Config) -> str:
     for name, value in config_lib.to_flat(config).items():
         if value is None:
             continue
-        joint = "x" if name == "image_size" else ","
+        joint = "x" if name.endswith("image_size") else ","
         text = joint.join(map(str, value)) if isinstance(value, tuple) else value
         lines.append(
             f"--{name}={json.dumps(text) if text is True or text is False else text}"

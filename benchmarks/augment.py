@@ -1,10 +1,10 @@
 """Source images per CPU-second of ``two_views`` inside a tf.data map.
 
-One row per size: 32 and 96 px from uint8 images of that size held in memory, 224 px
+One row per size: 32 to 96 px from uint8 images of that size held in memory, 224 px
 from a 500x375 JPEG that is decoded once for both views. CPU time is that of the whole
 process; the decoding alone is shown beside it, as a measure of the machine. Cases take
-turns, so that a busy machine disturbs all alike; the median of the
-rounds is printed. Run: ``python -m benchmarks.augment [--rounds 5]``.
+turns, so that a busy machine disturbs all alike; the median of the rounds is printed.
+Run: ``python -m benchmarks.augment [--rounds 5] [--sizes 32 96]``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import tensorflow as tf  # noqa: E402
 from simclr_tf2 import augmentations  # noqa: E402
 
 BATCH = 20
-COUNTS = {32: 4000, 96: 2000, 224: 300}  # source images per round
+COUNTS = {32: 4000, 64: 2000, 96: 2000, 224: 300}  # source images per round
 
 
 def photo(height: int, width: int, seed: int) -> np.ndarray:
@@ -88,8 +88,10 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(COUNTS))
     arguments = parser.parse_args()
-    cases = [(size, views) for size in COUNTS for views in ("blur", "no blur", "none")]
+    kinds = ("blur", "no blur", "none")
+    cases = [(size, views) for size in arguments.sizes for views in kinds]
     iterators = {}
     for size, views in cases:
         iterators[size, views] = iter(make_dataset(size, views=views))

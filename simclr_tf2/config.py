@@ -35,7 +35,7 @@ OPTIMIZERS = ("lars", "momentum", "adam", "adamw", "lamb")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt", "none")
 MIXED_PRECISION = ("off", "bfloat16")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
-PROTOCOLS = ("logreg", "knn")
+PROTOCOLS = ("logreg", "knn", "weighted_knn", "svm", "low_shot")
 EXPORT_FORMATS = ("keras", "saved_model")
 IMAGE_LAYOUTS = ("auto", "flat", "class", "split_class")
 CACHES = ("auto", "encoded", "decoded", "off")
@@ -83,6 +83,8 @@ class DataConfig:
     data_dir: str = "data"  # [ours] beside the code; reference: TFDS's home folder
     download: bool = False  # [ours] the reference downloads unasked
     train_split: str = "train"
+    label_fraction: float = 1.0  # [ours] of each class, for --mode=finetune
+    labels_per_class: int = 0  # [ours] the same as a number
     image_size: int | tuple[int, int] = 224
     image_channels: int = 3  # [ours]
     cache_dataset: bool = False
@@ -114,6 +116,18 @@ class DataConfig:
             "from 0 to 1",
             self.max_bad_fraction,
         )
+        _require(
+            0 < self.label_fraction <= 1,
+            "label_fraction",
+            "above 0 and at most 1",
+            self.label_fraction,
+        )
+        _require_not_negative(self, "labels_per_class")
+        if self.labels_per_class and self.label_fraction < 1:
+            raise ConfigError(
+                "--label_fraction and --labels_per_class both say how many labels are "
+                "used; pass one"
+            )
         if self.label_columns and not self.manifest:
             raise ConfigError("--label_columns names columns of a --manifest; pass one")
         if self.data_service is not None:
@@ -141,7 +155,9 @@ class DataConfig:
         return bool(self.manifest or self.image_dir or self.tfrecords)
 
 
-def parse_image_size(value: Any) -> int | tuple[int, int]:
+def parse_image_size(
+    value: Any, flag: str = "image_size"
+) -> int | tuple[int, int]:
     """``224``, ``"224"`` or ``"HxW"`` (also as a pair) -> side, or (height, width).
 
     Raises:
@@ -154,7 +170,10 @@ def parse_image_size(value: Any) -> int | tuple[int, int]:
     except (TypeError, ValueError):
         sides = []
     _require(
-        len(sides) in (1, 2), "image_size", "a number, or HEIGHTxWIDTH (64x96)", value
+        len(sides) in (1, 2) and all(side > 0 for side in sides),
+        flag,
+        "a number, or HEIGHTxWIDTH (64x96)",
+        value,
     )
     return sides[0] if len(set(sides)) == 1 else (sides[0], sides[1])
 
@@ -166,10 +185,32 @@ class AugmentationConfig:
     color_jitter_strength: float = 1.0
     use_blur: bool = True
     num_views: int = 2  # [ours]
+    num_local_views: int = 0  # [ours] multi-crop, arXiv 2006.09882
+    local_image_size: int | tuple[int, int] | None = None  # [ours] None: 3/7 of a view
 
     def __post_init__(self) -> None:
         _require_not_negative(self, "color_jitter_strength")
         _require(2 <= self.num_views <= 16, "num_views", "2 to 16", self.num_views)
+        _require(
+            0 <= self.num_local_views <= 16,
+            "num_local_views",
+            "0 to 16",
+            self.num_local_views,
+        )
+        if self.local_image_size is not None:
+            size = parse_image_size(self.local_image_size, "local_image_size")
+            object.__setattr__(self, "local_image_size", size)
+
+    def local_size(self, height_width: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of a local view beside views of ``height_width``.
+
+        By default 96 beside 224, as in SwAV (arXiv 2006.09882), in multiples of 4.
+        """
+        size = self.local_image_size
+        if size is None:
+            height, width = (max(8, 4 * round(s * 3 / 28)) for s in height_width)
+            return height, width
+        return (size, size) if isinstance(size, int) else size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,6 +371,7 @@ class EvaluationConfig:
     probe_examples: int = 50_000  # [ours] at most so many of them
     baselines: bool = True  # [ours] random encoder and PCA rows in the table
     report: bool = True  # [ours] report.html at the end
+    compare_with: str | None = None  # [ours] another run folder
     watch: bool = True  # [ours] eval of an unfinished run follows it (reference)
     watch_timeout: float = 0.0  # [ours] minutes without a checkpoint; 0: no limit
 

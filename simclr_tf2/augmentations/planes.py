@@ -35,11 +35,14 @@ def gray_mixture(channels: int) -> np.ndarray:
     """Mixture that drops the colour, [channels, channels], all rows alike.
 
     Three channels are red, green and blue and become luma. Others have no agreed
-    meaning and become their mean (ours); one channel stays what it is.
+    meaning and become their mean (ours), a millionth less so that rounding never takes
+    it beyond 1; one channel stays what it is.
     """
+    if channels == 1:
+        return identity(1)
     if channels == 3:
         return np.array(LUMA, np.float32)
-    return np.full([channels, channels], 1.0 / channels, np.float32)
+    return np.full([channels, channels], (1.0 - 1e-6) / channels, np.float32)
 
 
 def to_planes(image: tf.Tensor) -> tf.Tensor:

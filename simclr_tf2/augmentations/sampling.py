@@ -33,8 +33,8 @@ def view_seeds(seed: tf.Tensor, *, num_views: int = 2) -> list[tf.Tensor]:
         ``num_views`` times int32 [2, 2]: a seed for the window and one for everything
         else, which ``pretrain_view`` and ``describe_view`` take as ``seed``.
     """
-    seeds = tf.unstack(tf.random.split(seed, 2 * num_views))
-    return [tf.stack(seeds[i : i + 2]) for i in range(0, 2 * num_views, 2)]
+    seeds = tf.random.split(seed, 2 * num_views)
+    return tf.unstack(tf.reshape(seeds, [num_views, 2, 2]))
 
 
 def split(seed: tf.Tensor) -> tf.Tensor:

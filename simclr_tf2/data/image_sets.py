@@ -26,7 +26,7 @@ from simclr_tf2.data import (
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.file_index import FileIndex
 from simclr_tf2.data.layouts import Listing
-from simclr_tf2.data.sources import Example, Shape
+from simclr_tf2.data.sources import Example, Shape, digest
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,11 @@ class FileSource:
     def num_bytes(self) -> int:
         """Bytes of all images as they are stored."""
         return int(self.sizes.sum())
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of names and sizes of the files, and of labels."""
+        return digest(self.paths, self.sizes.tobytes(), self.labels.tobytes())
 
     @functools.cached_property
     def _tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -6,6 +6,7 @@ permutation per epoch; larger sets stream from their files (``records.stream``).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,11 @@ from simclr_tf2.data import service as data_service
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.sources import ArraySource
 
+logger = logging.getLogger(__name__)
+
+_SAID: set[tuple[str, str]] = set()
 Example = dict[str, Any]
+LOCAL = 0x10CA1  # any number will do
 Size = int | tuple[int, int]
 Fetch = Callable[[Example], Example]
 
@@ -32,6 +37,8 @@ def make_pretrain_dataset(
     use_blur: bool,
     seed: int,
     num_views: int = 2,
+    num_local_views: int = 0,
+    local_image_size: Size = 96,
     start_step: int = 0,
     num_workers: int = 1,
     worker_index: int = 0,
@@ -49,6 +56,8 @@ def make_pretrain_dataset(
         use_blur: Whether views are blurred with probability 0.5.
         seed: The run's seed; any integer.
         num_views: Views per image.
+        num_local_views: Small views of small parts per image, beside those.
+        local_image_size: Their side, or (height, width).
         start_step: Global step of the first batch.
         num_workers: Processes that read, each for its own replicas.
         worker_index: Which of them this is.
@@ -60,7 +69,7 @@ def make_pretrain_dataset(
     Returns:
         A dataset of {"views": (v1, v2, ..), each float32 [b, h, w, c] in [0, 1],
         "label": int64 [b] (-1: none), "index": int64 [b]} with b = images per replica.
-        An element is one replica's rows.
+        An element is one replica's rows. Local views stand in "local_views".
 
     Raises:
         ConfigError: The split is smaller than a batch, or the batch does not divide.
@@ -75,7 +84,19 @@ def make_pretrain_dataset(
             strength=strength,
             use_blur=use_blur,
         )
-        return {"views": views}
+        if not num_local_views:
+            return {"views": views}
+        local = augmentations.views(
+            image,
+            # Apart from the seeds of the other views.
+            seed=tf.bitwise.bitwise_xor(example_seed, LOCAL),
+            num_views=num_local_views,
+            image_size=local_image_size,
+            strength=strength,
+            use_blur=use_blur,
+            area_range=augmentations.LOCAL_AREA_RANGE,
+        )
+        return {"views": views, "local_views": local}
 
     plan = order.BatchPlan(
         num_examples=split.num_examples,
@@ -208,10 +229,20 @@ def _fetch(split: Split, cache: str) -> Fetch | None:
         elif split.encoded_bytes <= datasets.MEMORY_LIMIT:
             cache = "encoded"
     if cache == "decoded" or isinstance(split.source, ArraySource):
+        _say(split, "decoded", split.decoded_bytes)
         return _from_pixels(split)
     if cache == "encoded":
+        _say(split, "as stored", split.encoded_bytes)
         return _from_memory(split)
     return _from_source(split) if split.source.random_access else None
+
+
+def _say(split: Split, how: str, size: int | None) -> None:
+    """Log once what of a split is held in memory."""
+    text = f"{split.name}:{split.split}: {split.num_examples} images held in memory"
+    if size is not None and (text, how) not in _SAID:
+        _SAID.add((text, how))
+        logger.info("%s, %s (%.0f MiB)", text, how, size / 2**20)
 
 
 def _from_pixels(split: Split) -> Fetch:

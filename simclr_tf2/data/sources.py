@@ -8,6 +8,7 @@ shuffled stream (``stream``); a source offers at least one of the last two.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +22,14 @@ Example = dict[str, tf.Tensor]
 Shape = tuple[int | None, int | None, int]
 
 
+def digest(*parts: object) -> str:
+    """A short name of what ``parts`` are."""
+    found = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        found.update(part if isinstance(part, bytes) else repr(part).encode())
+    return found.hexdigest()
+
+
 class Source(Protocol):
     """Images and labels of one split, in a fixed order."""
 
@@ -31,6 +40,10 @@ class Source(Protocol):
     @property
     def num_bytes(self) -> int:
         """Bytes of all images as they are stored."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the images do: of names and sizes, not of all contents."""
 
     def examples(self) -> tf.data.Dataset:
         """Every image once, in order: {"image", "label", "index", ...} as stored."""
@@ -69,6 +82,13 @@ class RecordSource:
     def num_bytes(self) -> int:
         """Bytes of all images as they are stored."""
         return self.shards.num_bytes()
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of names and sizes of the files, and of the records in them."""
+        shards = self.shards
+        sizes = prepare.file_sizes(list(shards.files))
+        return digest(shards.files, sizes, shards.skip.tolist(), shards.take.tolist())
 
     def examples(self) -> tf.data.Dataset:
         """Every image once, in order."""
@@ -116,6 +136,11 @@ class ArraySource:
     def num_bytes(self) -> int:
         """Bytes of all images as they are stored."""
         return self.images.nbytes
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of all contents."""
+        return digest(self.images.shape, self.images.tobytes(), self.labels.tobytes())
 
     @functools.cached_property
     def tensors(self) -> tuple[tf.Tensor, tf.Tensor]:

@@ -13,10 +13,12 @@ from simclr_tf2.evaluation.accuracy import classifier_accuracy
 from simclr_tf2.evaluation.embed import write_embeddings
 from simclr_tf2.evaluation.features import Features, extract, raw_pixels
 from simclr_tf2.evaluation.guard import assert_unchanged
-from simclr_tf2.evaluation.knn import knn5_8, weighted_knn
+from simclr_tf2.evaluation.knn import knn5_6, knn5_8, weighted_knn
 from simclr_tf2.evaluation.logistic import stl10_logreg
+from simclr_tf2.evaluation.low_shot import low_shot
 from simclr_tf2.evaluation.online import make_monitor, monitor
 from simclr_tf2.evaluation.pca import pca256
+from simclr_tf2.evaluation.svm import svm
 from simclr_tf2.evaluation.table import render
 
 __all__ = [
@@ -26,13 +28,16 @@ __all__ = [
     "classifier_accuracy",
     "evaluate_rows",
     "extract",
+    "knn5_6",
     "knn5_8",
+    "low_shot",
     "make_monitor",
     "monitor",
     "pca256",
     "raw_pixels",
     "render",
     "stl10_logreg",
+    "svm",
     "weighted_knn",
     "write_embeddings",
 ]
@@ -44,6 +49,9 @@ Evaluator = Callable[..., dict[str, Any]]
 EVALUATORS: dict[str, Evaluator] = {
     "logreg": stl10_logreg,
     "knn": knn5_8,
+    "weighted_knn": knn5_6,
+    "svm": svm,
+    "low_shot": low_shot,
 }
 
 
@@ -80,25 +88,30 @@ def evaluate_rows(
     for row, (train, test) in rows.items():
         for protocol in protocols:
             found = EVALUATORS[protocol](train, test, seed=seed)
-            predictions = found.pop("predictions")
-            if keep_predictions:
+            predictions = found.pop("predictions", None)
+            if keep_predictions and predictions is not None:
                 found["predictions"] = predictions.tolist()
+            record = _record(row, protocol, found, train, test)
+            results[f"{row}/{protocol}"] = record
             logger.info(
-                "%s, %s: top-1 %.2f %% (%.1f s)",
+                "%s, %s: %s %.2f %% (%.1f s)",
                 row,
                 protocol,
-                100 * found["top1"],
+                record["measure"],
+                100 * record["value"],
                 found["seconds"],
             )
-            results[f"{row}/{protocol}"] = _record(row, protocol, found, train, test)
     return results
 
 
 def _record(
     row: str, protocol: str, found: dict[str, Any], train: Features, test: Features
 ) -> dict[str, Any]:
+    single = train.labels.ndim == 1
+    # Always naming the most frequent training class is right so often.
+    chance = (test.labels == np.bincount(train.labels).argmax()) if single else None
     return {
-        "value": found["top1"],
+        "value": found.get("value", found.get("top1")),
         "measure": "top1",
         "row": row,
         "protocol": protocol,
@@ -106,9 +119,8 @@ def _record(
         "train_examples": len(train),
         "test_split": test.name,
         "test_examples": len(test),
-        "num_classes": len(found["classes"]),
+        "num_classes": len(found["classes"]) if single else train.labels.shape[1],
         "feature_dim": int(train.features.shape[1]),
-        # Always naming the most frequent training class is right so often.
-        "chance": float((test.labels == np.bincount(train.labels).argmax()).mean()),
+        "chance": None if chance is None else float(chance.mean()),
         **found,
     }

@@ -23,7 +23,8 @@ class Features:
 
     Attributes:
         features: float32 ``[n, d]``, all finite.
-        labels: int64 ``[n]``; -1 where an image has no label.
+        labels: int64 ``[n]``; -1 where an image has no label. Or ``[n, l]``, several
+            yes-or-no labels an image: 1, 0, and -1 where it is not known.
         name: The split they come from, for messages and results ("train[:80%]").
         scaler: What already scaled the features, "" if nothing did. The evaluators
             standardise only features that nothing has scaled.
@@ -37,9 +38,10 @@ class Features:
     def __post_init__(self) -> None:
         features = np.asarray(self.features, np.float32)
         labels = np.asarray(self.labels, np.int64)
-        if features.ndim != 2 or labels.shape != features.shape[:1]:
+        fits = labels.ndim in (1, 2) and labels.shape[:1] == features.shape[:1]
+        if features.ndim != 2 or not fits:
             raise ConfigError(
-                "features must be [n, d] with labels [n]. "
+                "features must be [n, d] with labels [n] or [n, l]. "
                 f"Received: {features.shape} and {labels.shape}."
             )
         _require_finite(features, self.name)

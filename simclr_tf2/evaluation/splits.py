@@ -25,6 +25,11 @@ def require_classifiable(train: Features, test: Features) -> None:
     """
     for role, split in (("train", train), ("test", test)):
         where = f"the {role} split{f' ({split.name})' if split.name else ''}"
+        if split.labels.ndim != 1:
+            raise ConfigError(
+                f"{where} has {split.labels.shape[1]} yes-or-no labels an image; this "
+                "protocol needs one label an image (use svm or low_shot)"
+            )
         if not len(split):
             raise ConfigError(f"{where} has no image to evaluate")
         missing = int((split.labels < 0).sum())

@@ -105,11 +105,11 @@ def voc_svm(
 
     Returns:
         Ready for JSON but for ``scores`` float64 ``[m, c]``: ``map`` (interpolated, as
-        the benchmark reports) and ``map_ci95`` (bootstrap of test images), ``map_not_interpolated`` (as scikit-learn) and
-        ``map_11_point``, each over the classes with a positive in test;
-        ``average_precision``, ``costs_chosen`` and ``cross_validated`` per class;
-        ``classes``; ``classes_without_test_positives``; ``fits`` and
-        ``fits_not_converged``.
+        the benchmark reports), ``map_not_interpolated`` (as scikit-learn) and
+        ``map_11_point``, each over the classes with a positive in test; ``map_ci95``
+        of the first, over test images; ``average_precision``, ``costs_chosen`` and
+        ``cross_validated`` per class; ``classes``; ``classes_without_test_positives``;
+        ``fits`` and ``fits_not_converged``.
 
     Raises:
         ConfigError: Arrays that do not fit together, labels missing or of two kinds, a

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-TITLES = {"logreg": "LogReg", "knn": "kNN", "supervised": "classifier"}
+TITLES = {
+    "logreg": "LogReg",
+    "knn": "kNN",
+    "weighted_knn": "weighted kNN",
+    "logreg_sweep": "LogReg sweep",
+    "linear": "linear SGD",
+    "svm": "SVM",
+    "low_shot": "low-shot",
+    "supervised": "classifier",
+}
+MEASURES = {"map": "mAP", "map11": "11-point mAP", "mean_per_class": "mean per class"}
 
 
 def render(results: dict[str, dict[str, Any]]) -> str:
-    """Aligned plain text: a line per row, a column per protocol, top-1 in percent.
+    """Aligned plain text: a line per row, a column per protocol, in percent.
+
+    A column is top-1 unless its title says otherwise.
 
     Each value stands with its 95 % interval; below the table, what the numbers rest
     on. ``*`` marks a logistic regression that did not converge.
@@ -22,7 +34,7 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     protocols = list(dict.fromkeys(r["protocol"] for r in records))
     rows = list(dict.fromkeys(r["row"] for r in records))
     by_place = {(r["row"], r["protocol"]): r for r in records}
-    header = ["top-1 %", *(TITLES.get(p, p) for p in protocols)]
+    header = ["top-1 %", *(_title(p, records) for p in protocols)]
     body = [
         [row, *(_cell(by_place.get((row, protocol))) for protocol in protocols)]
         for row in rows
@@ -31,6 +43,12 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     rule = "-" * (sum(widths) + 3 * (len(widths) - 1))
     lines = [_line(header, widths), rule, *(_line(cells, widths) for cells in body)]
     return "\n".join([*lines, rule, *_notes(records)])
+
+
+def _title(protocol: str, records: list[dict[str, Any]]) -> str:
+    measures = {r.get("measure", "top1") for r in records if r["protocol"] == protocol}
+    words = [MEASURES[m] for m in sorted(measures) if m in MEASURES]
+    return " ".join([TITLES.get(protocol, protocol), *words])
 
 
 def _line(cells: list[str], widths: list[int]) -> str:
@@ -43,8 +61,10 @@ def _line(cells: list[str], widths: list[int]) -> str:
 def _cell(record: dict[str, Any] | None) -> str:
     if record is None:
         return "-"
-    low, high = record["ci95"]
     mark = "" if record.get("converged", True) else "*"
+    if record.get("ci95") is None:
+        return f"{100 * record['value']:.1f}{mark}"
+    low, high = record["ci95"]
     return f"{100 * record['value']:.1f}{mark} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
@@ -54,7 +74,8 @@ def _notes(records: list[dict[str, Any]]) -> list[str]:
     if "train_examples" in first:
         facts.insert(0, f"{first['train_examples']:,} labelled train images")
         facts.append(f"{first['num_classes']} classes")
-        facts.append(f"chance {100 * first['chance']:.1f}")
+        if first.get("chance") is not None:
+            facts.append(f"chance {100 * first['chance']:.1f}")
     notes = [", ".join(facts) + "; [95 % interval over test images]"]
     for protocol in dict.fromkeys(r["protocol"] for r in records):
         record = next(r for r in records if r["protocol"] == protocol)

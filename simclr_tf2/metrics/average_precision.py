@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -90,10 +91,12 @@ def map_interval(
     samples: int = 1000,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval, over examples, of the interpolated mean.
+    """Interval of the interpolated mean: +- normal quantile x bootstrap deviation.
 
+    Not the bootstrap's own percentiles: copies of one example are ties, which raise the
+    precision of weak rankings, so those may lie above the mean itself.
     Each resample draws whole examples (all classes of an image together); its mean is
-    over the classes that have a positive in it.
+    over the classes that have a positive in it; resamples without any are left out.
 
     Args:
         scores: ``[n, c]``.
@@ -123,10 +126,11 @@ def map_interval(
             for column in np.flatnonzero((labels == 1).any(axis=0))
         ]
         each = np.stack(columns)
-        drawn_classes = np.maximum((~np.isnan(each)).sum(axis=0), 1)
-        means.append(np.nansum(each, axis=0) / drawn_classes)
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+        classes = (~np.isnan(each)).sum(axis=0)
+        means.append((np.nansum(each, axis=0) / np.maximum(classes, 1))[classes > 0])
+    mean = mean_average_precision(scores, labels, points="interpolated")[0]
+    half = NormalDist().inv_cdf((1 + level) / 2) * float(np.concatenate(means).std())
+    return max(0.0, mean - half), min(1.0, mean + half)
 
 
 def _weighted(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -38,6 +38,7 @@ FREE = frozenset(
         "probe_examples",
         "baselines",
         "report",
+        "compare_with",
         "watch",
         "watch_timeout",
         "eval_split",

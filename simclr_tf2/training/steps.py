@@ -43,7 +43,8 @@ def pretrain_step(
 
     Returns:
         A function of a batch ``{"views": ([n, s, s, c], [n, s, s, c]), "label": [n]}``
-        that updates the model and returns scalars of this replica.
+        that updates the model and returns scalars of this replica. Views of another
+        size may stand in "local_views"; the supervised head does not see them.
     """
     variables = model.trainable_variables
 
@@ -51,7 +52,11 @@ def pretrain_step(
         images = tf.concat(batch["views"], axis=0)
         with tf.GradientTape() as tape:
             outputs = model(images, training=True)
-            loss, scalars = contrastive_loss(outputs["projection"])
+            projections = [outputs["projection"]]
+            if "local_views" in batch:  # multi-crop: another size, another pass
+                local = tf.concat(batch["local_views"], axis=0)
+                projections.append(model(local, training=True)["projection"])
+            loss, scalars = contrastive_loss(tf.concat(projections, axis=0))
             scalars = {"loss": loss, **scalars}
             penalty = weight_decay * optimizers.l2_loss(decayed_variables)
             total = CONTRASTIVE_WEIGHT * loss + tf.cast(penalty, loss.dtype)

@@ -14,7 +14,12 @@ from simclr_tf2 import evaluation, models
 from simclr_tf2.config import Config
 from simclr_tf2.training import run_folder
 from simclr_tf2.workflows import reporting
-from simclr_tf2.workflows.evaluate import classify, measure, results_document
+from simclr_tf2.workflows.evaluate import (
+    classify,
+    keep_predictions,
+    measure,
+    results_document,
+)
 from simclr_tf2.workflows.export import write_exports
 from simclr_tf2.workflows.splits import Splits
 
@@ -58,6 +63,8 @@ def finish(
         if model.supervised_head is not None and splits.eval is not None:
             online = classify(config, splits.eval, exported, row="Online linear head")
             measured.results.update(online)
+
+    keep_predictions(config, folder, measured)
 
     def report(files: list[tuple[Path, str]]) -> Path:
         return reporting.write(

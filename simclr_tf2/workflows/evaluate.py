@@ -19,7 +19,7 @@ from simclr_tf2.data import datasets, pipeline
 from simclr_tf2.evaluation import Features
 from simclr_tf2.startup import describe_environment
 from simclr_tf2.training import run_folder, summaries
-from simclr_tf2.workflows import fit
+from simclr_tf2.workflows import comparison, fit
 from simclr_tf2.workflows.export import restore_model
 from simclr_tf2.workflows.following import new_checkpoints
 from simclr_tf2.workflows.splits import Splits, open_splits
@@ -32,9 +32,13 @@ PIXELS_GIB = 4.0  # [ours] the PCA baseline is left out above
 
 @dataclass(frozen=True)
 class Measured:
-    """Results by name, and the features they come from (None when none were made)."""
+    """Results by name, and the features they come from (None when none were made).
+
+    ``predictions`` holds the predicted label of every test image, by the same names.
+    """
 
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    predictions: dict[str, np.ndarray] = field(default_factory=dict)
     train: Features | None = None
     test: Features | None = None
 
@@ -72,8 +76,9 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
         model, step = restore_model(config, folder)
         if baselines is None:
             baselines = baseline_rows(config, splits)
-        results = measure_model(config, splits, model, baselines)
-        document = _renew(config, folder, results, step)
+        measured = measure_model(config, splits, model, baselines)
+        results = measured.results
+        document = _renew(config, folder, measured, step)
         log.write(step, {name: record["value"] for name, record in results.items()})
         print(f"step {step}\n{evaluation.render(results)}", flush=True)
     log.close()
@@ -87,24 +92,25 @@ def measure_model(
     splits: Splits,
     model: models.SimCLR,
     baselines: dict[str, Rows],
-) -> dict[str, dict[str, Any]]:
+) -> Measured:
     """Protocols on h of ``model`` and, where it has a classifier, its accuracy.
 
     Raises:
         ConfigError: Neither protocols nor a classifier to measure.
     """
     encoder = models.build_encoder(model.backbone)
-    results = measure(config, splits, encoder, baselines=baselines).results
+    measured = measure(config, splits, encoder, baselines=baselines)
+    results = measured.results
     if model.supervised_head is not None and splits.eval is not None:
         finetuned = "finetune" in (config.mode, config.train_mode)
         row = "Fine-tuned network" if finetuned else "Online linear head"
-        results |= classify(config, splits.eval, model, row=row)
+        results.update(classify(config, splits.eval, model, row=row))
     if not results:
         raise ConfigError(
             "--mode=eval has nothing to measure: --protocols is empty and the run has "
             "no classifier"
         )
-    return results
+    return measured
 
 
 def _measure_export(config: Config, folder: Path, splits: Splits) -> dict[str, Any]:
@@ -115,18 +121,23 @@ def _measure_export(config: Config, folder: Path, splits: Splits) -> dict[str, A
             f"{folder} holds an encoder only, and with empty --protocols there is "
             "nothing to measure"
         )
-    results = measure(config, splits, encoder).results
-    print(evaluation.render(results), flush=True)
-    return _renew(config, folder, results, None)
+    measured = measure(config, splits, encoder)
+    print(evaluation.render(measured.results), flush=True)
+    return _renew(config, folder, measured, None)
 
 
 def _renew(
-    config: Config, folder: Path, results: dict[str, dict[str, Any]], step: int | None
+    config: Config, folder: Path, measured: Measured, step: int | None
 ) -> dict[str, Any]:
     """Write results.json (or results_NAME.json); a finished run stays finished."""
     name = config.evaluation.eval_name
     path = folder / (f"results_{name}.json" if name else "results.json")
-    document = results_document(config, results, step=step)
+    document = results_document(config, measured.results, step=step)
+    keep_predictions(config, folder, measured)
+    other = config.evaluation.compare_with
+    if other:
+        document["comparison"] = comparison.compare(folder, other, name=name)
+        print(comparison.render(document["comparison"], other), flush=True)
     try:
         before = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -136,6 +147,17 @@ def _renew(
         document |= {key: before[key] for key in kept if key in before}
     run_folder.write_json(path, document)
     return document
+
+
+def keep_predictions(config: Config, folder: Path, measured: Measured) -> None:
+    """Write what was predicted for every test image, for ``--compare_with``."""
+    if measured.predictions:
+        assert measured.test is not None
+        comparison.save_predictions(
+            comparison.predictions_path(folder, config.evaluation.eval_name),
+            measured.predictions,
+            measured.test.labels,
+        )
 
 
 def _evaluation_of(config: Config, trained: Config) -> Any:
@@ -171,9 +193,14 @@ def measure(
         rows = {"SimCLR h": _features(config, splits, encoder)}
     rows |= baseline_rows(config, splits) if baselines is None else baselines
     results = evaluation.evaluate_rows(
-        rows, config.evaluation.protocols, seed=config.seed
+        rows, config.evaluation.protocols, seed=config.seed, keep_predictions=True
     )
-    return Measured(results, *rows["SimCLR h"])
+    predictions = {
+        name: np.asarray(record.pop("predictions"))
+        for name, record in results.items()
+        if "predictions" in record
+    }
+    return Measured(results, predictions, *rows["SimCLR h"])
 
 
 def baseline_rows(config: Config, splits: Splits) -> dict[str, Rows]:

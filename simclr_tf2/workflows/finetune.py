@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import distribution, evaluation, models, optimizers
 from simclr_tf2.config import Config
-from simclr_tf2.data import datasets, pipeline
+from simclr_tf2.data import datasets, pipeline, subset
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.evaluation import semi_supervised
 from simclr_tf2.training import checkpoints, run_folder, steps
 from simclr_tf2.workflows import after_training, fit, pretrain, progress_lines
 from simclr_tf2.workflows.evaluate import classify
@@ -48,9 +50,14 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
     test = open_split(config, config.evaluation.eval_split)
     for split in (train, test):
         datasets.require_labels(split)
+    whole, chosen = train, _labelled_part(config, train)
+    if chosen is not None:
+        train = subset.take(train, chosen, name=f"{train.split}, {len(chosen)} labels")
     total_steps = fit.check_steps(config, train, strategy.num_replicas_in_sync)
     folder = run_folder.create(config, flagfile)
     record(config, folder, train)
+    if chosen is not None:
+        _save_choice(config, folder, whole, chosen)
     timings = {"start": time.perf_counter() - started}
 
     keras.utils.set_random_seed(config.seed)
@@ -84,6 +91,39 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
         step=total_steps,
         timings=timings,
     )
+
+
+def _labelled_part(config: Config, train: Split) -> np.ndarray | None:
+    """The images whose labels may be used, None for all (paper, appendix B.5)."""
+    data = config.data
+    if data.label_fraction == 1 and not data.labels_per_class:
+        return None
+    return semi_supervised.balanced_subset(
+        subset.labels_of(train),
+        seed=config.seed,
+        **_share(config),
+        num_classes=train.num_classes,
+    )
+
+
+def _share(config: Config) -> dict[str, Any]:
+    """How many labels are asked for, as the functions of the choice take it."""
+    count = config.data.labels_per_class
+    return {"count": count} if count else {"fraction": config.data.label_fraction}
+
+
+def _save_choice(
+    config: Config, folder: Path, whole: Split, chosen: np.ndarray
+) -> None:
+    """Keep which labels are used; a run that goes on must use the same."""
+    path, labels = folder / "labelled_subset.json", subset.labels_of(whole)
+    settings = {"seed": config.seed, **_share(config)}
+    if path.exists():
+        before = semi_supervised.load_subset(path, labels, **settings)
+        assert np.array_equal(before, chosen), "one seed, one choice"
+    else:
+        semi_supervised.save_subset(path, chosen, labels, **settings)
+    logger.info("%d of %d labels are used: %s", len(chosen), len(labels), path)
 
 
 def _build(

@@ -101,6 +101,7 @@ def build(
         num_classes=classes if supervised else None,
         num_replicas=strategy.num_replicas_in_sync,
         dtype=layer_dtype(config),
+        any_size=config.augmentation.num_local_views > 0,
     )
     optimizer = make_optimizer(config, splits.train, total_steps, model)
     optimizer.build(model.trainable_variables)
@@ -185,7 +186,7 @@ def _train(
     start_step: int,
     total_steps: int,
 ) -> None:
-    batch = config.training.train_batch_size
+    batch, views = config.training.train_batch_size, config.augmentation
     chance, formula = losses.chance_level(config.loss, global_batch_size=batch)
     steps_per_epoch = splits.train.num_examples // batch
     dataset = strategy.distribute_datasets_from_function(
@@ -195,7 +196,9 @@ def _train(
             image_size=config.data.image_size,
             strength=config.augmentation.color_jitter_strength,
             use_blur=config.augmentation.use_blur,
-            num_views=config.augmentation.num_views,
+            num_views=views.num_views,
+            num_local_views=views.num_local_views,
+            local_image_size=views.local_size(config.data.height_width),
             seed=config.seed,
             start_step=start_step,
             cache=fit.cache_of(config),
@@ -208,7 +211,8 @@ def _train(
         model,
         optimizer,
         losses.over_view_pairs(
-            losses.build_loss(config.loss), num_views=config.augmentation.num_views
+            losses.build_loss(config.loss),
+            num_views=views.num_views + views.num_local_views,
         ),
         decayed_variables=optimizers.decayed_in_loss(
             model.trainable_variables, roles, optimizer=config.optimizer.optimizer

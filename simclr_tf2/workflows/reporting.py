@@ -135,13 +135,15 @@ def _rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     for record in results.values():
         row = rows.setdefault(record["row"], {"row": record["row"]})
         name = names.get(record["protocol"], record["protocol"])
-        row |= {name: record["value"], f"{name}_ci95": record["ci95"]}
+        row |= {name: record["value"], f"{name}_ci95": record.get("ci95")}
     return list(rows.values())
 
 
 def _confusion(results: dict[str, dict[str, Any]], size: int) -> np.ndarray | None:
     """Confusion matrix of the first result, over all classes of the data set."""
     for record in results.values():
+        if "confusion" not in record:
+            continue
         full = np.zeros([size, size], np.int64)
         full[np.ix_(record["classes"], record["classes"])] = record["confusion"]
         return full

@@ -1,0 +1,100 @@
+"""Some images of a split as a split of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2.config import ConfigError
+from simclr_tf2.data import order, sources
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.sources import Example, Source
+
+
+@dataclass(frozen=True)
+class SubsetSource:
+    """The images of another source at some places, in that order.
+
+    Attributes:
+        base: The source.
+        indices: int64 [k], sorted places in it.
+        count: Images of the base.
+    """
+
+    base: Source
+    indices: np.ndarray
+    count: int
+
+    @property
+    def random_access(self) -> bool:
+        """As the base."""
+        return self.base.random_access
+
+    @property
+    def num_bytes(self) -> int:
+        """The subset's share of the bytes of the base."""
+        return self.base.num_bytes * len(self.indices) // self.count
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of the base and of the choice."""
+        return sources.digest(self.base.fingerprint, self.indices.tobytes())
+
+    @functools.cached_property
+    def _places(self) -> tf.Tensor:
+        with tf.init_scope(), tf.device("/cpu:0"):
+            return tf.constant(self.indices)
+
+    def examples(self) -> tf.data.Dataset:
+        """Every chosen image once, in order."""
+        if self.random_access:
+            dataset = tf.data.Dataset.range(len(self.indices))
+            return dataset.map(self.at, num_parallel_calls=tf.data.AUTOTUNE)
+        wanted = np.zeros(self.count, bool)
+        wanted[self.indices] = True
+        with tf.device("/cpu:0"):
+            chosen = tf.constant(wanted)
+        dataset = self.base.examples().filter(lambda e: tf.gather(chosen, e["index"]))
+        return dataset.enumerate().map(lambda place, e: {**e, "index": place})
+
+    def at(self, index: tf.Tensor) -> Example:
+        """One example by its place in the subset."""
+        return {**self.base.at(tf.gather(self._places, index)), "index": index}
+
+    def stream(
+        self, plan: order.BatchPlan, *, seed: int, start_step: int
+    ) -> tf.data.Dataset:
+        """Not possible: chosen records lie anywhere."""
+        raise ConfigError(
+            f"the {len(self.indices)} chosen images do not fit in memory and cannot be "
+            "streamed; choose fewer, or pass --cache=encoded to hold them all the same"
+        )
+
+    def decode(self, example: Example) -> tf.Tensor:
+        """Pixels [h, w, c]."""
+        return self.base.decode(example)
+
+    def first_broken(self) -> str | None:
+        """What of the base cannot be read by now."""
+        return self.base.first_broken()
+
+
+def take(split: Split, indices: np.ndarray, *, name: str) -> Split:
+    """The images of ``split`` at ``indices`` (sorted), as the split ``name``."""
+    assert len(indices) and (np.diff(indices) > 0).all(), "sorted and distinct"
+    return dataclasses.replace(
+        split,
+        split=name,
+        num_examples=len(indices),
+        source=SubsetSource(split.source, np.asarray(indices), split.num_examples),
+    )
+
+
+def labels_of(split: Split) -> np.ndarray:
+    """All labels in index order, int64 [n]; no image is decoded."""
+    dataset = split.as_dataset().map(lambda e: e["label"])
+    return np.array(list(dataset.as_numpy_iterator()), np.int64)
