@@ -278,8 +278,14 @@ _string("eval_name", "Name of this evaluation in results and TensorBoard.")
 _list(
     "protocols",
     "Evaluations of the frozen representation, comma-separated: logreg, knn (on "
-    "standardised h), weighted_knn (cosine, k 10 to 200), svm, low_shot. Empty for "
-    "none. docs/evaluation.md says what each of them is.",
+    "standardised h), weighted_knn (cosine, k 10 to 200), logreg_sweep (penalty chosen "
+    "on held-out images), linear (SGD), svm, low_shot, features (five depths), "
+    "label_free, transfer (other data sets). Empty for none; see docs/evaluation.md.",
+)
+_list(
+    "transfer_datasets",
+    "With --protocols=transfer: names of the paper's twelve sets, other "
+    "tensorflow-datasets names or NAME=FOLDER, comma-separated; all: the twelve.",
 )
 _string(
     "probe_split", "Labelled split that the probes learn from; default: --train_split."
@@ -356,7 +362,12 @@ def config_from_flags(values: flags.FlagValues) -> config_lib.Config:
         ConfigError: A value cannot be.
     """
     flat = {name: getattr(values, name) for name in _NAMES}
-    for name in ("protocols", "export_formats", "label_columns"):
+    for name in (
+        "protocols",
+        "export_formats",
+        "label_columns",
+        "transfer_datasets",
+    ):
         flat[name] = tuple(item for item in flat[name] if item)
     return config_lib.from_flat(flat)
 

@@ -35,7 +35,18 @@ OPTIMIZERS = ("lars", "momentum", "adam", "adamw", "lamb")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt", "none")
 MIXED_PRECISION = ("off", "bfloat16")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
-PROTOCOLS = ("logreg", "knn", "weighted_knn", "svm", "low_shot")
+PROTOCOLS = (
+    "logreg",
+    "knn",
+    "weighted_knn",
+    "logreg_sweep",
+    "linear",
+    "svm",
+    "low_shot",
+    "features",
+    "label_free",
+    "transfer",
+)
 EXPORT_FORMATS = ("keras", "saved_model")
 IMAGE_LAYOUTS = ("auto", "flat", "class", "split_class")
 CACHES = ("auto", "encoded", "decoded", "off")
@@ -367,6 +378,7 @@ class EvaluationConfig:
     eval_steps: int = 0
     eval_name: str | None = None
     protocols: tuple[str, ...] = ("logreg", "knn")  # [ours]
+    transfer_datasets: tuple[str, ...] = ("all",)  # [ours] the paper's twelve
     probe_split: str = ""  # [ours] labelled images for the probes; "" = train_split
     probe_examples: int = 50_000  # [ours] at most so many of them
     baselines: bool = True  # [ours] random encoder and PCA rows in the table

@@ -4,7 +4,11 @@ import tensorflow as tf
 
 from simclr_tf2.augmentations.blur import random_gaussian_blur
 from simclr_tf2.augmentations.color import random_color_jitter, to_grayscale
-from simclr_tf2.augmentations.crop import random_flip, random_resized_crop
+from simclr_tf2.augmentations.crop import (
+    LOCAL_AREA_RANGE,
+    random_flip,
+    random_resized_crop,
+)
 from simclr_tf2.augmentations.describe import describe_view
 from simclr_tf2.augmentations.erase import cutout
 from simclr_tf2.augmentations.noise import gaussian_noise
@@ -61,6 +65,7 @@ OPERATIONS = {
 }
 
 __all__ = [
+    "LOCAL_AREA_RANGE",
     "OPERATIONS",
     "describe_view",
     "eval_view",

@@ -9,6 +9,7 @@ import tensorflow as tf
 from simclr_tf2.augmentations import planes as layout
 
 AREA_RANGE = (0.08, 1.0)  # SimCLR (arXiv 2002.05709), appendix A
+LOCAL_AREA_RANGE = (0.05, 0.14)  # of multi-crop's small views; SwAV (arXiv 2006.09882)
 ASPECT_RANGE = (3 / 4, 4 / 3)  # times the target aspect; appendix A
 MIN_OBJECT_COVERED = 0.1  # reference code; with the whole image as the object
 MAX_ATTEMPTS = 100  # reference code; after these the whole image is taken
@@ -28,7 +29,11 @@ def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def sample_crop_window(
-    image_shape: tf.Tensor, *, seed: tf.Tensor, aspect: float = 1.0
+    image_shape: tf.Tensor,
+    *,
+    seed: tf.Tensor,
+    aspect: float = 1.0,
+    area_range: tuple[float, float] = AREA_RANGE,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Draw a crop window with the distribution of the reference code.
 
@@ -40,6 +45,8 @@ def sample_crop_window(
         image_shape: int32 [3], height, width, channels.
         seed: int32 [2].
         aspect: width over height of the target.
+        area_range: of the window, as parts of the image. A range that begins below a
+            tenth and is not the default is drawn as it says.
 
     Returns:
         begin and size for ``tf.slice``, int32 [3] each; all channels (size -1).
@@ -47,10 +54,12 @@ def sample_crop_window(
     begin, size, _ = tf.raw_ops.StatelessSampleDistortedBoundingBox(
         image_size=image_shape,
         bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
-        min_object_covered=tf.constant(MIN_OBJECT_COVERED),
+        min_object_covered=tf.constant(
+            MIN_OBJECT_COVERED if area_range == AREA_RANGE else 0.0
+        ),
         seed=seed,
         aspect_ratio_range=[aspect * limit for limit in ASPECT_RANGE],
-        area_range=AREA_RANGE,
+        area_range=area_range,
         max_attempts=MAX_ATTEMPTS,
         use_image_if_no_bounding_boxes=True,
     )

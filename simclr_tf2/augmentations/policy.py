@@ -25,6 +25,7 @@ def views(
     image_size: int | Sequence[int],
     strength: float = 1.0,
     use_blur: bool = True,
+    area_range: tuple[float, float] = crop.AREA_RANGE,
 ) -> tuple[tf.Tensor, ...]:
     """Draw independent pretraining views of one image.
 
@@ -38,6 +39,7 @@ def views(
         image_size: side of the views, or (height, width).
         strength: of the colour jitter; 0 leaves the grayscale.
         use_blur: draw the Gaussian blur too.
+        area_range: of the crops, as parts of the image.
 
     Returns:
         ``num_views`` views, each [height, width, c] float32 in [0, 1].
@@ -49,6 +51,7 @@ def views(
             image_size=image_size,
             strength=strength,
             use_blur=use_blur,
+            area_range=area_range,
         )
         for view_seed in sampling.view_seeds(seed, num_views=num_views)
     )
@@ -81,6 +84,7 @@ def pretrain_view(
     image_size: int | Sequence[int],
     strength: float = 1.0,
     use_blur: bool = True,
+    area_range: tuple[float, float] = crop.AREA_RANGE,
 ) -> tf.Tensor:
     """Draw one pretraining view: crop, flip, jitter, grayscale, blur.
 
@@ -94,6 +98,7 @@ def pretrain_view(
         image_size: as in ``views``.
         strength: as in ``views``.
         use_blur: as in ``views``.
+        area_range: as in ``views``.
 
     Returns:
         [height, width, c] float32 in [0, 1].
@@ -105,7 +110,9 @@ def pretrain_view(
     height, width = crop.height_and_width(image_size)
     window_seed, draw_seed = tf.unstack(sampling.split(seed))
     numbers = sampling.draw_numbers(draw_seed, strength)
-    view = _random_window(image, seed=window_seed, image_size=image_size)
+    view = _random_window(
+        image, seed=window_seed, image_size=image_size, area_range=area_range
+    )
     radius = blur.blur_radius(height) if use_blur else 0
     if use_blur and radius == 0:
         _warn_without_blur(height)
@@ -170,12 +177,16 @@ def eval_view(image: tf.Tensor, *, image_size: int | Sequence[int]) -> tf.Tensor
 
 
 def _random_window(
-    image: tf.Tensor, *, seed: tf.Tensor, image_size: int | Sequence[int]
+    image: tf.Tensor,
+    *,
+    seed: tf.Tensor,
+    image_size: int | Sequence[int],
+    area_range: tuple[float, float] = crop.AREA_RANGE,
 ) -> tf.Tensor:
     """Crop and resize, neither scaled nor clipped: the reference code clips last."""
     height, width = crop.height_and_width(image_size)
     begin, size = crop.sample_crop_window(
-        tf.shape(image), seed=seed, aspect=width / height
+        tf.shape(image), seed=seed, aspect=width / height, area_range=area_range
     )
     return crop.resize_window(image, begin, size, height=height, width=width)
 

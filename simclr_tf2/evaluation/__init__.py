@@ -14,7 +14,9 @@ from simclr_tf2.evaluation.embed import write_embeddings
 from simclr_tf2.evaluation.features import Features, extract, raw_pixels
 from simclr_tf2.evaluation.guard import assert_unchanged
 from simclr_tf2.evaluation.knn import knn5_6, knn5_8, weighted_knn
+from simclr_tf2.evaluation.linear import linear_sgd
 from simclr_tf2.evaluation.logistic import stl10_logreg
+from simclr_tf2.evaluation.logistic_sweep import logreg_sweep
 from simclr_tf2.evaluation.low_shot import low_shot
 from simclr_tf2.evaluation.online import make_monitor, monitor
 from simclr_tf2.evaluation.pca import pca256
@@ -50,6 +52,8 @@ EVALUATORS: dict[str, Evaluator] = {
     "logreg": stl10_logreg,
     "knn": knn5_8,
     "weighted_knn": knn5_6,
+    "logreg_sweep": logreg_sweep,
+    "linear": linear_sgd,
     "svm": svm,
     "low_shot": low_shot,
 }

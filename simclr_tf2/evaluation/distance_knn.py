@@ -41,9 +41,9 @@ def neighbours(
         queries: float ``[q, d]``.
         bank: float ``[n, d]``.
         k: 1 or more; one above n is clipped to n, and logged.
-        metric: ``"cosine"`` (a row of zeros has similarity 0 to all) or ``"euclidean"``.
-        chunk_bytes: Bound of what is held besides queries, bank and result, in bytes;
-            1 MiB or more is honoured up to one query against one row of the bank.
+        metric: ``"cosine"`` or ``"euclidean"``. A row of zeros has cosine 0 to all.
+        chunk_bytes: About so much is held besides queries, bank and result; at least
+            one query and one row of the bank.
 
     Returns:
         Indices into the bank, int64 ``[q, k]``, nearest first, and their similarities,

@@ -107,16 +107,31 @@ def collect(
     run: Runner, dataset: Iterable[dict[str, Any]], *, limit: int | None, name: str
 ) -> Features:
     """``extract`` with a runner that is kept, so that later calls trace nothing."""
-    outputs, labels, size = [], [], 0
+    outputs, labels = [], []
+    for output, label in _run_batches(run, dataset, limit):
+        outputs.append(output)
+        labels.append(label)
+    return _joined(outputs, labels, name)
+
+
+def encoded_batches(
+    encode: Encode, dataset: Iterable[dict[str, Any]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """``extract`` batch by batch: features ``[b, d]`` and labels, never all at once."""
+    return _run_batches(make_runner(encode, None), dataset, None)
+
+
+def _run_batches(
+    run: Runner, dataset: Iterable[dict[str, Any]], limit: int | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    size = 0
     for image, label, mask in _batches(dataset, limit):
         size = size or -(-len(label) // run.replicas) * run.replicas
         short = -len(label) % size
         image = tf.pad(image, [[0, short], [0, 0], [0, 0], [0, 0]]) if short else image
         out = run.encode(image)
         assert len(out.shape) == 2, f"encode must return [b, d]. Received: {out.shape}."
-        outputs.append(out.numpy()[: len(label)][mask])
-        labels.append(label[mask])
-    return _joined(outputs, labels, name)
+        yield out.numpy()[: len(label)][mask], label[mask]
 
 
 def raw_pixels(

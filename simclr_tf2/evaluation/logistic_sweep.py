@@ -44,11 +44,13 @@ class Part:
         features: ``[n, d]``, possibly a memory map.
         targets: Columns of the classifier ``[m]``; -1 for a class it does not know.
         rows: Which rows ``[m]``, sorted; None is all of them (m = n).
+        shift: Subtracted from each row ``[d]``, if given.
     """
 
     features: np.ndarray
     targets: np.ndarray
     rows: np.ndarray | None = None
+    shift: np.ndarray | None = None
 
     def chunks(self, num_classes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Features and targets, block by block, so that scores stay small too."""
@@ -57,7 +59,16 @@ class Part:
         for start in range(0, len(self.targets), step):
             part = slice(start, start + step)
             rows: Any = part if self.rows is None else self.rows[part]
-            yield self.features[rows], self.targets[part]
+            x = self.features[rows]
+            yield x if self.shift is None else x - self.shift, self.targets[part]
+
+    def centred(self, mean: np.ndarray) -> Part:
+        """The same rows less ``mean [d]``: now if they are few, else at each pass."""
+        mean = mean.astype(self.features.dtype)
+        if len(self.targets) * self.features[:1].nbytes > COPY_BYTES:
+            return Part(self.features, self.targets, self.rows, mean)
+        x = self.features if self.rows is None else self.features[self.rows]
+        return Part(x - mean, self.targets)
 
 
 def logreg_sweep(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
@@ -117,7 +128,8 @@ def lbfgs_logistic(
     smallest, each from the solution before. The first lambda with the best
     ``measure`` on validation wins, that is the largest among equals; then the fit is
     repeated on train and validation together and reported on test. In scikit-learn's
-    terms C = 1 / (lambda n). Features are read block by block: memory maps stay maps.
+    terms C = 1 / (lambda n); of two classes, where it has one weight vector for our
+    two, C = 2 / (lambda n). Features are read block by block: memory maps stay maps.
 
     Args:
         train: Labelled features to fit on.
@@ -163,8 +175,8 @@ def fit_logistic(
 
     L-BFGS in the basis of the principal components, each direction divided by the root
     of its curvature (variance / 2, a bound of softmax's, + lambda), with the features'
-    mean moved into the bias. This changes the path, not the optimum: the penalty is
-    the same under rotation, and the bias has none.
+    mean subtracted. This changes the path, not the optimum: the penalty is the same
+    under rotation, and the bias that takes up the mean has none.
 
     Args:
         parts: What to fit, as if joined.
@@ -176,19 +188,19 @@ def fit_logistic(
 
     Yields:
         For each lambda: weights and, in the last row, bias, float64 ``[d + 1, c]``;
-        iterations; whether the tolerance was reached.
+        iterations; whether the optimum was reached, up to 100 tolerances.
     """
     from scipy.optimize import minimize
 
-    mean, variances, basis = _principal_axes(parts)
+    mean, parts = _centre(parts)
+    variances, basis = _principal_axes(parts)
     weights = np.zeros((len(mean) + 1, num_classes)) if start is None else start
     for penalty in lambdas:
-        scale = np.sqrt(variances / 2 + penalty)[:, None]
-        whole = _Preconditioner(mean, basis, scale)
+        whole = _Preconditioner(mean, basis, np.sqrt(variances / 2 + penalty)[:, None])
 
         def objective(flat: np.ndarray, whole=whole, penalty=penalty):
-            inner = flat.reshape(-1, num_classes)
-            loss, gradient = loss_and_gradient(whole.outer(inner), parts, penalty)
+            centred = whole.centred(flat.reshape(-1, num_classes))
+            loss, gradient = loss_and_gradient(centred, parts, penalty)
             return loss, whole.gradient(gradient).ravel()
 
         first = whole.inner(weights).ravel()
@@ -201,8 +213,9 @@ def fit_logistic(
             options={"gtol": goal, "ftol": 1e-14, "maxiter": max_iter},
         )
         weights = whole.outer(found.x.reshape(-1, num_classes))
-        # The line search may stop a little earlier, at the precision of float32.
-        yield weights, int(found.nit), bool(np.abs(found.jac).max() <= 10 * goal)
+        # The line search may stop before the goal, at the precision of float32.
+        reached = found.nit < max_iter and np.abs(found.jac).max() <= 100 * goal
+        yield weights, int(found.nit), bool(reached)
 
 
 def loss_and_gradient(
@@ -246,51 +259,63 @@ def loss_and_gradient(
 
 @dataclass(frozen=True)
 class _Preconditioner:
-    """W = basis (inner / scale), b = inner bias - mean W; no basis is the identity."""
+    """Weights of centred features: basis (inner / scale); no basis is the identity."""
 
     mean: np.ndarray
     basis: np.ndarray | None
     scale: np.ndarray
 
-    def outer(self, inner: np.ndarray) -> np.ndarray:
+    def centred(self, inner: np.ndarray) -> np.ndarray:
         weights = inner[:-1] / self.scale
         weights = weights if self.basis is None else self.basis @ weights
-        return np.vstack([weights, inner[-1:] - self.mean @ weights])
+        return np.vstack([weights, inner[-1:]])
+
+    def outer(self, inner: np.ndarray) -> np.ndarray:
+        weights = self.centred(inner)
+        weights[-1] -= self.mean @ weights[:-1]
+        return weights
 
     def inner(self, outer: np.ndarray) -> np.ndarray:
         bias = outer[-1:] + self.mean @ outer[:-1]
         return np.vstack([self.scale * self._turned(outer[:-1]), bias])
 
-    def gradient(self, outer: np.ndarray) -> np.ndarray:
-        centred = outer[:-1] - np.outer(self.mean, outer[-1])
-        return np.vstack([self._turned(centred) / self.scale, outer[-1:]])
+    def gradient(self, centred: np.ndarray) -> np.ndarray:
+        return np.vstack([self._turned(centred[:-1]) / self.scale, centred[-1:]])
 
     def _turned(self, weights: np.ndarray) -> np.ndarray:
         return weights if self.basis is None else self.basis.T @ weights
 
 
-def _principal_axes(
-    parts: Sequence[Part],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Mean ``[d]``, variances ``[d]`` and axes ``[d, d]`` of all rows together.
+def _centre(parts: Sequence[Part]) -> tuple[np.ndarray, list[Part]]:
+    """Mean ``[d]`` of all rows together, and the rows less it.
+
+    Without it, float32 products lose what the mean of the features is above 0.
+    """
+    total = sum(len(part.targets) for part in parts)
+    mean = np.zeros(parts[0].features.shape[1])
+    for part in parts:
+        for x, _ in part.chunks(1):
+            mean += x.sum(axis=0, dtype=np.float64) / total
+    mean = mean.astype(parts[0].features.dtype).astype(np.float64)  # what is subtracted
+    return mean, [part.centred(mean) for part in parts]
+
+
+def _principal_axes(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Variances ``[d]`` and axes ``[d, d]`` of centred rows.
 
     Above ``ROTATED_DIMENSIONS`` the variances of the dimensions as they are, no axes.
     """
     total = sum(len(part.targets) for part in parts)
     dim = parts[0].features.shape[1]
     rotate = dim <= ROTATED_DIMENSIONS
-    mean, square = np.zeros(dim), np.zeros((dim, dim) if rotate else dim)
+    square = np.zeros((dim, dim) if rotate else dim)
     for part in parts:
         for x, _ in part.chunks(1):
-            mean += x.sum(axis=0, dtype=np.float64) / total
-    for part in parts:
-        for x, _ in part.chunks(1):
-            x = x - mean.astype(x.dtype)
             square += (x.T @ x if rotate else np.einsum("nd,nd->d", x, x)) / total
     if not rotate:
-        return mean, square, None
+        return square, None
     variances, basis = np.linalg.eigh(square)
-    return mean, variances.clip(min=0), basis
+    return variances.clip(min=0), basis
 
 
 def _sweep(
@@ -324,11 +349,9 @@ def _sweep(
         found = judge(test, weights[:-1], weights[-1], known, every)
     if not all([*reached, converged]):
         logger.warning(
-            "logistic regression: %d of %d fits did not reach the tolerance in %d "
-            "iterations",
-            (reached + [converged]).count(False),
+            "logistic regression: %d of %d fits stopped short of the optimum",
+            [*reached, converged].count(False),
             len(reached) + 1,
-            MAX_ITER,
         )
     return found | {
         "lambda": ordered[chosen],

@@ -7,14 +7,23 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from simclr_tf2 import distribution
-from simclr_tf2.losses import nt_xent as plain
 from simclr_tf2.losses.bands import Bands, similarities
+from simclr_tf2.losses.nt_xent import (
+    hits_and_entropy,
+    is_bounded,
+    local_and_all,
+    nt_xent,
+    nt_xent_and_metrics,
+    replica_index,
+    replicas,
+    second_views,
+)
 
 BlockSize = int | Literal["auto"] | None
 
 AUTO_BLOCK_ROWS = 512
 # "auto" uses blocks from this many similarities [2n, 2N] on; see benchmarks/loss.py.
-AUTO_FROM_ELEMENTS = 4096 * 4096
+AUTO_FROM_ELEMENTS = 1024 * 1024
 
 
 def blockwise_nt_xent(
@@ -48,9 +57,9 @@ def blockwise_nt_xent(
     """
     size = _block_rows(projections, block_size)
     if size is None:
-        return plain.nt_xent(projections, temperature=temperature, normalize=normalize)
-    z, columns, n = plain.local_and_all(projections, normalize, temperature)
-    bands = Bands.of(n, block_size=size, replicas=plain.replicas())
+        return nt_xent(projections, temperature=temperature, normalize=normalize)
+    z, columns, n = local_and_all(projections, normalize, temperature)
+    bands = Bands.of(n, block_size=size, replicas=replicas())
     return _loss(z, columns, bands, temperature, normalize)
 
 
@@ -67,20 +76,20 @@ def blockwise_nt_xent_and_metrics(
     """
     size = _block_rows(projections, block_size)
     if size is None:
-        return plain.nt_xent_and_metrics(
+        return nt_xent_and_metrics(
             projections, temperature=temperature, normalize=normalize
         )
-    z, columns, n = plain.local_and_all(projections, normalize, temperature)
-    bands = Bands.of(n, block_size=size, replicas=plain.replicas())
+    z, columns, n = local_and_all(projections, normalize, temperature)
+    bands = Bands.of(n, block_size=size, replicas=replicas())
     loss = _loss(z, columns, bands, temperature, normalize)
-    candidates = tf.stop_gradient(plain.second_views(columns, n))
+    candidates = tf.stop_gradient(second_views(columns, n))
     view1 = bands.cut(tf.stop_gradient(z))[0, : bands.blocks]
-    labels = tf.range(n, dtype=tf.int32) + plain.replica_index() * n
+    labels = tf.range(n, dtype=tf.int32) + replica_index() * n
     labels = bands.cut(tf.concat([labels, labels], 0))[0, : bands.blocks]
 
     def block(rows_and_labels: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         rows, own = rows_and_labels
-        hit, entropy = plain.hits_and_entropy(rows, candidates, own, temperature)
+        hit, entropy = hits_and_entropy(rows, candidates, own, temperature)
         return tf.stack([hit, entropy], axis=-1)
 
     each = tf.map_fn(
@@ -98,7 +107,7 @@ def _block_rows(projections: Any, block_size: BlockSize) -> int | None:
     if block_size == "auto":
         if shape.rank != 2 or shape[0] is None:
             return None
-        elements = plain.replicas() * shape[0] ** 2
+        elements = replicas() * shape[0] ** 2
         return AUTO_BLOCK_ROWS if elements >= AUTO_FROM_ELEMENTS else None
     if isinstance(block_size, bool) or not isinstance(block_size, int):
         raise ValueError(
@@ -118,7 +127,7 @@ def _loss(
     z: tf.Tensor, columns: tf.Tensor, bands: Bands, temperature: float, normalize: bool
 ) -> tf.Tensor:
     """Mean over the local rows; its gradient goes to ``z``, of all replicas' losses."""
-    bounded = normalize and temperature >= plain.LOWEST_BOUNDED_TEMPERATURE
+    bounded = is_bounded(temperature, normalize)
     columns = bands.cut(_own_first(tf.stop_gradient(columns), bands))
     exists = bands.cut(tf.ones([2 * bands.images * bands.replicas], z.dtype))
 
@@ -174,7 +183,10 @@ def _negatives(
         return (total,)
 
     def visit(state, columns, offset, masked, shared):
-        band = _without_padding(rows, columns[0], masked, real, columns[1], bands)
+        band = similarities(rows, columns[0], masked)
+        if bands.padded:  # far below every similarity, also when two of them meet
+            floor = band.dtype.min / 8
+            band += floor * (1 - real)[:, :, None] + floor * (1 - columns[1])[:, None]
         state = _absorb(state, band, 2, 0)
         return _absorb(state, band, 1, offset) if shared else state
 
@@ -212,7 +224,7 @@ def _pushes(
     """
     if bounded:
         scales = (tf.math.divide_no_nan(*scales),)
-    own = [scale[0] for scale in scales]
+    own_rows, own = columns[0], [scale[0] for scale in scales]
 
     def visit(pushed, columns, offset, masked, shared):
         others, *theirs = columns
@@ -220,16 +232,24 @@ def _pushes(
         if bounded:
             weights = tf.exp(band) * (own[0][:, :, None] + theirs[0][:, None, :])
         else:
-            weights = own[0][:, :, None] * _exp_up_to_0(band - own[1][:, :, None])
-            weights += theirs[0][:, None, :] * _exp_up_to_0(
-                band - theirs[1][:, None, :]
-            )
+            weights = _softmax(band, *(x[:, :, None] for x in own))
+            weights += _softmax(band, *(x[:, None, :] for x in theirs))
         pushed += tf.matmul(weights, others)
         if shared:
-            down = tf.matmul(weights, columns_of(own_columns), transpose_a=True)
+            down = tf.matmul(weights, own_rows, transpose_a=True)
             pushed += tf.roll(down, offset, axis=0)
         return pushed
 
-    own_columns = columns[0]
-    columns_of = tf.identity
     return bands.visit_all(visit, tf.zeros_like(rows), (columns, *scales))
+
+
+def _softmax(band: tf.Tensor, scale: tf.Tensor, log_sum: tf.Tensor) -> tf.Tensor:
+    # No similarity is above its log-sum-exp but those of padding, which must be finite.
+    return scale * tf.exp(tf.minimum(band - log_sum, 0))
+
+
+def _own_first(rows: tf.Tensor, bands: Bands) -> tf.Tensor:
+    """``[R * 2n, ...]`` turned so that this replica's rows are the first 2n."""
+    if bands.replicas == 1:
+        return rows
+    return tf.roll(rows, -replica_index() * 2 * bands.images, axis=0)

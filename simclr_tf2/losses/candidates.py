@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from simclr_tf2.losses.nt_xent import _local_and_all, _replica_index
+from simclr_tf2.losses.nt_xent import local_and_all, replica_index
 
 
 class Candidates(NamedTuple):
@@ -38,14 +38,14 @@ def other_view(projections: tf.Tensor, *, normalize: bool) -> Candidates:
     Raises:
         ValueError: ``projections`` is not ``[2n, d]``.
     """
-    z, columns, n = _local_and_all(projections, normalize, temperature=1.0)
+    z, columns, n = local_and_all(projections, normalize, temperature=1.0)
     width = z.shape[1]
     rows = tf.reshape(z, [2, n, width])
     by_view = tf.reshape(columns, [-1, 2, n, width])  # [replica, view, image, d]
     by_view = tf.reshape(tf.transpose(by_view, [1, 0, 2, 3]), [2, -1, width])
     similarity = tf.matmul(rows, by_view[::-1], transpose_b=True)  # [view, n, N]
     images = tf.shape(similarity)[2]
-    own = tf.range(n) + _replica_index() * n
+    own = tf.range(n) + replica_index() * n
     is_positive = tf.one_hot(own, images, on_value=True, off_value=False)
     is_positive = tf.tile(is_positive, [2, 1])
     similarity = tf.reshape(similarity, [2 * n, images])

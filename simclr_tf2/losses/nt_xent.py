@@ -43,7 +43,7 @@ def nt_xent(
         ValueError: ``projections`` is not ``[2n, d]``, or ``temperature`` is not
             positive.
     """
-    z, columns, n = _local_and_all(projections, normalize, temperature)
+    z, columns, n = local_and_all(projections, normalize, temperature)
     return _loss(z, columns, n, temperature, normalize)
 
 
@@ -60,23 +60,38 @@ def nt_xent_and_metrics(
     - ``contrastive_entropy``: mean entropy in nats of the softmax over candidates, from
       0 to ln N.
     """
-    z, columns, n = _local_and_all(projections, normalize, temperature)
+    z, columns, n = local_and_all(projections, normalize, temperature)
     loss = _loss(z, columns, n, temperature, normalize)
     view1 = tf.stop_gradient(z[:n])
-    candidates = tf.stop_gradient(_second_views(columns, n))
-    logits = tf.matmul(view1 / temperature, candidates, transpose_b=True)
-    labels = tf.range(n) + _replica_index() * n
-    hit = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
-    p = tf.nn.softmax(logits)
-    # 1e-8 inside the logarithm is the reference code's.
-    entropy = -tf.reduce_sum(p * tf.math.log(p + 1e-8), axis=1)
+    candidates = tf.stop_gradient(second_views(columns, n))
+    labels = tf.range(n) + replica_index() * n
+    hit, entropy = hits_and_entropy(view1, candidates, labels, temperature)
     return loss, {
-        "contrastive_accuracy": tf.reduce_mean(tf.cast(hit, z.dtype)),
+        "contrastive_accuracy": tf.reduce_mean(hit),
         "contrastive_entropy": tf.reduce_mean(entropy),
     }
 
 
-def _local_and_all(
+def hits_and_entropy(
+    view1: tf.Tensor, candidates: tf.Tensor, labels: tf.Tensor, temperature: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The metrics of each row ``[m, d]`` of view 1, ``[m]``: 0 or 1, and nats.
+
+    Args:
+        view1: Rows.
+        candidates: ``[N, d]`` view 2 of all replicas.
+        labels: ``[m]`` int32, which candidate is a row's other view.
+        temperature: Greater than 0.
+    """
+    logits = tf.matmul(view1 / temperature, candidates, transpose_b=True)
+    hit = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+    p = tf.nn.softmax(logits)
+    # 1e-8 inside the logarithm is the reference code's.
+    entropy = -tf.reduce_sum(p * tf.math.log(p + 1e-8), axis=1)
+    return tf.cast(hit, view1.dtype), entropy
+
+
+def local_and_all(
     projections: tf.Tensor, normalize: bool, temperature: float
 ) -> tuple[tf.Tensor, tf.Tensor, int | tf.Tensor]:
     """The local rows ``[2n, d]``, the rows of all replicas ``[2N, d]``, and n."""
@@ -96,7 +111,7 @@ def _local_and_all(
         z = tf.math.l2_normalize(z, axis=-1)  # epsilon 1e-12, as the reference code
     rows = z.shape[0] if z.shape[0] is not None else tf.shape(z)[0]
     # The gather forgets its shape; replicas with unequal shares fail here.
-    everything = [_replicas() * rows, z.shape[1]]
+    everything = [replicas() * rows, z.shape[1]]
     columns = tf.reshape(distribution.all_gather(z), everything)
     return z, columns, rows // 2
 
@@ -110,13 +125,18 @@ def _loss(
 ) -> tf.Tensor:
     scaled = z / temperature
     positive = tf.reduce_sum(scaled[:n] * z[n:], axis=1)
-    if _replicas() > 1:  # own rows first: fixed places to mask
-        columns = tf.roll(columns, -_replica_index() * 2 * n, axis=0)
-    bounded = normalize and temperature >= _LOWEST_BOUNDED_TEMPERATURE
+    if replicas() > 1:  # own rows first: fixed places to mask
+        columns = tf.roll(columns, -replica_index() * 2 * n, axis=0)
+    bounded = is_bounded(temperature, normalize)
     negative = _negatives_log_sum_exp(scaled, columns, n, bounded)
     # -log(e^pos / (e^pos + sum e^neg)) = log(1 + e^(neg - pos)): exact for losses
     # near 0, where the difference of two logarithms loses all digits.
     return tf.reduce_mean(tf.math.softplus(negative - tf.tile(positive, [2])))
+
+
+def is_bounded(temperature: float, normalize: bool) -> bool:
+    """True if exp of every similarity over the temperature is far from overflow."""
+    return normalize and temperature >= _LOWEST_BOUNDED_TEMPERATURE
 
 
 def _negatives_log_sum_exp(
@@ -173,20 +193,21 @@ def _negatives_exp(
     return tf.exp(similarity - maximum[:, None]), maximum
 
 
-def _second_views(columns: tf.Tensor, n: int | tf.Tensor) -> tf.Tensor:
+def second_views(columns: tf.Tensor, n: int | tf.Tensor) -> tf.Tensor:
     """View 2 of all replicas ``[N, d]``, in replica order."""
     by_replica = tf.reshape(columns, [-1, 2, n, columns.shape[1]])
     return tf.reshape(by_replica[:, 1], [-1, columns.shape[1]])
 
 
-def _replicas() -> int:
+def replicas() -> int:
     """How many replicas run this loss together; 1 in a strategy's scope outside run."""
     if tf.distribute.in_cross_replica_context():
         return 1
     return distribution.replica_count()
 
 
-def _replica_index() -> tf.Tensor | int:
+def replica_index() -> tf.Tensor | int:
+    """This replica's place among the columns, int32."""
     index = distribution.replica_id()
     # The replica id may be a uint32, which tf.range and tf.roll do not take.
     return index if isinstance(index, int) else tf.cast(index, tf.int32)

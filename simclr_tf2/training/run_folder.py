@@ -39,6 +39,7 @@ FREE = frozenset(
         "baselines",
         "report",
         "compare_with",
+        "transfer_datasets",
         "watch",
         "watch_timeout",
         "eval_split",

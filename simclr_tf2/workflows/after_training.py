@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import config as config_lib
-from simclr_tf2 import evaluation, models
+from simclr_tf2 import models
 from simclr_tf2.config import Config
 from simclr_tf2.training import run_folder
 from simclr_tf2.workflows import reporting
 from simclr_tf2.workflows.evaluate import (
-    classify,
+    Measured,
     keep_predictions,
-    measure,
+    measure_model,
+    render,
     results_document,
 )
 from simclr_tf2.workflows.export import write_exports
@@ -59,11 +60,7 @@ def finish(
     exported = models.export_copy(model)
     encoder = models.build_encoder(exported.backbone)
     with timed(timings, "evaluation"):
-        measured = measure(config, splits, encoder)
-        if model.supervised_head is not None and splits.eval is not None:
-            online = classify(config, splits.eval, exported, row="Online linear head")
-            measured.results.update(online)
-
+        measured = measure_model(config, splits, exported, keep=folder)
     keep_predictions(config, folder, measured)
 
     def report(files: list[tuple[Path, str]]) -> Path:
@@ -74,7 +71,7 @@ def finish(
     return conclude(
         config,
         exported,
-        measured.results,
+        measured,
         folder,
         step=step,
         timings=timings,
@@ -85,7 +82,7 @@ def finish(
 def conclude(
     config: Config,
     exported: models.SimCLR,
-    results: dict[str, dict[str, Any]],
+    measured: Measured,
     folder: Path,
     *,
     step: int,
@@ -97,7 +94,7 @@ def conclude(
     Args:
         config: Whole config.
         exported: The model in export form.
-        results: Records by name.
+        measured: What was found.
         folder: The run folder.
         step: Step of the weights.
         timings: Seconds per phase; grows here.
@@ -112,7 +109,8 @@ def conclude(
         with timed(timings, "report"):
             path = report(files)
         files.append((path, "open in a browser"))
-    document = results_document(config, results, step=step)
+    document = results_document(config, measured.results, step=step)
+    document |= measured.others
     document |= {"timings": timings, "finished": True}
     run_folder.write_json(folder / "results.json", document)
     if config.evaluation.eval_name:
@@ -120,19 +118,20 @@ def conclude(
             folder / f"results_{config.evaluation.eval_name}.json", document
         )
     files.append((folder / "results.json", "every number with what it rests on"))
-    _summary(results, files, timings)
+    _summary(measured, files, timings)
     return document
 
 
 def _summary(
-    results: dict[str, dict[str, Any]],
+    measured: Measured,
     files: list[tuple[Path, str]],
     timings: dict[str, float],
 ) -> None:
     """The last words of a run: table, files, seconds per phase."""
     lines = [""]
-    if results:
-        lines += [evaluation.render(results), ""]
+    tables = render(measured)
+    if tables:
+        lines += [tables, ""]
     width = max(len(str(path)) for path, _ in files)
     lines += [f"{str(path):<{width}}  {text}" for path, text in files]
     phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in timings.items())

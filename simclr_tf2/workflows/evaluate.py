@@ -16,13 +16,15 @@ import numpy as np
 from simclr_tf2 import evaluation, models, saved_model
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import datasets, pipeline
-from simclr_tf2.evaluation import Features
+from simclr_tf2.evaluation import Features, feature_cache
+from simclr_tf2.evaluation.transfer import render_transfer
 from simclr_tf2.startup import describe_environment
-from simclr_tf2.training import run_folder, summaries
-from simclr_tf2.workflows import comparison, fit
+from simclr_tf2.training import checkpoints, run_folder, summaries
+from simclr_tf2.workflows import comparison, fit, kept_features, model_protocols
 from simclr_tf2.workflows.export import restore_model
 from simclr_tf2.workflows.following import new_checkpoints
 from simclr_tf2.workflows.splits import Splits, open_splits
+from simclr_tf2.workflows.transfer import parse_datasets, transfer
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +36,15 @@ PIXELS_GIB = 4.0  # [ours] the PCA baseline is left out above
 class Measured:
     """Results by name, and the features they come from (None when none were made).
 
-    ``predictions`` holds the predicted label of every test image, by the same names.
+    ``predictions`` holds the predicted label of every test image, by the same names;
+    ``others`` what is no row of the table, by protocol.
     """
 
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
     train: Features | None = None
     test: Features | None = None
+    others: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
@@ -67,6 +71,7 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     log = summaries.EventLog(folder / f"tensorboard/{asked.eval_name or 'eval'}")
     baselines: dict[str, Rows] | None = None
     document = None
+    keep = None if asked.watch and _is_growing(folder, total_steps) else folder
     for _ in new_checkpoints(
         folder,
         total_steps=total_steps,
@@ -76,11 +81,16 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
         model, step = restore_model(config, folder)
         if baselines is None:
             baselines = baseline_rows(config, splits)
-        measured = measure_model(config, splits, model, baselines)
+        measured = measure_model(config, splits, model, baselines, keep=keep)
         results = measured.results
+        if not results and not measured.others:
+            raise ConfigError(
+                "--mode=eval has nothing to measure: --protocols is empty, or skipped "
+                "for want of labels, and the run has no classifier"
+            )
         document = _renew(config, folder, measured, step)
         log.write(step, {name: record["value"] for name, record in results.items()})
-        print(f"step {step}\n{evaluation.render(results)}", flush=True)
+        print(f"step {step}\n{render(measured)}", flush=True)
     log.close()
     if document is None:
         return _measure_export(config, folder, splits)
@@ -91,25 +101,27 @@ def measure_model(
     config: Config,
     splits: Splits,
     model: models.SimCLR,
-    baselines: dict[str, Rows],
+    baselines: dict[str, Rows] | None = None,
+    *,
+    keep: Path | None = None,
 ) -> Measured:
-    """Protocols on h of ``model`` and, where it has a classifier, its accuracy.
+    """Protocols on ``model`` and, where it has a classifier, its accuracy.
 
-    Raises:
-        ConfigError: Neither protocols nor a classifier to measure.
+    Args:
+        config: Whole config of the run.
+        splits: Opened splits.
+        model: In export form.
+        baselines: What ``baseline_rows`` gave before; None makes them now.
+        keep: The folder that keeps the features.
     """
     encoder = models.build_encoder(model.backbone)
-    measured = measure(config, splits, encoder, baselines=baselines)
+    measured = measure(config, splits, encoder, baselines=baselines, keep=keep)
     results = measured.results
+    _measure_network(config, splits, model, measured, keep)
     if model.supervised_head is not None and splits.eval is not None:
         finetuned = "finetune" in (config.mode, config.train_mode)
         row = "Fine-tuned network" if finetuned else "Online linear head"
         results.update(classify(config, splits.eval, model, row=row))
-    if not results:
-        raise ConfigError(
-            "--mode=eval has nothing to measure: --protocols is empty and the run has "
-            "no classifier"
-        )
     return measured
 
 
@@ -133,6 +145,7 @@ def _renew(
     name = config.evaluation.eval_name
     path = folder / (f"results_{name}.json" if name else "results.json")
     document = results_document(config, measured.results, step=step)
+    document |= measured.others
     keep_predictions(config, folder, measured)
     other = config.evaluation.compare_with
     if other:
@@ -177,6 +190,7 @@ def measure(
     encoder: keras.Model,
     *,
     baselines: dict[str, Rows] | None = None,
+    keep: Path | None = None,
 ) -> Measured:
     """Run ``config.evaluation.protocols`` on h and, if asked, on the baselines.
 
@@ -185,28 +199,86 @@ def measure(
         splits: Opened splits; ``probe`` and ``eval`` labelled.
         encoder: Images -> h; not moved by this (checked bit for bit).
         baselines: What ``baseline_rows`` gave before; None makes them now.
+        keep: The folder that keeps the features of h.
     """
-    if not config.evaluation.protocols or splits.eval is None:
+    protocols = on_features(config)
+    if not protocols or splits.eval is None:
         return Measured()
-    assert splits.probe is not None and splits.eval is not None
     with evaluation.assert_unchanged(encoder):
-        rows = {"SimCLR h": _features(config, splits, encoder)}
+        rows = {"SimCLR h": _features(config, splits, encoder, keep)}
     rows |= baseline_rows(config, splits) if baselines is None else baselines
     results = evaluation.evaluate_rows(
-        rows, config.evaluation.protocols, seed=config.seed, keep_predictions=True
+        rows, protocols, seed=config.seed, keep_predictions=True
     )
     predictions = {
         name: np.asarray(record.pop("predictions"))
         for name, record in results.items()
         if "predictions" in record
     }
+    digest = feature_cache.digest_of_weights(encoder)
+    for record in results.values():
+        if record["row"] == "SimCLR h":
+            record["weights"] = digest
     return Measured(results, predictions, *rows["SimCLR h"])
+
+
+def on_features(config: Config) -> tuple[str, ...]:
+    """Those protocols that read h alone."""
+    chosen = config.evaluation.protocols
+    return tuple(name for name in chosen if name in evaluation.EVALUATORS)
+
+
+def _measure_network(
+    config: Config,
+    splits: Splits,
+    model: models.SimCLR,
+    measured: Measured,
+    keep: Path | None,
+) -> None:
+    """Add what the protocols find that need more of the network than h."""
+    chosen = config.evaluation.protocols
+    with evaluation.assert_unchanged(model):
+        if "features" in chosen and splits.eval is not None:
+            make = kept_features.features_of(config, keep)
+            measured.results.update(
+                model_protocols.measure_stages(
+                    config, splits, model, make, limits(config)
+                )
+            )
+        unlabelled = chosen and splits.probe is None  # what can be said of those
+        if "label_free" in chosen or unlabelled:
+            split = splits.eval or splits.train
+            measured.others["label_free"] = model_protocols.measure_without_labels(
+                config, split, model
+            )
+    if "transfer" in chosen:
+        names, folders = parse_datasets(config.evaluation.transfer_datasets)
+        encoder = models.build_encoder(model.backbone)
+        measured.others["transfer"] = transfer(
+            config, encoder, names=names, folders=folders
+        )
+
+
+def render(measured: Measured) -> str:
+    """Everything measured, as tables of plain text."""
+    parts = [evaluation.render(measured.results)] if measured.results else []
+    if "label_free" in measured.others:
+        found = measured.others["label_free"]
+        parts.append(model_protocols.render_label_free(found))
+    if "transfer" in measured.others:
+        parts.append(render_transfer(measured.others["transfer"]))
+    return "\n\n".join(parts)
+
+
+def _is_growing(folder: Path, total_steps: int) -> bool:
+    found = checkpoints.list_checkpoints(folder)
+    return not found or found[0][0] < total_steps
 
 
 def baseline_rows(config: Config, splits: Splits) -> dict[str, Rows]:
     """Features that no training made: of a random encoder and of pixels."""
-    settings = config.evaluation
-    if not (settings.baselines and settings.protocols and splits.eval):
+    wanted = config.evaluation.baselines and on_features(config)
+    if not (wanted and splits.eval):
         return {}
     rows = {"Random encoder h": _features(config, splits, random_encoder(config))}
     pixels = _pixel_features(config, splits)
@@ -305,18 +377,15 @@ def limits(config: Config) -> tuple[int, int | None]:
 
 
 def _features(
-    config: Config, splits: Splits, encoder: keras.Model
+    config: Config, splits: Splits, encoder: keras.Model, keep: Path | None = None
 ) -> tuple[Features, Features]:
-    def encode(images):
-        return encoder(images, training=False)
-
-    def features(split: datasets.Split, limit: int | None) -> Features:
-        dataset = eval_dataset(config, split, limit)
-        return evaluation.extract(encode, dataset, name=split.split)
-
+    make = kept_features.features_of(config, keep)
     assert splits.probe is not None and splits.eval is not None
     probe_limit, eval_limit = limits(config)
-    return features(splits.probe, probe_limit), features(splits.eval, eval_limit)
+    return (
+        make(encoder, splits.probe, probe_limit),
+        make(encoder, splits.eval, eval_limit),
+    )
 
 
 def _pixel_features(config: Config, splits: Splits) -> tuple[Features, Features] | None:

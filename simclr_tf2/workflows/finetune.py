@@ -19,7 +19,7 @@ from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation import semi_supervised
 from simclr_tf2.training import checkpoints, run_folder, steps
 from simclr_tf2.workflows import after_training, fit, pretrain, progress_lines
-from simclr_tf2.workflows.evaluate import classify
+from simclr_tf2.workflows.evaluate import Measured, classify
 from simclr_tf2.workflows.scan import record
 from simclr_tf2.workflows.splits import open_split
 
@@ -86,7 +86,7 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
     return after_training.conclude(
         config,
         models.export_copy(model),
-        results,
+        Measured(results),
         folder,
         step=total_steps,
         timings=timings,

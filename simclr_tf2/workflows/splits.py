@@ -10,6 +10,10 @@ from simclr_tf2.data import datasets, opening
 
 logger = logging.getLogger(__name__)
 
+# Protocols that take several yes-or-no labels an image.
+SEVERAL_LABELS = {"svm", "low_shot", "label_free", "transfer"}
+WITHOUT_LABELS = {"label_free", "transfer"}
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -29,11 +33,14 @@ def open_splits(config: Config) -> Splits:
     train = open_split(config, config.data.train_split)
     if _without_labels(config, train):
         return Splits(train, None, None)
-    if not config.evaluation.protocols:
+    if set(config.evaluation.protocols) <= WITHOUT_LABELS:
         probe = _labelled_or_none(config, train)
         return Splits(train, probe, None)
     name = config.evaluation.probe_split
     probe = open_split(config, name) if name else train
+    several = set(config.evaluation.protocols) <= SEVERAL_LABELS
+    if probe.label_shape and several:
+        return Splits(train, probe, open_split(config, config.evaluation.eval_split))
     if not probe.has_labels:
         raise ConfigError(
             f"--protocols={','.join(config.evaluation.protocols)} need labels, and "

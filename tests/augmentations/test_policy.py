@@ -169,3 +169,28 @@ def test_view_seeds_give_the_views_one_by_one():
     for seed, view in zip(seeds, expected, strict=True):
         actual = augmentations.pretrain_view(PHOTO, seed=seed, image_size=24)
         np.testing.assert_array_equal(actual, view)
+
+
+def test_local_crops_take_small_parts_and_global_ones_do_not():
+    """A horizontal ramp: the spread of a view tells how wide its window was."""
+    ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32)[None, :, None], [64, 1, 3])
+
+    def widths(**settings):
+        found = []
+        for number in range(40):
+            window = augmentations.views(
+                tf.constant(ramp),
+                seed=tf.constant([number, 7]),
+                num_views=1,
+                image_size=16,
+                strength=0.0,
+                use_blur=False,
+                **settings,
+            )[0]
+            found.append(float(tf.reduce_max(window) - tf.reduce_min(window)))
+        return np.array(found)
+
+    local = widths(area_range=augmentations.LOCAL_AREA_RANGE)
+    # Area at most 0.14 and aspect at most 4/3: sqrt(0.14 * 4 / 3) = 0.43 of the width.
+    assert local.max() < 0.45 and local.min() > 0.1
+    assert widths().mean() > 0.5

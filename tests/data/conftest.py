@@ -104,7 +104,7 @@ def cheap_views(monkeypatch):
         noise = tf.random.stateless_uniform([image_size, image_size, 3], seed)
         return pixel + noise
 
-    def views(image, *, seed, num_views, image_size, strength, use_blur):
+    def views(image, *, seed, num_views, image_size, strength, use_blur, **_):
         first = view(image, seed=seed, image_size=image_size)
         return tuple(first + float(i) for i in range(num_views))
 

@@ -26,10 +26,11 @@ def oracle(metric):
 @pytest.mark.parametrize("chunk_bytes", [1, 3000, 20_000, 2**29])
 @pytest.mark.parametrize("metric", METRICS)
 def test_equals_brute_force_whatever_the_blocks(metric, chunk_bytes):
-    pairs = oracle(metric)
+    count = 3 if chunk_bytes == 1 else 53  # one pair at a time is slow
+    pairs = oracle(metric)[:count]
     expected = np.argsort(-pairs, axis=1)[:, :9]
     found, similarity = neighbours(
-        QUERIES, BANK, k=9, metric=metric, chunk_bytes=chunk_bytes
+        QUERIES[:count], BANK, k=9, metric=metric, chunk_bytes=chunk_bytes
     )
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_allclose(
@@ -73,7 +74,9 @@ def test_k_above_the_bank_is_clipped_and_said(caplog):
         found, _ = neighbours(QUERIES, BANK[:4], k=200)
     assert found.shape == (53, 4)
     assert "k=200 clipped to the 4" in caplog.text
-    np.testing.assert_array_equal(np.sort(found, axis=1), np.tile(np.arange(4), (53, 1)))
+    np.testing.assert_array_equal(
+        np.sort(found, axis=1), np.tile(np.arange(4), (53, 1))
+    )
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2**29])

@@ -1,3 +1,4 @@
+import json
 import logging
 
 import numpy as np
@@ -27,12 +28,13 @@ def by_hand(train, test, *, seed, epochs, batch, base, momentum):
         logits = x @ w + b
         p = np.exp(logits - logits.max(1, keepdims=True))
         p /= p.sum(1, keepdims=True)
+        loss = -np.log(p[np.arange(batch), y[rows]]).mean()
         p[np.arange(batch), y[rows]] -= 1
         gw, gb = x.T @ p / batch, p.mean(0)
         rate = base * batch / 256 * 0.5 * (1 + np.cos(np.pi * step / steps))
         mw, mb = momentum * mw - rate * gw, momentum * mb - rate * gb
         w, b = w + momentum * mw - rate * gw, b + momentum * mb - rate * gb
-    return test.features @ w + b, classes
+    return test.features @ w + b, classes, loss
 
 
 @pytest.mark.parametrize("classes", [2, 7])
@@ -40,11 +42,12 @@ def test_equals_nesterov_sgd_with_cosine_and_zero_start_written_out(classes):
     train = clusters(61, classes=classes, noise=1.5, seed=1)
     test = clusters(150, classes=classes, noise=1.5, seed=2)
     found = linear_sgd(train, test, seed=3, epochs=5, global_batch_size=7)
-    scores, known = by_hand(
+    scores, known, loss = by_hand(
         train, test, seed=3, epochs=5, batch=7, base=0.1, momentum=0.9
     )
     np.testing.assert_array_equal(found["predictions"], known[scores.argmax(1)])
     assert found["top1"] == (found["predictions"] == test.labels).mean() < 1
+    assert found["loss"] == pytest.approx(loss, rel=2e-5)
     assert found["steps"] == 61 * 5 // 7 + 1
     assert found["learning_rate"] == pytest.approx(0.1 * 7 / 256)
     if classes > 5:
@@ -69,6 +72,7 @@ def test_batch_is_clipped_to_the_training_set_and_said(caplog):
     with caplog.at_level(logging.WARNING):
         found = linear_sgd(train, test, seed=0, epochs=2)
     assert "4096 clipped to the 13" in caplog.text
+    assert isinstance(json.dumps({**found, "predictions": None}), str)
     assert found["global_batch_size"] == 13
     assert found["global_batch_size_asked"] == 4096
     assert found["learning_rate"] == pytest.approx(0.1 * 13 / 256)
@@ -92,8 +96,9 @@ def test_a_memory_map_gives_what_the_array_gives(tmp_path):
     mapped = Features(np.load(tmp_path / "x.npy", mmap_mode="r"), train.labels)
     assert isinstance(mapped.features.base, np.memmap)  # not read into memory
     kwargs = {"seed": 0, "epochs": 3, "global_batch_size": 7}
-    assert linear_sgd(mapped, test, **kwargs)["loss"] == (
-        linear_sgd(train, test, **kwargs)["loss"]
+    assert (
+        linear_sgd(mapped, test, **kwargs)["loss"]
+        == (linear_sgd(train, test, **kwargs)["loss"])
     )
 
 

@@ -139,3 +139,20 @@ def test_what_cannot_be_fine_tuned_is_refused(
     )
     assert done.returncode == 2, done.stderr[-2000:]
     assert message in done.stderr.strip().splitlines()[-1]
+
+
+def test_a_tenth_of_the_labels_is_drawn_per_class_kept_and_used(
+    finished, data_dir, tmp_path
+):
+    pretrained, _ = finished
+    folder = tmp_path / "semi"
+    arguments = (folder, data_dir, pretrained, "--label_fraction=0.1")
+    finetune(*arguments)
+    kept = json.loads((folder / "labelled_subset.json").read_text())
+    assert len(kept["indices"]) == 50 and kept["fraction"] == 0.1
+    record = json.loads((folder / "results.json").read_text())["results"]
+    (record,) = record.values()
+    assert record["test_examples"] == 500
+    (folder / "results.json").unlink()
+    finetune(*arguments)  # goes on with the same labels
+    assert json.loads((folder / "labelled_subset.json").read_text()) == kept

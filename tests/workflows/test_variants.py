@@ -42,6 +42,9 @@ def run(folder, data_dir, **changes):
         {"jit_compile": True},
         {"use_blur": True, "image_size": 40, "stem": "auto", "sk_ratio": 0.0625},
         {"cache_dataset": True, "monitor_epochs": 0.01},
+        {"num_views": 3, "num_local_views": 2, "local_image_size": 12},
+        {"loss": "nt_logistic", "semi_hard": True},
+        {"loss": "margin", "margin": 0.4, "num_local_views": 1},
     ],
     ids=lambda changes: "-".join(map(str, changes)),
 )

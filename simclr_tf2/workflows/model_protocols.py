@@ -1,0 +1,131 @@
+"""Protocols that need the network itself, not its representation alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2 import models
+from simclr_tf2.config import Config
+from simclr_tf2.data import pipeline
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.evaluation import Features, stage_features
+from simclr_tf2.evaluation.label_free import label_free
+from simclr_tf2.workflows.splits import Splits
+
+logger = logging.getLogger(__name__)
+
+LABEL_FREE_IMAGES = 2000  # [ours] pairs of views
+ROW = "SimCLR"
+
+# (what encodes, a split, its limit) -> features, kept on disk where the caller does.
+FeaturesOf = Callable[[keras.Model, Split, int | None], Features]
+
+
+def measure_stages(
+    config: Config,
+    splits: Splits,
+    model: models.SimCLR,
+    features_of: FeaturesOf,
+    limits: tuple[int, int | None],
+) -> dict[str, dict[str, Any]]:
+    """``features``: a linear classifier on each of five depths of the network.
+
+    Returns:
+        A record per depth, as ``evaluation.evaluate_rows`` makes them.
+    """
+    assert splits.probe is not None and splits.eval is not None
+    fixed = models.build_simclr(
+        config.model,
+        image_size=config.data.image_size,
+        channels=config.data.image_channels,
+        export=True,
+    )
+    models.copy_weights(model.backbone, fixed.backbone)
+    stages = stage_features.stage_model(fixed.backbone)
+    joined = keras.Model(
+        stages.input, keras.ops.concatenate(stages.outputs, axis=-1), name="stages"
+    )
+    dims = [output.shape[-1] for output in stages.outputs]
+    train, test = (
+        stage_features.split_stages(features_of(joined, split, limit), dims)
+        for split, limit in zip((splits.probe, splits.eval), limits, strict=True)
+    )
+    found = stage_features.five_linear(train, test, seed=config.seed)
+    shared = {k: v for k, v in found.items() if k != "stages"}
+    return {
+        f"{ROW} {name}/features": _stage_record(name, record, shared, train[0], test[0])
+        for name, record in found["stages"].items()
+    }
+
+
+def _stage_record(
+    name: str,
+    found: dict[str, Any],
+    shared: dict[str, Any],
+    train: Features,
+    test: Features,
+) -> dict[str, Any]:
+    found = {k: v for k, v in found.items() if k != "predictions"}
+    return {
+        "value": found["top1"],
+        "measure": "top1",
+        "row": f"{ROW} {name}",
+        "protocol": "features",
+        "train_split": train.name,
+        "train_examples": len(train),
+        "test_split": test.name,
+        "test_examples": len(test),
+        "num_classes": len(found["classes"]),
+        **shared,
+        **found,
+    }
+
+
+def measure_without_labels(
+    config: Config, split: Split, model: models.SimCLR
+) -> dict[str, Any]:
+    """``label_free``: spread, rank and alignment of h and z on pairs of views."""
+    count = min(LABEL_FREE_IMAGES, split.num_examples)
+    batch = min(config.evaluation.eval_batch_size, count)
+    views = pipeline.make_pretrain_dataset(
+        split,
+        global_batch_size=batch,
+        image_size=config.data.image_size,
+        strength=config.augmentation.color_jitter_strength,
+        use_blur=config.augmentation.use_blur,
+        seed=config.seed + 1,
+    ).take(count // batch)
+
+    @tf.function
+    def encode(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        outputs = model(images, training=False)
+        return outputs["representation"], outputs["projection"]
+
+    columns: list[list[np.ndarray]] = [[], [], [], []]
+    for element in views:
+        first, second = (encode(view) for view in element["views"])
+        for column, values in zip(columns, (*first, *second), strict=True):
+            column.append(values.numpy())
+    h, z, h_other, z_other = (np.concatenate(column) for column in columns)
+    found = label_free(h, z, h_other=h_other, z_other=z_other, seed=config.seed)
+    return {"split": split.split, "views": "two pretraining views", **found}
+
+
+def render_label_free(found: dict[str, Any]) -> str:
+    """The label-free numbers as a small table of h and z."""
+    names = ("std", "std_if_even", "alignment", "uniformity", "rankme", "rankme_max")
+    lines = [f"without labels {'h':>12} {'z':>12}"]
+    for name in names:
+        h, z = (found.get(f"{part}_{name}") for part in "hz")
+        lines.append(f"{name:14} {_number(h):>12} {_number(z):>12}")
+    return "\n".join([*lines, f"{found['images']} images of {found['split']}"])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

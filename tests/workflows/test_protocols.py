@@ -1,0 +1,86 @@
+"""Every protocol on one finished run, through the command line."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf2.training import checkpoints
+from tests import command_line
+
+
+def pictures(folder, count=12):
+    """Two classes that pixels tell apart, in train and test."""
+    random = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for label, base in (("dark", 40), ("light", 200)):
+            place = folder / split / label
+            place.mkdir(parents=True)
+            for i in range(count):
+                image = random.integers(base - 30, base + 30, [32, 32, 3], np.uint8)
+                (place / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
+
+
+@pytest.mark.slow
+def test_every_protocol_measures_a_finished_run(finished, tmp_path):
+    folder, _ = finished
+    pictures(tmp_path / "brightness")
+    names = "weighted_knn logreg_sweep linear svm low_shot features label_free transfer"
+    arguments = [
+        "--mode=eval",
+        f"--model_dir={folder}",
+        f"--protocols={','.join(names.split())}",
+        f"--transfer_datasets=brightness={tmp_path / 'brightness'}",
+        "--probe_examples=200",
+        "--eval_name=all",
+        "--nobaselines",
+    ]
+    before = checkpoints.weights(f"{folder}/ckpt-12")
+    done = command_line.run(*arguments, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    document = json.loads((folder / "results_all.json").read_text())
+    results = document["results"]
+    for name in "weighted_knn logreg_sweep linear svm low_shot".split():
+        record = results[f"SimCLR h/{name}"]
+        assert 0.1 < record["value"] <= 1 and record["test_examples"] == 500
+        assert len(record["weights"]) == 32
+    stages = [f"SimCLR feature{i}/features" for i in range(1, 6)]
+    assert set(stages) <= set(results)
+    assert document["label_free"]["h_std"] > 0
+    assert document["transfer"]["brightness"]["value"] > 0.9
+    for word in ("weighted kNN", "low-shot", "feature3", "rankme", "brightness"):
+        assert word in done.stdout
+    after = checkpoints.weights(f"{folder}/ckpt-12")
+    assert all(np.array_equal(before[k], after[k]) for k in before)
+    kept = {p.name for p in (folder / "features").iterdir()}
+    again = command_line.run(*arguments, timeout=600)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert again.stderr.count("read from") >= 4  # h and stages of two splits
+    assert {p.name for p in (folder / "features").iterdir()} == kept
+    repeated = json.loads((folder / "results_all.json").read_text())["results"]
+    for name, record in results.items():
+        assert repeated[name]["value"] == record["value"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--protocols=magic"], "--protocols must be one of"),
+        (["--protocols=transfer", "--transfer_datasets=cifar11"], "cifar10"),
+        (["--protocols=transfer", "--transfer_datasets=cifar10"], "--download"),
+        (["--protocols=", "--nowatch"], "nothing to measure"),
+        (["--protocols=knn", "--compare_with=/none"], "--mode=eval"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_one_line(finished, arguments, message):
+    done = command_line.run(
+        "--mode=eval",
+        f"--model_dir={finished[0]}",
+        "--eval_name=bad",
+        "--nobaselines",
+        *arguments,
+    )
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert lines[-1].startswith("error: ") and message in lines[-1], lines[-1]

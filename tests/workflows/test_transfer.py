@@ -1,0 +1,291 @@
+"""Transfer on stand-ins of TFDS sets and on folders, with a small random encoder."""
+
+import dataclasses
+import json
+import logging
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf2.config import Config, ConfigError, DataConfig, EvaluationConfig
+from simclr_tf2.data import image_sets, opening
+from simclr_tf2.evaluation import Features
+from simclr_tf2.evaluation.transfer import TRANSFER_SETS, render_transfer
+from simclr_tf2.workflows import transfer as workflow
+from simclr_tf2.workflows.transfer import parse_datasets, transfer, view_dataset
+from tests.workflows import stand_ins
+
+SIDE = 16
+_example = stand_ins._example
+
+
+def voc_example(features, n):
+    """Classes n and n + 1 of 3, the second one difficult in every other image."""
+    rng = np.random.default_rng(n)
+    sure, other = [n % 3], [(n + 1) % 3]
+    return {
+        "image": rng.integers(0, 256, [40 + n % 5, 50, 3], np.uint8),
+        "image/filename": f"{n}.jpg",
+        "objects": [],
+        "labels": sorted(sure + other),
+        "labels_no_difficult": sorted(sure + (other if n % 2 else [])),
+    }
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A ``--data_dir`` with four small sets, one of them not of the twelve."""
+    folder = tmp_path_factory.mktemp("transfer")
+    stand_ins.prepare("cifar10", folder, {"train": 60, "test": 21})
+    stand_ins.prepare("mnist", folder, {"train": 20, "test": 5})
+    three = {"train": 17, "validation": 7, "test": 13}
+    stand_ins.prepare("oxford_flowers102", folder, three)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    keras.utils.set_random_seed(5)
+    images = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Conv2D(7, 5, strides=3, activation="relu")(images)
+    x = keras.layers.BatchNormalization()(x)
+    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(x))
+
+
+def config_for(folder, **changes):
+    return Config(
+        data=DataConfig(data_dir=str(folder), image_size=SIDE, **changes),
+        evaluation=EvaluationConfig(eval_batch_size=13),
+        seed=7,
+    )
+
+
+def pictures(folder, layout, *, size=(20, 24)):
+    """``layout``: "train/cat" -> number of pictures, each class in its own colour."""
+    for path, count in layout.items():
+        (folder / path).mkdir(parents=True)
+        hue = sum(map(ord, path.split("/")[-1])) % 200
+        for i in range(count):
+            seed = sum(map(ord, path)) * 100 + i
+            pixels = np.random.default_rng(seed).integers(0, 255, [*size, 3], np.uint8)
+            pixels[..., 0] = hue
+            (folder / path / f"{i}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+    return str(folder)
+
+
+def test_names_folders_and_all_of_the_twelve():
+    assert parse_datasets(["all"]) == (tuple(TRANSFER_SETS), {})
+    names, folders = parse_datasets(["cars", " aircraft=/a=b ", "mnist", "cars"])
+    assert names == ("cars", "aircraft", "mnist") and folders == {"aircraft": "/a=b"}
+    names, folders = parse_datasets(["birdsnap=/b", "all"])
+    assert sorted(names) == sorted(TRANSFER_SETS) and folders == {"birdsnap": "/b"}
+    for items in ([], [""], ["=x"], ["cars="], ["a=1", "a=2"]):
+        with pytest.raises(ConfigError, match="--transfer_datasets"):
+            parse_datasets(items)
+
+
+def test_sets_of_the_paper_and_others_are_measured_with_their_own_splits(
+    prepared, encoder, caplog
+):
+    # The run's own data must not leak into those of the sets.
+    config = config_for(prepared, image_dir="/no/such", label_key="other")
+    before = [w.numpy().copy() for w in encoder.weights]
+    names = ("cifar10", "mnist", "flowers102", "birdsnap", "cars")
+    with caplog.at_level(logging.WARNING):
+        found = transfer(config, encoder, names=names)
+    assert tuple(found) == names
+    small = found["cifar10"]
+    assert small["train_split"] == "train[:80%]+train[80%:]"
+    assert (small["train_only_examples"], small["validation_examples"]) == (48, 12)
+    assert (small["train_examples"], small["test_examples"]) == (60, 21)
+    assert small["published"] == 0.953 and small["measure"] == "top1"
+    assert small["feature_dim"] == 7 and small["seed"] == 7
+    flowers = found["flowers102"]
+    assert flowers["measure"] == "mean_per_class"
+    assert flowers["value"] == flowers["mean_per_class"]
+    assert flowers["validation_split"] == "validation"
+    assert flowers["validation_examples"] == 7 and flowers["test_examples"] == 13
+    assert (
+        found["mnist"]["published"] is None and "last fifth" in found["mnist"]["note"]
+    )
+    assert found["birdsnap"]["value"] is None
+    assert "birdsnap=FOLDER" in found["birdsnap"]["not_measured"]
+    assert "--download" in found["cars"]["not_measured"]
+    assert caplog.text.count("is not measured") == 2
+    for weight, old in zip(encoder.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), old)
+    json.dumps(found)
+    table = render_transfer(found)
+    assert "mean of 3" in table and "Cars not measured" in table
+
+
+def test_each_part_is_encoded_from_the_view_that_is_not_cropped(
+    prepared, encoder, monkeypatch
+):
+    """By hand: decode, resize the whole (square) image, encode."""
+    given = {}
+
+    def record(train, validation, test, **settings):
+        given.update(settings, parts=(train, validation, test))
+        return {"value": 0.5, "measure": settings["metric"]}
+
+    monkeypatch.setattr(workflow, "run_linear", record)
+    config = config_for(prepared)
+    found = transfer(config, encoder, names=["cifar10"])["cifar10"]
+    assert found["value"] == 0.5 and "32" not in found["view"]
+    assert given["metric"] == "top1" and given["seed"] == 7
+    specs = ("train[:80%]", "train[80%:]", "test")
+    for spec, part in zip(specs, given["parts"], strict=True):
+        data = dataclasses.replace(config.data, dataset="cifar10")
+        images, labels = opening.open_split(data, spec).arrays()
+        resized = tf.image.resize(images / 255.0, [SIDE, SIDE], "bicubic")
+        h = encoder(tf.clip_by_value(resized, 0, 1), training=False)
+        np.testing.assert_allclose(part.features, h, atol=1e-5)
+        np.testing.assert_array_equal(part.labels, labels)
+        assert part.name == spec
+
+
+@pytest.mark.parametrize("size", [(20, 32), (34, 20), (20, 20), (60, 40), (10, 18)])
+def test_a_view_is_the_centre_after_the_shorter_side_is_resized(tmp_path, size):
+    pixels = np.random.default_rng(1).integers(0, 256, [*size, 3], np.uint8)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(tf.io.encode_png(pixels).numpy())
+    images = image_sets.open_image_set(
+        DataConfig(data_dir=str(tmp_path / "d"), image_dir=str(tmp_path))
+    )
+    (batch,) = view_dataset(images.open("all"), batch_size=2, image_size=20)
+    assert batch["image"].shape == (2, 20, 20, 3) and batch["label"].shape == (2,)
+    whole = [side * 20 // min(size) for side in size]
+    resized = tf.image.resize(pixels / 255.0, whole, "bicubic").numpy().clip(0, 1)
+    top, left = ((side - 20) // 2 for side in whole)
+    centre = resized[top : top + 20, left : left + 20]
+    # The outermost pixels of an enlarged window do not see beyond it.
+    inner = slice(4, -4)
+    view = batch["image"][0].numpy()
+    np.testing.assert_allclose(view[inner, inner], centre[inner, inner], atol=1e-5)
+
+
+def test_voc_is_multi_label_with_difficult_objects_ignored(
+    tmp_path, encoder, monkeypatch
+):
+    monkeypatch.setattr(stand_ins, "_example", voc_example)
+    sizes = {"train": 24, "validation": 15, "test": 18}
+    stand_ins.prepare("voc/2007", tmp_path, sizes)
+    config = config_for(tmp_path)
+    data = dataclasses.replace(config.data, dataset="voc/2007")
+    split = workflow._open_presence(data, "test")
+    assert split.label_shape == (20,) and split.num_examples == 18
+    assert split.class_names[0] == "aeroplane"
+    batches = list(view_dataset(split, batch_size=7, image_size=SIDE))
+    labels = np.concatenate([batch["label"] for batch in batches])
+    kinds = {tuple(row[:3]) for row in labels.tolist()}
+    # A sure class with the next one, sure or difficult, whichever the order on disk.
+    assert kinds == {
+        (1, 1, 0), (0, 1, 1), (1, 0, 1), (1, -1, 0), (0, 1, -1), (-1, 0, 1)
+    }  # fmt: skip
+    assert labels.shape == (18, 20) and not labels[:, 3:].any()
+
+    # Only three of the twenty classes occur here.
+    of = workflow._encode_with(config, encoder)
+
+    def three(split):
+        features = of(split)
+        return Features(features.features, features.labels[:, :3], features.name)
+
+    found = transfer(config, encoder, names=["voc2007"], features=three)["voc2007"]
+    assert found["measure"] == "map11" and 0 < found["value"] <= 1
+    assert len(found["average_precision"]) == 3
+    assert found["train_split"] == "train+validation" and found["published"] == 0.842
+    json.dumps(found)
+
+
+def test_a_folder_with_three_splits_stands_for_a_set_of_the_paper(tmp_path, encoder):
+    folder = pictures(
+        tmp_path / "planes",
+        {
+            f"{split}/{name}": count
+            for split, count in (("train", 9), ("val", 4), ("test", 5))
+            for name in ("a", "q")
+        },
+    )
+    found = transfer(
+        config_for(tmp_path),
+        encoder,
+        names=["aircraft"],
+        folders={"aircraft": folder},
+    )["aircraft"]
+    assert found["value"] == 1.0  # the classes differ in colour
+    assert found["measure"] == "mean_per_class" and found["published"] == 0.612
+    sizes = ("train_only_examples", "validation_examples", "test_examples")
+    assert [found[key] for key in sizes] == [18, 8, 10] and found["note"] == ""
+    assert found["source"] == folder
+
+
+def test_a_folder_without_validation_chooses_on_a_fifth_of_train(tmp_path, encoder):
+    layout = {"train/a": 15, "train/q": 15, "test/a": 4, "test/q": 3}
+    folder = pictures(tmp_path / "mine", layout)
+    found = transfer(
+        config_for(tmp_path), encoder, names=["mine"], folders={"mine": folder}
+    )["mine"]
+    sizes = ("train_only_examples", "validation_examples", "test_examples")
+    assert [found[key] for key in sizes] == [24, 6, 7]
+    assert found["measure"] == "top1" and found["published"] is None
+
+
+def test_a_folder_of_classes_alone_tests_on_the_tenth_held_out(
+    tmp_path, encoder, caplog
+):
+    folder = pictures(tmp_path / "mine", {"a": 60, "q": 60})
+    config = config_for(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        found = transfer(config, encoder, names=["mine"], folders={"mine": folder})
+    found = found["mine"]
+    images = image_sets.open_image_set(
+        dataclasses.replace(config.data, image_dir=folder)
+    )
+    held = len(images.splits["validation"])
+    assert found["test_split"] == "validation" and found["test_examples"] == held > 0
+    assert found["train_examples"] == 120 - held
+    assert found["validation_examples"] == pytest.approx((120 - held) / 10, abs=1)
+    assert "validation is test" in caplog.text and "validation is test" in found["note"]
+
+
+def test_no_image_is_in_two_roles(tmp_path):
+    folder = pictures(tmp_path / "mine", {"a": 40, "q": 40})
+    data = config_for(tmp_path).data
+    opened = workflow._open_folder(data, folder, None)
+    paths = [s.source.paths for s in (opened.train, opened.validation, opened.test)]
+    together = [path for part in paths for path in part]
+    assert len(set(together)) == len(together) == 80
+
+
+def test_what_is_wrong_stops_before_anything_is_measured(prepared, tmp_path, encoder):
+    def never(split):
+        raise AssertionError(f"encoded {split}")
+
+    config = config_for(prepared)
+    unlabelled = tmp_path / "flat"
+    pictures(tmp_path, {"flat": 3})
+    cases = [
+        (["cifar10", "cfar10"], {}, "did you mean cifar10"),
+        (["cifar10", "mine"], {"mine": str(tmp_path / "nowhere")}, "nowhere"),
+        (["cifar10", "mine"], {"mine": str(unlabelled)}, "splits train"),
+        (["birdsnap", "cars"], {}, "no transfer data set can be measured: Birdsnap"),
+    ]
+    for names, folders, words in cases:
+        with pytest.raises(ConfigError, match=words) as error:
+            transfer(config, encoder, names=names, folders=folders, features=never)
+        assert "\n" not in str(error.value)
+
+
+def test_an_encoder_that_moves_is_found_out(prepared, encoder):
+    def moving(split):
+        encoder.weights[0].assign_add(tf.ones_like(encoder.weights[0]))
+        rng = np.random.default_rng(0)
+        return Features(rng.normal(size=(20, 3)), np.arange(20) % 3)
+
+    with pytest.raises(RuntimeError, match="frozen"):
+        transfer(config_for(prepared), encoder, names=["cifar10"], features=moving)
