@@ -214,6 +214,11 @@ _enum(
 )
 _float("temperature", "Temperature tau of NT-Xent and NT-Logistic.")
 _float("margin", "Margin of --loss=margin.")
+_string(
+    "loss_block_size",
+    "NT-Xent: rows of similarities held at once. auto: blocks where batches are large; "
+    "off: all at once.",
+)
 _bool("semi_hard", "NT-Logistic and margin: only semi-hard negatives count.")
 _bool("hidden_norm", "L2-normalise projections, so that similarity is the cosine.")
 # Optimizer
@@ -245,6 +250,17 @@ _enum(
     "mixed_precision",
     config_lib.MIXED_PRECISION,
     "bfloat16: layers compute in bfloat16; weights, norms and losses stay float32.",
+)
+_integer(
+    "micro_batch_size",
+    "Images per replica that are in the network at once: --train_batch_size is then "
+    "processed in parts, with the gradient of the whole (cached gradients); 0: all.",
+)
+_enum(
+    "micro_batch_norm",
+    config_lib.MICRO_BATCH_NORMS,
+    "With --micro_batch_size batch norm sees: micro, the images of one part; frozen, "
+    "its moving statistics only.",
 )
 _bool(
     "deterministic",

@@ -49,6 +49,7 @@ PROTOCOLS = (
 )
 EXPORT_FORMATS = ("keras", "saved_model")
 IMAGE_LAYOUTS = ("auto", "flat", "class", "split_class")
+MICRO_BATCH_NORMS = ("micro", "frozen")
 CACHES = ("auto", "encoded", "decoded", "off")
 FILE_CHECKS = ("decode", "header")
 PROGRESS = ("auto", "bar", "plain", "none")
@@ -166,9 +167,7 @@ class DataConfig:
         return bool(self.manifest or self.image_dir or self.tfrecords)
 
 
-def parse_image_size(
-    value: Any, flag: str = "image_size"
-) -> int | tuple[int, int]:
+def parse_image_size(value: Any, flag: str = "image_size") -> int | tuple[int, int]:
     """``224``, ``"224"`` or ``"HxW"`` (also as a pair) -> side, or (height, width).
 
     Raises:
@@ -291,16 +290,26 @@ class LossConfig:
     hidden_norm: bool = True
     margin: float = 0.8  # [ours] one of the paper's grid (table 4)
     semi_hard: bool = False  # [ours] negatives, of nt_logistic and margin
+    loss_block_size: str | int = "auto"  # [ours] of nt_xent; off, auto or rows
 
     def __post_init__(self) -> None:
         _require_choice("loss", self.loss, LOSSES)
         _require_positive(self, "temperature")
+        object.__setattr__(self, "loss_block_size", _block_size(self.loss_block_size))
         _require_not_negative(self, "margin")
         if self.semi_hard and self.loss == "nt_xent":
             raise ConfigError(
                 "--semi_hard chooses negatives of --loss=nt_logistic or margin; "
                 "nt_xent uses all of them"
             )
+
+
+def _block_size(value: Any) -> str | int:
+    """``auto``, ``off`` or a number of rows of at least 1."""
+    text = str(value)
+    ok = text in ("auto", "off") or (text.isdigit() and int(text) > 0)
+    _require(ok, "loss_block_size", "auto, off or a number of rows", value)
+    return int(text) if text.isdigit() else text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,6 +351,8 @@ class TrainingConfig:
     monitor_epochs: float = 1.0  # [ours] online kNN and collapse metrics
     progress: str = "auto"  # [ours]
     deterministic: bool = False  # [ours] op determinism
+    micro_batch_size: int = 0  # [ours] cached gradients (arXiv 2101.06983); 0: off
+    micro_batch_norm: str = "micro"  # [ours]
 
     def __post_init__(self) -> None:
         _require(
@@ -367,6 +378,8 @@ class TrainingConfig:
         _require_choice("mixed_precision", self.mixed_precision, MIXED_PRECISION)
         _require_positive(self, "keep_checkpoint_max", "log_steps")
         _require_choice("progress", self.progress, PROGRESS)
+        _require_choice("micro_batch_norm", self.micro_batch_norm, MICRO_BATCH_NORMS)
+        _require_not_negative(self, "micro_batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)

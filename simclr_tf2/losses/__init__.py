@@ -10,6 +10,10 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError, LossConfig
+from simclr_tf2.losses.blockwise import (
+    blockwise_nt_xent,
+    blockwise_nt_xent_and_metrics,
+)
 from simclr_tf2.losses.margin import margin_triplet, margin_triplet_and_metrics
 from simclr_tf2.losses.nt_logistic import nt_logistic, nt_logistic_and_metrics
 from simclr_tf2.losses.nt_xent import nt_xent, nt_xent_and_metrics
@@ -18,7 +22,7 @@ from simclr_tf2.losses.view_pairs import over_view_pairs
 LossFn = Callable[[tf.Tensor], tuple[tf.Tensor, dict[str, tf.Tensor]]]
 
 LOSSES: dict[str, Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]] = {
-    "nt_xent": nt_xent_and_metrics,
+    "nt_xent": blockwise_nt_xent_and_metrics,
     "nt_logistic": nt_logistic_and_metrics,
     "margin": margin_triplet_and_metrics,
 }
@@ -48,7 +52,8 @@ def _options(config: LossConfig) -> dict[str, Any]:
     if config.loss != "margin":
         options["temperature"] = config.temperature
     if config.loss == "nt_xent":
-        return options
+        size = config.loss_block_size
+        return options | {"block_size": None if size == "off" else size}
     chosen = ("margin", "semi_hard") if config.loss == "margin" else ("semi_hard",)
     options |= {name: getattr(config, name) for name in chosen}
     if options.get("semi_hard") and options.get("margin") == 0:
@@ -71,6 +76,8 @@ def chance_level(config: LossConfig, *, global_batch_size: int) -> tuple[float, 
 __all__ = [
     "LOSSES",
     "LossFn",
+    "blockwise_nt_xent",
+    "blockwise_nt_xent_and_metrics",
     "build_loss",
     "chance_level",
     "margin_triplet",

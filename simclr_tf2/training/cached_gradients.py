@@ -23,7 +23,7 @@ from simclr_tf2.training.steps import (
     CONTRASTIVE_WEIGHT,
     ContrastiveLoss,
     Step,
-    _classification,
+    classification,
 )
 
 BATCH_NORM = ("micro", "frozen")
@@ -177,7 +177,7 @@ class _Passes:
             targets, weights = [outputs["projection"]], [cached]
             scalars: dict[str, tf.Tensor] = {}
             if self._supervised:
-                loss, scalars = _classification(outputs["logits"], micro.labels(index))
+                loss, scalars = classification(outputs["logits"], micro.labels(index))
                 share = 1 / (micro.count * distribution.replica_count())
                 targets.append(loss)
                 weights.append(tf.constant(share, loss.dtype))

@@ -58,6 +58,7 @@ FREE = frozenset(
         "input",
         "output",
         "jit_compile",
+        "loss_block_size",
     }
 )
 

@@ -62,7 +62,7 @@ def pretrain_step(
             total = CONTRASTIVE_WEIGHT * loss + tf.cast(penalty, loss.dtype)
             if supervised:
                 labels = tf.concat([batch["label"]] * len(batch["views"]), axis=0)
-                head_loss, head_scalars = _classification(outputs["logits"], labels)
+                head_loss, head_scalars = classification(outputs["logits"], labels)
                 scalars.update(head_scalars)
                 total = total + tf.cast(head_loss, total.dtype)
             # Optimizers sum gradients over replicas, hence the mean here.
@@ -103,7 +103,7 @@ def finetune_step(
     def step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             logits = model.finetune_logits(batch["image"], training=True)
-            loss, scalars = _classification(logits, batch["label"])
+            loss, scalars = classification(logits, batch["label"])
             penalty = weight_decay * optimizers.l2_loss(decayed_variables)
             total = loss + tf.cast(penalty, loss.dtype)
             scaled = total / distribution.replica_count()
@@ -118,7 +118,7 @@ def finetune_step(
     return step
 
 
-def _classification(
+def classification(
     logits: tf.Tensor, labels: tf.Tensor
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Mean cross-entropy and top-1 of ``[n, classes]`` logits, float32 at least."""

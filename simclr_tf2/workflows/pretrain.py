@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from simclr_tf2 import (
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.training import checkpoints, run_folder, steps
+from simclr_tf2.training import cached_gradients, checkpoints, run_folder, steps
 from simclr_tf2.workflows import after_training, fit, progress_lines, watching
 from simclr_tf2.workflows.scan import record
 from simclr_tf2.workflows.splits import Splits, open_splits
@@ -54,6 +56,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     strategy = distribution.make_strategy(config.distribution)
     splits = open_splits(config)
     total_steps = fit.check_steps(config, splits.train, strategy.num_replicas_in_sync)
+    check_micro_batches(config, strategy.num_replicas_in_sync)
     folder = run_folder.create(config, flagfile)
     record(config, folder, splits.train, splits.probe)
     timings = {"start": time.perf_counter() - started}
@@ -106,6 +109,25 @@ def build(
     optimizer = make_optimizer(config, splits.train, total_steps, model)
     optimizer.build(model.trainable_variables)
     return model, optimizer
+
+
+def check_micro_batches(config: Config, replicas: int) -> None:
+    """Refuse parts that a replica's batch cannot be cut into, before training.
+
+    Raises:
+        ConfigError: ``--micro_batch_size`` is no divisor, or beside multi-crop.
+    """
+    size = config.training.micro_batch_size
+    share = config.training.train_batch_size // replicas
+    if size and share % size:
+        raise ConfigError(
+            f"--micro_batch_size={size} must divide the {share} images of a replica's "
+            "batch; use a divisor"
+        )
+    if size and config.augmentation.num_local_views:
+        raise ConfigError(
+            "--micro_batch_size does not work with --num_local_views yet; drop one"
+        )
 
 
 def layer_dtype(config: Config) -> str | None:
@@ -207,7 +229,14 @@ def _train(
         )
     )
     roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
-    step = steps.pretrain_step(
+    make_step: Callable[..., steps.Step] = steps.pretrain_step
+    if config.training.micro_batch_size:
+        make_step = functools.partial(
+            cached_gradients.cached_gradient_step,
+            micro_batch_size=config.training.micro_batch_size,
+            batch_norm=config.training.micro_batch_norm,
+        )
+    step = make_step(
         model,
         optimizer,
         losses.over_view_pairs(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from simclr_tf2 import workflows
+from simclr_tf2.config import ConfigError
 from tests.workflows.test_bad_input import tiny_config
 
 QUICK = {
@@ -137,3 +138,30 @@ def test_fashion_mnist_pretrains_by_name(tmp_path):
     results = json.loads((tmp_path / "run" / "results.json").read_text())["results"]
     assert results["SimCLR h/knn"]["test_examples"] == 200
     assert results["SimCLR h/knn"]["num_classes"] == 10
+
+
+def test_micro_batches_train_as_the_whole_batch_does(data_dir, tmp_path):
+    """With frozen batch norm nothing depends on the parts; LARS keeps steps small."""
+    settings = {
+        "train_split": "train",
+        "optimizer": "lars",
+        "learning_rate": 0.05,
+        "train_steps": 3,
+        "micro_batch_norm": "frozen",
+    }
+    found = []
+    for size in (4, 16):
+        _, lines = run(
+            tmp_path / str(size), data_dir, micro_batch_size=size, **settings
+        )
+        found.append([line["loss"] for line in lines if "loss" in line])
+    np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"micro_batch_size": 5}, {"micro_batch_size": 4, "num_local_views": 1}]
+)
+def test_parts_that_do_not_fit_are_refused(data_dir, tmp_path, changes):
+    with pytest.raises(ConfigError, match="--micro_batch_size"):
+        run(tmp_path / "run", data_dir, **changes)
+    assert not (tmp_path / "run").exists()
