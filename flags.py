@@ -163,6 +163,12 @@ _bool(
     "Blur half of the views with a Gaussian; the paper does so for "
     "ImageNet and not for CIFAR-10.",
 )
+_enum(
+    "augment_backend",
+    config_lib.AUGMENT_BACKENDS,
+    "What makes the pixels of the views. tf: TensorFlow, float32. opencv: OpenCV on 8 "
+    "bits, faster from about 128 pixels on (pip install opencv-python-headless).",
+)
 _integer("num_views", "Views of each image in a batch; the paper has 2.")
 _integer(
     "num_local_views",

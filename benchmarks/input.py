@@ -20,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -51,7 +52,9 @@ def open_split(size: int, folder: str) -> Split:
     return opening.open_split(DataConfig(image_dir=folder, data_dir=folder), "train")
 
 
-def ours(split: Split, size: int, blur: bool) -> Callable[[int], None]:
+def ours(
+    split: Split, size: int, blur: bool, *, backend: str = "tf"
+) -> Callable[[int], None]:
     """Draw batches from the pipeline."""
     batches = iter(
         pipeline.make_pretrain_dataset(
@@ -62,6 +65,7 @@ def ours(split: Split, size: int, blur: bool) -> Callable[[int], None]:
             use_blur=blur,
             seed=0,
             cache="auto" if size < 200 else "off",
+            backend=backend,
         )
     )
 
@@ -136,11 +140,12 @@ def main() -> None:
             for blur in (False, True):
                 words = "with blur" if blur else "no blur"
                 cases[size, f"ours, {words}"] = ours(split, size, blur)
-                try:
+                if find_spec("cv2"):
+                    run = ours(split, size, blur, backend="opencv")
+                    cases[size, f"ours on OpenCV, {words}"] = run
+                if find_spec("albumentations"):
                     run = albumentations_of(split, size, blur)
-                except ImportError:
-                    continue
-                cases[size, f"albumentations, {words}"] = run
+                    cases[size, f"albumentations, {words}"] = run
         rates = measure(cases, given.rounds)
     print("pixels  input                       source images per CPU-second")
     for (size, name), values in rates.items():

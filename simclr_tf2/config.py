@@ -49,6 +49,7 @@ PROTOCOLS = (
 )
 EXPORT_FORMATS = ("keras", "saved_model")
 IMAGE_LAYOUTS = ("auto", "flat", "class", "split_class")
+AUGMENT_BACKENDS = ("tf", "opencv")
 MICRO_BATCH_NORMS = ("micro", "frozen")
 CACHES = ("auto", "encoded", "decoded", "off")
 FILE_CHECKS = ("decode", "header")
@@ -197,9 +198,11 @@ class AugmentationConfig:
     num_views: int = 2  # [ours]
     num_local_views: int = 0  # [ours] multi-crop, arXiv 2006.09882
     local_image_size: int | tuple[int, int] | None = None  # [ours] None: 3/7 of a view
+    augment_backend: str = "tf"  # [ours]
 
     def __post_init__(self) -> None:
         _require_not_negative(self, "color_jitter_strength")
+        _require_choice("augment_backend", self.augment_backend, AUGMENT_BACKENDS)
         _require(2 <= self.num_views <= 16, "num_views", "2 to 16", self.num_views)
         _require(
             0 <= self.num_local_views <= 16,

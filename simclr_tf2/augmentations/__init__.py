@@ -12,6 +12,7 @@ from simclr_tf2.augmentations.crop import (
 from simclr_tf2.augmentations.describe import describe_view
 from simclr_tf2.augmentations.erase import cutout
 from simclr_tf2.augmentations.noise import gaussian_noise
+from simclr_tf2.augmentations.opencv import views as opencv_views
 from simclr_tf2.augmentations.policy import (
     eval_view,
     finetune_view,
@@ -64,7 +65,11 @@ OPERATIONS = {
     "sobel": _sobel,
 }
 
+# What makes the pixels of the views; the draws are the same.
+BACKENDS = {"tf": views, "opencv": opencv_views}
+
 __all__ = [
+    "BACKENDS",
     "LOCAL_AREA_RANGE",
     "OPERATIONS",
     "describe_view",

@@ -39,6 +39,7 @@ def make_pretrain_dataset(
     num_views: int = 2,
     num_local_views: int = 0,
     local_image_size: Size = 96,
+    backend: str = "tf",
     start_step: int = 0,
     num_workers: int = 1,
     worker_index: int = 0,
@@ -58,6 +59,7 @@ def make_pretrain_dataset(
         num_views: Views per image.
         num_local_views: Small views of small parts per image, beside those.
         local_image_size: Their side, or (height, width).
+        backend: Of ``augmentations.BACKENDS``.
         start_step: Global step of the first batch.
         num_workers: Processes that read, each for its own replicas.
         worker_index: Which of them this is.
@@ -74,9 +76,10 @@ def make_pretrain_dataset(
     Raises:
         ConfigError: The split is smaller than a batch, or the batch does not divide.
     """
+    make_views = augmentations.BACKENDS[backend]
 
     def augment(image: tf.Tensor, example_seed: tf.Tensor) -> Example:
-        views = augmentations.views(
+        views = make_views(
             image,
             seed=example_seed,
             num_views=num_views,
@@ -86,7 +89,7 @@ def make_pretrain_dataset(
         )
         if not num_local_views:
             return {"views": views}
-        local = augmentations.views(
+        local = make_views(
             image,
             # Apart from the seeds of the other views.
             seed=tf.bitwise.bitwise_xor(example_seed, LOCAL),

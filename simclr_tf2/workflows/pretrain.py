@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import logging
 import time
 from collections.abc import Callable
@@ -57,6 +58,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     splits = open_splits(config)
     total_steps = fit.check_steps(config, splits.train, strategy.num_replicas_in_sync)
     check_micro_batches(config, strategy.num_replicas_in_sync)
+    check_backend(config)
     folder = run_folder.create(config, flagfile)
     record(config, folder, splits.train, splits.probe)
     timings = {"start": time.perf_counter() - started}
@@ -127,6 +129,25 @@ def check_micro_batches(config: Config, replicas: int) -> None:
     if size and config.augmentation.num_local_views:
         raise ConfigError(
             "--micro_batch_size does not work with --num_local_views yet; drop one"
+        )
+
+
+def check_backend(config: Config) -> None:
+    """Refuse an augmentation backend that is not there or cannot be used so.
+
+    Raises:
+        ConfigError: OpenCV is not installed, or is asked of a tf.data service.
+    """
+    if config.augmentation.augment_backend != "opencv":
+        return
+    if importlib.util.find_spec("cv2") is None:
+        raise ConfigError(
+            "--augment_backend=opencv needs OpenCV: pip install opencv-python-headless"
+        )
+    if config.data.data_service:
+        raise ConfigError(
+            "--augment_backend=opencv runs in the training process and cannot be sent "
+            "to a --data_service; drop one"
         )
 
 
@@ -221,6 +242,7 @@ def _train(
             num_views=views.num_views,
             num_local_views=views.num_local_views,
             local_image_size=views.local_size(config.data.height_width),
+            backend=views.augment_backend,
             seed=config.seed,
             start_step=start_step,
             cache=fit.cache_of(config),

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from simclr_tf2.data import datasets
+from simclr_tf2.data import datasets, pipeline
 
 
 class TinyBuilder(tfds.core.GeneratorBasedBuilder):
@@ -109,7 +109,7 @@ def cheap_views(monkeypatch):
         return tuple(first + float(i) for i in range(num_views))
 
     module = "simclr_tf2.data.pipeline.augmentations"
-    monkeypatch.setattr(f"{module}.views", views)
+    monkeypatch.setitem(pipeline.augmentations.BACKENDS, "tf", views)
     monkeypatch.setattr(f"{module}.finetune_view", view)
 
 

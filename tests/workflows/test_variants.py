@@ -45,6 +45,7 @@ def run(folder, data_dir, **changes):
         {"cache_dataset": True, "monitor_epochs": 0.01},
         {"num_views": 3, "num_local_views": 2, "local_image_size": 12},
         {"loss": "nt_logistic", "semi_hard": True},
+        {"augment_backend": "opencv", "use_blur": True, "num_local_views": 1},
         {"loss": "margin", "margin": 0.4, "num_local_views": 1},
     ],
     ids=lambda changes: "-".join(map(str, changes)),
