@@ -17,10 +17,10 @@ from simclr_tf2.evaluation.knn import knn5_6, knn5_8, weighted_knn
 from simclr_tf2.evaluation.linear import linear_sgd
 from simclr_tf2.evaluation.logistic import stl10_logreg
 from simclr_tf2.evaluation.logistic_sweep import logreg_sweep
-from simclr_tf2.evaluation.low_shot import low_shot
+from simclr_tf2.evaluation.low_shot import low_shot as _low_shot
 from simclr_tf2.evaluation.online import make_monitor, monitor
 from simclr_tf2.evaluation.pca import pca256
-from simclr_tf2.evaluation.svm import svm
+from simclr_tf2.evaluation.svm import svm as _svm
 from simclr_tf2.evaluation.table import render
 
 __all__ = [
@@ -32,14 +32,12 @@ __all__ = [
     "extract",
     "knn5_6",
     "knn5_8",
-    "low_shot",
     "make_monitor",
     "monitor",
     "pca256",
     "raw_pixels",
     "render",
     "stl10_logreg",
-    "svm",
     "weighted_knn",
     "write_embeddings",
 ]
@@ -54,8 +52,8 @@ EVALUATORS: dict[str, Evaluator] = {
     "weighted_knn": knn5_6,
     "logreg_sweep": logreg_sweep,
     "linear": linear_sgd,
-    "svm": svm,
-    "low_shot": low_shot,
+    "svm": _svm,
+    "low_shot": _low_shot,
 }
 
 

@@ -44,7 +44,7 @@ def assert_share(events, probability):
 def whole_image(monkeypatch):
     """Views without a random crop."""
 
-    def window(image, *, seed, image_size):
+    def window(image, *, seed, image_size, area_range):
         return tf.cast(image, tf.float32)
 
     monkeypatch.setattr(policy, "_random_window", window)

@@ -26,9 +26,11 @@ SKLEARN = {
     "knn": lambda: KNeighborsClassifier(10),
 }
 
+TABLE = ("logreg", "knn")  # of the published STL-10 tables: on standardised h
+
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
-@pytest.mark.parametrize("protocol", sorted(EVALUATORS))
+@pytest.mark.parametrize("protocol", TABLE)
 def test_predictions_equal_a_scikit_learn_pipeline(protocol, classes):
     train = clusters(70, classes=classes, noise=1.5, seed=1)
     test = clusters(50, classes=classes, noise=1.5, seed=2)
@@ -49,7 +51,7 @@ def test_predictions_equal_a_scikit_learn_pipeline(protocol, classes):
         assert "top5" not in found
 
 
-@pytest.mark.parametrize("protocol", sorted(EVALUATORS))
+@pytest.mark.parametrize("protocol", sorted(set(EVALUATORS) - {"low_shot"}))
 def test_confusion_sums_to_the_test_size_and_agrees_with_top1(protocol):
     train, test = clusters(70, noise=2.0, seed=1), clusters(41, noise=2.0, seed=2)
     found = EVALUATORS[protocol](train, test, seed=0)
@@ -85,7 +87,7 @@ def test_a_class_that_train_lacks_counts_as_an_error(protocol, caplog):
     assert "no training image" in caplog.text
 
 
-@pytest.mark.parametrize("protocol", sorted(EVALUATORS))
+@pytest.mark.parametrize("protocol", TABLE)
 def test_the_scale_of_a_dimension_does_not_matter(protocol):
     train, test = clusters(60, seed=1), clusters(60, seed=2)
     scale = np.array([1e-3, 1, 1e3, 7, 1], np.float32)
@@ -191,7 +193,7 @@ def test_pca_keeps_as_many_components_as_there_can_be(n, dim, count):
     assert pca256(train, test, 0)[1].features.shape == (9, count)
 
 
-@pytest.mark.parametrize("protocol", sorted(EVALUATORS))
+@pytest.mark.parametrize("protocol", TABLE)
 def test_pca_features_are_not_standardised_again(protocol):
     train, test = pca256(images(60, 1), images(40, 2), seed=0)
     found = EVALUATORS[protocol](train, test, seed=0)
