@@ -167,7 +167,7 @@ _enum(
     "augment_backend",
     config_lib.AUGMENT_BACKENDS,
     "What makes the pixels of the views. tf: TensorFlow, float32. opencv: OpenCV on 8 "
-    "bits, faster from about 128 pixels on (pip install opencv-python-headless).",
+    "bits, faster at 224 pixels (pip install opencv-python-headless).",
 )
 _integer("num_views", "Views of each image in a batch; the paper has 2.")
 _integer(
