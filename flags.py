@@ -16,7 +16,7 @@ _NAMES: list[str] = []
 
 def _define(kind: Any, name: str, text: str, *choices: Sequence[str]) -> None:
     default = _DEFAULTS[name]
-    default = list(default) if isinstance(default, tuple) else default
+    default = list(map(str, default)) if isinstance(default, tuple) else default
     if kind is flags.DEFINE_string and default is not None:
         default = str(default)
     kind(name, default, *choices, text)
@@ -115,10 +115,10 @@ _bool(
 _string("train_split", "Split to train on; slices such as train[:80%] work.")
 _float(
     "label_fraction",
-    "Finetune: use the labels of so large a part of each class of --train_split, drawn "
-    "by --seed (0.01 and 0.1 in the paper).",
+    "Finetune and --protocols=semi: use the labels of so large a part of each class of "
+    "--train_split, drawn by --seed (0.01 and 0.1 in the paper).",
 )
-_integer("labels_per_class", "Finetune: the same, as a number of images per class.")
+_integer("labels_per_class", "The same, as a number of images per class.")
 _string("image_size", "Side of the training images in pixels, or HEIGHTxWIDTH.")
 _integer(
     "image_channels",
@@ -166,8 +166,9 @@ _bool(
 _enum(
     "augment_backend",
     config_lib.AUGMENT_BACKENDS,
-    "What makes the pixels of the views. tf: TensorFlow, float32. opencv: OpenCV on 8 "
-    "bits, faster at 224 pixels (pip install opencv-python-headless).",
+    "What makes the views; they differ by rounding only. numba: compiled loops in this "
+    "process, several times as fast. tf: TensorFlow operations, which a --data_service "
+    "and remote TPU hosts need. auto: numba where it can be used.",
 )
 _integer("num_views", "Views of each image in a batch; the paper has 2.")
 _integer(
@@ -243,6 +244,14 @@ _enum(
 _float("warmup_epochs", "Epochs of linear warm-up from 0; a cosine to 0 follows.")
 _float("weight_decay", "L2 strength; batch norm and biases are left out.")
 _float("momentum", "Momentum of lars and momentum.")
+_float(
+    "head_lr_multiplier",
+    "Finetune: the classifier's learning rate is so many times --learning_rate.",
+)
+_float(
+    "backbone_lr_multiplier",
+    "Finetune: the same for everything below the classifier.",
+)
 # Training
 _integer("train_batch_size", "Images per step over all replicas.")
 _float("train_epochs", "Passes over the training split.")
@@ -255,7 +264,10 @@ _bool(
 _enum(
     "mixed_precision",
     config_lib.MIXED_PRECISION,
-    "bfloat16: layers compute in bfloat16; weights, norms and losses stay float32.",
+    "bfloat16, float16: layers compute in it; weights, norms and losses stay float32, "
+    "float16 scales the loss and skips steps that overflow. auto: bfloat16 where the "
+    "device has it and three steps are faster with it, else off; a run keeps what was "
+    "chosen.",
 )
 _integer(
     "micro_batch_size",
@@ -274,6 +286,18 @@ _bool(
     "too (slower; on a CPU they are without it).",
 )
 _bool("jit_compile", "Compile the step with XLA (one device or TPU; slower on CPU).")
+_string(
+    "steps_per_loop",
+    "Steps that run without returning to Python; log lines and checkpoints stay where "
+    "they are, a signal is heard after them. auto: what takes about a second, up to "
+    "100.",
+)
+_enum(
+    "remat",
+    config_lib.REMAT,
+    "Recompute activations in the backward pass instead of keeping them, for memory: "
+    "of each residual block (blocks) or of each of the four groups at once (groups).",
+)
 _string("checkpoint", "Start from the weights of this checkpoint or run folder.")
 _float("checkpoint_epochs", "Epochs between checkpoints.")
 _integer(
@@ -300,14 +324,65 @@ _string("eval_name", "Name of this evaluation in results and TensorBoard.")
 _list(
     "protocols",
     "Evaluations of the frozen representation, comma-separated: logreg, knn (on "
-    "standardised h), weighted_knn (cosine, k 10 to 200), logreg_sweep (penalty chosen "
+    "standardised h), weighted_knn (see --knn_k), logreg_sweep (penalty chosen "
     "on held-out images), linear (SGD), svm, low_shot, features (five depths), "
-    "label_free, transfer (other data sets). Empty for none; see docs/evaluation.md.",
+    "label_free, transfer (other data sets), semi (fine-tuned with few labels). Empty "
+    "for none; see docs/evaluation.md.",
 )
 _list(
     "transfer_datasets",
     "With --protocols=transfer: names of the paper's twelve sets, other "
     "tensorflow-datasets names or NAME=FOLDER, comma-separated; all: the twelve.",
+)
+_list(
+    "transfer_methods",
+    "With --protocols=transfer, comma-separated: linear (on frozen features), finetune "
+    "(the whole network, from the run's weights), random_init (the same network from "
+    "random weights, twice the steps).",
+)
+_integer(
+    "transfer_steps",
+    "Steps of each trial of --transfer_methods=finetune; random_init takes twice as "
+    "many.",
+)
+_integer("transfer_batch_size", "Images per step of these trials.")
+_string(
+    "transfer_grid",
+    "Learning rates x weight decays that are tried on validation images for each set, "
+    "spread over the paper's ranges.",
+)
+_float(
+    "semi_epochs",
+    "With --protocols=semi: epochs of fine-tuning; 0: 60 below a tenth of the labels, "
+    "else 30, as in the paper.",
+)
+_integer(
+    "semi_batch_size",
+    "With --protocols=semi: images per step; 0: 4096 as in the paper, but no more than "
+    "pretraining had views in a step, or than there are labels.",
+)
+_list(
+    "finetune_baselines",
+    "Beside --mode=finetune and --protocols=semi, on the same images, comma-separated: "
+    "random_init (same settings from random weights), supervised (all layers from "
+    "random weights, twice the epochs).",
+)
+_list(
+    "knn_k",
+    "With --protocols=weighted_knn: numbers of neighbours, comma-separated; the last "
+    "one is shown in the table.",
+)
+_float("knn_temperature", "With --knn_weighting=exp: a vote is exp(similarity / this).")
+_enum(
+    "knn_metric",
+    config_lib.KNN_METRICS,
+    "With --protocols=weighted_knn: what is near. euclidean: minus the distance is the "
+    "similarity.",
+)
+_enum(
+    "knn_weighting",
+    config_lib.KNN_WEIGHTINGS,
+    "With --protocols=weighted_knn: exp, or uniform: one vote each.",
 )
 _string(
     "probe_split", "Labelled split that the probes learn from; default: --train_split."
@@ -325,6 +400,12 @@ _bool(
     "With --mode=eval: when the run is not at its last step, measure each new "
     "checkpoint until it is. --nowatch measures the newest one and ends.",
 )
+_string(
+    "best_metric",
+    "With --mode=eval: keep the checkpoint with the highest value of this in "
+    "MODEL_DIR/best, whatever the run deletes: a name of --protocols, supervised (the "
+    "run's own classifier) or rankme (of label_free).",
+)
 _float(
     "watch_timeout",
     "With --watch: stop after so many minutes without a new checkpoint; 0 waits on.",
@@ -339,6 +420,11 @@ _enum(
 _integer(
     "num_virtual_devices",
     "Split the CPU into so many logical devices, to try replicas on any machine.",
+)
+_integer(
+    "gradient_pack_mib",
+    "With several workers: MiB of gradients that are summed over them at once; 0: all "
+    "of a kind.",
 )
 _bool("use_tpu", "Run on a TPU. Unset: only if --tpu_name or --master is given.")
 _string("tpu_name", "Name or grpc:// address of the TPU; 'local' on a TPU VM.")
@@ -389,6 +475,8 @@ def config_from_flags(values: flags.FlagValues) -> config_lib.Config:
         "export_formats",
         "label_columns",
         "transfer_datasets",
+        "transfer_methods",
+        "finetune_baselines",
     ):
         flat[name] = tuple(item for item in flat[name] if item)
     return config_lib.from_flat(flat)

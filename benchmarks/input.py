@@ -139,18 +139,20 @@ def main() -> None:
             split = open_split(size, folder)
             for blur in (False, True):
                 words = "with blur" if blur else "no blur"
-                cases[size, f"ours, {words}"] = ours(split, size, blur)
-                if find_spec("cv2"):
+                run = ours(split, size, blur, backend="numba")
+                cases[size, f"ours, {words}"] = run
+                cases[size, f"ours on TensorFlow, {words}"] = ours(split, size, blur)
+                if find_spec("cv2") and size > 200:
                     run = ours(split, size, blur, backend="opencv")
                     cases[size, f"ours on OpenCV, {words}"] = run
                 if find_spec("albumentations"):
                     run = albumentations_of(split, size, blur)
                     cases[size, f"albumentations, {words}"] = run
         rates = measure(cases, given.rounds)
-    print("pixels  input                       source images per CPU-second")
+    print("pixels  input                           source images per CPU-second")
     for (size, name), values in rates.items():
         low, median, high = min(values), statistics.median(values), max(values)
-        print(f"{size:6}  {name:26}  {median:7,.0f} ({low:,.0f} - {high:,.0f})")
+        print(f"{size:6}  {name:30}  {median:7,.0f} ({low:,.0f} - {high:,.0f})")
 
 
 if __name__ == "__main__":

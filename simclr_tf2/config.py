@@ -33,7 +33,8 @@ PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
 LOSSES = ("nt_xent", "nt_logistic", "margin")
 OPTIMIZERS = ("lars", "momentum", "adam", "adamw", "lamb")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt", "none")
-MIXED_PRECISION = ("off", "bfloat16")
+MIXED_PRECISION = ("off", "bfloat16", "float16", "auto")
+REMAT = ("off", "blocks", "groups")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 PROTOCOLS = (
     "logreg",
@@ -46,10 +47,26 @@ PROTOCOLS = (
     "features",
     "label_free",
     "transfer",
+    "semi",
 )
+TRANSFER_METHODS = ("linear", "finetune", "random_init")
+FINETUNE_BASELINES = ("random_init", "supervised")
+BEST_METRICS = (
+    "logreg",
+    "knn",
+    "weighted_knn",
+    "logreg_sweep",
+    "linear",
+    "svm",
+    "low_shot",
+    "supervised",
+    "rankme",
+)
+KNN_METRICS = ("cosine", "euclidean")
+KNN_WEIGHTINGS = ("exp", "uniform")
 EXPORT_FORMATS = ("keras", "saved_model")
 IMAGE_LAYOUTS = ("auto", "flat", "class", "split_class")
-AUGMENT_BACKENDS = ("tf", "opencv")
+AUGMENT_BACKENDS = ("auto", "numba", "tf")
 MICRO_BATCH_NORMS = ("micro", "frozen")
 CACHES = ("auto", "encoded", "decoded", "off")
 FILE_CHECKS = ("decode", "header")
@@ -198,7 +215,7 @@ class AugmentationConfig:
     num_views: int = 2  # [ours]
     num_local_views: int = 0  # [ours] multi-crop, arXiv 2006.09882
     local_image_size: int | tuple[int, int] | None = None  # [ours] None: 3/7 of a view
-    augment_backend: str = "tf"  # [ours]
+    augment_backend: str = "auto"  # [ours]
 
     def __post_init__(self) -> None:
         _require_not_negative(self, "color_jitter_strength")
@@ -307,6 +324,14 @@ class LossConfig:
             )
 
 
+def _auto_or_count(name: str, value: Any) -> str | int:
+    """``auto`` or a number of at least 1."""
+    text = str(value)
+    ok = text == "auto" or (text.isdigit() and int(text) > 0)
+    _require(ok, name, "auto or a number of at least 1", value)
+    return int(text) if text.isdigit() else text
+
+
 def _block_size(value: Any) -> str | int:
     """``auto``, ``off`` or a number of rows of at least 1."""
     text = str(value)
@@ -325,6 +350,8 @@ class OptimizerConfig:
     warmup_epochs: float = 10.0
     weight_decay: float = 1e-6
     momentum: float = 0.9
+    head_lr_multiplier: float = 1.0  # [ours] of the classifier, in finetune
+    backbone_lr_multiplier: float = 1.0  # [ours] of all below it, in finetune
 
     def __post_init__(self) -> None:
         _require_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -333,6 +360,7 @@ class OptimizerConfig:
         )
         _require_positive(self, "learning_rate")
         _require_not_negative(self, "warmup_epochs", "weight_decay")
+        _require_positive(self, "head_lr_multiplier", "backbone_lr_multiplier")
         _require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
 
 
@@ -346,6 +374,8 @@ class TrainingConfig:
     lineareval_while_pretraining: bool = True
     mixed_precision: str = "off"  # [ours]
     jit_compile: bool = False  # [ours]
+    steps_per_loop: str | int = "auto"  # [ours] the reference: until a checkpoint
+    remat: str = "off"  # [ours] recompute activations (arXiv 1604.06174)
     checkpoint: str | None = None
     checkpoint_epochs: float = 1.0
     checkpoint_steps: int = 0
@@ -379,6 +409,9 @@ class TrainingConfig:
             self.train_epochs,
         )
         _require_choice("mixed_precision", self.mixed_precision, MIXED_PRECISION)
+        _require_choice("remat", self.remat, REMAT)
+        steps = _auto_or_count("steps_per_loop", self.steps_per_loop)
+        object.__setattr__(self, "steps_per_loop", steps)
         _require_positive(self, "keep_checkpoint_max", "log_steps")
         _require_choice("progress", self.progress, PROGRESS)
         _require_choice("micro_batch_norm", self.micro_batch_norm, MICRO_BATCH_NORMS)
@@ -395,19 +428,65 @@ class EvaluationConfig:
     eval_name: str | None = None
     protocols: tuple[str, ...] = ("logreg", "knn")  # [ours]
     transfer_datasets: tuple[str, ...] = ("all",)  # [ours] the paper's twelve
+    transfer_methods: tuple[str, ...] = ("linear",)  # [ours]
+    transfer_steps: int = 20_000  # [ours] as the next two: paper, appendix B.8.1
+    transfer_batch_size: int = 256  # [ours]
+    transfer_grid: str = "7x8"  # [ours] learning rates x weight decays
+    semi_epochs: float = 0.0  # [ours] 0: the paper's (appendix B.5)
+    semi_batch_size: int = 0  # [ours] 0: the paper's, as far as it fits
+    finetune_baselines: tuple[str, ...] = ()  # [ours]
+    knn_k: tuple[int, ...] = (10, 20, 100, 200)  # [ours] of weighted_knn, as the next
+    knn_temperature: float = 0.07  # [ours] arXiv 1805.01978
+    knn_metric: str = "cosine"  # [ours]
+    knn_weighting: str = "exp"  # [ours]
     probe_split: str = ""  # [ours] labelled images for the probes; "" = train_split
     probe_examples: int = 50_000  # [ours] at most so many of them
     baselines: bool = True  # [ours] random encoder and PCA rows in the table
     report: bool = True  # [ours] report.html at the end
     compare_with: str | None = None  # [ours] another run folder
     watch: bool = True  # [ours] eval of an unfinished run follows it (reference)
+    best_metric: str = ""  # [ours] which checkpoint is kept as the best
     watch_timeout: float = 0.0  # [ours] minutes without a checkpoint; 0: no limit
 
     def __post_init__(self) -> None:
         _require_positive(self, "eval_batch_size", "probe_examples")
         _require_not_negative(self, "eval_steps", "watch_timeout")
+        object.__setattr__(self, "knn_k", _neighbour_counts(self.knn_k))
+        _require_positive(self, "knn_temperature")
+        _require_choice("knn_metric", self.knn_metric, KNN_METRICS)
+        _require_choice("knn_weighting", self.knn_weighting, KNN_WEIGHTINGS)
         for protocol in self.protocols:
             _require_choice("protocols", protocol, PROTOCOLS)
+        if self.best_metric:
+            _require_choice("best_metric", self.best_metric, BEST_METRICS)
+        for method in self.transfer_methods:
+            _require_choice("transfer_methods", method, TRANSFER_METHODS)
+        for baseline in self.finetune_baselines:
+            _require_choice("finetune_baselines", baseline, FINETUNE_BASELINES)
+        _require_positive(self, "transfer_steps", "transfer_batch_size")
+        _require_not_negative(self, "semi_epochs", "semi_batch_size")
+        _ = self.transfer_grid_size
+
+    @property
+    def transfer_grid_size(self) -> tuple[int, int]:
+        """How many learning rates and weight decays are tried."""
+        match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", self.transfer_grid)
+        _require(
+            match is not None,
+            "transfer_grid",
+            "two numbers above 0, LEARNING_RATESxWEIGHT_DECAYS (7x8)",
+            self.transfer_grid,
+        )
+        assert match is not None
+        return int(match[1]), int(match[2])
+
+
+def _neighbour_counts(values: Any) -> tuple[int, ...]:
+    """Numbers of neighbours, also from words; at least one, each 1 or more."""
+    texts = [str(value).strip() for value in values]
+    ok = bool(texts) and all(text.isdigit() and int(text) > 0 for text in texts)
+    _require(ok, "knn_k", "one or more numbers above 0", ",".join(texts))
+    return tuple(map(int, texts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -416,6 +495,7 @@ class DistributionConfig:
 
     strategy: str = "auto"  # [ours]
     num_virtual_devices: int = 0  # [ours] logical CPUs, to try replicas anywhere
+    gradient_pack_mib: int = 0  # [ours] of multi_worker; 0: TensorFlow decides
     use_tpu: bool | None = None  # reference: True; ours: None = detect
     tpu_name: str | None = None
     tpu_zone: str | None = None
@@ -430,6 +510,7 @@ class DistributionConfig:
             "from 0 (off) to 64",
             self.num_virtual_devices,
         )
+        _require_not_negative(self, "gradient_pack_mib")
 
 
 @dataclass(frozen=True, kw_only=True)

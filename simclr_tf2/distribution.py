@@ -11,6 +11,8 @@ from simclr_tf2.config import ConfigError, DistributionConfig
 
 logger = logging.getLogger(__name__)
 
+_SHARED: dict[tuple[DistributionConfig, str | None], tf.distribute.Strategy] = {}
+
 
 def set_virtual_devices(count: int) -> None:
     """Split the CPU into ``count`` logical devices, before TensorFlow has started.
@@ -55,10 +57,26 @@ def make_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
                 "--strategy=multi_worker needs the TF_CONFIG environment variable that "
                 "lists the workers; see tf.distribute.MultiWorkerMirroredStrategy"
             )
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return tf.distribute.MultiWorkerMirroredStrategy(
+            communication_options=tf.distribute.experimental.CommunicationOptions(
+                bytes_per_pack=config.gradient_pack_mib << 20
+            )
+        )
     if kind == "mirrored":
         return tf.distribute.MirroredStrategy(_local_devices())
     return tf.distribute.OneDeviceStrategy(_local_devices()[0])
+
+
+def shared_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
+    """``make_strategy``, once in a process for the same settings.
+
+    A run that is measured by training others uses one strategy for all: TensorFlow does
+    not take a second mirrored one well.
+    """
+    key = (config, os.environ.get("TF_CONFIG"))
+    if key not in _SHARED:
+        _SHARED[key] = make_strategy(config)
+    return _SHARED[key]
 
 
 def _detect(config: DistributionConfig) -> str:

@@ -11,8 +11,10 @@ from simclr_tf2.augmentations.crop import (
 )
 from simclr_tf2.augmentations.describe import describe_view
 from simclr_tf2.augmentations.erase import cutout
+from simclr_tf2.augmentations.fused import is_available as numba_is_available
+from simclr_tf2.augmentations.fused import makes, views_of_batch
+from simclr_tf2.augmentations.fused import views as fused_views
 from simclr_tf2.augmentations.noise import gaussian_noise
-from simclr_tf2.augmentations.opencv import views as opencv_views
 from simclr_tf2.augmentations.policy import (
     eval_view,
     finetune_view,
@@ -66,15 +68,20 @@ OPERATIONS = {
 }
 
 # What makes the pixels of the views; the draws are the same.
-BACKENDS = {"tf": views, "opencv": opencv_views}
+BACKENDS = {"tf": views, "numba": fused_views}
+# Those that make the views of many images of one size at once, too.
+BATCH_BACKENDS = {"numba": views_of_batch}
 
 __all__ = [
     "BACKENDS",
+    "BATCH_BACKENDS",
     "LOCAL_AREA_RANGE",
     "OPERATIONS",
     "describe_view",
     "eval_view",
     "finetune_view",
+    "makes",
+    "numba_is_available",
     "pretrain_view",
     "two_views",
     "view_seeds",

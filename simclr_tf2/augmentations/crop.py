@@ -54,16 +54,24 @@ def sample_crop_window(
     begin, size, _ = tf.raw_ops.StatelessSampleDistortedBoundingBox(
         image_size=image_shape,
         bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
-        min_object_covered=tf.constant(
-            MIN_OBJECT_COVERED if area_range == AREA_RANGE else 0.0
-        ),
+        min_object_covered=tf.constant(least_covered(area_range)),
         seed=seed,
-        aspect_ratio_range=[aspect * limit for limit in ASPECT_RANGE],
+        aspect_ratio_range=aspect_range(aspect),
         area_range=area_range,
         max_attempts=MAX_ATTEMPTS,
         use_image_if_no_bounding_boxes=True,
     )
     return begin, size
+
+
+def aspect_range(aspect: float) -> list[float]:
+    """Lowest and highest width over height of the windows for a target's."""
+    return [aspect * limit for limit in ASPECT_RANGE]
+
+
+def least_covered(area_range: tuple[float, float]) -> float:
+    """Part of the image that a window must cover at least."""
+    return MIN_OBJECT_COVERED if area_range == AREA_RANGE else 0.0
 
 
 def resize_window(

@@ -115,7 +115,7 @@ def pretrain_view(
     )
     radius = blur.blur_radius(height) if use_blur else 0
     if use_blur and radius == 0:
-        _warn_without_blur(height)
+        warn_without_blur(height)
     finish = compiled.finish if height * width <= compiled.PIXELS else _finish
     return finish(view, numbers, scale=crop.unit_scale(image.dtype), radius=radius)
 
@@ -204,5 +204,6 @@ def _tell_what_is_left_out(channels: int) -> None:
 
 
 @functools.cache
-def _warn_without_blur(height: int) -> None:
+def warn_without_blur(height: int) -> None:
+    """Say once that views of so many rows cannot be blurred."""
     logger.warning("views of %d pixels are too small to be blurred", height)

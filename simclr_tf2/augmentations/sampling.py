@@ -51,10 +51,17 @@ def draw(seed: tf.Tensor, strength: float, *, channels: int = 3) -> Draws:
 def draw_numbers(seed: tf.Tensor, strength: float) -> tf.Tensor:
     """Draw everything at once: small operations are what a small image waits for.
 
-    A choice with probability p is the integer part of a number in [0, 1/p): 0 is yes.
-
     Returns:
         float32 [9], which ``read`` understands.
+    """
+    low, high = ranges(strength)
+    return low + tf.random.stateless_uniform(low.shape, seed) * (high - low)
+
+
+def ranges(strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest of the numbers that ``draw_numbers`` draws, float32 [9] each.
+
+    A choice with probability p is the integer part of a number in [0, 1/p): 0 is yes.
     """
     jitter = color.order_range(color.JITTER_PROBABILITY if strength > 0 else 0.0)
     choices = [
@@ -65,9 +72,9 @@ def draw_numbers(seed: tf.Tensor, strength: float) -> tf.Tensor:
             blur.PROBABILITY,
         )
     ]
-    ranges = [jitter, *choices, blur.SIGMA_RANGE, *color.amount_ranges(strength)]
-    low, high = np.array(ranges, np.float32).T
-    return low + tf.random.stateless_uniform([len(ranges)], seed) * (high - low)
+    pairs = [jitter, *choices, blur.SIGMA_RANGE, *color.amount_ranges(strength)]
+    low, high = np.array(pairs, np.float32).T.copy()
+    return low, high
 
 
 def read(numbers: tf.Tensor, *, channels: int) -> Draws:

@@ -6,6 +6,7 @@ permutation per epoch; larger sets stream from their files (``records.stream``).
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _SAID: set[tuple[str, str]] = set()
 Example = dict[str, Any]
+PART = 64  # images of one call, at most
 LOCAL = 0x10CA1  # any number will do
 Size = int | tuple[int, int]
 Fetch = Callable[[Example], Example]
@@ -76,31 +78,23 @@ def make_pretrain_dataset(
     Raises:
         ConfigError: The split is smaller than a batch, or the batch does not divide.
     """
-    make_views = augmentations.BACKENDS[backend]
+    kwargs: dict[str, Any] = {"strength": strength, "use_blur": use_blur}
+    large = {"num_views": num_views, "image_size": image_size}
+    small = {
+        "num_views": num_local_views,
+        "image_size": local_image_size,
+        "area_range": augmentations.LOCAL_AREA_RANGE,
+    }
 
-    def augment(image: tf.Tensor, example_seed: tf.Tensor) -> Example:
-        views = make_views(
-            image,
-            seed=example_seed,
-            num_views=num_views,
-            image_size=image_size,
-            strength=strength,
-            use_blur=use_blur,
-        )
-        if not num_local_views:
-            return {"views": views}
-        local = make_views(
-            image,
-            # Apart from the seeds of the other views.
-            seed=tf.bitwise.bitwise_xor(example_seed, LOCAL),
-            num_views=num_local_views,
-            image_size=local_image_size,
-            strength=strength,
-            use_blur=use_blur,
-            area_range=augmentations.LOCAL_AREA_RANGE,
-        )
-        return {"views": views, "local_views": local}
+    def draw(make_views: Callable, image: Any, seed: tf.Tensor) -> Example:
+        views = {"views": make_views(image, seed=seed, **large, **kwargs)}
+        if num_local_views:
+            seed = tf.bitwise.bitwise_xor(seed, LOCAL)  # apart from the other views'
+            views["local_views"] = make_views(image, seed=seed, **small, **kwargs)
+        return views
 
+    augment = functools.partial(draw, augmentations.BACKENDS[backend])
+    pixels = _pixels_for_batches(split, cache, backend) if service is None else None
     plan = order.BatchPlan(
         num_examples=split.num_examples,
         global_batch_size=global_batch_size,
@@ -108,7 +102,17 @@ def make_pretrain_dataset(
         worker_index=worker_index,
         replicas_per_worker=replicas_per_worker,
     )
-    return _train_batches(split, plan, augment, seed, start_step, cache, service)
+    if pixels is None:
+        return _train_batches(split, plan, augment, seed, start_step, cache, service)
+
+    def make(example: Example) -> Example:
+        at_once = augmentations.BATCH_BACKENDS[backend]
+        at_once = functools.partial(at_once, index=example["index"])
+        views = draw(at_once, pixels[0], example["seed"])
+        label = tf.gather(pixels[1], example["index"])
+        return {**views, "label": label, "index": example["index"]}
+
+    return _batches_at_once(plan, make, seed, start_step)
 
 
 def make_supervised_dataset(
@@ -129,13 +133,15 @@ def make_supervised_dataset(
     Arguments are those of ``make_pretrain_dataset``.
 
     Returns:
-        A dataset of {"image": float32 [b, s, s, 3], "label": int64 [b], "index":
-        int64 [b]}; an element is one replica's rows.
+        A dataset of {"image": float32 [b, s, s, 3], "label": int64 [b] (or [b, l]:
+        several yes-or-no labels), "index": int64 [b]}; an element is one replica's
+        rows.
 
     Raises:
         ConfigError: As ``make_pretrain_dataset``, or the split has no labels.
     """
-    datasets.require_labels(split)
+    if not split.label_shape:
+        datasets.require_labels(split)
 
     def augment(image: tf.Tensor, example_seed: tf.Tensor) -> Example:
         view = augmentations.finetune_view(
@@ -220,21 +226,67 @@ def _train_batches(
     return _finish(dataset)
 
 
+def _batches_at_once(
+    plan: order.BatchPlan,
+    make: Callable[[Example], Example],
+    seed: int,
+    start_step: int,
+) -> tf.data.Dataset:
+    """Batches in parts, each made by one call, so that threads share a batch."""
+    part = _part_of(plan.per_replica)
+
+    def parts(step: tf.Tensor) -> Example:
+        rows = order.batch_order(step, plan=plan, seed=seed)
+        return tf.nest.map_structure(
+            lambda x: tf.reshape(x, [-1, part, *x.shape[1:]]), rows
+        )
+
+    dataset = tf.data.Dataset.counter(start=start_step).map(parts).unbatch()
+    dataset = _parallel_map(dataset, make)
+    if part < plan.per_replica:
+        dataset = dataset.rebatch(plan.per_replica, drop_remainder=True)
+    return _finish(dataset)
+
+
+def _part_of(count: int) -> int:
+    """Largest divisor up to PART that is not tiny, else all."""
+    divisors = [d for d in range(PART // 4, PART + 1) if count % d == 0]
+    return divisors[-1] if divisors else count
+
+
+def _pixels_for_batches(split: Split, cache: str, backend: str) -> tuple | None:
+    """Images and labels if they are in memory and views are made of many at once."""
+    if backend not in augmentations.BATCH_BACKENDS or _held(split, cache) != "decoded":
+        return None
+    images, labels = split.pixels
+    images = images.numpy() if tf.is_tensor(images) else images
+    if not augmentations.makes(images.shape[-1], tf.as_dtype(images.dtype)):
+        return None
+    _say(split, "decoded", split.decoded_bytes)
+    return images, labels
+
+
+def _held(split: Split, cache: str) -> str:
+    """Which form of the images is held in memory: decoded, encoded, or off."""
+    if isinstance(split.source, ArraySource):
+        return "decoded"
+    if cache != "auto":
+        return cache
+    if split.fits_in_memory:
+        return "decoded"
+    return "encoded" if split.encoded_bytes <= datasets.MEMORY_LIMIT else "off"
+
+
 def _fetch(split: Split, cache: str) -> Fetch | None:
     """How an example with its index gets image and label; None: it must be streamed.
 
     ``auto`` holds decoded what is of one size and small, encoded what is small.
     """
-    if cache == "auto":
-        cache = "off"
-        if split.fits_in_memory:
-            cache = "decoded"
-        elif split.encoded_bytes <= datasets.MEMORY_LIMIT:
-            cache = "encoded"
-    if cache == "decoded" or isinstance(split.source, ArraySource):
+    held = _held(split, cache)
+    if held == "decoded":
         _say(split, "decoded", split.decoded_bytes)
         return _from_pixels(split)
-    if cache == "encoded":
+    if held == "encoded":
         _say(split, "as stored", split.encoded_bytes)
         return _from_memory(split)
     return _from_source(split) if split.source.random_access else None

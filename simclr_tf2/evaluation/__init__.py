@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ def evaluate_rows(
     seed: int,
     *,
     keep_predictions: bool = False,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Score every row of the table with every protocol.
 
@@ -71,7 +72,9 @@ def evaluate_rows(
             test features.
         protocols: Names in ``EVALUATORS``.
         seed: Passed to every evaluator and kept in the results.
-        keep_predictions: Keep the predicted label of each test image, in test order.
+        keep_predictions: Keep as ``predictions`` the predicted label of each test
+            image, in test order, or the average precision of each class.
+        settings: Protocol -> arguments of its evaluator beside the splits and the seed.
 
     Returns:
         Ready for JSON: "row/protocol" -> ``value`` (top-1 in [0, 1]), the settings it
@@ -89,8 +92,10 @@ def evaluate_rows(
     results = {}
     for row, (train, test) in rows.items():
         for protocol in protocols:
-            found = EVALUATORS[protocol](train, test, seed=seed)
-            predictions = found.pop("predictions", None)
+            given = (settings or {}).get(protocol, {})
+            found = EVALUATORS[protocol](train, test, seed=seed, **given)
+            kept = [found.pop(n, None) for n in ("predictions", "class_values")]
+            predictions = next((x for x in kept if x is not None), None)
             if keep_predictions and predictions is not None:
                 found["predictions"] = predictions.tolist()
             record = _record(row, protocol, found, train, test)

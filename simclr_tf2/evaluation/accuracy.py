@@ -10,9 +10,10 @@ import numpy as np
 from simclr_tf2 import metrics
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation.features import Features
-from simclr_tf2.metrics import classification
+from simclr_tf2.metrics import classification, significance
 
 Z_95 = 1.959964  # 97.5 % quantile of the normal distribution
+BOOTSTRAP_SEED = 0  # of every interval of a mean over classes: a result repeats
 
 
 def interval95(correct: int, total: int) -> tuple[float, float]:
@@ -42,9 +43,10 @@ def summarize(
         classes: Sorted labels of train and test together ``[c]``.
 
     Returns:
-        ``top1`` and ``mean_per_class`` in [0, 1], ``ci95``, ``per_class`` (None where
-        the split has no image of the class), ``confusion``, ``classes``,
-        ``predictions``; everything but ``predictions`` ready for JSON.
+        ``top1`` and ``mean_per_class`` in [0, 1], their intervals ``ci95`` (Wilson) and
+        ``mean_per_class_ci95`` (bootstrap of images), ``per_class`` (None where the
+        split has no image of the class), ``confusion``, ``classes``, ``predictions``;
+        everything but ``predictions`` ready for JSON.
     """
     confusion = metrics.confusion_matrix(
         np.searchsorted(classes, labels),
@@ -57,6 +59,9 @@ def summarize(
         "top1": metrics.accuracy(correct, len(labels)),
         "ci95": list(interval95(correct, len(labels))),
         "mean_per_class": metrics.mean_per_class_accuracy(confusion),
+        "mean_per_class_ci95": list(
+            significance.mean_per_class_interval(confusion, seed=BOOTSTRAP_SEED)
+        ),
         "per_class": [None if math.isnan(r) else r for r in recalls],
         "confusion": confusion.tolist(),
         "classes": classes.tolist(),

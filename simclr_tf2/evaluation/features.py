@@ -115,10 +115,13 @@ def collect(
 
 
 def encoded_batches(
-    encode: Encode, dataset: Iterable[dict[str, Any]]
+    encode: Encode,
+    dataset: Iterable[dict[str, Any]],
+    *,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """``extract`` batch by batch: features ``[b, d]`` and labels, never all at once."""
-    return _run_batches(make_runner(encode, None), dataset, None)
+    return _run_batches(make_runner(encode, strategy), dataset, None)
 
 
 def _run_batches(

@@ -26,6 +26,7 @@ from simclr_tf2.evaluation.splits import (
     standardize,
 )
 from simclr_tf2.evaluation.threads import blas_threads
+from simclr_tf2.metrics.significance import mean_per_class_interval
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,11 @@ def low_shot(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
     found = voc_low_shot(
         train.features, train.labels, test.features, test.labels, seed=seed
     )
-    return {"value": found["map_mean"][-1], "measure": "map"} | found
+    return {
+        "value": found["map_mean"][-1],
+        "measure": "map",
+        "ci95": found["map_ci95"],
+    } | found
 
 
 def k_shot(
@@ -68,8 +73,8 @@ def k_shot(
         ``shots`` (the ks used), ``top1_mean``, ``top1_std`` (over the samples) and
         ``top1_values`` for each; ``skipped`` {k: why}. For the largest k used: what
         ``accuracy.summarize`` says of all samples together (``confusion`` counts each
-        test image once per sample), ``ci95`` over test images, and ``predictions`` of
-        the first sample. ``fits_not_converged`` and settings.
+        test image once per sample), ``ci95`` over test images, and ``predictions``
+        ``[n, samples]``. ``fits_not_converged`` and settings.
 
     Raises:
         ConfigError: Splits that cannot be scored, or no k that every class has.
@@ -105,7 +110,10 @@ def k_shot(
     correct = round(summary["top1"] * len(test))
     return summary | {
         "ci95": list(interval95(correct, len(test))),
-        "predictions": predictions[0],
+        "mean_per_class_ci95": list(
+            mean_per_class_interval(summary["confusion"], seed=seed, images=len(test))
+        ),
+        "predictions": np.stack(predictions, axis=1),
         "shots": used,
         "top1_mean": [float(np.mean(v)) for v in values],
         "top1_std": [float(np.std(v)) for v in values],

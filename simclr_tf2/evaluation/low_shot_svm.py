@@ -12,7 +12,11 @@ import numpy as np
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation.binary import Binary, prepare, require_positives
 from simclr_tf2.evaluation.svm import COSTS, MAX_ITER, fit, over_threads, require_costs
-from simclr_tf2.metrics.average_precision import average_precision
+from simclr_tf2.metrics.average_precision import (
+    average_precision,
+    map_interval,
+    mean_average_precision,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +57,11 @@ def voc_low_shot(
         threads: As for ``svm.over_threads``.
 
     Returns:
-        Ready for JSON: ``shots`` (the ks used); for each, over the samples at
+        Ready for JSON but for ``class_values``: ``shots`` (the ks used); for each, over the samples at
         ``costs_chosen``, ``map_mean``, ``map_std``, ``map_min`` and ``map_max``
-        (interpolated, in [0, 1]); ``map_by_cost``, the means at all ``costs``;
+        (interpolated, in [0, 1]); ``map_by_cost``, the means at all ``costs``; of the
+        largest k ``map_ci95`` over test images (the mean of the samples' intervals) and
+        ``class_values``, float64 ``[c]``: average precision, mean over samples;
         ``skipped`` {k: why}; ``costs_chosen_on``; ``fits_not_converged`` and settings.
 
     Raises:
@@ -80,6 +86,9 @@ def voc_low_shot(
     values = np.reshape(aps, shape).mean(axis=2)  # [k, sample, cost]
     best = values.mean(axis=1).argmax(axis=1)
     at_best = values[np.arange(len(used)), :, best]  # [k, sample]
+    interval, class_values = _at_last_k(
+        binary, used[-1], scored, samples, costs[best[-1]], seed
+    )
     if sum(missed):
         logger.warning(
             "%d of %d SVM fits stopped at %d iterations",
@@ -93,6 +102,8 @@ def voc_low_shot(
         "map_std": at_best.std(axis=1).tolist(),
         "map_min": at_best.min(axis=1).tolist(),
         "map_max": at_best.max(axis=1).tolist(),
+        "map_ci95": interval,
+        "class_values": class_values,
         "costs_chosen": [costs[index] for index in best],
         "costs_chosen_on": "mean over samples on the test split, as the benchmark does",
         "map_by_cost": values.mean(axis=1).tolist(),
@@ -110,16 +121,49 @@ def voc_low_shot(
     }
 
 
-def _class_aps(
-    binary: Binary, place: tuple[int, int, int], costs: Sequence[float], seed: int
-) -> tuple[list[float], int]:
-    """Average precision on test at each cost, and fits that did not converge."""
+def _at_last_k(
+    binary: Binary,
+    k: int,
+    scored: np.ndarray,
+    samples: int,
+    cost: float,
+    seed: int,
+) -> tuple[list[float], np.ndarray]:
+    """95 % interval of the mean over classes, and each class's mean over samples."""
+    targets = binary.test_targets[:, scored]
+    intervals, values = [], []
+    for sample in range(samples):
+        columns = []
+        for column in scored:
+            rows = _chosen(binary, (k, sample, int(column)), seed)
+            positive = binary.train_targets[rows, column] == 1
+            classifier, _ = fit(binary.train[rows], positive, cost)
+            columns.append(classifier.decision_function(binary.test))
+        scores = np.stack(columns, axis=1)
+        intervals.append(map_interval(scores, targets, seed=seed))
+        values.append(mean_average_precision(scores, targets, points="interpolated")[1])
+    each = np.full(len(binary.classes), np.nan)
+    each[scored] = np.mean(values, axis=0)
+    return np.mean(intervals, axis=0).tolist(), each
+
+
+def _chosen(binary: Binary, place: tuple[int, int, int], seed: int) -> np.ndarray:
+    """The training images of one (k, sample, class), sorted."""
     k, sample, column = place
     rng = np.random.default_rng([seed, sample, k, column])
     targets = binary.train_targets[:, column]
     positives = rng.permutation(np.flatnonzero(targets == 1))[:k]
     negatives = rng.permutation(np.flatnonzero(targets == 0))[: NEGATIVES * k]
-    rows = np.sort(np.concatenate([positives, negatives]))
+    return np.sort(np.concatenate([positives, negatives]))
+
+
+def _class_aps(
+    binary: Binary, place: tuple[int, int, int], costs: Sequence[float], seed: int
+) -> tuple[list[float], int]:
+    """Average precision on test at each cost, and fits that did not converge."""
+    column = place[2]
+    targets = binary.train_targets[:, column]
+    rows = _chosen(binary, place, seed)
     features, found, missed = binary.train[rows], [], 0
     for cost in costs:
         classifier, converged = fit(features, targets[rows] == 1, cost)

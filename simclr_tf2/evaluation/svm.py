@@ -52,7 +52,8 @@ def svm(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
         What ``voc_svm`` returns without ``scores``. Single-label: what
         ``accuracy.summarize`` returns, the class with the highest score predicted.
         Multi-label: ``value``, ``measure`` (``"map"``) and ``ci95`` of the mean, and
-        ``predictions`` ``[m, c]``, whether each score is above 0.
+        ``class_values``, float64 ``[c]``: the average precisions, NaN where test has no
+        positive.
 
     Raises:
         ConfigError: As for ``voc_svm``.
@@ -63,12 +64,11 @@ def svm(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
     found = voc_svm(train.features, train.labels, test.features, test.labels, seed=seed)
     scores = found.pop("scores")
     if not single:
-        predictions = (scores > 0).astype(np.int64)
         extra = {
             "value": found["map"],
             "measure": "map",
             "ci95": found["map_ci95"],
-            "predictions": predictions,
+            "class_values": np.array(found["average_precision"], np.float64),
         }
         return found | extra
     predictions = np.asarray(found["classes"])[scores.argmax(axis=1)]

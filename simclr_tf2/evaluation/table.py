@@ -68,6 +68,18 @@ def _cell(record: dict[str, Any] | None) -> str:
     return f"{100 * record['value']:.1f}{mark} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+def _mean_per_class(record: dict[str, Any]) -> list[str]:
+    """The mean over classes where classes are not equally frequent in test."""
+    value = record.get("mean_per_class", 0.0)
+    if (
+        "mean_per_class_ci95" not in record
+        or abs(value - record.get("top1", value)) < 5e-5
+    ):
+        return []
+    low, high = record["mean_per_class_ci95"]
+    return [f"mean per class {100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}] %"]
+
+
 def _notes(records: list[dict[str, Any]]) -> list[str]:
     first = records[0]
     facts = [f"{first['test_examples']:,} test images"]
@@ -82,6 +94,7 @@ def _notes(records: list[dict[str, Any]]) -> list[str]:
         settings = [f"{n} {record[n]:g}" for n in ("C", "k") if n in record]
         settings += [record["scaler"]] if record.get("scaler") else []
         settings += [f"top-5 {100 * record['top5']:.1f} %"] if "top5" in record else []
+        settings += _mean_per_class(record)
         settings.append(f"seed {record['seed']}")
         notes.append(f"{TITLES.get(protocol, protocol)}: {', '.join(settings)}")
     if not all(r.get("converged", True) for r in records):

@@ -90,8 +90,9 @@ def map_interval(
     seed: int,
     samples: int = 1000,
     level: float = 0.95,
+    points: Points = "interpolated",
 ) -> tuple[float, float]:
-    """Interval of the interpolated mean: +- normal quantile x bootstrap deviation.
+    """Interval of the mean: +- normal quantile x bootstrap deviation.
 
     Not the bootstrap's own percentiles: copies of one example are ties, which raise the
     precision of weak rankings, so those may lie above the mean itself.
@@ -104,11 +105,13 @@ def map_interval(
         seed: Of the draws.
         samples: Number of resamples, 1 or more.
         level: Of the interval, between 0 and 1.
+        points: ``"interpolated"`` or ``11``, see ``average_precision``.
 
     Raises:
         ValueError: As for ``mean_average_precision``; a number out of range.
     """
     scores, labels = _checked(scores, labels, ndim=2)
+    assert points != "all", points
     if samples < 1 or not 0 < level < 1 or not (labels == 1).any():
         raise ValueError(
             "map_interval needs a positive, samples of 1 or more and a level between 0 "
@@ -122,19 +125,21 @@ def map_interval(
         drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
         columns = [
-            _weighted(scores[:, column], labels[:, column], counts)
+            _weighted(scores[:, column], labels[:, column], counts, points)
             for column in np.flatnonzero((labels == 1).any(axis=0))
         ]
         each = np.stack(columns)
         classes = (~np.isnan(each)).sum(axis=0)
         means.append((np.nansum(each, axis=0) / np.maximum(classes, 1))[classes > 0])
-    mean = mean_average_precision(scores, labels, points="interpolated")[0]
+    mean = mean_average_precision(scores, labels, points=points)[0]
     half = NormalDist().inv_cdf((1 + level) / 2) * float(np.concatenate(means).std())
     return max(0.0, mean - half), min(1.0, mean + half)
 
 
-def _weighted(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Interpolated average precision ``[s]`` with ``counts[s, i]`` copies of i.
+def _weighted(
+    scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, points: Points
+) -> np.ndarray:
+    """Average precision ``[s]`` with ``counts[s, i]`` copies of example i.
 
     NaN where no positive was drawn.
     """
@@ -146,8 +151,14 @@ def _weighted(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.
     hits = np.cumsum(counts[:, kept] * labels[kept], axis=1)[:, last]
     precision = hits / np.maximum(total, 1)
     best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    area = (np.diff(hits, axis=1, prepend=0) * best).sum(axis=1)
     positives = hits[:, -1].astype(np.float64)
+    if points == 11:
+        rows = np.arange(len(hits))
+        # In tenths of positives, as above.
+        at = [(10 * hits >= t * hits[:, -1:]).argmax(axis=1) for t in range(11)]
+        eleven = np.mean([best[rows, a] for a in at], axis=0)
+        return np.where(positives > 0, eleven, np.nan)
+    area = (np.diff(hits, axis=1, prepend=0) * best).sum(axis=1)
     return np.divide(
         area, positives, out=np.full(len(hits), np.nan), where=positives > 0
     )

@@ -38,13 +38,55 @@ def bootstrap_interval(
     """
     values = _finite(values, "values")
     _require_samples(samples)
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1. Received: {level}.")
+    _require_level(level)
     rng = np.random.default_rng(seed)
     found = []
     for size in _chunks(samples, values.size):
         drawn = values[rng.integers(len(values), size=(size, len(values)))]
         found.append(statistic(drawn, axis=1))
+    low, high = np.quantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def mean_per_class_interval(
+    confusion: np.ndarray,
+    *,
+    seed: int,
+    images: int | None = None,
+    samples: int = 1000,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of the mean accuracy over classes, over resampled images.
+
+    Whole images are drawn, as by ``bootstrap_interval``. An image counts by its class
+    and by whether it is right, so that the counts are one multinomial draw and no image
+    has to be drawn alone. The mean is over the classes that a resample has.
+
+    Args:
+        confusion: ``[c, c]`` counts, rows true and columns predicted.
+        seed: Of the draws.
+        images: How many are drawn, where the counts have each image several times.
+        samples: Number of resampled sets, 1 or more.
+        level: Of the interval, between 0 and 1.
+
+    Raises:
+        ValueError: No image, ``samples`` or ``level`` out of range.
+    """
+    counts = np.asarray(confusion, np.int64)
+    right = np.diag(counts)
+    cells = np.concatenate([right, counts.sum(axis=1) - right])
+    total = images or int(cells.sum())
+    if not cells.any():
+        raise ValueError("mean per-class accuracy needs at least one example.")
+    _require_samples(samples)
+    _require_level(level)
+    rng, found = np.random.default_rng(seed), []
+    for size in _chunks(samples, len(cells)):
+        drawn = rng.multinomial(total, cells / cells.sum(), size=size)
+        hits, missed = np.split(drawn, 2, axis=1)
+        images = hits + missed
+        recalls = np.divide(hits, images, out=np.zeros(hits.shape), where=images > 0)
+        found.append(recalls.sum(axis=1) / (images > 0).sum(axis=1))
     low, high = np.quantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -144,6 +186,11 @@ def _paired(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             f"Received: {a.shape} and {b.shape}."
         )
     return a, b
+
+
+def _require_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1. Received: {level}.")
 
 
 def _require_samples(samples: int) -> None:

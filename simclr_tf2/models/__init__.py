@@ -2,6 +2,7 @@
 
 from simclr_tf2.models.heads import build_projection_head, build_supervised_head
 from simclr_tf2.models.layers import FusedBatchNormalization
+from simclr_tf2.models.remat import recompute, recomputed
 from simclr_tf2.models.resnet import (
     build_encoder,
     build_resnet,
@@ -20,4 +21,6 @@ __all__ = [
     "copy_weights",
     "export_copy",
     "freeze_up_to_block",
+    "recompute",
+    "recomputed",
 ]

@@ -27,6 +27,8 @@ class SimCLR(keras.Model):
         supervised_head: ``[n, d_k]`` -> logits ``[n, classes]``, or None.
         ft_proj_selector: The supervised head reads the input of layer k of g: 0 is h,
             -1 is z (SimCLRv2, section 2, fine-tunes from a middle layer).
+        forward: Another way to run ``backbone`` to h, such as one that recomputes
+            activations; None: its own.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class SimCLR(keras.Model):
         self.supervised_head = supervised_head
         self.ft_proj_selector = ft_proj_selector
         self.build_for_export: Callable[[], SimCLR] | None = None
+        self.forward: Callable[..., tf.Tensor] | None = None
         self.built = True
 
     def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
@@ -66,11 +69,14 @@ class SimCLR(keras.Model):
             outputs["logits"] = self.supervised_head(features, training=training)
         return outputs
 
+    def representation(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Compute h ``[n, d]`` of ``images``, by ``forward`` if there is one."""
+        h = (self.forward or self.backbone)(images, training=training)
+        return h["final_avg_pool"] if isinstance(h, dict) else h
+
     def hiddens(self, images: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
         """``[h, hidden_1, .., z]`` of ``images``: what each layer of g reads, and z."""
-        h = self.backbone(images, training=training)
-        if isinstance(h, dict):
-            h = h["final_avg_pool"]
+        h = self.representation(images, training=training)
         return self.hiddens_of(h, training=training)
 
     def hiddens_of(self, h: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
@@ -85,9 +91,7 @@ class SimCLR(keras.Model):
         run, so their batch statistics stay. Train ``finetune_trainable_variables``.
         """
         assert self.supervised_head is not None, "built without classes"
-        h = self.backbone(images, training=training)
-        if isinstance(h, dict):
-            h = h["final_avg_pool"]
+        h = self.representation(images, training=training)
         features = self._lower_head()(h, training=training)
         return self.supervised_head(features, training=training)
 

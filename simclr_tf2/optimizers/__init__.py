@@ -10,6 +10,8 @@ import keras
 from simclr_tf2.config import ConfigError, OptimizerConfig
 from simclr_tf2.optimizers.decoupled import AdamW, Lamb
 from simclr_tf2.optimizers.lars import LARS
+from simclr_tf2.optimizers.loss_scale import DynamicLossScale, with_loss_scale
+from simclr_tf2.optimizers.multipliers import with_multipliers
 from simclr_tf2.optimizers.schedules import (
     WarmupCosine,
     scaled_learning_rate,
@@ -104,6 +106,7 @@ __all__ = [
     "LARS",
     "OPTIMIZERS",
     "AdamW",
+    "DynamicLossScale",
     "Lamb",
     "WarmupCosine",
     "build_optimizer",
@@ -117,4 +120,6 @@ __all__ = [
     "variable_roles",
     "warmup_cosine",
     "warmup_steps",
+    "with_loss_scale",
+    "with_multipliers",
 ]

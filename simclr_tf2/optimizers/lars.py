@@ -100,23 +100,32 @@ class LARS(keras.optimizers.Optimizer):
     ) -> None:
         """Updates one variable and its momentum slot."""
         index = self._get_variable_index(variable)
-        slot = self._momentums[index]
+        slot = self._momentums[index].value
         w = tf.convert_to_tensor(variable)
-        v = tf.convert_to_tensor(slot)
         g = tf.cast(tf.convert_to_tensor(gradient), w.dtype)
         lr = tf.cast(learning_rate, w.dtype)
         if self.l2_factor and self._decays[index]:
             g += self.l2_factor * w
         if self.classic_momentum:
-            step = lr * self._trust_ratio(w, g, index) * g
-            v = self.momentum * v + step
-            update = self.momentum * v + step if self.nesterov else v
-        else:
-            v = self.momentum * v + g
-            u = self.momentum * v + g if self.nesterov else v
-            update = lr * self._trust_ratio(w, u, index) * u
+            self._descend(variable, slot, lr * self._trust_ratio(w, g, index) * g)
+            return
+        v = self.momentum * tf.convert_to_tensor(slot) + g
+        u = self.momentum * v + g if self.nesterov else v
         self.assign(slot, v)
-        self.assign_sub(variable, update)
+        self.assign_sub(variable, lr * self._trust_ratio(w, u, index) * u)
+
+    def _descend(
+        self, variable: tf.Variable, slot: tf.Variable, step: tf.Tensor
+    ) -> None:
+        """Momentum: v <- m v + step and w <- w - v (or look ahead), in one pass."""
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=slot.handle,
+            lr=tf.ones([], step.dtype),
+            grad=step,
+            momentum=tf.constant(self.momentum, step.dtype),
+            use_nesterov=self.nesterov,
+        )
 
     def _trust_ratio(
         self, w: tf.Tensor, direction: tf.Tensor, index: int
@@ -161,7 +170,7 @@ def _as_tuple(patterns: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _norm(x: tf.Tensor) -> tf.Tensor:
-    """L2 norm, in float32 at least."""
+    """L2 norm, in float32 at least, by the kernel that keeps no squares."""
     if x.dtype in (tf.bfloat16, tf.float16):
         x = tf.cast(x, tf.float32)
-    return tf.norm(x)
+    return tf.sqrt(2 * tf.nn.l2_loss(x))

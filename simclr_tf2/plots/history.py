@@ -51,6 +51,11 @@ PANELS = (
         percent=True, about="Watches the representation; the gradient never sees it.",
     ),
     Panel(
+        name="evaluated", title="Evaluated checkpoints", unit="% of test images",
+        keys="evaluated_.+", percent=True,
+        about="The frozen network at each measured step, as in the tables.",
+    ),
+    Panel(
         name="learning_rate", title="Learning rate", unit="per step",
         keys="learning_rate|lr",
     ),

@@ -19,7 +19,9 @@ MAX_NUMBERED_CLASSES = 20  # up to here the cells carry their number
 MAX_NAMED_CLASSES = 60  # up to here the rows carry their class name
 _PROTOCOLS = {
     "logreg": "Logistic regression", "linear": "Linear classifier",
-    "finetune": "Fine-tuned", "svm": "Linear SVM", "supervised": "Online linear head",
+    "finetune": "Fine-tuned", "svm": "Linear SVM", "supervised": "Own classifier",
+    "weighted_knn": "Weighted k-NN", "logreg_sweep": "Logistic regression, swept",
+    "low_shot": "Few labels", "knn": "k-NN",
 }  # fmt: skip
 _MEASURES = {
     "accuracy": "accuracy", "mean_per_class": "mean per class", "map": "mAP",
@@ -32,6 +34,7 @@ def metric_label(key: str) -> str:
 
     The number of neighbours may stand on either side: ``knn_top1_k20``.
     """
+    key = key.removeprefix("evaluated_")
     key = re.sub(r"(knn)_(.+)_k(\d+)", r"\1\3_\2", key)
     match = _ACCURACY.fullmatch(key)
     if match is None:

@@ -28,6 +28,7 @@ def write_report(
     history: Sequence[Mapping[str, Any]] = (),
     chance_loss: float | None = None,
     results: Sequence[Mapping[str, Any]] = (),
+    tables: Sequence[Mapping[str, Any]] = (),
     pairs: tuple[Any, Any, Any] | None = None,
     pair_notes: Sequence[tuple[str, str]] = (),
     test_images: Any | None = None,
@@ -57,6 +58,8 @@ def write_report(
         chance_loss: ln(2N - 1), drawn into the loss curve.
         results: rows of the result table: ``row`` and accuracies in [0, 1]. The
             first row is the run's own.
+        tables: more results: ``title``, ``about`` and either ``heads`` and ``rows`` of
+            texts, the first of each row its name, or ``text``, shown as it is.
         pairs: (originals, view 1, view 2), each [k, s, s, 3] in [0, 1] or uint8.
         pair_notes: what was drawn for view 1 and view 2 of each of them.
         test_images: [m, s, s, 3] uint8 or float in [0, 1].
@@ -84,6 +87,7 @@ def write_report(
         "tiles": verdict.tiles(scalars, results, timings, chance_loss),
         "checks": verdict.checks(scalars, results, config, chance_loss),
         "results": sections.result_table(results, class_names),
+        "tables": list(tables),
         "curves": sections.curve_figures(history, chance_loss, class_names),
         "pairs": pictures.pair_columns(pairs, pair_notes),
         "neighbours": pictures.neighbour_rows(

@@ -69,7 +69,8 @@ def curve_figures(
     chance = _chance(class_names)
     references = {}
     if chance is not None:
-        references["online"] = (chance, f"chance, {100 * chance:.3g} %")
+        text = f"chance, {100 * chance:.3g} %"
+        references = {"online": (chance, text), "evaluated": (chance, text)}
     return [
         {
             "title": panel.title,

@@ -89,11 +89,14 @@ def cached_gradient_step(
     def step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         micro = MicroBatches(batch, micro_batch_size)
         projections = passes.forward(micro)
-        loss, scalars, cached = _loss_and_gradient(contrastive_loss, projections)
+        factor = optimizer.scale_loss(1 / distribution.replica_count())
+        loss, scalars, cached = _loss_and_gradient(
+            contrastive_loss, projections, factor
+        )
         scalars = {"loss": loss, **scalars}
-        gradients, penalty = _penalty(model, decayed_variables, weight_decay)
+        gradients, penalty = _penalty(model, decayed_variables, weight_decay, factor)
         total = CONTRASTIVE_WEIGHT * loss + tf.cast(penalty, loss.dtype)
-        gradients, head_scalars = passes.backward(micro, cached, gradients)
+        gradients, head_scalars = passes.backward(micro, cached, gradients, factor)
         scalars.update(head_scalars)
         if supervised:
             total += tf.cast(head_scalars["supervised_loss"], total.dtype)
@@ -130,7 +133,11 @@ class _Passes:
         return projections
 
     def backward(
-        self, micro: MicroBatches, cached: tf.Tensor, gradients: list[Any]
+        self,
+        micro: MicroBatches,
+        cached: tf.Tensor,
+        gradients: list[Any],
+        factor: Any,
     ) -> tuple[list[Any], dict[str, tf.Tensor]]:
         """Add the gradients of all micro-batches.
 
@@ -138,6 +145,7 @@ class _Passes:
             micro: The batch.
             cached: Gradient by the projections, ``[views * n, d]``.
             gradients: By trainable variable, of whatever else; None: none.
+            factor: Of all losses: one over the replicas, times the loss scale.
 
         Returns:
             The sums, None for variables that nothing depends on, and the supervised
@@ -154,7 +162,7 @@ class _Passes:
 
         def body(index: Any, state: Any) -> Any:
             sums, scalars = state
-            found, values = self._gradients(micro, index, cached[index])
+            found, values = self._gradients(micro, index, cached[index], factor)
             for i, gradient in enumerate(found):  # known when traced, once
                 connected[i] = connected[i] or gradient is not None
             sums = [
@@ -169,7 +177,7 @@ class _Passes:
         return [total if yes else None for total, yes in kept], scalars
 
     def _gradients(
-        self, micro: MicroBatches, index: Any, cached: tf.Tensor
+        self, micro: MicroBatches, index: Any, cached: tf.Tensor, factor: Any
     ) -> tuple[list[Any], dict[str, tf.Tensor]]:
         """Gradients by the trainable variables and head scalars of a micro-batch."""
         with tf.GradientTape() as tape:
@@ -178,9 +186,8 @@ class _Passes:
             scalars: dict[str, tf.Tensor] = {}
             if self._supervised:
                 loss, scalars = classification(outputs["logits"], micro.labels(index))
-                share = 1 / (micro.count * distribution.replica_count())
                 targets.append(loss)
-                weights.append(tf.constant(share, loss.dtype))
+                weights.append(_as(factor / micro.count, loss.dtype))
         variables = self._model.trainable_variables
         return tape.gradient(targets, variables, output_gradients=weights), scalars
 
@@ -207,7 +214,7 @@ class _Passes:
 
 
 def _loss_and_gradient(
-    contrastive_loss: ContrastiveLoss, projections: tf.Tensor
+    contrastive_loss: ContrastiveLoss, projections: tf.Tensor, factor: Any
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
     """The loss, its scalars, and the step's gradient by ``projections``.
 
@@ -216,18 +223,27 @@ def _loss_and_gradient(
     with tf.GradientTape() as tape:
         tape.watch(projections)
         loss, scalars = contrastive_loss(projections)
-        scaled = CONTRASTIVE_WEIGHT * loss / distribution.replica_count()
+        scaled = CONTRASTIVE_WEIGHT * loss * _as(factor, loss.dtype)
     return loss, scalars, tape.gradient(scaled, projections)
 
 
 def _penalty(
-    model: keras.Model, decayed: Sequence[keras.Variable], weight_decay: float
+    model: keras.Model,
+    decayed: Sequence[keras.Variable],
+    weight_decay: float,
+    factor: Any,
 ) -> tuple[list[Any], tf.Tensor]:
     """Gradients of the L2 term by the trainable variables, and the term itself."""
     with tf.GradientTape() as tape:
         penalty = weight_decay * optimizers.l2_loss(decayed)
-        scaled = penalty / distribution.replica_count()
+        scaled = penalty * _as(factor, penalty.dtype)
     return tape.gradient(scaled, model.trainable_variables), penalty
+
+
+def _as(factor: Any, dtype: tf.DType) -> tf.Tensor:
+    """A number or tensor in ``dtype``; ``tf.cast`` makes a number float32 on the way."""
+    number = isinstance(factor, float)
+    return tf.constant(factor, dtype) if number else tf.cast(factor, dtype)
 
 
 def _tensors(state: Any) -> list[tf.Tensor]:

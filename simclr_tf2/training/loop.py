@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +21,10 @@ from simclr_tf2.training.steps import Step
 logger = logging.getLogger(__name__)
 
 Scalars = dict[str, float]
+# A signal waits for the end of a chunk, so it is short; what the host does between two
+# of them takes about a millisecond.
+CHUNK_SECONDS = 1.0
+MOST_STEPS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,12 @@ class Cadence:
     def due(self, every: int, step: int) -> bool:
         """Whether an event is due after ``step`` steps; the last step counts."""
         return every > 0 and (step % every == 0 or step == self.total_steps)
+
+    def next_event(self, step: int) -> int:
+        """The first step after ``step`` at which anything is due."""
+        events = (self.log_every, self.checkpoint_every, self.monitor_every)
+        ends = [(step // every + 1) * every for every in events if every > 0]
+        return min([*ends, self.total_steps])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,28 +66,51 @@ def train(
     examples_per_step: int,
     start_step: int = 0,
     jit_compile: bool = False,
+    steps_per_loop: int = 0,
 ) -> None:
     """Run steps ``start_step + 1 .. total_steps``, each exactly once.
 
-    Scalars are averaged over replicas and over the steps since the last log line; they
-    stay on the device until then. Time in hooks does not count as training time.
+    Steps are run in chunks, each one call of a graph that loops; a chunk ends where a
+    hook is due, so that its length shows in nothing but speed. Scalars are averaged
+    over replicas and over the steps since the last log line. Time in hooks does not
+    count as training time.
+
+    Args:
+        step: What one replica does with one element.
+        dataset: Elements in the order of steps, from ``start_step`` on.
+        strategy: Where it runs.
+        cadence: When hooks are due.
+        hooks: What they are.
+        examples_per_step: For the rate in the log.
+        start_step: Steps done before.
+        jit_compile: Let XLA compile the step.
+        steps_per_loop: Steps of a chunk at most; 0: as many as last ``CHUNK_SECONDS``,
+            up to ``MOST_STEPS``. A signal is heard at the end of a chunk.
 
     Raises:
         NotFinite: A logged or about-to-be-saved loss is NaN or infinite.
         Stopped: A signal asked to stop; ``hooks.save`` has been called.
     """
-    run_step = _distributed(step, strategy, jit_compile=jit_compile)
+    chunk = _Chunks(step, strategy, jit_compile=jit_compile)
+    pace = _Pace(steps_per_loop)
     iterator = iter(dataset)
-    window: list[dict[str, tf.Tensor]] = []
-    trained, since = start_step, time.perf_counter()
+    window: list[Any] = []
+    now = trained = start_step
+    since = time.perf_counter()
     with _stop_signals() as stopped:
-        for now in range(start_step + 1, cadence.total_steps + 1):
-            window.append(run_step(iterator))
+        while now < cadence.total_steps:
+            steps = min(pace.steps(), cadence.next_event(now) - now)
+            window.append(chunk(iterator, steps))
+            if len(window) > 1:  # waits for the chunk before, while this one runs
+                window[-2] = np.asarray(window[-2])
+            now += steps
+            pace.ran(steps)
             log_due = cadence.due(cadence.log_every, now)
             stopping = stopped.is_set()  # read once: what stops here is saved here
             save_due = cadence.due(cadence.checkpoint_every, now) or stopping
+            monitor_due = cadence.due(cadence.monitor_every, now)
             if log_due or save_due:
-                means = _means(window, now)
+                means = _means(chunk.names, window, now)
             if log_due:
                 seconds = time.perf_counter() - since
                 rate = (now - trained) * examples_per_step / max(seconds, 1e-9)
@@ -85,10 +119,12 @@ def train(
                 trained = now
             if save_due:
                 hooks.save(now)
-            if cadence.due(cadence.monitor_every, now):
+            if monitor_due:
                 hooks.monitor(now)
             if log_due:
                 since = time.perf_counter()
+            if log_due or save_due or monitor_due:
+                pace.skip()
             if stopping and now < cadence.total_steps:
                 raise Stopped(
                     f"stopped by a signal at step {now} and saved; "
@@ -96,32 +132,80 @@ def train(
                 )
 
 
-def _distributed(
-    step: Step, strategy: tf.distribute.Strategy, *, jit_compile: bool
-) -> Callable[[Iterator], dict[str, tf.Tensor]]:
-    """``step`` on every replica, its scalars averaged, as one graph call."""
-    names: list[str] = []
-    compiled = (
-        tf.function(step, jit_compile=True, autograph=False) if jit_compile else step
-    )
+class _Pace:
+    """How many steps the next chunk should have."""
 
-    def replica_step(batch):
-        scalars = compiled(batch)
-        names[:] = sorted(scalars)
-        return tf.stack([tf.cast(scalars[name], tf.float32) for name in names])
+    def __init__(self, fixed: int) -> None:
+        self._fixed, self._steps = fixed, fixed or 1
+        self._since = time.perf_counter()
 
-    @tf.function(autograph=False)
-    def run_step(iterator):
-        values = strategy.run(replica_step, args=(next(iterator),))
-        mean = strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
-        return dict(zip(names, tf.unstack(mean), strict=True))
+    def steps(self) -> int:
+        """Steps of the next chunk at most."""
+        return self._steps
 
-    return run_step
+    def ran(self, steps: int) -> None:
+        """Learn from a chunk that was just run; it may have been shorter than asked."""
+        seconds = time.perf_counter() - self._since
+        if not self._fixed:
+            fitting = int(steps * CHUNK_SECONDS / max(seconds, 1e-9))
+            # Doubling at most: the first chunks run ahead of a device and look fast.
+            self._steps = max(1, min(fitting, 2 * self._steps, MOST_STEPS))
+        self.skip()
+
+    def skip(self) -> None:
+        """What has passed since is no part of a chunk."""
+        self._since = time.perf_counter()
 
 
-def _means(window: list[dict[str, tf.Tensor]], step: int) -> Scalars:
+class _Chunks:
+    """``step`` on every replica, several times, as one graph call that is traced once.
+
+    Attributes:
+        names: Of the scalars, in the order of columns; known after the first call.
+    """
+
+    def __init__(
+        self, step: Step, strategy: tf.distribute.Strategy, *, jit_compile: bool
+    ) -> None:
+        self.names: list[str] = []
+        self._strategy = strategy
+        self._step = (
+            tf.function(step, jit_compile=True, autograph=False)
+            if jit_compile
+            else step
+        )
+        self._run = tf.function(self._loop, autograph=False)
+
+    def __call__(self, iterator: Iterator, steps: int) -> tf.Tensor:
+        """Scalars ``[steps, names]``, float32, means over replicas."""
+        # A tensor: another number of steps is not another graph.
+        return self._run(iterator, tf.constant(steps))
+
+    def _loop(self, iterator: Iterator, steps: tf.Tensor) -> tf.Tensor:
+        def body(index: tf.Tensor, rows: tf.TensorArray) -> tuple:
+            values = self._strategy.run(self._replica_step, args=(next(iterator),))
+            row = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
+            return index + 1, rows.write(index, row)
+
+        rows = tf.TensorArray(tf.float32, size=steps)
+        _, rows = tf.while_loop(
+            lambda index, _: index < steps,
+            body,
+            (tf.constant(0), rows),
+            parallel_iterations=1,
+        )
+        return rows.stack()
+
+    def _replica_step(self, batch: Any) -> tf.Tensor:
+        scalars = self._step(batch)
+        self.names[:] = sorted(scalars)
+        return tf.stack([tf.cast(scalars[name], tf.float32) for name in self.names])
+
+
+def _means(names: list[str], window: list[Any], step: int) -> Scalars:
     """Average over the window; refuses what is not finite."""
-    means = {k: float(np.mean([float(s[k]) for s in window])) for k in window[0]}
+    rows = np.concatenate([np.asarray(chunk) for chunk in window]).astype(np.float64)
+    means = {name: float(np.mean(rows[:, i])) for i, name in enumerate(names)}
     bad = [name for name, value in means.items() if not math.isfinite(value)]
     if bad:
         raise NotFinite(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -40,6 +41,18 @@ FREE = frozenset(
         "report",
         "compare_with",
         "transfer_datasets",
+        "transfer_methods",
+        "transfer_steps",
+        "transfer_batch_size",
+        "transfer_grid",
+        "semi_epochs",
+        "semi_batch_size",
+        "finetune_baselines",
+        "knn_k",
+        "knn_temperature",
+        "knn_metric",
+        "knn_weighting",
+        "best_metric",
         "watch",
         "watch_timeout",
         "eval_split",
@@ -58,6 +71,9 @@ FREE = frozenset(
         "input",
         "output",
         "jit_compile",
+        "steps_per_loop",
+        "remat",
+        "gradient_pack_mib",
         "loss_block_size",
     }
 )
@@ -84,6 +100,19 @@ def read_config(folder: str | os.PathLike) -> Config:
         ) from None
     except (json.JSONDecodeError, TypeError, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def settled(config: Config, before: Config) -> Config:
+    """``config`` with what an earlier start of the run chose where it says auto."""
+    if config.training.mixed_precision != "auto":
+        return config
+    return with_precision(config, before.training.mixed_precision)
+
+
+def with_precision(config: Config, mixed_precision: str) -> Config:
+    """``config`` with another ``--mixed_precision``."""
+    training = dataclasses.replace(config.training, mixed_precision=mixed_precision)
+    return dataclasses.replace(config, training=training)
 
 
 def check(config: Config) -> None:
@@ -119,6 +148,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _check_same(config: Config, before: Config, folder: Path) -> None:
+    config = settled(config, before)
     new, old = config_lib.to_flat(config), config_lib.to_flat(before)
     changed = [
         f"{name} (there {old[name]!r}, now {new[name]!r})"

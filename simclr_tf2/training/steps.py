@@ -66,7 +66,7 @@ def pretrain_step(
                 scalars.update(head_scalars)
                 total = total + tf.cast(head_loss, total.dtype)
             # Optimizers sum gradients over replicas, hence the mean here.
-            scaled = total / distribution.replica_count()
+            scaled = optimizer.scale_loss(total / distribution.replica_count())
         gradients = tape.gradient(scaled, variables)
         optimizer.apply_gradients(
             [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
@@ -106,7 +106,7 @@ def finetune_step(
             loss, scalars = classification(logits, batch["label"])
             penalty = weight_decay * optimizers.l2_loss(decayed_variables)
             total = loss + tf.cast(penalty, loss.dtype)
-            scaled = total / distribution.replica_count()
+            scaled = optimizer.scale_loss(total / distribution.replica_count())
         gradients = tape.gradient(scaled, variables)
         optimizer.apply_gradients(list(zip(gradients, variables, strict=True)))
         return {

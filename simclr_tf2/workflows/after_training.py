@@ -12,16 +12,18 @@ from typing import Any
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import models
 from simclr_tf2.config import Config
+from simclr_tf2.evaluation import feature_cache
 from simclr_tf2.training import run_folder
 from simclr_tf2.workflows import reporting
-from simclr_tf2.workflows.evaluate import (
+from simclr_tf2.workflows.evaluate import keep_predictions
+from simclr_tf2.workflows.export import write_exports
+from simclr_tf2.workflows.following import write_followed
+from simclr_tf2.workflows.measuring import (
     Measured,
-    keep_predictions,
     measure_model,
     render,
     results_document,
 )
-from simclr_tf2.workflows.export import write_exports
 from simclr_tf2.workflows.splits import Splits
 
 logger = logging.getLogger(__name__)
@@ -35,8 +37,9 @@ def finished(config: Config) -> dict[str, Any] | None:
         return None
     try:
         document = json.loads((folder / "results.json").read_text())
-        same = config_lib.to_flat(run_folder.read_config(folder)) == (
-            config_lib.to_flat(config)
+        before = run_folder.read_config(folder)
+        same = config_lib.to_flat(before) == (
+            config_lib.to_flat(run_folder.settled(config, before))
         )
     except (ValueError, OSError):
         return None
@@ -62,6 +65,7 @@ def finish(
     with timed(timings, "evaluation"):
         measured = measure_model(config, splits, exported, keep=folder)
     keep_predictions(config, folder, measured)
+    write_followed(folder, config.evaluation.eval_name, step, measured.results)
 
     def report(files: list[tuple[Path, str]]) -> Path:
         return reporting.write(
@@ -109,7 +113,8 @@ def conclude(
         with timed(timings, "report"):
             path = report(files)
         files.append((path, "open in a browser"))
-    document = results_document(config, measured.results, step=step)
+    weights = measured.weights or feature_cache.digest_of_weights(exported)
+    document = results_document(config, measured.results, step=step, weights=weights)
     document |= measured.others
     document |= {"timings": timings, "finished": True}
     run_folder.write_json(folder / "results.json", document)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from simclr_tf2 import distribution
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.optimizers import total_steps
+from simclr_tf2.optimizers import loss_scale, total_steps
 from simclr_tf2.training import checkpoints, loop, run_folder, summaries
 from simclr_tf2.training.errors import RunFailed
 from simclr_tf2.training.steps import Step
@@ -112,7 +112,15 @@ def fit(
 
     def on_log(now: int, scalars: Scalars) -> None:
         rate = float(optimizer.learning_rate)
-        show(now, {**scalars, "epoch": now / steps_per_epoch, "learning_rate": rate})
+        show(
+            now,
+            {
+                **scalars,
+                "epoch": now / steps_per_epoch,
+                "learning_rate": rate,
+                **loss_scale.scalars(optimizer, now),
+            },
+        )
 
     def on_save(now: int) -> None:
         checkpoints.save(
@@ -142,6 +150,7 @@ def fit(
             examples_per_step=training.train_batch_size,
             start_step=start_step,
             jit_compile=training.jit_compile,
+            steps_per_loop=_fixed(training.steps_per_loop),
         )
     except tf.errors.OpError as error:
         _name_broken_file(split, error)
@@ -160,6 +169,11 @@ def _name_broken_file(split: Split, error: tf.errors.OpError) -> None:
             f"{broken} cannot be read any more; mend or remove it and start the same "
             "command again: it goes on from the last checkpoint"
         ) from error
+
+
+def _fixed(steps: str | int) -> int:
+    """0 for auto."""
+    return 0 if steps == "auto" else int(steps)
 
 
 def _steps(epochs: float, steps_per_epoch: int) -> int:

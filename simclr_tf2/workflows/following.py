@@ -1,11 +1,13 @@
-"""Follow a run: each new checkpoint once, until the last step has come."""
+"""Follow a run: each new checkpoint once, and a line for each that was measured."""
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from simclr_tf2.training import checkpoints
 
@@ -70,3 +72,46 @@ def new_checkpoints(
                 last,
                 total_steps,
             )
+
+
+def write_followed(
+    folder: Path, name: str | None, step: int, results: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Append what was measured of a checkpoint to evaluations.jsonl.
+
+    Args:
+        folder: The run folder.
+        name: ``--eval_name``; each has a file of its own.
+        step: Of the checkpoint.
+        results: "row/protocol" -> record with ``value`` and ``measure``. Baselines do
+            not move and are left out.
+    """
+    line: dict[str, Any] = {"step": step}
+    for record in results.values():
+        if "weights" in record:
+            row = record["row"].removeprefix("SimCLR").strip()
+            depth = f"{row}_" if row.startswith("feature") else ""
+            key = f"evaluated_{depth}{record['protocol']}_{record['measure']}"
+            line[key] = record["value"]
+    if len(line) > 1:
+        with open(_followed_path(folder, name), "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def read_followed(folder: Path, name: str | None) -> list[dict[str, float]]:
+    """Every whole line of evaluations.jsonl; the last one of a step counts."""
+    try:
+        text = _followed_path(folder, name).read_text(encoding="utf-8")
+    except OSError:
+        return []
+    lines = []
+    for part in text.splitlines():
+        try:
+            lines.append(json.loads(part))
+        except json.JSONDecodeError:
+            logger.warning("evaluations.jsonl of %s has a damaged line", folder)
+    return lines
+
+
+def _followed_path(folder: Path, name: str | None) -> Path:
+    return folder / (f"evaluations_{name}.jsonl" if name else "evaluations.jsonl")

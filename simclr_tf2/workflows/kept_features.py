@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
-from simclr_tf2 import evaluation
+from simclr_tf2 import distribution, evaluation
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
@@ -20,12 +21,21 @@ FeaturesOf = Callable[[keras.Model, Split, int | None], Features]
 
 
 def features_of(config: Config, folder: Path | None) -> FeaturesOf:
-    """How the encoder's features of a split are made.
+    """How the encoder's features of a split are made: on all replicas of this machine.
 
     Args:
-        config: Whole config; the view and the batch come from it.
+        config: Whole config; the view, the batch and the devices come from it.
         folder: The run folder that keeps them under ``features/``; None keeps nothing.
     """
+    strategy = replicas(config)
+    placed: list[tuple[keras.Model, keras.Model]] = []  # the last one, and its copy
+
+    def on_replicas(encoder: keras.Model) -> keras.Model:
+        if strategy is None:
+            return encoder
+        if not placed or placed[0][0] is not encoder:
+            placed[:] = [(encoder, replicated(encoder, strategy))]
+        return placed[0][1]
 
     def make(encoder: keras.Model, split: Split, limit: int | None) -> Features:
         dataset = pipeline.make_eval_dataset(
@@ -36,10 +46,14 @@ def features_of(config: Config, folder: Path | None) -> FeaturesOf:
         )
 
         def encode(images):
-            return encoder(images, training=False)
+            return on_replicas(encoder)(images, training=False)
 
         if folder is None:
-            return evaluation.extract(encode, dataset, name=split.split)
+            if strategy is not None:
+                on_replicas(encoder)
+            return evaluation.extract(
+                encode, dataset, strategy=strategy, name=split.split
+            )
         key = {
             "weights": digest_of_weights(encoder),
             "outputs": encoder.name,
@@ -49,8 +63,36 @@ def features_of(config: Config, folder: Path | None) -> FeaturesOf:
             "channels": config.data.image_channels,
             "compute": "float32",
         }
-        return FeatureCache(folder / "features").get(
-            key, lambda: encoded_batches(encode, dataset), name=split.split
-        )
+
+        def compute():
+            on_replicas(encoder)  # variables are made outside of the graph
+            return encoded_batches(encode, dataset, strategy=strategy)
+
+        return FeatureCache(folder / "features").get(key, compute, name=split.split)
 
     return make
+
+
+def replicas(config: Config) -> tf.distribute.Strategy | None:
+    """The strategy whose replicas share an evaluation; None for one device.
+
+    Workers of several machines evaluate each for itself: an evaluation has no
+    collective op, so that it may run on one of them alone.
+    """
+    strategy = distribution.shared_strategy(config.distribution)
+    alone = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return None if alone or strategy.num_replicas_in_sync == 1 else strategy
+
+
+def replica_count(config: Config) -> int:
+    """How many replicas compute features."""
+    strategy = replicas(config)
+    return 1 if strategy is None else strategy.num_replicas_in_sync
+
+
+def replicated(encoder: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:
+    """A copy with the same weights on every replica of ``strategy``."""
+    with strategy.scope():
+        copy = keras.models.clone_model(encoder)
+        copy.set_weights(encoder.get_weights())
+    return copy

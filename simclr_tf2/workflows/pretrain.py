@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import logging
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from simclr_tf2 import (
+    augmentations,
     distribution,
     evaluation,
     losses,
@@ -25,7 +25,13 @@ from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.training import cached_gradients, checkpoints, run_folder, steps
-from simclr_tf2.workflows import after_training, fit, progress_lines, watching
+from simclr_tf2.workflows import (
+    after_training,
+    fit,
+    precision,
+    progress_lines,
+    watching,
+)
 from simclr_tf2.workflows.scan import record
 from simclr_tf2.workflows.splits import Splits, open_splits
 
@@ -54,11 +60,12 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
         logger.info("%s is finished at step %s", config.model_dir, done["step"])
         print(evaluation.render(done["results"]), flush=True)
         return done
-    strategy = distribution.make_strategy(config.distribution)
+    strategy = distribution.shared_strategy(config.distribution)
     splits = open_splits(config)
     total_steps = fit.check_steps(config, splits.train, strategy.num_replicas_in_sync)
     check_micro_batches(config, strategy.num_replicas_in_sync)
-    check_backend(config)
+    augment_backend(config)
+    config = precision.decided(config, strategy)
     folder = run_folder.create(config, flagfile)
     record(config, folder, splits.train, splits.probe)
     timings = {"start": time.perf_counter() - started}
@@ -108,7 +115,11 @@ def build(
         dtype=layer_dtype(config),
         any_size=config.augmentation.num_local_views > 0,
     )
-    optimizer = make_optimizer(config, splits.train, total_steps, model)
+    models.recompute(model, config.training.remat)
+    optimizer = optimizers.with_loss_scale(
+        make_optimizer(config, splits.train, total_steps, model),
+        config.training.mixed_precision,
+    )
     optimizer.build(model.trainable_variables)
     return model, optimizer
 
@@ -132,29 +143,31 @@ def check_micro_batches(config: Config, replicas: int) -> None:
         )
 
 
-def check_backend(config: Config) -> None:
-    """Refuse an augmentation backend that is not there or cannot be used so.
+def augment_backend(config: Config) -> str:
+    """What makes the views: ``auto`` takes Numba unless the input runs elsewhere.
 
     Raises:
-        ConfigError: OpenCV is not installed, or is asked of a tf.data service.
+        ConfigError: Numba is asked for and not installed, or for a tf.data service.
     """
-    if config.augmentation.augment_backend != "opencv":
-        return
-    if importlib.util.find_spec("cv2") is None:
+    wanted, service = config.augmentation.augment_backend, config.data.data_service
+    tpu = config.distribution
+    remote = service or tpu.master or tpu.tpu_name not in (None, "", "local")
+    available = augmentations.numba_is_available()
+    if wanted == "auto":
+        return "numba" if available and not remote else "tf"
+    if wanted == "numba" and not available:
+        raise ConfigError("--augment_backend=numba needs Numba: pip install numba")
+    if wanted == "numba" and service:
         raise ConfigError(
-            "--augment_backend=opencv needs OpenCV: pip install opencv-python-headless"
-        )
-    if config.data.data_service:
-        raise ConfigError(
-            "--augment_backend=opencv runs in the training process and cannot be sent "
+            "--augment_backend=numba runs in the training process and cannot be sent "
             "to a --data_service; drop one"
         )
+    return wanted
 
 
 def layer_dtype(config: Config) -> str | None:
     """Keras dtype policy of the backbone's layers."""
-    policies = {"off": None, "bfloat16": "mixed_bfloat16"}
-    return policies[config.training.mixed_precision]
+    return precision.POLICIES[config.training.mixed_precision]
 
 
 def make_optimizer(
@@ -185,6 +198,7 @@ def restore(
     folder: Path,
     *,
     with_head: bool = True,
+    source: bool = True,
 ) -> int:
     """Resume from the folder, else start from --checkpoint, else from scratch.
 
@@ -194,6 +208,7 @@ def restore(
         model: Gets the weights of ``--checkpoint``.
         folder: The run folder.
         with_head: Whether the supervised head must be in ``--checkpoint`` as well.
+        source: Whether ``--checkpoint`` is read; False where the model has its weights.
 
     Returns:
         Steps done.
@@ -207,13 +222,13 @@ def restore(
             "%s was started before but holds no checkpoint yet: starting from step 0",
             folder,
         )
-    source = config.training.checkpoint
-    if source:
-        if saved_model.is_reference(source):
-            saved_model.load_reference_weights(model, source, with_head=with_head)
+    name = config.training.checkpoint
+    if name and source:
+        if saved_model.is_reference(name):
+            saved_model.load_reference_weights(model, name, with_head=with_head)
         else:
-            checkpoints.initialize_weights(model, source, with_head=with_head)
-        logger.info("weights initialised from %s", source)
+            checkpoints.initialize_weights(model, name, with_head=with_head)
+        logger.info("weights initialised from %s", name)
     return 0
 
 
@@ -232,6 +247,8 @@ def _train(
     batch, views = config.training.train_batch_size, config.augmentation
     chance, formula = losses.chance_level(config.loss, global_batch_size=batch)
     steps_per_epoch = splits.train.num_examples // batch
+    backend = augment_backend(config)
+    logger.info("views made by %s", {"numba": "Numba", "tf": "TensorFlow"}[backend])
     dataset = strategy.distribute_datasets_from_function(
         lambda context: pipeline.make_pretrain_dataset(
             splits.train,
@@ -242,7 +259,7 @@ def _train(
             num_views=views.num_views,
             num_local_views=views.num_local_views,
             local_image_size=views.local_size(config.data.height_width),
-            backend=views.augment_backend,
+            backend=backend,
             seed=config.seed,
             start_step=start_step,
             cache=fit.cache_of(config),

@@ -17,7 +17,9 @@ from simclr_tf2.data import datasets
 from simclr_tf2.evaluation import Features
 from simclr_tf2.startup import describe_environment
 from simclr_tf2.training import summaries
-from simclr_tf2.workflows.evaluate import Measured, eval_dataset, limits
+from simclr_tf2.workflows import report_tables
+from simclr_tf2.workflows.following import read_followed
+from simclr_tf2.workflows.measuring import Measured, eval_dataset, limits
 from simclr_tf2.workflows.splits import Splits
 
 PAIRS = 8  # [ours] pictures in the report
@@ -33,8 +35,21 @@ def write(
     *,
     files: list[tuple[Path, str]],
     timings: dict[str, float],
+    comparison: str = "",
 ) -> Path:
-    """Write report.html into the run folder and return its path."""
+    """Write report.html (report_NAME.html) into the run folder and return its path.
+
+    Args:
+        config: Whole config of the run.
+        splits: Opened splits.
+        encoder: Images -> h.
+        measured: What was found of it.
+        folder: The run folder.
+        files: What the run wrote, with a word about each.
+        timings: Seconds per phase.
+        comparison: With another run, as text.
+    """
+    name = config.evaluation.eval_name
     shown = splits.eval or splits.probe or splits.train
     images, test = _images_and_features(config, shown, encoder, measured.test)
     bank_split = splits.probe or splits.train
@@ -44,13 +59,14 @@ def write(
     labelled = shown.has_labels and bank_split.has_labels
     pairs, notes = _pairs(config, splits.train)
     return report.write_report(
-        folder / "report.html",
+        folder / (f"report_{name}.html" if name else "report.html"),
         title=f"SimCLR on {config.data.source}",
         config=_by_section(config),
         defaults=_by_section(config_lib.Config()),
-        history=summaries.read_metrics(folder),
+        history=[*summaries.read_metrics(folder), *read_followed(folder, name)],
         chance_loss=_chance_loss(config),
-        results=_rows(measured.results),
+        results=report_tables.main_rows(measured.results),
+        tables=report_tables.tables(measured, comparison),
         pairs=pairs,
         pair_notes=notes,
         test_images=images,
@@ -128,17 +144,6 @@ def _by_section(config: Config) -> dict[str, dict[str, Any]]:
     return {"run": flat, **grouped}
 
 
-def _rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """One dict per table row: its name and a top-1 per protocol."""
-    names = {"logreg": "logreg_top1", "knn": "knn10_top1"}
-    rows: dict[str, dict[str, Any]] = {}
-    for record in results.values():
-        row = rows.setdefault(record["row"], {"row": record["row"]})
-        name = names.get(record["protocol"], record["protocol"])
-        row |= {name: record["value"], f"{name}_ci95": record.get("ci95")}
-    return list(rows.values())
-
-
 def _confusion(results: dict[str, dict[str, Any]], size: int) -> np.ndarray | None:
     """Confusion matrix of the first result, over all classes of the data set."""
     for record in results.values():
@@ -148,3 +153,21 @@ def _confusion(results: dict[str, dict[str, Any]], size: int) -> np.ndarray | No
         full[np.ix_(record["classes"], record["classes"])] = record["confusion"]
         return full
     return None
+
+
+def files_there(folder: Path, name: str | None) -> list[tuple[Path, str]]:
+    """What a run folder holds of what the report tells about."""
+    mark = f"_{name}" if name else ""
+    known = {
+        "encoder.keras": "keras.models.load_model(path)(images) -> h",
+        "saved_model": "hub.load(path)(images) -> dict of endpoints",
+        f"results{mark}.json": "every number with what it rests on",
+        f"evaluations{mark}.jsonl": "a line for each checkpoint that was measured",
+        f"predictions{mark}.npz": "what was predicted for every test image",
+        f"best{mark}": "the best checkpoint so far: a run folder of its own",
+    }
+    return [
+        (folder / path, text)
+        for path, text in known.items()
+        if (folder / path).exists()
+    ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import datasets, opening
+from simclr_tf2.evaluation import semi_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,11 @@ def open_splits(config: Config) -> Splits:
     several = set(config.evaluation.protocols) <= SEVERAL_LABELS
     if probe.label_shape and several:
         return Splits(train, probe, open_split(config, config.evaluation.eval_split))
+    if probe.label_shape:
+        raise ConfigError(
+            f"split {probe.split!r} of {probe.name} has several yes-or-no labels an "
+            "image; only --protocols=svm, low_shot, label_free and transfer take those"
+        )
     if not probe.has_labels:
         raise ConfigError(
             f"--protocols={','.join(config.evaluation.protocols)} need labels, and "
@@ -49,6 +55,14 @@ def open_splits(config: Config) -> Splits:
         )
     evaluation = open_split(config, config.evaluation.eval_split)
     datasets.require_labels(evaluation)
+    published = config.data.source == semi_recipe.IMAGENET  # has its own subsets
+    if "semi" in config.evaluation.protocols and not published:
+        semi_recipe.check(
+            label_fraction=config.data.label_fraction,
+            labels_per_class=config.data.labels_per_class,
+            num_examples=probe.num_examples,
+            num_classes=probe.num_classes or 0,
+        )
     return Splits(train, probe, evaluation)
 
 

@@ -290,3 +290,32 @@ def test_two_replicas_of_a_strategy_see_the_halves(data_dir, two_replicas, cheap
             np.testing.assert_array_equal(np.concatenate(local), expected[key])
         local = two_replicas.experimental_local_results(element["views"][0])
         np.testing.assert_array_equal(np.concatenate(local), expected["views"][0])
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_views": 3, "num_local_views": 1}])
+@pytest.mark.parametrize(
+    "share", [{}, {"num_workers": 2, "worker_index": 1}, {"replicas_per_worker": 2}]
+)
+def test_batches_made_at_once_are_those_made_one_by_one(
+    data_dir, monkeypatch, changes, share
+):
+    monkeypatch.setattr(pipeline, "PART", 4)
+    split = datasets.open_split("numbers", "train", data_dir=data_dir)
+    kwargs = {"image_size": 12, "local_image_size": 7, "use_blur": True, "steps": 3}
+    kwargs |= {"global_batch_size": 16, "start_step": 2, **changes, **share}
+    found = pretrain(split, backend="numba", **kwargs)
+    wanted = pretrain(split, backend="tf", **kwargs)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.keys() == other.keys()
+        np.testing.assert_array_equal(one["index"], other["index"])
+        np.testing.assert_array_equal(one["label"], other["label"])
+        for key in one.keys() - {"index", "label"}:
+            for view, expected in zip(one[key], other[key], strict=True):
+                np.testing.assert_allclose(view, expected, atol=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("count", "part"), [(512, 64), (100, 50), (48, 48), (7, 7), (509, 509), (30, 30)]
+)
+def test_parts_are_divisors(count, part):
+    assert pipeline._part_of(count) == part

@@ -8,14 +8,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation import Features, logistic_sweep
+from simclr_tf2.evaluation import Features, logistic_fit, logistic_sweep
+from simclr_tf2.evaluation.logistic_fit import Part, fit_logistic, loss_and_gradient
 from simclr_tf2.evaluation.logistic_sweep import (
     LAMBDAS,
-    Part,
-    fit_logistic,
     lbfgs_logistic,
     logreg_sweep,
-    loss_and_gradient,
 )
 from tests.evaluation.clusters import clusters
 
@@ -66,7 +64,7 @@ def test_lambdas_are_45_log_spaced_from_1e_minus_6_to_1e5():
 def test_gradient_equals_finite_differences_whatever_the_blocks(
     chunk_bytes, monkeypatch
 ):
-    monkeypatch.setattr(logistic_sweep, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(logistic_fit, "CHUNK_BYTES", chunk_bytes)
     a, b = clusters(23, seed=1), clusters(11, seed=2)
     parts = [
         Part(a.features.astype(np.float64), a.labels),
@@ -83,12 +81,15 @@ def test_gradient_equals_finite_differences_whatever_the_blocks(
     assert check_grad(loss, gradient, flat) < 1e-5 * np.linalg.norm(gradient(flat))
 
 
-@pytest.mark.parametrize("rotated", [0, 8192])
+@pytest.mark.parametrize("rotated", ["not", "each pass", "once"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_lambda_of_the_sweep_reaches_scikit_learns_optimum(
     dtype, rotated, monkeypatch
 ):
-    monkeypatch.setattr(logistic_sweep, "ROTATED_DIMENSIONS", rotated)
+    if rotated == "not":
+        monkeypatch.setattr(logistic_fit, "ROTATED_DIMENSIONS", 0)
+    if rotated == "each pass":
+        monkeypatch.setattr(logistic_fit, "COPY_BYTES", 0)
     train = stretched(70)
     penalties = [1e5, 10.0, 0.1, 1e-3, 1e-6]
     double = [Part(train.features.astype(np.float64), train.labels)]
@@ -188,8 +189,9 @@ def test_a_memory_map_read_by_rows_gives_what_copies_give(tmp_path, monkeypatch)
     expected = logreg_sweep(train, test, seed=0)
     np.save(tmp_path / "x.npy", train.features)
     mapped = Features(np.load(tmp_path / "x.npy", mmap_mode="r"), train.labels)
+    monkeypatch.setattr(logistic_fit, "COPY_BYTES", 0)
     monkeypatch.setattr(logistic_sweep, "COPY_BYTES", 0)
-    monkeypatch.setattr(logistic_sweep, "CHUNK_BYTES", 300)
+    monkeypatch.setattr(logistic_fit, "CHUNK_BYTES", 300)
     found = logreg_sweep(mapped, test, seed=0)
     assert found["validation_scores"] == expected["validation_scores"]
     np.testing.assert_array_equal(found["predictions"], expected["predictions"])

@@ -45,7 +45,8 @@ def test_k_shot_with_every_image_is_the_whole_pipeline():
     expected = oracle.score(test.features, test.labels)
     assert found["top1_values"] == [[pytest.approx(expected)] * 3]
     assert found["top1_std"] == [0.0]
-    np.testing.assert_array_equal(found["predictions"], oracle.predict(test.features))
+    every = np.stack([oracle.predict(test.features)] * 3, axis=1)
+    np.testing.assert_array_equal(found["predictions"], every)
 
 
 def test_k_shot_means_belong_to_their_values_and_rise_with_k():
@@ -64,12 +65,17 @@ def test_k_shot_means_belong_to_their_values_and_rise_with_k():
     json.dumps(found)
 
 
-def test_predictions_are_those_of_the_first_sample_at_the_largest_k():
+def test_predictions_are_those_of_every_sample_at_the_largest_k():
     train, test = clusters(90, seed=1, noise=2.0), clusters(41, seed=2, noise=2.0)
     found = k_shot(train, test, seed=0, ks=(1,), samples=3)
     values = found["top1_values"][0]
     assert len(set(values)) == 3
-    assert (found["predictions"] == test.labels).mean() == values[0]
+    right = found["predictions"] == test.labels[:, None]
+    np.testing.assert_allclose(right.mean(axis=0), values)
+    low, high = found["mean_per_class_ci95"]
+    assert low < found["mean_per_class"] < high
+    # 41 images, not the 123 that the counts of three samples add up to.
+    assert high - low > 0.8 * (found["ci95"][1] - found["ci95"][0])
 
 
 def test_choices_depend_on_the_seed_alone_not_on_other_classes():
@@ -154,6 +160,8 @@ def test_voc_low_shot_equals_svms_fitted_one_by_one():
         np.testing.assert_allclose(found[f"map_{name}"], expected, atol=1e-3)
     assert "test split" in found["costs_chosen_on"]
     assert found["fits"] == 2 * 2 * 3 * 2
+    values = found.pop("class_values")
+    assert values.mean() == pytest.approx(found["map_mean"][-1])
     json.dumps(found)
 
 
@@ -206,6 +214,9 @@ def test_low_shot_takes_the_protocol_that_the_labels_ask_for():
     several = SimpleNamespace(features=x, labels=y)
     found = low_shot(several, several, seed=0)
     assert found["measure"] == "map" and found["value"] == found["map_mean"][-1]
+    assert found["class_values"].mean() == pytest.approx(found["value"])
+    low, high = found["ci95"]
+    assert low < found["value"] <= high < low + 0.5
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def rows(noise=1.0):
 
 
 def test_registry_and_config_name_the_same_protocols():
-    of_the_network = {"features", "label_free", "transfer"}
+    of_the_network = {"features", "label_free", "transfer", "semi"}
     assert sorted(PROTOCOLS) == sorted({*EVALUATORS, *of_the_network})
 
 

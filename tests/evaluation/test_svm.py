@@ -159,7 +159,7 @@ def test_multi_label_evaluator_reports_map_and_decisions_per_class():
     found = svm(train, test, seed=0)
     assert found["measure"] == "map" and found["value"] == found["map"]
     assert found["ci95"][0] < found["map"] < found["ci95"][1]
-    assert found.pop("predictions").shape == (41, 3)
+    assert found.pop("class_values").mean() == pytest.approx(found["map"])
     assert "top1" not in found
     json.dumps(found)
 

@@ -7,16 +7,15 @@ from sklearn.linear_model import LogisticRegression
 
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation import Features
-from simclr_tf2.evaluation.transfer import (
+from simclr_tf2.evaluation.binary_logistic import fit_binary
+from simclr_tf2.evaluation.transfer import binary_sweep, run_linear
+from simclr_tf2.evaluation.transfer_sets import (
     METRICS,
     PUBLISHED,
     TRANSFER_SETS,
     TransferSet,
-    binary_sweep,
-    fit_binary,
-    render_transfer,
-    run_linear,
 )
+from simclr_tf2.evaluation.transfer_table import render_transfer
 from simclr_tf2.metrics.average_precision import mean_average_precision
 from tests.evaluation.clusters import clusters
 
@@ -72,9 +71,12 @@ def test_the_twelve_sets_with_the_metrics_and_numbers_of_the_paper():
             else "top1"
         )
     # SimCLR, table 8, in its order.
-    row = [76.9, 95.3, 80.2, 48.4, 65.9, 60.0, 61.2, 84.2, 78.9, 89.2, 93.9, 95.0]
-    found = [100 * each.published for each in TRANSFER_SETS.values()]
-    np.testing.assert_allclose(found, row)
+    linear = [76.9, 95.3, 80.2, 48.4, 65.9, 60.0, 61.2, 84.2, 78.9, 89.2, 93.9, 95.0]
+    tuned = [89.4, 98.6, 89.0, 78.2, 68.1, 92.1, 87.0, 86.6, 77.8, 92.1, 94.1, 97.6]
+    for method, row in (("linear", linear), ("finetune", tuned)):
+        found = [100 * PUBLISHED[method][name] for name in TRANSFER_SETS]
+        np.testing.assert_allclose(found, row)
+    assert set(PUBLISHED["random_init"]) == set(TRANSFER_SETS)
     missing = [n for n, found in TRANSFER_SETS.items() if found.dataset is None]
     assert missing == ["birdsnap", "aircraft"]
     with pytest.raises(AttributeError):
@@ -276,28 +278,35 @@ def record(value, measure="top1", published=None, **extra):
 
 
 def test_the_table_means_only_what_was_measured():
-    text = render_transfer(
-        {
-            "cifar10": record(0.5, published=0.953),
-            "pets": record(0.25, "mean_per_class", 0.892),
-            "birdsnap": record(None, published=0.484, not_measured="pass birdsnap=F"),
-        }
+    linear = {
+        "cifar10": record(0.5, published=0.953, ci95=[0.4, 0.625]),
+        "pets": record(0.25, "mean_per_class", 0.892),
+        "birdsnap": record(None, published=0.484, not_measured="pass birdsnap=F"),
+    }
+    tuned = {
+        "cifar10": record(0.75, published=0.986),
+        "pets": record(0.5, "mean_per_class", 0.921),
+        "birdsnap": record(None, published=0.782, not_measured="pass birdsnap=F"),
+    }
+    text = render_transfer({"linear": linear, "finetune": tuned})
+    head, rule, first, second, third, _, mean, source, note = text.splitlines()
+    assert head.split() == ["transfer,", "%", "linear", "paper", "fine-tuned", "paper"]
+    assert set(rule) == {"-"}
+    assert first.split() == (
+        ["CIFAR-10", "top-1", "50.0", "[40.0,", "62.5]", "95.3", "75.0", "98.6"]
     )
-    titles, kinds, rule, ours, theirs, note = text.splitlines()
-    assert titles.split()[-3:] == ["mean", "of", "2"] and "Birdsnap" in titles
-    assert kinds.split() == ["top-1", "mean/class", "top-1"]
-    assert ours.split()[-4:] == ["50.0", "25.0", "-", "37.5"]
-    assert theirs.startswith(PUBLISHED)
-    assert theirs.split()[-4:] == ["95.3", "89.2", "48.4", "92.2"]
+    assert second.split() == ["Pets", "mean/class", "25.0", "89.2", "50.0", "92.1"]
+    assert third.split() == ["Birdsnap", "top-1", "-", "48.4", "-", "78.2"]
+    assert mean.split() == ["mean", "of", "2", "37.5", "92.2", "62.5", "95.3"]
+    assert "table 8" in source and "95 % interval" in source
     assert note == "Birdsnap not measured: pass birdsnap=F"
-    assert set(rule) == {"-"} and titles.index("CIFAR-10") < kinds.index("mean/class")
 
 
 def test_the_paper_has_no_mean_where_it_has_no_value():
     text = render_transfer(
-        {"cars": record(0.5, published=0.6), "mine": record(0.7)}, row="run 7"
+        {"linear": {"cars": record(0.5, published=0.6), "mine": record(0.7)}}
     )
-    ours, theirs = text.splitlines()[3:5]
-    assert ours.startswith("run 7") and ours.split()[-1] == "60.0"
-    assert theirs.split()[-3:] == ["60.0", "-", "-"]
-    assert render_transfer({}) == "(no results)"
+    cars, mine, _, mean = text.splitlines()[2:6]
+    assert cars.split()[-2:] == ["50.0", "60.0"] and mine.split()[-2:] == ["70.0", "-"]
+    assert mean.split() == ["mean", "of", "2", "60.0", "-"]
+    assert render_transfer({}) == render_transfer({"linear": {}}) == "(no results)"

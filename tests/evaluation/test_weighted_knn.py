@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from sklearn.neighbors import KNeighborsClassifier
 
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation import Features, knn, weighted_knn
@@ -28,12 +28,14 @@ def oracle(train, test, k, temperature):
 
 
 @pytest.mark.parametrize("temperature", [0.07, 0.5])
-@pytest.mark.parametrize("chunk", [None, 1, 7, 1000])
-def test_equals_the_definition_in_loops(temperature, chunk):
+@pytest.mark.parametrize("chunk_bytes", [2000, 10_000, 2**29])
+def test_equals_the_definition_in_loops(temperature, chunk_bytes):
     train = clusters(61, classes=7, noise=2.0, seed=1)
     test = clusters(33, classes=7, noise=2.0, seed=2)
     ks = (1, 3, 10, 57)
-    found = weighted_knn(train, test, ks=ks, temperature=temperature, chunk=chunk)
+    found = weighted_knn(
+        train, test, ks=ks, temperature=temperature, chunk_bytes=chunk_bytes
+    )
     for k in ks:
         expected = oracle(train, test, k, temperature)
         assert (found[f"top1_k{k}"], found[f"top5_k{k}"]) == pytest.approx(expected)
@@ -97,46 +99,66 @@ def test_small_temperature_does_not_overflow():
     assert sharp["top1_k20"] == weighted_knn(train, test, ks=(1,))["top1_k1"]
 
 
-def test_scores_work_on_tensors_in_a_graph():
-    train, test = clusters(40, seed=1), clusters(5, seed=2)
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("weighting", ["exp", "uniform"])
+def test_metrics_and_weightings_equal_scikit_learn(metric, weighting):
+    train = clusters(61, classes=7, noise=2.0, seed=1)
+    test = clusters(33, classes=7, noise=2.0, seed=2)
+    shift = 1 if metric == "cosine" else 0
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 5]), tf.TensorSpec([None, 5])])
-    def scores(queries, bank):
-        labels = tf.constant(train.labels, tf.int32)
-        return knn.class_scores(
-            queries, knn.normalized(bank), labels, num_classes=3, ks=(7,)
-        )[7]
+    def votes(distances):
+        return np.exp((shift - distances) / 0.2) if weighting == "exp" else None
 
-    found = scores(test.features, train.features)
-    eager = knn.class_scores(
-        test.features,
-        knn.normalized(train.features),
-        tf.constant(train.labels, tf.int32),
-        num_classes=3,
-        ks=(7, 9),
+    found = weighted_knn(
+        train, test, ks=(3, 11), temperature=0.2, metric=metric, weighting=weighting
     )
-    np.testing.assert_allclose(found, eager[7], rtol=1e-5)
-    assert eager[9].shape == (5, 3)
+    for k in (3, 11):
+        oracle = KNeighborsClassifier(
+            k,
+            metric=metric,
+            algorithm="brute",
+            weights=votes if weighting == "exp" else "uniform",
+        )
+        oracle.fit(train.features.astype(np.float64), train.labels)
+        expected = oracle.score(test.features.astype(np.float64), test.labels)
+        assert found[f"top1_k{k}"] == pytest.approx(expected)
+    assert (found["metric"], found["weighting"]) == (metric, weighting)
 
 
-def test_the_similarities_held_at_once_are_bounded(monkeypatch):
+def test_the_row_of_the_table_is_the_last_k():
+    train = clusters(61, classes=7, noise=2.0, seed=1)
+    test = clusters(33, classes=7, noise=2.0, seed=2)
+    found = knn.knn5_6(train, test, seed=0, ks=(57, 1, 5), metric="euclidean")
+    assert found["top1"] == found["top1_k5"] != found["top1_k1"]
+    assert (found["top5"], found["k"]) == (found["top5_k5"], 5)
+    assert found["top1"] == np.mean(found["predictions"] == test.labels)
+    assert found["weights"] == "exp(-distance / 0.07)"
+
+
+def test_all_neighbours_of_all_images_are_never_held(monkeypatch):
+    """Neither n x n similarities nor n x classes scores: blocks of both."""
     rows = []
-    real = knn.class_scores
-    monkeypatch.setattr(knn, "CHUNK_BYTES", 4 * 50 * 6)
+    vote = knn.vote
     monkeypatch.setattr(
-        knn, "class_scores", lambda q, *a, **k: rows.append(len(q)) or real(q, *a, **k)
+        knn,
+        "vote",
+        lambda near, *a, **k: rows.append(near.shape) or vote(near, *a, **k),
     )
-    weighted_knn(clusters(50, seed=1), clusters(20, seed=2))
-    assert rows == [6, 6, 6, 2]
+    train, test = clusters(50, seed=1), clusters(20, seed=2)
+    weighted_knn(train, test, ks=(7,), chunk_bytes=24 * (3 + 7) * 6)
+    assert rows == [(6, 7), (6, 7), (6, 7), (2, 7)]
 
 
-def test_a_bank_larger_than_the_budget_still_goes_row_by_row(monkeypatch):
-    monkeypatch.setattr(knn, "CHUNK_BYTES", 1)
-    train, test = clusters(50, seed=1), clusters(3, seed=2)
-    assert weighted_knn(train, test)["chunk"] == 1
-
-
-@pytest.mark.parametrize("bad", [{"ks": ()}, {"ks": (0,)}, {"temperature": 0.0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"ks": ()},
+        {"ks": (0,)},
+        {"temperature": 0.0},
+        {"metric": "l1"},
+        {"weighting": "distance"},
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(bad):
-    with pytest.raises(ConfigError, match="kNN needs"):
+    with pytest.raises(ConfigError, match="kNN"):
         weighted_knn(clusters(9), clusters(9), **bad)

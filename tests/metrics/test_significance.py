@@ -7,6 +7,7 @@ from scipy import stats
 from simclr_tf2.metrics import significance
 from simclr_tf2.metrics.significance import (
     bootstrap_interval,
+    mean_per_class_interval,
     mcnemar,
     permutation_test,
 )
@@ -138,3 +139,39 @@ def test_false_alarms_come_as_often_as_promised():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_mean_per_class_interval_is_the_bootstrap_of_images():
+    """Against resamples drawn image by image, of classes of 60, 25 and 4 images."""
+    confusion = np.array([[40, 10, 10], [5, 15, 5], [1, 0, 3]])
+    rng = np.random.default_rng(1)
+    true = np.repeat([0, 1, 2], confusion.sum(axis=1))
+    right = np.concatenate(
+        [np.arange(n) < r for r, n in zip((40, 15, 3), (60, 25, 4), strict=True)]
+    )
+    means = []
+    for _ in range(4000):
+        rows = rng.integers(len(true), size=len(true))
+        recalls = [
+            right[rows][true[rows] == c].mean() for c in set(true[rows].tolist())
+        ]
+        means.append(np.mean(recalls))
+    found = mean_per_class_interval(confusion, seed=0, samples=4000)
+    np.testing.assert_allclose(found, np.quantile(means, [0.025, 0.975]), atol=0.012)
+    again = mean_per_class_interval(confusion, seed=0, samples=4000)
+    assert again == found
+    twice = mean_per_class_interval(2 * confusion, seed=0, images=89, samples=4000)
+    assert twice == found
+
+
+@pytest.mark.parametrize(
+    ("confusion", "kwargs", "message"),
+    [
+        (np.zeros((3, 3)), {}, "at least one"),
+        (np.eye(3), {"samples": 0}, "samples must be"),
+        (np.eye(3), {"level": 1.0}, "level must be"),
+    ],
+)
+def test_mean_per_class_interval_refuses(confusion, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        mean_per_class_interval(confusion, seed=0, **kwargs)

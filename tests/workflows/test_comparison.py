@@ -34,6 +34,54 @@ def test_the_p_value_is_the_exact_two_sided_one(tmp_path):
     assert "95.0" in text and "77.5" in text and "0.0391" in text
 
 
+def save(path, **predictions):
+    path.mkdir(exist_ok=True)
+    labels = predictions.pop("labels")
+    named = {f"SimCLR h/{name}": values for name, values in predictions.items()}
+    comparison.save_predictions(comparison.predictions_path(path, None), named, labels)
+    return path
+
+
+def test_the_mean_over_classes_has_a_permutation_test_of_its_own(tmp_path):
+    labels = np.repeat([0, 1], [90, 10])
+    better_at_the_rare = np.where(np.arange(100) < 10, 1, labels)  # 10 of 90 wrong
+    never_the_rare = np.zeros(100, np.int64)
+    here = save(tmp_path / "a", labels=labels, knn=better_at_the_rare)
+    there = save(tmp_path / "b", labels=labels, knn=never_the_rare)
+    found = comparison.compare(here, str(there), name=None)["SimCLR h/knn"]
+    assert found["difference"] == 0 and found["p_value"] == 1  # 90 % both
+    mean = found["mean_per_class"]
+    assert mean["here"] == pytest.approx((80 / 90 + 1) / 2)
+    assert mean["there"] == pytest.approx(0.5)
+    assert mean["p_value"] < 0.01
+    text = comparison.render({"SimCLR h/knn": found}, "b")
+    assert "mean per class" in text and "* permutation" in text
+
+
+def test_draws_of_few_labels_are_compared_by_their_share(tmp_path):
+    right = np.stack([LABELS] * 5, axis=1)
+    wrong = (right + 1) % 4
+    half = np.where(np.arange(5) < 2, wrong, right)
+    here = save(tmp_path / "a", labels=LABELS, low_shot=right)
+    there = save(tmp_path / "b", labels=LABELS, low_shot=half)
+    found = comparison.compare(here, str(there), name=None)["SimCLR h/low_shot"]
+    assert (found["here"], found["there"]) == (1, pytest.approx(0.6))
+    assert found["p_value"] < 1e-3 and found["test"] == "permutation of 40 images"
+
+
+def test_average_precisions_are_compared_over_classes(tmp_path):
+    labels = np.zeros((7, 9), np.int64)
+    ours = np.append(np.linspace(0.5, 0.9, 8), np.nan)
+    here = save(tmp_path / "a", labels=labels, svm=ours)
+    there = save(tmp_path / "b", labels=labels, svm=ours - 0.1)
+    found = comparison.compare(here, str(there), name=None)["SimCLR h/svm"]
+    assert found["difference"] == pytest.approx(0.1)
+    assert found["test"] == "permutation of 8 classes"
+    # All of 8 signs alike: 2 of 256 patterns.
+    assert found["p_value"] == pytest.approx(2 / 256, rel=0.3)
+    assert "-  " in comparison.render({"SimCLR h/svm": found}, "b")
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path):
     here = run_folder(tmp_path / "a", [])
     others = run_folder(tmp_path / "b", [], labels=LABELS[::-1])

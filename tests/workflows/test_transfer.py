@@ -11,10 +11,14 @@ import tensorflow as tf
 
 from simclr_tf2.config import Config, ConfigError, DataConfig, EvaluationConfig
 from simclr_tf2.data import image_sets, opening
+from simclr_tf2.data.presence import open_presence
 from simclr_tf2.evaluation import Features
-from simclr_tf2.evaluation.transfer import TRANSFER_SETS, render_transfer
+from simclr_tf2.evaluation.transfer_sets import TRANSFER_SETS
+from simclr_tf2.evaluation.transfer_table import render_transfer
 from simclr_tf2.workflows import transfer as workflow
-from simclr_tf2.workflows.transfer import parse_datasets, transfer, view_dataset
+from simclr_tf2.workflows import transfer_data
+from simclr_tf2.workflows.transfer import transfer, view_dataset
+from simclr_tf2.workflows.transfer_data import parse_datasets
 from tests.workflows import stand_ins
 
 SIDE = 16
@@ -117,7 +121,7 @@ def test_sets_of_the_paper_and_others_are_measured_with_their_own_splits(
     for weight, old in zip(encoder.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), old)
     json.dumps(found)
-    table = render_transfer(found)
+    table = render_transfer({"linear": found})
     assert "mean of 3" in table and "Cars not measured" in table
 
 
@@ -176,7 +180,7 @@ def test_voc_is_multi_label_with_difficult_objects_ignored(
     stand_ins.prepare("voc/2007", tmp_path, sizes)
     config = config_for(tmp_path)
     data = dataclasses.replace(config.data, dataset="voc/2007")
-    split = workflow._open_presence(data, "test")
+    split = open_presence(data, "test")
     assert split.label_shape == (20,) and split.num_examples == 18
     assert split.class_names[0] == "aeroplane"
     batches = list(view_dataset(split, batch_size=7, image_size=SIDE))
@@ -256,7 +260,7 @@ def test_a_folder_of_classes_alone_tests_on_the_tenth_held_out(
 def test_no_image_is_in_two_roles(tmp_path):
     folder = pictures(tmp_path / "mine", {"a": 40, "q": 40})
     data = config_for(tmp_path).data
-    opened = workflow._open_folder(data, folder, None)
+    opened = transfer_data._open_folder(data, folder, None)
     paths = [s.source.paths for s in (opened.train, opened.validation, opened.test)]
     together = [path for part in paths for path in part]
     assert len(set(together)) == len(together) == 80

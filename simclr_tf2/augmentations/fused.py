@@ -1,0 +1,174 @@
+"""Pretraining views made in one call of compiled code.
+
+With the same seed these are the views of ``policy.views`` but for rounding: the same
+draws, number for number (``numba_draws``), and the same formulas (``numba_kernels``).
+TensorFlow runs a view as some hundred operations, each of which has a cost of its own
+and reads and writes all pixels; Numba's loops keep them in the processor's cache. The
+call runs in this process: it can be neither exported nor sent to a tf.data service.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from importlib import util
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2.augmentations import blur, crop, policy, sampling
+from simclr_tf2.augmentations import planes as layout
+
+_TYPES = (tf.uint8, tf.uint16, tf.float32)
+Size = int | Sequence[int]
+
+
+def is_available() -> bool:
+    """Whether Numba is installed."""
+    return util.find_spec("numba") is not None
+
+
+def makes(channels: int | None, dtype: tf.DType) -> bool:
+    """Whether views of such images are made here; if not, ``policy`` makes them."""
+    return channels == 3 and dtype in _TYPES
+
+
+def views(
+    image: tf.Tensor,
+    *,
+    seed: tf.Tensor,
+    num_views: int,
+    image_size: Size,
+    strength: float = 1.0,
+    use_blur: bool = True,
+    area_range: tuple[float, float] = crop.AREA_RANGE,
+) -> tuple[tf.Tensor, ...]:
+    """Do as ``policy.views``, which makes the views of all images but RGB.
+
+    Args:
+        image: as in ``policy.views``, and so are the others.
+        seed: int32 [2].
+        num_views: how many.
+        image_size: side of the views, or (height, width).
+        strength: of the colour jitter.
+        use_blur: draw the Gaussian blur too.
+        area_range: of the crops, as parts of the image.
+
+    Returns:
+        ``num_views`` views, each [height, width, 3] float32 in [0, 1].
+
+    Raises:
+        ImportError: if Numba is not installed.
+    """
+    image = tf.convert_to_tensor(image)
+    options: dict[str, Any] = {
+        "num_views": num_views,
+        "image_size": image_size,
+        "strength": strength,
+        "use_blur": use_blur,
+        "area_range": area_range,
+    }
+    if not makes(layout.require_channels(image), image.dtype):
+        return policy.views(image, seed=seed, **options)
+    make = _maker(image.dtype, **options)
+
+    def run(pixels: np.ndarray, one_seed: np.ndarray) -> list[np.ndarray]:
+        made = make(pixels[None], _FIRST, one_seed[None])
+        return [view[0] for view in made]
+
+    return _call(run, [image, seed], [], num_views, image_size)
+
+
+def views_of_batch(
+    images: np.ndarray,
+    *,
+    index: tf.Tensor,
+    seed: tf.Tensor,
+    num_views: int,
+    image_size: Size,
+    strength: float = 1.0,
+    use_blur: bool = True,
+    area_range: tuple[float, float] = crop.AREA_RANGE,
+) -> tuple[tf.Tensor, ...]:
+    """Do as ``views`` for many images of one size, in one call.
+
+    Args:
+        images: [n, h, w, 3] of a type that ``makes`` knows.
+        index: int64 [b], which of them.
+        seed: int32 [b, 2].
+        num_views: as in ``views``, and so are the others.
+        image_size: side of the views, or (height, width).
+        strength: of the colour jitter.
+        use_blur: draw the Gaussian blur too.
+        area_range: of the crops, as parts of the image.
+
+    Returns:
+        ``num_views`` times the views of all, each [b, height, width, 3] float32.
+
+    Raises:
+        ImportError: if Numba is not installed.
+    """
+    make = _maker(
+        tf.as_dtype(images.dtype),
+        num_views=num_views,
+        image_size=image_size,
+        strength=strength,
+        use_blur=use_blur,
+        area_range=area_range,
+    )
+    run = functools.partial(make, images)
+    count = [index.shape[0]]
+    return _call(run, [index, seed], count, num_views, image_size)
+
+
+_FIRST = np.zeros(1, np.int64)
+
+
+def _call(
+    run: Callable, inputs: list, count: list, num_views: int, image_size: Size
+) -> tuple[tf.Tensor, ...]:
+    made = tf.numpy_function(run, inputs, [tf.float32] * num_views, stateful=False)
+    shape = [*count, *crop.height_and_width(image_size), 3]
+    return tuple(tf.ensure_shape(view, shape) for view in made)
+
+
+def _maker(
+    dtype: tf.DType,
+    *,
+    num_views: int,
+    image_size: Size,
+    strength: float,
+    use_blur: bool,
+    area_range: tuple[float, float],
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray], list[np.ndarray]]:
+    """Return the function of images, index and seeds that makes all views."""
+    try:
+        from simclr_tf2.augmentations import numba_kernels
+    except ImportError as error:
+        raise ImportError("these views need Numba: pip install numba") from error
+    height, width = crop.height_and_width(image_size)
+    low, high = sampling.ranges(strength)
+    radius = blur.blur_radius(height) if use_blur else 0
+    if use_blur and radius == 0:
+        policy.warn_without_blur(height)
+    draws = (
+        low,
+        high - low,
+        np.array(crop.aspect_range(width / height), np.float32),
+        np.array(area_range, np.float32),
+        (
+            np.float32(crop.least_covered(area_range)),
+            np.float32(crop.unit_scale(dtype)),
+            radius,
+        ),
+    )
+
+    def make(
+        images: np.ndarray, index: np.ndarray, seeds: np.ndarray
+    ) -> list[np.ndarray]:
+        made = np.empty((num_views, len(index), height, width, 3), np.float32)
+        numba_kernels.make_views(images, index, seeds, *draws, made)
+        return list(made)
+
+    return make

@@ -1,0 +1,244 @@
+"""A run that trains a classifier on h, with the network behind it or frozen."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from simclr_tf2 import models, optimizers
+from simclr_tf2.config import Config
+from simclr_tf2.data import pipeline
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.training import checkpoints, run_folder, steps
+from simclr_tf2.workflows import (
+    after_training,
+    fit,
+    precision,
+    pretrain,
+    progress_lines,
+)
+from simclr_tf2.workflows.measuring import classify, results_document
+from simclr_tf2.workflows.labelled import Labelled, save_choice
+from simclr_tf2.workflows.scan import record
+
+logger = logging.getLogger(__name__)
+
+ROW = "Fine-tuned network"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A classifier at its last step.
+
+    Attributes:
+        model: The network with it.
+        results: A record of its accuracy, by name.
+        folder: Of the run.
+        step: The last one.
+        timings: Seconds by phase.
+    """
+
+    model: models.SimCLR
+    results: dict[str, dict[str, Any]]
+    folder: Path
+    step: int
+    timings: dict[str, float]
+
+
+def train_classifier(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    labelled: Labelled,
+    *,
+    flagfile: str = "",
+    row: str = ROW,
+    initial: models.SimCLR | None = None,
+) -> Trained:
+    """Train to the last step in ``model_dir``, or go on there, and score.
+
+    Args:
+        config: Whole config.
+        strategy: Where it runs.
+        labelled: The images.
+        flagfile: What is kept as flags.txt.
+        row: Name of the result.
+        initial: Network whose weights are the start, in place of ``--checkpoint``.
+
+    Raises:
+        ConfigError: A setting, the data or the run folder cannot be.
+    """
+    started = time.perf_counter()
+    train = labelled.train
+    total_steps = fit.check_steps(config, train, strategy.num_replicas_in_sync)
+    config = precision.decided(config, strategy)
+    folder = run_folder.create(config, flagfile)
+    record(config, folder, train)
+    save_choice(config, folder, labelled)
+    timings = {"start": time.perf_counter() - started}
+
+    keras.utils.set_random_seed(config.seed)
+    with strategy.scope():
+        model, optimizer = _build(config, train, total_steps, strategy)
+    if initial is not None:
+        models.copy_weights(initial.backbone, model.backbone)
+        models.copy_weights(initial.projection_head, model.projection_head)
+    checkpoint = checkpoints.of_run(model, optimizer)
+    start_step = pretrain.restore(
+        config, checkpoint, model, folder, with_head=False, source=initial is None
+    )
+    if start_step < total_steps:
+        with after_training.timed(timings, "training"):
+            _train(
+                config,
+                labelled,
+                strategy,
+                model,
+                optimizer,
+                checkpoint,
+                folder,
+                start_step=start_step,
+                total_steps=total_steps,
+            )
+    with after_training.timed(timings, "evaluation"):
+        results = classify(config, labelled.test, model, row=row)
+    return Trained(model, results, folder, total_steps, timings)
+
+
+def train_beside(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    labelled: Labelled,
+    *,
+    row: str,
+    initial: models.SimCLR | None = None,
+) -> dict[str, Any]:
+    """``train_classifier`` in a folder within a run; a finished one is read from it.
+
+    Returns:
+        The record of its accuracy.
+    """
+    run_folder.check(config)
+    document = after_training.finished(config)
+    if document is None:
+        trained = train_classifier(config, strategy, labelled, row=row, initial=initial)
+        document = results_document(config, trained.results, step=trained.step)
+        document |= {"timings": trained.timings, "finished": True}
+        run_folder.write_json(trained.folder / "results.json", document)
+    else:
+        logger.info("%s is finished: its results are used", config.model_dir)
+    return document["results"][f"{row}/supervised"]
+
+
+def _build(
+    config: Config, train: Split, total_steps: int, strategy: tf.distribute.Strategy
+) -> tuple[models.SimCLR, keras.optimizers.Optimizer]:
+    model = models.build_simclr(
+        config.model,
+        image_size=config.data.image_size,
+        channels=config.data.image_channels,
+        num_classes=train.num_classes,
+        num_replicas=strategy.num_replicas_in_sync,
+        dtype=pretrain.layer_dtype(config),
+    )
+    models.freeze_up_to_block(model.backbone, config.model.fine_tune_after_block)
+    variables = model.finetune_trainable_variables
+    models.recompute(model, config.training.remat)
+    optimizer = optimizers.with_loss_scale(
+        optimizers.with_multipliers(
+            pretrain.make_optimizer(config, train, total_steps, model),
+            _multipliers(config, model, variables),
+        ),
+        config.training.mixed_precision,
+    )
+    optimizer.build(variables)
+    return model, optimizer
+
+
+def _multipliers(
+    config: Config, model: models.SimCLR, variables: list[keras.Variable]
+) -> dict[str, float]:
+    """Path -> factor of the learning rate."""
+    assert model.supervised_head is not None
+    head = {variable.path for variable in model.supervised_head.variables}
+    settings = config.optimizer
+    return {
+        variable.path: (
+            settings.head_lr_multiplier
+            if variable.path in head
+            else settings.backbone_lr_multiplier
+        )
+        for variable in variables
+    }
+
+
+def _train(
+    config: Config,
+    labelled: Labelled,
+    strategy: tf.distribute.Strategy,
+    model: models.SimCLR,
+    optimizer: keras.optimizers.Optimizer,
+    checkpoint: tf.train.Checkpoint,
+    folder: Path,
+    *,
+    start_step: int,
+    total_steps: int,
+) -> None:
+    train, batch = labelled.train, config.training.train_batch_size
+    steps_per_epoch = train.num_examples // batch
+    dataset = strategy.distribute_datasets_from_function(
+        lambda context: pipeline.make_supervised_dataset(
+            train,
+            global_batch_size=batch,
+            image_size=config.data.image_size,
+            seed=config.seed,
+            start_step=start_step,
+            cache=fit.cache_of(config),
+            service=config.data.data_service,
+            **fit.input_share(context),
+        )
+    )
+    variables = model.finetune_trainable_variables
+    roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
+    step = steps.finetune_step(
+        model,
+        optimizer,
+        variables,
+        decayed_variables=optimizers.decayed_in_loss(
+            variables, roles, optimizer=config.optimizer.optimizer
+        ),
+        weight_decay=config.optimizer.weight_decay,
+    )
+
+    def look() -> dict[str, float]:
+        (found,) = classify(config, labelled.test, model).values()
+        return {f"eval_{k}": found[k] for k in ("top1", "top5") if k in found}
+
+    assert train.num_classes is not None
+    fit.fit(
+        config,
+        step,
+        dataset,
+        split=train,
+        strategy=strategy,
+        optimizer=optimizer,
+        checkpoint=checkpoint,
+        folder=folder,
+        steps_per_epoch=steps_per_epoch,
+        start_step=start_step,
+        total_steps=total_steps,
+        describe=progress_lines.TrainingLines(
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            chance=math.log(train.num_classes),
+            accuracy="supervised_accuracy",
+            chance_formula="ln(classes)",
+        ),
+        look=look,
+    )

@@ -1,0 +1,166 @@
+"""``--protocols=semi``: fine-tune a run's network on few labels (SimCLR, B.5)."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_tf2 import distribution, models
+from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.data import prepare
+from simclr_tf2.evaluation import feature_cache, semi_recipe
+from simclr_tf2.evaluation.semi_recipe import Share
+from simclr_tf2.workflows import baselines, classifier_run
+from simclr_tf2.workflows.labelled import open_labelled
+from simclr_tf2.workflows.splits import open_split
+
+logger = logging.getLogger(__name__)
+
+DIGITS = 12  # of the weights' digest, in the name of a folder
+
+
+def measure_semi(config: Config, model: models.SimCLR) -> dict[str, dict[str, Any]]:
+    """Fine-tune on each share of the labels, in ``semi/`` of the run folder.
+
+    Args:
+        config: Whole config of the run; labels are those of ``--probe_split`` or
+            ``--train_split``.
+        model: Where fine-tuning starts; not moved.
+
+    Returns:
+        Title of the share -> record: ``value`` is top-1 in [0, 1] (None: not measured,
+        and ``not_measured`` says why), ``top5``, the recipe; and so for each of
+        ``--finetune_baselines``.
+
+    Raises:
+        ConfigError: No share of the labels can be made.
+    """
+    strategy = distribution.shared_strategy(config.distribution)
+    fraction, count = config.data.label_fraction, config.data.labels_per_class
+    split = open_split(config, config.evaluation.probe_split or config.data.train_split)
+    results: dict[str, dict[str, Any]] = {}
+    for share in semi_recipe.shares(label_fraction=fraction, labels_per_class=count):
+        published = _published_subset(config, share)
+        reason = semi_recipe.too_small(
+            share, num_examples=split.num_examples, num_classes=split.num_classes or 0
+        )
+        if reason and not published:
+            logger.warning("semi: %s", reason)
+            unmeasured = {"value": None, "not_measured": reason}
+            results[share.title] = unmeasured | {"dataset": config.data.source}
+        else:
+            planned = _without_batch(config, model, share, published)
+            results |= _measure(config, model, share, planned, strategy)
+    return results
+
+
+def _measure(
+    config: Config,
+    model: models.SimCLR,
+    share: Share,
+    planned: Config,
+    strategy: tf.distribute.Strategy,
+) -> dict[str, dict[str, Any]]:
+    labelled = open_labelled(planned)
+    labels, images = labelled.train.num_examples, labelled.whole.num_examples
+    asked = config.evaluation
+    # Pretraining had this many images in the network at once.
+    views = config.training.train_batch_size * config.augmentation.num_views
+    run = dataclasses.replace(
+        planned,
+        training=dataclasses.replace(
+            planned.training,
+            train_batch_size=semi_recipe.batch_size(
+                labels,
+                most=asked.semi_batch_size or views,
+                replicas=strategy.num_replicas_in_sync,
+            ),
+            train_epochs=asked.semi_epochs
+            or semi_recipe.epochs(labels / images if share.count else share.fraction),
+        ),
+    )
+    facts = {
+        "protocol": "semi",
+        "dataset": run.data.source,
+        "labels": labels,
+        "share": dataclasses.asdict(share),
+        "epochs": run.training.train_epochs,
+        "global_batch_size": run.training.train_batch_size,
+        "optimizer": dataclasses.asdict(run.optimizer),
+        "weights": feature_cache.digest_of_weights(model),
+        "folder": run.model_dir,
+    }
+    logger.info("semi: %s (%d images)", share.title, labels)
+    row = classifier_run.ROW
+    record = classifier_run.train_beside(
+        run, strategy, labelled, row=row, initial=model
+    )
+    results = {share.title: {**record, **facts}}
+    for name in asked.finetune_baselines:
+        found = baselines.measure_baseline(run, strategy, labelled, name)
+        for title, record in found.items():
+            title = title.removesuffix("/supervised")
+            results[f"{share.title}: {title}"] = {**record, **facts, "weights": None}
+    return results
+
+
+def _without_batch(
+    config: Config, model: models.SimCLR, share: Share, published: str
+) -> Config:
+    """The run that fine-tunes on ``share``, but for its batch and length."""
+    assert config.model_dir is not None
+    digest = feature_cache.digest_of_weights(model)[:DIGITS]
+    name = share.title.replace("%", "percent").replace(" ", "_")
+    data = dataclasses.replace(
+        config.data,
+        train_split=config.evaluation.probe_split or config.data.train_split,
+        label_fraction=share.fraction,
+        labels_per_class=share.count,
+    )
+    if published:
+        data = dataclasses.replace(
+            data, dataset=published, train_split="train", label_fraction=1.0
+        )
+    return dataclasses.replace(
+        config,
+        mode="finetune",
+        model_dir=str(Path(config.model_dir) / "semi" / digest / name),
+        data=data,
+        model=dataclasses.replace(config.model, fine_tune_after_block=-1),
+        optimizer=semi_recipe.OPTIMIZER,
+        training=dataclasses.replace(
+            config.training,
+            checkpoint=config.model_dir,
+            train_steps=0,
+            micro_batch_size=0,
+            monitor_epochs=0,
+        ),
+        evaluation=dataclasses.replace(
+            config.evaluation, finetune_baselines=(), protocols=(), eval_name=None
+        ),
+        export=dataclasses.replace(config.export, export_formats=()),
+    )
+
+
+def _published_subset(config: Config, share: Share) -> str:
+    """ImageNet's subset of the paper, if the run's images are ImageNet; else ""."""
+    data = config.data
+    name = semi_recipe.IMAGENET_SUBSETS.get(share.fraction, "")
+    if not name or share.count or data.source != semi_recipe.IMAGENET:
+        return ""
+    try:
+        prepare.prepared_builder(name, data_dir=data.data_dir, download=data.download)
+    except ConfigError as error:
+        logger.warning(
+            "%s is not there, so %s are drawn from %s instead: %s",
+            name,
+            share.title,
+            data.dataset,
+            error,
+        )
+        return ""
+    return name

@@ -1,0 +1,98 @@
+"""The network of transfer by fine-tuning, trained again for every trial."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from simclr_tf2 import evaluation, models
+from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.data import pipeline
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.evaluation.transfer_grid import Trial
+from simclr_tf2.training import repeated
+
+LONGER_FROM_RANDOM = 2  # 40,000 steps in place of 20,000
+DTYPES = {"off": None, "bfloat16": "mixed_bfloat16"}
+
+
+def steps_of(config: Config, method: str) -> int:
+    """Steps of one trial of ``"finetune"`` or ``"random_init"``."""
+    longer = LONGER_FROM_RANDOM if method == "random_init" else 1
+    return longer * config.evaluation.transfer_steps
+
+
+def batch_norm_momentum(num_examples: int, global_batch_size: int) -> float:
+    """max(1 - 10 / s, 0.9) with s steps in an epoch (SimCLR, appendix B.8.1)."""
+    return max(1 - 10 * global_batch_size / num_examples, 0.9)
+
+
+class TransferNetwork:
+    """A fresh network with a classifier, and its training split."""
+
+    def __init__(
+        self,
+        config: Config,
+        encoder: keras.Model,
+        method: str,
+        train: Split,
+        *,
+        metric: str,
+    ) -> None:
+        self._config, self._train = config, train
+        asked = config.evaluation.transfer_batch_size
+        self.batch = min(asked, train.num_examples)
+        self.batch_norm_momentum = batch_norm_momentum(train.num_examples, self.batch)
+        keras.utils.set_random_seed(config.seed)
+        model = models.build_simclr(
+            dataclasses.replace(
+                config.model,
+                batch_norm_decay=self.batch_norm_momentum,
+                ft_proj_selector=0,
+                fine_tune_after_block=-1,
+            ),
+            image_size=config.data.image_size,
+            channels=config.data.image_channels,
+            num_classes=train.num_classes,
+            dtype=DTYPES[config.training.mixed_precision],
+        )
+        if method == "finetune":
+            models.copy_weights(encoder, model.backbone)
+        self._training = repeated.RepeatedTraining(
+            model,
+            repeated.sigmoid_loss if metric == "map11" else repeated.softmax_loss,
+            steps=steps_of(config, method),
+            jit_compile=config.training.jit_compile,
+        )
+        self._logits = tf.function(
+            lambda images: model.finetune_logits(images, training=False)
+        )
+
+    def train_and_predict(
+        self, pair: Trial, split: Split
+    ) -> evaluation.Features | None:
+        """Train from the start with a pair; logits of ``split``, None on divergence."""
+        dataset = pipeline.make_supervised_dataset(
+            self._train,
+            global_batch_size=self.batch,
+            image_size=self._config.data.image_size,
+            seed=self._config.seed,
+        )
+        finite = self._training.run(
+            dataset, learning_rate=pair.learning_rate, weight_decay=pair.weight_decay
+        )
+        try:
+            return self._predict(split) if finite else None
+        except ConfigError:  # logits that are not finite: the last step was too far
+            return None
+
+    def _predict(self, split: Split) -> evaluation.Features:
+        settings = self._config.evaluation
+        dataset = pipeline.make_eval_dataset(
+            split,
+            batch_size=min(settings.eval_batch_size, split.num_examples),
+            image_size=self._config.data.image_size,
+        )
+        return evaluation.extract(self._logits, dataset, name=split.split)

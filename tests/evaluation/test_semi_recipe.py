@@ -1,0 +1,68 @@
+"""Shares of the labels and the recipe of appendix B.5."""
+
+import pytest
+
+from simclr_tf2.config import ConfigError
+from simclr_tf2.evaluation import semi_recipe
+from simclr_tf2.evaluation.semi_recipe import Share
+from simclr_tf2.evaluation.semi_table import render_semi
+
+
+def test_the_paper_has_one_and_ten_percent_and_a_flag_another_share():
+    papers = semi_recipe.shares(label_fraction=1.0, labels_per_class=0)
+    assert [share.title for share in papers] == [
+        "1 % of the labels",
+        "10 % of the labels",
+    ]
+    assert semi_recipe.shares(label_fraction=0.05, labels_per_class=0) == (
+        Share(fraction=0.05),
+    )
+    (counted,) = semi_recipe.shares(label_fraction=1.0, labels_per_class=25)
+    assert counted.title == "25 of each class"
+
+
+def test_epochs_rate_and_batch_are_those_of_the_paper():
+    found = [semi_recipe.epochs(fraction) for fraction in (0.01, 0.1, 1.0)]
+    assert found == [60, 30, 30]
+    recipe = semi_recipe.OPTIMIZER
+    assert (recipe.optimizer, recipe.momentum) == ("momentum", 0.9)
+    assert (recipe.learning_rate, recipe.learning_rate_scaling) == (0.05, "linear")
+    assert recipe.warmup_epochs == recipe.weight_decay == 0
+    sizes = [(10**6, 10**6, 8), (10**6, 1000, 3), (50, 10**6, 4)]
+    found = [semi_recipe.batch_size(n, most=m, replicas=r) for n, m, r in sizes]
+    assert found == [4096, 999, 48]
+    with pytest.raises(ConfigError, match="fewer than the 4 replicas"):
+        semi_recipe.batch_size(3, most=99, replicas=4)
+
+
+def test_fewer_images_than_one_percent_is_refused_only_if_nothing_is_left():
+    small = {"num_examples": 500, "num_classes": 10}
+    semi_recipe.check(label_fraction=1.0, labels_per_class=0, **small)  # 10 % is enough
+    assert semi_recipe.too_small(Share(fraction=0.01), **small)
+    assert not semi_recipe.too_small(Share(count=1), **small)
+    for fraction, images in ((0.01, 500), (1.0, 50)):
+        with pytest.raises(ConfigError, match="--labels_per_class=1") as error:
+            semi_recipe.check(
+                label_fraction=fraction,
+                labels_per_class=0,
+                num_examples=images,
+                num_classes=10,
+            )
+        assert "\n" not in str(error.value)
+
+
+def test_the_table_has_a_line_per_share_and_the_papers_numbers_for_imagenet():
+    measured = {"value": 0.5, "top5": 0.75, "ci95": [0.4, 0.6], "labels": 1234}
+    unmeasured = {"value": None, "not_measured": "too few"}
+    text = render_semi(
+        {
+            "1 % of the labels": unmeasured | {"dataset": "cifar10"},
+            "10 % of the labels": measured | {"dataset": "cifar10"},
+        }
+    )
+    *_, first, second, note = text.splitlines()
+    assert first.split()[-3:] == ["-", "-", "-"] and "paper" not in text
+    assert second.split()[-5:] == ["1,234", "50.0", "[40.0,", "60.0]", "75.0"]
+    assert note == "1 % of the labels not measured: too few"
+    dataset = {"dataset": "imagenet2012_subset/1pct"}
+    assert "75.5" in render_semi({"1 % of the labels": measured | dataset})

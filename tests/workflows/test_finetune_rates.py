@@ -1,0 +1,132 @@
+"""Learning rates of head and backbone, and what random weights reach beside."""
+
+import json
+
+import numpy as np
+import pytest
+
+from simclr_tf2 import workflows
+from simclr_tf2.config import ConfigError
+from simclr_tf2.training.checkpoints import weights
+from tests import command_line
+from tests.workflows.test_bad_input import tiny_config
+from tests.workflows.test_finetune import FINETUNE, moved
+
+SETTINGS = {
+    "mode": "finetune",
+    "train_split": "train",
+    "probe_split": "",
+    "optimizer": "momentum",
+    "learning_rate": 0.5,
+    "weight_decay": 0.0,
+    "warmup_epochs": 0.0,
+    "train_batch_size": 16,
+    "train_steps": 1,
+    "log_steps": 1,
+    "progress": "none",
+    "strategy": "one_device",
+    "export_formats": (),
+    "eval_steps": 1,
+    "eval_batch_size": 16,
+}
+
+
+def finetune(folder, data_dir, finished, **changes):
+    settings = {**SETTINGS, "checkpoint": str(finished[0]), **changes}
+    config = tiny_config(model_dir=str(folder), data_dir=str(data_dir), **settings)
+    workflows.run(config)
+    return weights(f"{folder}/ckpt-1")
+
+
+def test_multipliers_freezing_and_the_selector_work_together(
+    finished, data_dir, tmp_path
+):
+    cut = {"fine_tune_after_block": 3, "ft_proj_selector": 1}
+    rates = {"head_lr_multiplier": 3.0, "backbone_lr_multiplier": 0.5}
+    before = weights(f"{finished[0]}/ckpt-12")
+    plain = finetune(tmp_path / "plain", data_dir, finished, **cut)
+    scaled = finetune(tmp_path / "scaled", data_dir, finished, **cut, **rates)
+    # The classifier's bias starts at zero: one step of SGD is in proportion to the rate.
+    bias = "head_supervised/bias"
+    assert abs(plain[bias]).max() > 1e-3
+    np.testing.assert_allclose(scaled[bias], 3 * plain[bias], rtol=1e-5)
+    below = [
+        name
+        for name in before
+        if name.startswith(("group4", "projection_head_nl_0")) and "moving_" not in name
+    ]
+    assert len(below) > 8
+    for name in below:
+        step = plain[name] - before[name]
+        np.testing.assert_allclose(
+            scaled[name] - before[name], step / 2, rtol=1e-3, atol=1e-6
+        )
+    assert moved(before, scaled) == moved(before, plain) == {"group4", "projection"}
+
+
+def test_baselines_stand_beside_by_the_command_line(finished, data_dir, tmp_path):
+    folder = tmp_path / "run"
+    arguments = [
+        *FINETUNE,
+        f"--model_dir={folder}",
+        f"--data_dir={data_dir}",
+        f"--checkpoint={finished[0]}",
+        "--fine_tune_after_block=4",
+        "--head_lr_multiplier=2",
+        "--labels_per_class=6",
+        "--finetune_baselines=random_init,supervised",
+        "--train_steps=3",
+        "--export_formats=",
+    ]
+    done = command_line.run(*arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((folder / "results.json").read_text())["results"]
+    rows = ["Fine-tuned network", "Random init, same settings", "Supervised baseline"]
+    assert list(results) == [f"{row}/supervised" for row in rows]
+    assert all(row in done.stdout for row in rows)
+    parts = {
+        name: folder / "baselines" / name for name in ("random_init", "supervised")
+    }
+    drawn = {
+        (path / "labelled_subset.json").read_text()
+        for path in (folder, *parts.values())
+    }
+    assert len(drawn) == 1  # the same images
+    settings = {
+        n: json.loads((p / "config.json").read_text()) for n, p in parts.items()
+    }
+    same, free = settings["random_init"], settings["supervised"]
+    assert same["checkpoint"] is None and free["checkpoint"] is None
+    assert (same["train_steps"], free["train_steps"]) == (3, 6)
+    assert (same["fine_tune_after_block"], free["fine_tune_after_block"]) == (4, -1)
+    assert (same["head_lr_multiplier"], free["head_lr_multiplier"]) == (2, 1)
+    tuned, random = (
+        weights(f"{folder}/ckpt-3"),
+        weights(f"{parts['random_init']}/ckpt-3"),
+    )
+    assert moved(weights(f"{finished[0]}/ckpt-12"), tuned) == {"head"}
+    assert not np.array_equal(tuned["stem_conv/kernel"], random["stem_conv/kernel"])
+    # A second start finds everything finished.
+    (folder / "results.json").unlink()
+    again = command_line.run(*arguments)
+    assert again.returncode == 0 and again.stderr.count("is finished") == 2
+    repeated = json.loads((folder / "results.json").read_text())["results"]
+    assert {k: v["value"] for k, v in repeated.items()} == {
+        k: v["value"] for k, v in results.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"finetune_baselines": ("random_init",)}, "pass one, or drop the baselines"),
+        ({"finetune_baselines": ("linear",)}, "random_init, supervised"),
+        ({"head_lr_multiplier": 0.0}, "--head_lr_multiplier must be greater than 0"),
+        ({"backbone_lr_multiplier": -1.0}, "--backbone_lr_multiplier"),
+    ],
+)
+def test_what_cannot_be_is_said_before_training(data_dir, tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        settings = {**SETTINGS, **changes, "data_dir": str(data_dir)}
+        workflows.run(tiny_config(model_dir=str(tmp_path / "run"), **settings))
+    assert not (tmp_path / "run").exists()
