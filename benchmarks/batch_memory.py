@@ -1,16 +1,18 @@
 """Memory and time of one pretraining step against the batch size.
 
-"whole" is ``pretrain_step``, "micro" is ``cached_gradient_step``; a narrow ResNet at 32
-px, float32, LARS, NT-Xent in blocks. Each row has its own process. Peak is the highest
-resident size of that process while it traced and ran the steps, TensorFlow itself
-(about "start") and the batch of images ("input", counted in both) included; CPU and
-wall time are medians of the steps after the first.
+"whole" is ``pretrain_step``, "micro" is ``cached_gradient_step``, and ``--remat``
+recomputes activations in either; a narrow ResNet at 32 px, float32, LARS, NT-Xent in
+blocks. Each row has its own process. Peak is the highest resident size of that process
+while it traced and ran the steps, TensorFlow itself (about "start") and the batch of
+images ("input", counted in both) included; CPU and wall time are medians of the steps
+after the first.
 Run: ``python -m benchmarks.batch_memory [--micro 256] [--batches 256 1024 4096]``.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import statistics
@@ -28,7 +30,7 @@ def resident_mib(field: str) -> float:
         return next(int(x.split()[1]) for x in lines if x.startswith(field)) / 1024
 
 
-def build_step(arguments: argparse.Namespace, micro: int | None):
+def build_step(arguments: argparse.Namespace, micro: int | None, remat: str):
     """The step, compiled; ``micro`` None: of the whole batch at once."""
     import tensorflow as tf
 
@@ -40,6 +42,7 @@ def build_step(arguments: argparse.Namespace, micro: int | None):
 
     config = ModelConfig(resnet_depth=arguments.depth, width_multiplier=arguments.width)
     model = models.build_simclr(config, image_size=SIZE, num_classes=10)
+    models.recompute(model, remat)
     roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
     optimizer = optimizers.build_optimizer(
         OptimizerConfig(optimizer="lars"),
@@ -55,11 +58,13 @@ def build_step(arguments: argparse.Namespace, micro: int | None):
     return tf.function(step, autograph=False)
 
 
-def measure(pipe, arguments: argparse.Namespace, batch: int, micro: int | None) -> None:
+def measure(
+    pipe, arguments: argparse.Namespace, batch: int, micro: int | None, remat: str
+) -> None:
     """Send start, input and peak in MiB, median CPU and wall s, and the last loss."""
     import tensorflow as tf
 
-    step = build_step(arguments, micro)
+    step = build_step(arguments, micro, remat)
     start = resident_mib("VmRSS")
     views = tuple(
         tf.random.stateless_uniform([batch, SIZE, SIZE, 3], (1, view))
@@ -82,8 +87,9 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--micro", type=int, default=256)
-    parser.add_argument("--batches", type=int, nargs="+", default=[256, 1024, 4096])
+    parser.add_argument("--batches", type=int, nargs="*", default=[256, 1024, 4096])
     parser.add_argument("--whole", type=int, nargs="*", default=[256])
+    parser.add_argument("--remat", nargs="+", default=["off"])
     parser.add_argument("--depth", type=int, default=18)
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--steps", type=int, default=2)
@@ -94,15 +100,16 @@ def main() -> None:
         f"micro-batches of {arguments.micro}"
     )
     print(
-        " batch  step    start MiB  input MiB  peak MiB  ratio   CPU s  wall s   loss"
+        " batch  step   remat   start MiB  input MiB  peak MiB  ratio   CPU s  wall s"
+        "   loss"
     )
     cases = [(b, None) for b in arguments.whole]
     cases += [(b, arguments.micro) for b in arguments.batches]
     first = {}
-    for batch, micro in cases:
+    for (batch, micro), remat in itertools.product(cases, arguments.remat):
         ours, theirs = context.Pipe()
         process = context.Process(
-            target=measure, args=(theirs, arguments, batch, micro)
+            target=measure, args=(theirs, arguments, batch, micro, remat)
         )
         process.start()
         theirs.close()
@@ -111,7 +118,7 @@ def main() -> None:
         name = "whole" if micro is None else "micro"
         ratio = peak / first.setdefault(name, peak)
         print(
-            f"{batch:6}  {name:6} {start:9,.0f}  {given:9,.0f} {peak:9,.0f} "
+            f"{batch:6}  {name:6} {remat:6} {start:9,.0f}  {given:9,.0f} {peak:9,.0f} "
             f"{ratio:6.2f} {cpu:7.1f} {wall:7.1f}   {loss:.4f}",
             flush=True,
         )

@@ -8,6 +8,8 @@ code is kept on disk, beside this file or in the user's cache folder.
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 
@@ -84,8 +86,7 @@ def make_given(image, windows, numbers, scale, radius, views, which):
         if radius > 0 and numbers[i, 3] < 1:
             _blur(planes, numbers[i, 4], radius, gray, views[i, which])
         else:
-            for y in range(height):
-                _write(planes[:, y], gray, views[i, which], y)
+            _write(flat, gray, views[i, which].reshape(height * width, 3))
 
 
 @_compile
@@ -127,9 +128,11 @@ def _resize(image, window, scale, flip, planes):
     """Bicubic, no antialias: columns of the window first, then rows."""
     top, left, rows, columns = window[0], window[1], window[2], window[3]
     _, height, width = planes.shape
-    row_index, row_weight = _taps(rows, height, False, 1)
+    row_index, row_weight = _taps(rows, height, np.bool_(False), 1)
     index, weight = _taps(columns, width, flip, 3)
-    row_weight *= scale
+    for y in range(height):
+        for k in range(4):
+            row_weight[y, k] *= scale
     line = np.empty(columns * 3, np.float32)
     lines = image.reshape(image.shape[0], image.shape[1] * 3)
     for y in range(height):
@@ -168,7 +171,7 @@ def _jitter(planes, order, amounts):
     """Four operations and clips; contrast waits for the mean of what precedes it."""
     pixels = planes.shape[1]
     position = 0
-    mean = np.zeros(3, np.float64)
+    mean, rest = np.zeros(3, np.float64), np.empty(3, np.float32)
     while _ORDERS[order, position] != 1:
         position += 1
     for start in range(0, pixels, BLOCK):
@@ -181,7 +184,8 @@ def _jitter(planes, order, amounts):
         mean[1] += _sum(green)
         mean[2] += _sum(blue)
     factor = amounts[1]
-    rest = (mean / pixels * (1.0 - factor)).astype(np.float32)
+    for i in range(3):
+        rest[i] = mean[i] / pixels * (1.0 - factor)
     for start in range(0, pixels, BLOCK):
         red = planes[0, start : start + BLOCK]
         green = planes[1, start : start + BLOCK]
@@ -270,20 +274,24 @@ def _blur(planes, sigma, radius, gray, view):
     """Columns, then rows, with zeros outside; gray is one plane's work."""
     height, width, _ = view.shape
     radius = min(radius, int(np.ceil(_TAIL * sigma)))
-    taps = np.exp(np.arange(-radius, radius + 1) ** 2 * (-0.5 / sigma**2))
-    weights = np.zeros(-(-len(taps) // 8) * 8, np.float32)
-    weights[: len(taps)] = (taps / taps.sum()).astype(np.float32)
+    count = 2 * radius + 1
+    weights = np.zeros((count + 7) // 8 * 8, np.float32)  # eight at a time
+    total = 0.0
+    for i in range(count):
+        total += math.exp(-0.5 * ((i - radius) / sigma) ** 2)
+    for i in range(count):
+        weights[i] = math.exp(-0.5 * ((i - radius) / sigma) ** 2) / total
     line = np.zeros(width + len(weights), np.float32)
     middle = line[radius : radius + width]
     made = np.empty((3, width), np.float32)
     for y in range(height):
         for c in range(1 if gray else 3):
             image, target = planes[c], made[c]
-            for n in range(0, len(taps), 4):
+            for n in range(0, count, 4):
                 _add_rows(middle, image, y - radius + n, weights, n)
             for n in range(0, len(weights), 8):
                 _add_shifted(target, line, weights, n)
-        _write(made, gray, view, y)
+        _write(made, gray, view[y])
 
 
 @_compile
@@ -333,10 +341,10 @@ def _add_shifted(target, line, weights, n):
 
 
 @_compile
-def _write(made, gray, view, y):
+def _write(made, gray, line):
+    """Planes, [3, n], or the first of them three times, as pixels, [n, 3]."""
     second, third = _U(0 if gray else 1), _U(0 if gray else 2)
-    y = _U(y)
-    for x in range(made.shape[1]):
-        view[y, x, 0] = min(made[0, x], _ONE)  # rounding
-        view[y, x, 1] = min(made[second, x], _ONE)
-        view[y, x, 2] = min(made[third, x], _ONE)
+    for x in range(len(line)):
+        line[x, 0] = min(made[0, x], _ONE)  # rounding
+        line[x, 1] = min(made[second, x], _ONE)
+        line[x, 2] = min(made[third, x], _ONE)

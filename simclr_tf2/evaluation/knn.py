@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 NEIGHBORS = 10
 KS = (10, 20, 100, 200)  # of the MMSelfSup benchmark
 TEMPERATURE = 0.07  # arXiv 1805.01978
-WEIGHTS_IN_WORDS = {"exp": "exp({metric} / {temperature:g})", "uniform": "uniform"}
+VOTES_IN_WORDS = {"exp": "exp({metric} / {temperature:g})", "uniform": "uniform"}
 SIMILARITY = {"cosine": "cosine", "euclidean": "-distance"}
 
 
@@ -62,7 +62,7 @@ def knn5_8(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
     predictions = classifier.predict(test_x)
     return summarize(test.labels, predictions, all_classes(train, test)) | {
         "k": k,
-        "weights": "uniform",
+        "votes": "uniform",
         "metric": "euclidean",
         "scaler": scaler,
         "seed": seed,
@@ -143,14 +143,14 @@ def knn5_6(
     k = ks[-1]
     summary = summarize(test.labels, predictions, all_classes(train, test))
     best_five = {"top5": found[f"top5_k{k}"]} if f"top5_k{k}" in found else {}
-    words = WEIGHTS_IN_WORDS[weighting]
+    words = VOTES_IN_WORDS[weighting]
     return (
         summary
         | best_five
         | found
         | {
             "k": found["k_used"][k],
-            "weights": words.format(metric=SIMILARITY[metric], temperature=temperature),
+            "votes": words.format(metric=SIMILARITY[metric], temperature=temperature),
             "scaler": "L2 norm" if metric == "cosine" else "",
             "seed": seed,
             "seconds": time.perf_counter() - start,

@@ -57,11 +57,12 @@ def voc_low_shot(
         threads: As for ``svm.over_threads``.
 
     Returns:
-        Ready for JSON but for ``class_values``: ``shots`` (the ks used); for each, over the samples at
-        ``costs_chosen``, ``map_mean``, ``map_std``, ``map_min`` and ``map_max``
-        (interpolated, in [0, 1]); ``map_by_cost``, the means at all ``costs``; of the
-        largest k ``map_ci95`` over test images (the mean of the samples' intervals) and
-        ``class_values``, float64 ``[c]``: average precision, mean over samples;
+        Ready for JSON but for ``class_values``: ``shots`` (the ks used); for each, over
+        the samples at ``costs_chosen``, ``map_mean``, ``map_std``, ``map_min`` and
+        ``map_max`` (interpolated, in [0, 1]); ``map_by_cost``, the means at all
+        ``costs``; of the largest k ``map_ci95`` over test images (the mean of the
+        samples' intervals) and ``class_values``, float64 ``[c]``: average precision,
+        mean over samples;
         ``skipped`` {k: why}; ``costs_chosen_on``; ``fits_not_converged`` and settings.
 
     Raises:

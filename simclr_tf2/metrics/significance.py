@@ -84,9 +84,9 @@ def mean_per_class_interval(
     for size in _chunks(samples, len(cells)):
         drawn = rng.multinomial(total, cells / cells.sum(), size=size)
         hits, missed = np.split(drawn, 2, axis=1)
-        images = hits + missed
-        recalls = np.divide(hits, images, out=np.zeros(hits.shape), where=images > 0)
-        found.append(recalls.sum(axis=1) / (images > 0).sum(axis=1))
+        sizes = hits + missed
+        recalls = np.divide(hits, sizes, out=np.zeros(hits.shape), where=sizes > 0)
+        found.append(recalls.sum(axis=1) / (sizes > 0).sum(axis=1))
     low, high = np.quantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -59,7 +59,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             and self.axis in (-1, 3)
             and not self.renorm
             and not self.synchronized
-            and inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
+            and inputs.dtype in _kernel_dtypes()
             and self.variable_dtype == "float32"
         )
 
@@ -72,6 +72,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         ):
             kept = tf.convert_to_tensor(moving) * self.momentum
             moving.assign(kept + batch * (1.0 - self.momentum))
+
+
+def _kernel_dtypes() -> set[tf.DType]:
+    """What the kernel takes, with a ReLU fused into it by TensorFlow as well."""
+    halves = {tf.float16} if tf.config.list_physical_devices("GPU") else set()
+    return {tf.float32, tf.bfloat16} | halves
 
 
 @dataclass(frozen=True, kw_only=True)

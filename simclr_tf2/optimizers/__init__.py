@@ -45,22 +45,26 @@ def _lars(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
 
 def _momentum(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
     return keras.optimizers.SGD(
-        learning_rate, momentum=float(config.momentum), nesterov=True
+        learning_rate, momentum=float(config.momentum), nesterov=True, name="sgd"
     )
 
 
 def _adam(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
-    return keras.optimizers.Adam(learning_rate)
+    return keras.optimizers.Adam(learning_rate, name="adam")
 
 
 def _adamw(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
-    return AdamW(learning_rate, weight_decay=config.weight_decay, exclude=exclude)
+    decay = config.weight_decay
+    return AdamW(learning_rate, weight_decay=decay, exclude=exclude, name="adam_w")
 
 
 def _lamb(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
-    return Lamb(learning_rate, weight_decay=config.weight_decay, exclude=exclude)
+    decay = config.weight_decay
+    return Lamb(learning_rate, weight_decay=decay, exclude=exclude, name="lamb")
 
 
+# Names are given, or Keras would number a second optimizer of the process, and with it
+# the variables of its checkpoints.
 OPTIMIZERS: dict[str, Builder] = {
     "lars": _lars,
     "momentum": _momentum,

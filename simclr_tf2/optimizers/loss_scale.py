@@ -37,7 +37,9 @@ def with_loss_scale(
     optimizer: keras.optimizers.Optimizer, mixed_precision: str
 ) -> keras.optimizers.Optimizer:
     """``optimizer`` itself, or wrapped where the precision needs it (float16)."""
-    return DynamicLossScale(optimizer) if mixed_precision == "float16" else optimizer
+    if mixed_precision != "float16":
+        return optimizer
+    return DynamicLossScale(optimizer, name="loss_scale")
 
 
 def scalars(optimizer: keras.optimizers.Optimizer, step: int) -> dict[str, Any]:
@@ -45,6 +47,6 @@ def scalars(optimizer: keras.optimizers.Optimizer, step: int) -> dict[str, Any]:
     if not isinstance(optimizer, DynamicLossScale):
         return {}
     return {
-        "loss_scale": float(optimizer.dynamic_scale),
-        "skipped_steps": float(step - int(optimizer.iterations)),
+        "loss_scale": float(optimizer.dynamic_scale.numpy()),
+        "skipped_steps": float(step - int(optimizer.iterations.numpy())),
     }

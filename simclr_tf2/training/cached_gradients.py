@@ -241,7 +241,7 @@ def _penalty(
 
 
 def _as(factor: Any, dtype: tf.DType) -> tf.Tensor:
-    """A number or tensor in ``dtype``; ``tf.cast`` makes a number float32 on the way."""
+    """In ``dtype``; ``tf.cast`` would make a number float32 on the way."""
     number = isinstance(factor, float)
     return tf.constant(factor, dtype) if number else tf.cast(factor, dtype)
 

@@ -169,11 +169,9 @@ class _Chunks:
     ) -> None:
         self.names: list[str] = []
         self._strategy = strategy
-        self._step = (
-            tf.function(step, jit_compile=True, autograph=False)
-            if jit_compile
-            else step
-        )
+        if jit_compile and not isinstance(strategy, tf.distribute.TPUStrategy):
+            step = tf.function(step, jit_compile=True, autograph=False)
+        self._step = step  # on a TPU everything is compiled
         self._run = tf.function(self._loop, autograph=False)
 
     def __call__(self, iterator: Iterator, steps: int) -> tf.Tensor:

@@ -24,8 +24,8 @@ from simclr_tf2.workflows import (
     pretrain,
     progress_lines,
 )
-from simclr_tf2.workflows.measuring import classify, results_document
 from simclr_tf2.workflows.labelled import Labelled, save_choice
+from simclr_tf2.workflows.measuring import classify, results_document
 from simclr_tf2.workflows.scan import record
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ def train_classifier(
     started = time.perf_counter()
     train = labelled.train
     total_steps = fit.check_steps(config, train, strategy.num_replicas_in_sync)
+    fit.check_compile(config, strategy)
     config = precision.decided(config, strategy)
     folder = run_folder.create(config, flagfile)
     record(config, folder, train)

@@ -52,8 +52,7 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
         distribution=config.distribution,
         model_dir=config.model_dir,
     )
-    if "semi" in config.evaluation.protocols:  # before TensorFlow counts its devices
-        distribution.shared_strategy(config.distribution)
+    distribution.shared_strategy(config.distribution)  # before devices are counted
     splits = open_splits(config)
     total_steps = fit.steps_of(config, splits.train)
     best = best_checkpoint.of_config(config, folder)

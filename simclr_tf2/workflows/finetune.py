@@ -11,8 +11,8 @@ from simclr_tf2.training import run_folder
 from simclr_tf2.workflows import after_training
 from simclr_tf2.workflows.baselines import check_baselines, measure_baseline
 from simclr_tf2.workflows.classifier_run import train_classifier
-from simclr_tf2.workflows.measuring import Measured
 from simclr_tf2.workflows.labelled import open_labelled
+from simclr_tf2.workflows.measuring import Measured
 
 logger = logging.getLogger(__name__)
 

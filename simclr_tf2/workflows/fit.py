@@ -38,6 +38,25 @@ def check_steps(config: Config, split: Split, replicas: int) -> int:
     return steps_of(config, split)
 
 
+def check_compile(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Refuse XLA where replicas have to meet inside the step.
+
+    Raises:
+        ConfigError: ``--jit_compile`` with several replicas that are no TPU's.
+    """
+    several = strategy.num_replicas_in_sync > 1
+    if (
+        config.training.jit_compile
+        and several
+        and not isinstance(strategy, tf.distribute.TPUStrategy)
+    ):
+        raise ConfigError(
+            "--jit_compile compiles the step of one device and there are "
+            f"{strategy.num_replicas_in_sync} replicas; drop it or pass "
+            "--strategy=one_device"
+        )
+
+
 def steps_of(config: Config, split: Split) -> int:
     """Steps of a run on ``split``."""
     return total_steps(

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 Rows = tuple[Features, Features]  # of the probe and the evaluation split
 ROW = "SimCLR h"
+DEPTHS = "features"  # a protocol with a table of its own
 BASELINES = ("Random encoder h", "PCA-256 of pixels")
 PIXELS_GIB = 4.0  # [ours] the PCA baseline is left out above
 
@@ -173,7 +174,9 @@ def _measure_network(
 
 def render(measured: Measured) -> str:
     """Everything measured, as tables of plain text."""
-    parts = [evaluation.render(measured.results)] if measured.results else []
+    by_depth = {k: r for k, r in measured.results.items() if r["protocol"] == DEPTHS}
+    others = {k: r for k, r in measured.results.items() if k not in by_depth}
+    parts = [evaluation.render(rows) for rows in (others, by_depth) if rows]
     if "label_free" in measured.others:
         found = measured.others["label_free"]
         parts.append(model_protocols.render_label_free(found))

@@ -65,6 +65,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     total_steps = fit.check_steps(config, splits.train, strategy.num_replicas_in_sync)
     check_micro_batches(config, strategy.num_replicas_in_sync)
     augment_backend(config)
+    fit.check_compile(config, strategy)
     config = precision.decided(config, strategy)
     folder = run_folder.create(config, flagfile)
     record(config, folder, splits.train, splits.probe)

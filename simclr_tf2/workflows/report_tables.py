@@ -7,12 +7,11 @@ from typing import Any
 
 from simclr_tf2.evaluation.semi_table import render_semi
 from simclr_tf2.workflows import transfer
-from simclr_tf2.workflows.measuring import Measured
+from simclr_tf2.workflows.measuring import DEPTHS, Measured
 
 Records = Mapping[str, Mapping[str, Any]]
 Table = dict[str, Any]
 
-DEPTHS = "features"  # a protocol with a table of its own
 KEYS = {"knn": "knn10"}
 SAID = {
     "std": "spread of unit vectors; 0 if collapsed",
@@ -77,7 +76,7 @@ def _by_k(results: Records) -> Table | None:
     first = records[0]
     return {
         "title": "Nearest neighbours by their number",
-        "about": f"In %. {first['metric']}, weights {first['weights']}.",
+        "about": f"In %. {first['metric']}, votes {first['votes']}.",
         "heads": ["", *(f"k = {k}" for k in ks)],
         "rows": rows,
     }

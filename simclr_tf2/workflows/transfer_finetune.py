@@ -59,12 +59,14 @@ def measure_finetuned(
     settings = _settings(config, encoder, opened, method)
     path = keep / "transfer" / f"{method}-{_file_name(name)}.json" if keep else None
     make = functools.partial(
-        TransferNetwork, config, encoder, method, metric=opened.metric
+        TransferNetwork, config, encoder, method=method, metric=opened.metric
     )
-    trials = _search(config, opened, make, method, path=path, settings=settings)
+    trials, network = _search(config, opened, make, method, path, settings)
     best = transfer_grid.best_trial(trials)
-    final = make(opened.read(opened.train_and_validation))
-    logits = final.train_and_predict(best, opened.test)
+    both = opened.read(opened.train_and_validation)
+    if network is None or not network.fits(both):
+        network = make(both)
+    logits = network.train_and_predict(best, both, opened.test)
     if logits is None:
         raise ConfigError(
             f"fine-tuning on train and validation of {name} diverged with the chosen "
@@ -82,8 +84,8 @@ def measure_finetuned(
         "trials": [dataclasses.asdict(trial) for trial in trials],
         "refit": "train and validation",
         "steps": settings["steps"],
-        "global_batch_size": final.batch,
-        "batch_norm_momentum": final.batch_norm_momentum,
+        "global_batch_size": network.batch,
+        "batch_norm_momentum": network.batch_norm_momentum,
         "optimizer": "SGD, Nesterov momentum 0.9, cosine to 0",
         "augmentation": "random crop and flip",
         "weights": settings["weights"],
@@ -97,24 +99,27 @@ def _search(
     opened: Opened,
     make: Callable[[Split], TransferNetwork],
     method: str,
-    *,
     path: Path | None,
     settings: dict[str, Any],
-) -> list[Trial]:
-    """Every pair of the grid, trained on train and scored on validation."""
+) -> tuple[list[Trial], TransferNetwork | None]:
+    """Every pair of the grid, trained on train and scored on validation.
+
+    Returns:
+        The trials, and the network that made them; None if all were kept before.
+    """
     rates, decays = config.evaluation.transfer_grid_size
     grid = transfer_grid.make_grid(method, learning_rates=rates, weight_decays=decays)
     network = None
 
     def run(pair: Trial) -> float | None:
         nonlocal network
-        network = network or make(opened.train)  # not made if no trial is left
-        logits = network.train_and_predict(pair, opened.validation)
+        network = network or make(opened.train)
+        logits = network.train_and_predict(pair, opened.train, opened.validation)
         if logits is None:
             return None
         return score_logits(logits, metric=opened.metric)["value"]
 
-    return transfer_grid.search(grid, run, path=path, settings=settings)
+    return transfer_grid.search(grid, run, path=path, settings=settings), network
 
 
 def _require_scorable(name: str, opened: Opened) -> None:

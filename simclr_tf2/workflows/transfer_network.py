@@ -29,22 +29,35 @@ def batch_norm_momentum(num_examples: int, global_batch_size: int) -> float:
     return max(1 - 10 * global_batch_size / num_examples, 0.9)
 
 
+def shape_of(config: Config, train: Split) -> tuple[int, float]:
+    """Batch size and batch-norm momentum for a training split."""
+    batch = min(config.evaluation.transfer_batch_size, train.num_examples)
+    return batch, batch_norm_momentum(train.num_examples, batch)
+
+
 class TransferNetwork:
-    """A fresh network with a classifier, and its training split."""
+    """A network with a classifier that is trained from the same start every time."""
 
     def __init__(
         self,
         config: Config,
         encoder: keras.Model,
-        method: str,
         train: Split,
         *,
+        method: str,
         metric: str,
     ) -> None:
-        self._config, self._train = config, train
-        asked = config.evaluation.transfer_batch_size
-        self.batch = min(asked, train.num_examples)
-        self.batch_norm_momentum = batch_norm_momentum(train.num_examples, self.batch)
+        """Builds it for the classes and the size of ``train``.
+
+        Args:
+            config: Whole config.
+            encoder: Whose weights ``finetune`` starts from.
+            train: A training split.
+            method: ``"finetune"`` or ``"random_init"``.
+            metric: Decides on softmax or, for ``map11``, a sigmoid per class.
+        """
+        self._config = config
+        self.batch, self.batch_norm_momentum = shape_of(config, train)
         keras.utils.set_random_seed(config.seed)
         model = models.build_simclr(
             dataclasses.replace(
@@ -60,6 +73,7 @@ class TransferNetwork:
         )
         if method == "finetune":
             models.copy_weights(encoder, model.backbone)
+        self.model = model
         self._training = repeated.RepeatedTraining(
             model,
             repeated.sigmoid_loss if metric == "map11" else repeated.softmax_loss,
@@ -70,12 +84,16 @@ class TransferNetwork:
             lambda images: model.finetune_logits(images, training=False)
         )
 
+    def fits(self, train: Split) -> bool:
+        """Whether it can be trained on another split of the same set as well."""
+        return (self.batch, self.batch_norm_momentum) == shape_of(self._config, train)
+
     def train_and_predict(
-        self, pair: Trial, split: Split
+        self, pair: Trial, train: Split, split: Split
     ) -> evaluation.Features | None:
         """Train from the start with a pair; logits of ``split``, None on divergence."""
         dataset = pipeline.make_supervised_dataset(
-            self._train,
+            train,
             global_batch_size=self.batch,
             image_size=self._config.data.image_size,
             seed=self._config.seed,
@@ -92,7 +110,7 @@ class TransferNetwork:
         settings = self._config.evaluation
         dataset = pipeline.make_eval_dataset(
             split,
-            batch_size=min(settings.eval_batch_size, split.num_examples),
+            batch_size=settings.eval_batch_size,
             image_size=self._config.data.image_size,
         )
         return evaluation.extract(self._logits, dataset, name=split.split)

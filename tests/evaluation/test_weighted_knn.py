@@ -132,7 +132,7 @@ def test_the_row_of_the_table_is_the_last_k():
     assert found["top1"] == found["top1_k5"] != found["top1_k1"]
     assert (found["top5"], found["k"]) == (found["top5_k5"], 5)
     assert found["top1"] == np.mean(found["predictions"] == test.labels)
-    assert found["weights"] == "exp(-distance / 0.07)"
+    assert found["votes"] == "exp(-distance / 0.07)"
 
 
 def test_all_neighbours_of_all_images_are_never_held(monkeypatch):

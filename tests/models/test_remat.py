@@ -44,7 +44,9 @@ def build(remat, *, dtype="float64", num_replicas=1, **settings):
     return model
 
 
-def pretrained(remat, *, strategy=None, make=steps.pretrain_step, jit=False, **build_as):
+def pretrained(
+    remat, *, strategy=None, make=steps.pretrain_step, jit=False, **build_as
+):
     """Losses of each step, and every variable after them."""
     strategy = strategy or tf.distribute.OneDeviceStrategy("/cpu:0")
     replicas = strategy.num_replicas_in_sync
@@ -97,8 +99,27 @@ def test_losses_weights_and_moving_statistics_are_the_plain_steps(remat):
 
 
 def test_on_two_replicas_with_synchronised_batch_norm(two_replicas):
-    plain = pretrained("off", strategy=two_replicas)
-    assert_same(pretrained("blocks", strategy=two_replicas), plain)
+    plain = pretrained("off", strategy=two_replicas, resnet_depth=10)
+    again = pretrained("blocks", strategy=two_replicas, resnet_depth=10)
+    assert_same(again, plain)
+
+
+@pytest.mark.parametrize("remat", ["off", "blocks", "groups"])
+def test_the_inside_of_segments_is_run_twice(remat):
+    """Else nothing would be saved, however equal the numbers."""
+    model = build(remat, resnet_depth=10)
+    images = tf.constant(batch("float64")["views"][0])
+
+    @tf.function(autograph=False)
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(images, training=True)["projection"] ** 2)
+        return tape.gradient(loss, model.backbone.trainable_variables)
+
+    graph = gradients.get_concrete_function().graph
+    found = sum(op.type == "Conv2D" for op in graph.get_operations())
+    convolutions = 1 + 4 * 3  # stem; two and a shortcut in each block
+    assert found == convolutions * (1 if remat == "off" else 2)
 
 
 def test_with_cached_gradients_too():

@@ -1,13 +1,28 @@
 """The loop runs each step once, at exact cadence, and stops on what is not finite."""
 
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.training import loop
+from simclr_tf2 import losses, models, optimizers
+from simclr_tf2.config import LossConfig, ModelConfig, OptimizerConfig
+from simclr_tf2.optimizers import WarmupCosine
+from simclr_tf2.training import loop, steps
 from simclr_tf2.training.errors import NotFinite
 
 
-def run(total, *, start=0, log=3, save=4, monitor=5, value=lambda x: x, strategy=None):
+def run(
+    total,
+    *,
+    start=0,
+    log=3,
+    save=4,
+    monitor=5,
+    value=lambda x: x,
+    strategy=None,
+    steps_per_loop=0,
+):
     """Train on the numbers 1, 2, ...; returns the calls of every hook."""
     calls = {"log": [], "save": [], "monitor": []}
     strategy = strategy or tf.distribute.OneDeviceStrategy("/cpu:0")
@@ -31,6 +46,7 @@ def run(total, *, start=0, log=3, save=4, monitor=5, value=lambda x: x, strategy
         ),
         examples_per_step=1,
         start_step=start,
+        steps_per_loop=steps_per_loop,
     )
     return calls
 
@@ -91,3 +107,105 @@ def test_a_signal_that_arrives_in_a_hook_never_stops_unsaved(hook):
             examples_per_step=1,
         )
     assert f"at step {saved[-1]} " in str(caught.value)
+
+
+@pytest.mark.parametrize("steps_per_loop", [0, 1, 2, 100])
+def test_chunks_show_in_nothing(steps_per_loop):
+    calls = run(7, steps_per_loop=steps_per_loop)
+    assert calls == {
+        "log": [(3, 2.0), (6, 5.0), (7, 7.0)],
+        "save": [4, 7],
+        "monitor": [5, 7],
+    }
+
+
+@pytest.mark.parametrize("steps_per_loop", [0, 2, 100])
+def test_a_run_traces_its_step_once(steps_per_loop):
+    """Chunks of 1, 2 and 3 steps and a shorter last one, in one graph."""
+    traced = []
+
+    def value(x):
+        traced.append(x)
+        return x
+
+    run(11, log=4, save=3, monitor=0, value=value, steps_per_loop=steps_per_loop)
+    assert len(traced) == 1
+
+
+def test_not_finite_in_the_middle_of_a_chunk_is_seen_at_its_end():
+    saved = []
+    with pytest.raises(NotFinite, match="x not finite at or before step 6"):
+        saved = run(
+            9,
+            log=6,
+            save=9,
+            monitor=0,
+            value=lambda x: tf.where(tf.equal(x, 3.0), float("nan"), x),
+            steps_per_loop=100,
+        )["save"]
+    assert saved == []
+
+
+def test_the_length_of_chunks_follows_what_a_step_takes(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
+    pace, lengths = loop._Pace(0), []
+    for seconds_per_step in [30.0] + [0.125] * 5 + [0.0001] * 6 + [3.0] * 2:
+        lengths.append(pace.steps())
+        clock[0] += lengths[-1] * seconds_per_step
+        pace.ran(lengths[-1])
+    assert lengths == [1, 1, 2, 4, 8, 8, 8, 16, 32, 64, 100, 100, 100, 1]
+    fixed = loop._Pace(7)
+    clock[0] += 99
+    fixed.ran(3)
+    assert fixed.steps() == 7
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_chunks_train_bit_for_bit_alike(replicas, two_replicas):
+    """A network with batch norm and a loss over all replicas."""
+    strategy = (
+        two_replicas if replicas == 2 else tf.distribute.OneDeviceStrategy("/cpu:0")
+    )
+    found = [_weights(strategy, steps_per_loop) for steps_per_loop in (1, 5)]
+    assert len(found[0][1]) > 10
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def _weights(strategy, steps_per_loop):
+    """Losses of nine steps, and every variable after them."""
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        config = ModelConfig(
+            resnet_depth=10, width_multiplier=0.0625, stem="stride2", proj_out_dim=4
+        )
+        model = models.build_simclr(
+            config, image_size=8, num_replicas=strategy.num_replicas_in_sync
+        )
+        optimizer = optimizers.build_optimizer(
+            OptimizerConfig(), learning_rate=WarmupCosine(0.1, 9, 3)
+        )
+        optimizer.build(model.trainable_variables)
+    step = steps.pretrain_step(model, optimizer, losses.build_loss(LossConfig()))
+    views = np.random.default_rng(0).random((20, 2, 3, 8, 8, 3)).astype("float32")
+    data = tf.data.Dataset.from_tensor_slices(
+        {"views": (views[:, 0], views[:, 1])}
+    ).repeat()
+    means = []
+    loop.train(
+        step,
+        strategy.distribute_datasets_from_function(lambda _: data),
+        strategy=strategy,
+        cadence=loop.Cadence(total_steps=9, log_every=4, checkpoint_every=6),
+        hooks=loop.Hooks(
+            log=lambda _, scalars: means.append(scalars["loss"]),
+            save=lambda _: None,
+            monitor=lambda _: None,
+        ),
+        examples_per_step=3,
+        steps_per_loop=steps_per_loop,
+    )
+    assert int(optimizer.iterations.numpy()) == 9
+    return means, [v.numpy() for v in model.variables]

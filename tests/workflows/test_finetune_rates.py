@@ -46,7 +46,7 @@ def test_multipliers_freezing_and_the_selector_work_together(
     before = weights(f"{finished[0]}/ckpt-12")
     plain = finetune(tmp_path / "plain", data_dir, finished, **cut)
     scaled = finetune(tmp_path / "scaled", data_dir, finished, **cut, **rates)
-    # The classifier's bias starts at zero: one step of SGD is in proportion to the rate.
+    # Its bias starts at zero: one step of SGD is in proportion to the rate.
     bias = "head_supervised/bias"
     assert abs(plain[bias]).max() > 1e-3
     np.testing.assert_allclose(scaled[bias], 3 * plain[bias], rtol=1e-5)
@@ -77,6 +77,8 @@ def test_baselines_stand_beside_by_the_command_line(finished, data_dir, tmp_path
         "--finetune_baselines=random_init,supervised",
         "--train_steps=3",
         "--export_formats=",
+        "--eval_batch_size=50",
+        "--eval_steps=1",
     ]
     done = command_line.run(*arguments)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -104,7 +106,7 @@ def test_baselines_stand_beside_by_the_command_line(finished, data_dir, tmp_path
         weights(f"{folder}/ckpt-3"),
         weights(f"{parts['random_init']}/ckpt-3"),
     )
-    assert moved(weights(f"{finished[0]}/ckpt-12"), tuned) == {"head"}
+    assert moved(weights(f"{finished[0]}/ckpt-12"), tuned) == set()  # all is frozen
     assert not np.array_equal(tuned["stem_conv/kernel"], random["stem_conv/kernel"])
     # A second start finds everything finished.
     (folder / "results.json").unlink()
