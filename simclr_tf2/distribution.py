@@ -113,6 +113,12 @@ def _tpu_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
     return tf.distribute.TPUStrategy(resolver)
 
 
+def uses_tensor_float_32() -> bool:
+    """Whether float32 products on this machine's GPUs are rounded to 10 bits first."""
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled()
+    return bool(enabled and tf.config.list_logical_devices("GPU"))
+
+
 def per_replica_batch_size(global_batch_size: int, replicas: int, flag: str) -> int:
     """``global_batch_size / replicas``, or a ``ConfigError`` that names ``flag``."""
     if global_batch_size % replicas:

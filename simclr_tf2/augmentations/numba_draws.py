@@ -132,8 +132,8 @@ def draw_window(seed, rows, columns, aspects, areas, covered, window):
         )
         if not _draw_sides(state, rows, columns, aspect, least, most, window):
             continue
-        area = _FLOAT(window[2]) * _FLOAT(window[3])
-        if area / (_FLOAT(rows) * _FLOAT(columns)) >= covered:
+        area = _FLOAT(window[2] * window[3])
+        if _FLOAT(area / _FLOAT(rows * columns)) >= covered:
             return
     window[0] = window[1] = 0
     window[2], window[3] = rows, columns

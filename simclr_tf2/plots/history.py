@@ -51,9 +51,14 @@ PANELS = (
         percent=True, about="Watches the representation; the gradient never sees it.",
     ),
     Panel(
+        name="evaluated_depths", title="Evaluated checkpoints, by depth",
+        unit="% of test images", keys=r"evaluated_feature\d_.+", percent=True,
+        about="A linear classifier at each of five depths.",
+    ),
+    Panel(
         name="evaluated", title="Evaluated checkpoints", unit="% of test images",
         keys="evaluated_.+", percent=True,
-        about="The frozen network at each measured step, as in the tables.",
+        about="The network at each measured step, as in the tables.",
     ),
     Panel(
         name="learning_rate", title="Learning rate", unit="per step",
@@ -231,9 +236,14 @@ def _fill(
         value, text = references[panel.name]
         scaled = {k: xy * (1.0, scale) for k, xy in data.items()}
         _draw_reference(axes, value * scale, text, scaled)
-    if len(data) > 1:
-        axes.legend(loc="best")
     _finish_axes(axes, panel)
+    if len(data) > 3:  # above the curves, which would be hidden
+        low, high = axes.get_ylim()
+        rows = math.ceil(len(data) / 2)
+        axes.set_ylim(low, high + 0.14 * rows * (high - low))
+        axes.legend(loc="upper left", ncols=2, fontsize=6.5, columnspacing=1.0)
+    elif len(data) > 1:
+        axes.legend(loc="best")
 
 
 def _with_chance(chance_loss: float | None, references: References | None) -> dict:

@@ -59,7 +59,8 @@ def write_report(
         results: rows of the result table: ``row`` and accuracies in [0, 1]. The
             first row is the run's own.
         tables: more results: ``title``, ``about`` and either ``heads`` and ``rows`` of
-            texts, the first of each row its name, or ``text``, shown as it is.
+            texts, the first of each row its name, or ``text``, shown as it is. With
+            ``words`` the last column is prose.
         pairs: (originals, view 1, view 2), each [k, s, s, 3] in [0, 1] or uint8.
         pair_notes: what was drawn for view 1 and view 2 of each of them.
         test_images: [m, s, s, 3] uint8 or float in [0, 1].

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from simclr_tf2 import evaluation, models
+from simclr_tf2 import distribution, evaluation, models
 from simclr_tf2.augmentations import crop, policy
 from simclr_tf2.config import Config
 from simclr_tf2.data import datasets, pipeline
@@ -272,6 +272,7 @@ def results_document(
         "preprocessing": eval_geometry(config),
         "compute": {
             "dtype": "float32",
+            "tensor_float_32": distribution.uses_tensor_float_32(),
             "replicas": kept_features.replica_count(config),
         },
         "seed": config.seed,

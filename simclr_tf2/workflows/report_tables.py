@@ -114,7 +114,7 @@ def _depths(results: Records) -> Table | None:
     rows = [
         [
             r["row"].removeprefix("SimCLR "),
-            f"{r['feature_dim']:,}" if "feature_dim" in r else "–",
+            f"{r['dim']:,}",
             _percent(r["value"]),
             _interval(r.get("ci95")),
         ]
@@ -142,10 +142,11 @@ def _label_free(found: Mapping[str, Any] | None) -> Table | None:
     return {
         "title": "Without labels",
         "about": f"{found['images']:,} images of {found['split']}, two views each. "
-        + "; ".join(found["caveats"]).capitalize()
+        + ". ".join(text[:1].upper() + text[1:] for text in found["caveats"])
         + ".",
-        "heads": ["", "h", "z", ""],
+        "heads": ["", "h", "z", "what it says"],
         "rows": rows,
+        "words": True,
     }
 
 

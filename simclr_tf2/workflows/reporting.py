@@ -63,7 +63,7 @@ def write(
         title=f"SimCLR on {config.data.source}",
         config=_by_section(config),
         defaults=_by_section(config_lib.Config()),
-        history=[*summaries.read_metrics(folder), *read_followed(folder, name)],
+        history=[*summaries.read_metrics(folder), *_followed(folder, name)],
         chance_loss=_chance_loss(config),
         results=report_tables.main_rows(measured.results),
         tables=report_tables.tables(measured, comparison),
@@ -153,6 +153,12 @@ def _confusion(results: dict[str, dict[str, Any]], size: int) -> np.ndarray | No
         full[np.ix_(record["classes"], record["classes"])] = record["confusion"]
         return full
     return None
+
+
+def _followed(folder: Path, name: str | None) -> list[dict[str, float]]:
+    """What was measured of the checkpoints, where there is more than one."""
+    lines = read_followed(folder, name)
+    return lines if len({line["step"] for line in lines}) > 1 else []
 
 
 def files_there(folder: Path, name: str | None) -> list[tuple[Path, str]]:

@@ -326,3 +326,25 @@ def test_command_can_be_given_to_a_shell():
         "python", "run.py", "--name=two words", "--list=x,y", "--rate=0.002",
         "--off=false", "--empty=",
     ]  # fmt: skip
+
+
+def test_more_tables_stand_under_the_results(tmp_path):
+    tables = [
+        {"title": "By <k>", "heads": ["", "k = 5"], "rows": [["SimCLR h", "61.0"]]},
+        {"title": "Elsewhere", "text": "set   top-1\na & b  3"},
+    ]
+    path = report.write_report(tmp_path / "r.html", title="t", tables=tables)
+    page = Page(path.read_text())
+    for words in ("By <k>", "k = 5", "SimCLR h", "61.0", "Elsewhere", "a & b 3"):
+        assert words in page.text
+    assert page.count("table", "plain") == 1 and page.count("section", "whole") == 1
+
+
+def test_evaluated_checkpoints_are_a_curve_of_their_own(tmp_path):
+    history = [
+        {"step": s, "loss": 3 - s / 8, "evaluated_knn_top1": 0.2 + s / 20}
+        for s in (4, 8)
+    ]
+    text = report.write_report(tmp_path / "r.html", title="t", history=history)
+    text = text.read_text()
+    assert "Evaluated checkpoints" in text and "by depth" not in text

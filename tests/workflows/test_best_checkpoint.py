@@ -1,0 +1,173 @@
+"""``--best_metric``: the best checkpoint stays, whatever the run deletes."""
+
+import json
+import shutil
+
+import pytest
+
+from simclr_tf2.config import Config, ConfigError, EvaluationConfig
+from simclr_tf2.training import checkpoints
+from simclr_tf2.workflows import best_checkpoint
+from simclr_tf2.workflows.best_checkpoint import BestCheckpoint, value_of
+from simclr_tf2.workflows.following import read_followed, write_followed
+from tests import command_line
+
+
+def record(value, **more):
+    facts = {"row": "SimCLR h", "protocol": "knn", "measure": "top1", "weights": "ab"}
+    return {**facts, "value": value, **more}
+
+
+def add(folder, step):
+    for suffix in ("index", "data-00000-of-00001", "config.json"):
+        (folder / f"ckpt-{step}.{suffix}").write_text(f"{step} {suffix}")
+
+
+def remove(folder, step):
+    for path in folder.glob(f"ckpt-{step}.*"):
+        path.unlink()
+
+
+def follow(folder, values, **settings):
+    """Measure one checkpoint after the other; the run keeps the newest one only."""
+    best = BestCheckpoint(folder, metric="knn", split="test", **settings)
+    for step, value in values.items():
+        add(folder, step)
+        best.hold(step)
+        for old, _ in checkpoints.list_checkpoints(folder):
+            if old != step:
+                remove(folder, old)
+        found = best.offer(step, {"SimCLR h/knn": record(value)}, {})
+    return found
+
+
+def kept(folder):
+    return [step for step, _ in checkpoints.list_checkpoints(folder)]
+
+
+def test_the_best_stays_after_the_run_dropped_it(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    found = follow(tmp_path, {2: 0.3, 4: 0.7, 6: 0.7, 8: 0.5})
+    assert found == {"metric": "knn", "chosen_on": "test", "step": 4, "value": 0.7}
+    assert json.loads((tmp_path / "best/best.json").read_text()) == found
+    assert kept(tmp_path) == [8] and kept(tmp_path / "best") == [4]
+    assert (tmp_path / "best/ckpt-4.index").read_text() == "4 index"
+    assert (tmp_path / "best/config.json").exists()
+    assert not list(tmp_path.glob(".best*"))
+    assert best_checkpoint.is_kept(tmp_path / "best")
+
+
+def test_a_second_evaluation_goes_on_from_the_best_of_the_first(tmp_path):
+    follow(tmp_path, {2: 0.6})
+    assert follow(tmp_path, {4: 0.5})["step"] == 2
+    assert follow(tmp_path, {6: 0.61})["step"] == 6
+    assert kept(tmp_path / "best") == [6]
+    other = BestCheckpoint(tmp_path, metric="svm", split="test")
+    add(tmp_path, 8)
+    other.hold(8)
+    results = {"SimCLR h/svm": record(0.1, protocol="svm")}
+    assert other.offer(8, results, {})["step"] == 8  # another metric begins anew
+
+
+def test_a_name_has_a_folder_of_its_own_and_a_lost_checkpoint_is_told(tmp_path, caplog):
+    follow(tmp_path, {2: 0.6}, name="val")
+    assert kept(tmp_path / "best_val") == [2] and not (tmp_path / "best").exists()
+    best = BestCheckpoint(tmp_path, metric="knn", name="val", split="test")
+    best.hold(4)  # nothing there any more
+    assert best.offer(4, {"SimCLR h/knn": record(0.9)}, {})["step"] == 2
+    assert "gone before" in caplog.text
+
+
+def test_without_hard_links_files_are_copied(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("not supported")
+
+    monkeypatch.setattr(best_checkpoint.os, "link", refuse)
+    assert follow(tmp_path, {2: 0.6, 4: 0.2})["step"] == 2
+    assert (tmp_path / "best/ckpt-2.index").read_text() == "2 index"
+
+
+def test_values_are_those_of_the_run_never_of_a_baseline():
+    results = {
+        "Random encoder h/knn": {**record(0.9), "row": "Random encoder h"},
+        "SimCLR h/knn": record(0.2),
+        "Online linear head/supervised": record(0.4),
+    }
+    assert value_of("knn", results, {}) == 0.2
+    assert value_of("supervised", results, {}) == 0.4
+    assert value_of("rankme", results, {"label_free": {"h_rankme": 7}}) == 7
+    with pytest.raises(ConfigError, match="svm was not measured; there are knn, sup"):
+        value_of("svm", results, {})
+
+
+def test_a_metric_that_is_not_measured_is_refused_before_anything(tmp_path):
+    evaluation = EvaluationConfig(best_metric="rankme", protocols=("knn",))
+    with pytest.raises(ConfigError, match="add label_free to --protocols=knn"):
+        best_checkpoint.of_config(Config(evaluation=evaluation), tmp_path)
+    with pytest.raises(ConfigError, match="--best_metric must be one of"):
+        EvaluationConfig(best_metric="loss")
+
+
+def test_followed_lines_leave_baselines_out_and_name_depths(tmp_path):
+    results = {
+        "SimCLR h/knn": record(0.25),
+        "Random encoder h/knn": {**record(0.9), "row": "Random encoder h"},
+        "SimCLR feature2/features": record(
+            0.5, row="SimCLR feature2", protocol="features"
+        ),
+    }
+    del results["Random encoder h/knn"]["weights"]
+    write_followed(tmp_path, None, 4, results)
+    write_followed(tmp_path, None, 8, results)
+    write_followed(tmp_path, "other", 4, results)
+    with open(tmp_path / "evaluations.jsonl", "a") as file:
+        file.write('{"step": 12, "eval')  # a process that was killed
+    assert read_followed(tmp_path, None) == [
+        {"step": s, "evaluated_knn_top1": 0.25, "evaluated_feature2_features_top1": 0.5}
+        for s in (4, 8)
+    ]
+    assert read_followed(tmp_path / "none", None) == []
+
+
+def test_eval_keeps_the_best_which_is_a_run_folder_of_its_own(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    done = command_line.run(
+        "--mode=eval",
+        f"--model_dir={folder}",
+        "--protocols=weighted_knn,label_free",
+        "--knn_k=7,3",
+        "--knn_metric=euclidean",
+        "--knn_weighting=uniform",
+        "--best_metric=weighted_knn",
+        "--num_virtual_devices=2",
+        "--nobaselines",
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    document = json.loads((folder / "results.json").read_text())
+    found = document["results"]["SimCLR h/weighted_knn"]
+    assert (found["k"], found["k_used"]) == (3, {"7": 7, "3": 3})
+    assert (found["metric"], found["votes"]) == ("euclidean", "uniform")
+    assert document["best"] == json.loads((folder / "best/best.json").read_text())
+    assert document["best"]["value"] == found["value"] == found["top1_k3"]
+    assert document["compute"]["replicas"] == 2
+    page = (folder / "report.html").read_text()
+    for words in ("Without labels", "RankMe", "Nearest neighbours by their number"):
+        assert words in page
+    for path in (folder / "ckpt-12.index", folder / "best/ckpt-12.index"):
+        assert path.exists()
+    again = command_line.run(  # on one device, and not followed: it will never grow
+        "--mode=eval",
+        f"--model_dir={folder / 'best'}",
+        "--protocols=weighted_knn",
+        "--knn_k=7,3",
+        "--knn_metric=euclidean",
+        "--knn_weighting=uniform",
+        "--nobaselines",
+        "--noreport",
+    )
+    assert again.returncode == 0, again.stderr[-2000:]
+    single = json.loads((folder / "best/results.json").read_text())
+    assert single["compute"]["replicas"] == 1
+    assert single["checkpoint"] == document["checkpoint"]
+    assert single["results"]["SimCLR h/weighted_knn"]["top1"] == found["top1"]

@@ -1,0 +1,147 @@
+"""Fine-tuning on few labels as a protocol: which images, which recipe, which weights."""
+
+import dataclasses
+import json
+import logging
+
+import keras
+import numpy as np
+import pytest
+
+from simclr_tf2 import config as config_lib
+from simclr_tf2 import models
+from simclr_tf2.config import ConfigError
+from simclr_tf2.training.checkpoints import weights
+from simclr_tf2.workflows import semi
+from simclr_tf2.workflows.splits import open_splits
+from tests import command_line
+from tests.workflows import stand_ins
+
+
+def config_for(folder, **changes):
+    settings = {
+        "mode": "pretrain",
+        "model_dir": str(folder / "run"),
+        "data_dir": str(folder / "data"),
+        "image_size": 16,
+        "resnet_depth": 10,
+        "width_multiplier": 0.0625,
+        "stem": "stride2",
+        "protocols": ("semi",),
+        "train_batch_size": 8,
+        "eval_batch_size": 8,
+        "semi_epochs": 1.0,
+        "strategy": "one_device",
+        "progress": "none",
+    }
+    return config_lib.from_flat(settings | changes)
+
+
+def network(config):
+    keras.utils.set_random_seed(3)
+    size = config.data.image_size
+    return models.build_simclr(config.model, image_size=size, export=True)
+
+
+def read(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+@pytest.mark.slow
+def test_imagenet_is_measured_on_the_subsets_of_the_paper(tmp_path, caplog):
+    sizes = {"imagenet2012": 48, "imagenet2012_subset/1pct": 20}
+    for name, count in sizes.items():
+        stand_ins.prepare(name, tmp_path / "data", {"train": count, "validation": 5})
+    config = config_for(tmp_path)
+    model = network(config)
+    before = {v.path: v.numpy() for v in model.variables}
+    open_splits(config)  # is not refused for its few images
+    with caplog.at_level(logging.WARNING), pytest.raises(ConfigError, match="class"):
+        # 10 % is not prepared: it would be drawn, and 48 images have not 1000 classes.
+        semi.measure_semi(config, model)
+    assert "imagenet2012_subset/10pct is not there" in caplog.text
+    stand_ins.prepare(
+        "imagenet2012_subset/10pct", tmp_path / "data", {"train": 33, "validation": 5}
+    )
+    found = semi.measure_semi(config, model)
+    one, ten = (found[f"{n} % of the labels"] for n in (1, 10))
+    assert (one["labels"], ten["labels"]) == (20, 33)
+    assert one["dataset"] == "imagenet2012_subset/1pct"
+    assert ten["dataset"] == "imagenet2012_subset/10pct"
+    assert one["test_examples"] == ten["test_examples"] == 5 and "top5" in one
+    assert one["global_batch_size"] == 16  # two views of 8 in pretraining
+    for variable in model.variables:
+        np.testing.assert_array_equal(variable.numpy(), before[variable.path])
+    json.dumps(found)
+
+
+def test_by_the_command_line_with_a_baseline_beside(finished):
+    folder = finished[0]
+    arguments = [
+        "--mode=eval",
+        f"--model_dir={folder}",
+        "--protocols=semi",
+        "--semi_epochs=2",
+        "--finetune_baselines=random_init",
+        "--eval_name=semi",
+    ]
+    done = command_line.run(*arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((folder / "results_semi.json").read_text())["semi"]
+    ten, random = "10 % of the labels", "10 % of the labels: Random init, same settings"
+    assert list(found) == ["1 % of the labels", ten, random]
+    assert "fewer than one for each" in found["1 % of the labels"]["not_measured"]
+    record = found[ten]
+    assert record["labels"] == record["global_batch_size"] == 50
+    assert record["test_examples"] == 500 and record["epochs"] == 2
+    assert record["value"] <= record["top5"] <= 1 and len(record["weights"]) == 32
+    (row,) = (r for r in done.stdout.splitlines() if r.startswith(f"{ten}  "))
+    assert f"{100 * record['value']:.1f} [" in row
+    # The recipe of the paper, from this run's weights.
+    (place,) = (folder / "semi").glob("*/10_percent_of_the_labels")
+    settings = read(place)
+    assert settings["optimizer"] == "momentum" and settings["learning_rate"] == 0.05
+    assert settings["weight_decay"] == settings["warmup_epochs"] == 0
+    assert settings["label_fraction"] == 0.1 and settings["checkpoint"] == str(folder)
+    last = weights(f"{place}/ckpt-3")  # 2 epochs of one batch, + 1
+    start = weights(f"{folder}/ckpt-12")
+    apart = weights(f"{place}/baselines/random_init/ckpt-3")
+    kernel = next(n for n in start if n.startswith("group4") and n.endswith("kernel"))
+    near = np.abs(last[kernel] - start[kernel]).max()
+    assert 0 < near < 0.1 * np.abs(apart[kernel] - start[kernel]).max()
+    again = command_line.run(*arguments)
+    assert again.returncode == 0 and again.stderr.count("is finished") == 2
+    repeated = json.loads((folder / "results_semi.json").read_text())["semi"]
+    assert repeated == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label_fraction": 0.01}, "--labels_per_class=1"),
+        ({"probe_split": "unlabeled"}, "need labels"),
+    ],
+)
+def test_what_cannot_be_shared_out_stops_before_pretraining(
+    data_dir, tmp_path, changes, message
+):
+    config = config_for(tmp_path, dataset="simclr_shapes/tiny", **changes)
+    data = dataclasses.replace(config.data, data_dir=str(data_dir))
+    evaluation = dataclasses.replace(config.evaluation, eval_split="test")
+    with pytest.raises(ConfigError, match=message) as error:
+        open_splits(dataclasses.replace(config, data=data, evaluation=evaluation))
+    assert "\n" not in str(error.value)
+
+
+def test_more_labels_than_a_class_has_are_refused_by_the_command_line(finished):
+    done = command_line.run(
+        "--mode=eval",
+        f"--model_dir={finished[0]}",
+        "--protocols=semi",
+        "--labels_per_class=51",
+        "--eval_name=bad",
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert (
+        done.returncode == 2 and "has 50 labelled image(s), fewer than the 51" in last
+    )
