@@ -289,8 +289,8 @@ _bool("jit_compile", "Compile the step with XLA (one device or TPU; slower on CP
 _string(
     "steps_per_loop",
     "Steps that run without returning to Python; log lines and checkpoints stay where "
-    "they are, a signal is heard after them. auto: what takes about a second, up to "
-    "100.",
+    "they are, a signal is heard after them. auto: 1 on a CPU, else what takes about a "
+    "second, up to 100.",
 )
 _enum(
     "remat",

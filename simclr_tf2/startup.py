@@ -6,8 +6,14 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from simclr_tf2.config import ConfigError
+
+# Keras imports these where they are installed, for inputs, wrappers and pictures of its
+# own: seconds at every start. What this program needs of them it imports when it does.
+UNUSED_BY_KERAS = ("IPython", "matplotlib", "pandas", "sklearn")
 
 
 def check_environment() -> None:
@@ -32,7 +38,7 @@ def check_environment() -> None:
 
 
 def start_tensorflow(*, deterministic: bool = False, seed: int = 0) -> None:
-    """Import TensorFlow and find its devices, without messages at success.
+    """Import TensorFlow and Keras and find devices, without messages at success.
 
     With ``deterministic`` every operation is (on a CPU they are anyway, on a GPU it
     costs speed), for which TensorFlow wants a global ``seed``.
@@ -45,7 +51,9 @@ def start_tensorflow(*, deterministic: bool = False, seed: int = 0) -> None:
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            import tensorflow as tf
+            with _not_installed(*UNUSED_BY_KERAS):
+                import keras  # noqa: F401  (TensorFlow imports parts of it)
+                import tensorflow as tf
 
             tf.config.list_physical_devices()
             if deterministic:
@@ -59,6 +67,18 @@ def start_tensorflow(*, deterministic: bool = False, seed: int = 0) -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+@contextmanager
+def _not_installed(*packages: str) -> Iterator[None]:
+    """Within, what was not imported before cannot be; after, it can."""
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # None: ImportError
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def describe_environment() -> dict[str, str]:

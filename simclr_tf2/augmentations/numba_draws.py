@@ -7,6 +7,9 @@ seed. One call to each of them costs more than all of this for a whole image.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -20,7 +23,25 @@ _SCRAMBLE = _U(0x3EC8F720), _U(0x02461E29)  # TensorFlow's key for seeds
 _FLOAT = np.float32
 _ATTEMPTS = crop.MAX_ATTEMPTS
 _HALF_UP = _FLOAT(1e-7)
-_compile = numba.njit(nogil=True, cache=True)  # not fastmath: bits count here
+
+
+def compiler(**options: Any) -> Callable[[Callable], Callable]:
+    """``numba.njit`` without Python's lock, kept on disk where a folder can be written.
+
+    Numba keeps it beside the file, else in the user's cache folder, else nowhere: then
+    every process compiles for itself.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        try:
+            return numba.njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:  # no such folder
+            return numba.njit(nogil=True, **options)(function)
+
+    return decorate
+
+
+_compile = compiler()  # not fastmath: bits count here
 
 
 @_compile

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from simclr_tf2.augmentations import color
 from simclr_tf2.augmentations import planes as layout
-from simclr_tf2.augmentations.numba_draws import draw_views
+from simclr_tf2.augmentations.numba_draws import compiler, draw_views
 
 BLOCK = 2048  # pixels whose three colours stay in the first-level cache
 _TABLE = 1024  # steps of the bicubic kernel, as in TensorFlow's
@@ -25,7 +24,7 @@ _ORDERS = np.array(color.ORDERS, np.int64)
 _RED, _GREEN, _BLUE = (np.float32(weight) for weight in layout.LUMA[0])
 _U = np.uint64  # what is never counted from the end: such loops run many at once
 _ZERO, _ONE = np.float32(0), np.float32(1)
-_compile = numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+_compile = compiler(fastmath=True, error_model="numpy")
 
 
 @_compile

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from typing import TYPE_CHECKING, Any
 
 from simclr_tf2.plots import drawing
 from simclr_tf2.plots.pictures import to_uint8
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def preview(
@@ -68,6 +68,8 @@ def _picture(axes: Any, image: Any, *, frame: str | None = None) -> None:
 
 
 def _window(axes: Any, crop: tuple[int, int, int, int], color: str) -> None:
+    from matplotlib.patches import Rectangle
+
     y, x, height, width = crop
     axes.add_patch(
         Rectangle((x - 0.5, y - 0.5), width, height, fill=False, lw=1.5, ec=color)

@@ -14,6 +14,7 @@ from simclr_tf2.training import checkpoints, run_folder, summaries
 from simclr_tf2.workflows import best_checkpoint, comparison, fit, reporting
 from simclr_tf2.workflows.export import restore_model
 from simclr_tf2.workflows.following import new_checkpoints, write_followed
+from simclr_tf2.workflows.labelled import training_images
 from simclr_tf2.workflows.measuring import (
     Measured,
     Rows,
@@ -54,7 +55,7 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     )
     distribution.shared_strategy(config.distribution)  # before devices are counted
     splits = open_splits(config)
-    total_steps = fit.steps_of(config, splits.train)
+    total_steps = fit.steps_of(config, training_images(trained, splits.train))
     best = best_checkpoint.of_config(config, folder)
     watch = asked.watch and not best_checkpoint.is_kept(folder)
     log = summaries.EventLog(folder / f"tensorboard/{asked.eval_name or 'eval'}")

@@ -169,7 +169,7 @@ def fit(
             examples_per_step=training.train_batch_size,
             start_step=start_step,
             jit_compile=training.jit_compile,
-            steps_per_loop=_fixed(training.steps_per_loop),
+            steps_per_loop=_steps_per_loop(training.steps_per_loop, strategy),
         )
     except tf.errors.OpError as error:
         _name_broken_file(split, error)
@@ -190,9 +190,12 @@ def _name_broken_file(split: Split, error: tf.errors.OpError) -> None:
         ) from error
 
 
-def _fixed(steps: str | int) -> int:
-    """0 for auto."""
-    return 0 if steps == "auto" else int(steps)
+def _steps_per_loop(steps: str | int, strategy: tf.distribute.Strategy) -> int:
+    """As the loop takes it; auto is 1 on a CPU, where Python's share is small."""
+    if steps != "auto":
+        return int(steps)
+    tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    return 0 if tpu or tf.config.list_logical_devices("GPU") else 1
 
 
 def _steps(epochs: float, steps_per_epoch: int) -> int:

@@ -46,10 +46,20 @@ def open_labelled(config: Config) -> Labelled:
     for split in (whole, test):
         datasets.require_labels(split)
     chosen = _choose(config, whole)
-    train = whole
-    if chosen is not None:
-        train = subset.take(whole, chosen, name=f"{whole.split}, {len(chosen)} labels")
-    return Labelled(train, test, whole, chosen)
+    return Labelled(_take(whole, chosen), test, whole, chosen)
+
+
+def training_images(config: Config, train: Split) -> Split:
+    """What of ``train`` the run ``config`` trains on: fewer with a share of labels."""
+    if "finetune" not in (config.mode, config.train_mode):
+        return train
+    return _take(train, _choose(config, train))
+
+
+def _take(whole: Split, chosen: np.ndarray | None) -> Split:
+    if chosen is None:
+        return whole
+    return subset.take(whole, chosen, name=f"{whole.split}, {len(chosen)} labels")
 
 
 def save_choice(config: Config, folder: Path, labelled: Labelled) -> None:

@@ -165,7 +165,7 @@ def _measure_network(
             )
     if "transfer" in chosen:
         encoder = models.build_encoder(model.backbone)
-        measured.others.update(transfer.measure_transfer(config, encoder, keep=keep))
+        measured.others.update(transfer.measure_transfer(config, encoder))
     if "semi" in chosen:
         from simclr_tf2.workflows import semi  # it trains, and training evaluates
 

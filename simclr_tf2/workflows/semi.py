@@ -15,7 +15,7 @@ from simclr_tf2.data import prepare
 from simclr_tf2.evaluation import feature_cache, semi_recipe
 from simclr_tf2.evaluation.semi_recipe import Share
 from simclr_tf2.workflows import baselines, classifier_run
-from simclr_tf2.workflows.labelled import open_labelled
+from simclr_tf2.workflows.labelled import Labelled, open_labelled
 from simclr_tf2.workflows.splits import open_split
 
 logger = logging.getLogger(__name__)
@@ -66,46 +66,61 @@ def _measure(
     strategy: tf.distribute.Strategy,
 ) -> dict[str, dict[str, Any]]:
     labelled = open_labelled(planned)
-    labels, images = labelled.train.num_examples, labelled.whole.num_examples
+    replicas = strategy.num_replicas_in_sync
+    run = _with_batch(config, share, planned, labelled, replicas)
+    logger.info("semi: %s (%d images)", share.title, labelled.train.num_examples)
+    record = classifier_run.train_beside(
+        run, strategy, labelled, row=classifier_run.ROW, initial=model
+    )
+    record["weights"] = feature_cache.digest_of_weights(model)
+    results = {share.title: record | _facts(run, share, labelled)}
+    for name in config.evaluation.finetune_baselines:
+        (record,) = baselines.measure_baseline(run, strategy, labelled, name).values()
+        facts = _facts(baselines.baseline_config(run, name), share, labelled)
+        results[f"{share.title}: {record['row']}"] = record | facts
+    return results
+
+
+def _with_batch(
+    config: Config, share: Share, planned: Config, labelled: Labelled, replicas: int
+) -> Config:
+    """The planned run with the batch and the length that its labels allow."""
     asked = config.evaluation
-    # Pretraining had this many images in the network at once.
-    views = config.training.train_batch_size * config.augmentation.num_views
-    run = dataclasses.replace(
+    labels, images = labelled.train.num_examples, labelled.whole.num_examples
+    batch = semi_recipe.batch_size(
+        labels,
+        most=asked.semi_batch_size or _held_at_once(config, replicas),
+        replicas=replicas,
+    )
+    fraction = labels / images if share.count else share.fraction
+    epochs = asked.semi_epochs or semi_recipe.epochs(fraction)
+    return dataclasses.replace(
         planned,
         training=dataclasses.replace(
-            planned.training,
-            train_batch_size=semi_recipe.batch_size(
-                labels,
-                most=asked.semi_batch_size or views,
-                replicas=strategy.num_replicas_in_sync,
-            ),
-            train_epochs=asked.semi_epochs
-            or semi_recipe.epochs(labels / images if share.count else share.fraction),
+            planned.training, train_batch_size=batch, train_epochs=epochs
         ),
     )
-    facts = {
+
+
+def _facts(run: Config, share: Share, labelled: Labelled) -> dict[str, Any]:
+    """What a number of the table rests on."""
+    return {
         "protocol": "semi",
         "dataset": run.data.source,
-        "labels": labels,
+        "labels": labelled.train.num_examples,
         "share": dataclasses.asdict(share),
         "epochs": run.training.train_epochs,
         "global_batch_size": run.training.train_batch_size,
         "optimizer": dataclasses.asdict(run.optimizer),
-        "weights": feature_cache.digest_of_weights(model),
         "folder": run.model_dir,
     }
-    logger.info("semi: %s (%d images)", share.title, labels)
-    row = classifier_run.ROW
-    record = classifier_run.train_beside(
-        run, strategy, labelled, row=row, initial=model
-    )
-    results = {share.title: {**record, **facts}}
-    for name in asked.finetune_baselines:
-        found = baselines.measure_baseline(run, strategy, labelled, name)
-        for title, record in found.items():
-            title = title.removesuffix("/supervised")
-            results[f"{share.title}: {title}"] = {**record, **facts, "weights": None}
-    return results
+
+
+def _held_at_once(config: Config, replicas: int) -> int:
+    """Images that pretraining had in the network at once: what is known to fit."""
+    micro = config.training.micro_batch_size * replicas
+    images = micro or config.training.train_batch_size
+    return images * config.augmentation.num_views
 
 
 def _without_batch(

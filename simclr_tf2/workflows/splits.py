@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import datasets, opening
 from simclr_tf2.evaluation import semi_recipe
+from simclr_tf2.workflows.transfer_data import check_names
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ def open_splits(config: Config) -> Splits:
         ConfigError: Unknown set or split, labels missing where a protocol needs them.
     """
     train = open_split(config, config.data.train_split)
+    if "transfer" in config.evaluation.protocols:
+        check_names(config.data, config.evaluation.transfer_datasets)
     if _without_labels(config, train):
         return Splits(train, None, None)
     if set(config.evaluation.protocols) <= WITHOUT_LABELS:

@@ -32,15 +32,13 @@ KEYS = {
 }
 
 
-def measure_transfer(
-    config: Config, encoder: keras.Model, *, keep: Path | None
-) -> dict[str, dict[str, Any]]:
+def measure_transfer(config: Config, encoder: keras.Model) -> dict[str, dict[str, Any]]:
     """``--protocols=transfer``: every method of ``--transfer_methods`` on every set.
 
     Args:
         config: Whole config.
-        encoder: Images -> h; not moved by this (checked bit for bit).
-        keep: The run folder, which keeps the trials of fine-tuning; None keeps none.
+        encoder: Images -> h; not moved by this (checked bit for bit). The trials of
+            fine-tuning are kept in the run folder.
 
     Returns:
         A value of ``KEYS`` -> what ``transfer`` returns.
@@ -49,6 +47,7 @@ def measure_transfer(
         ConfigError: As ``transfer``.
     """
     names, folders = parse_datasets(config.evaluation.transfer_datasets)
+    keep = Path(config.model_dir) if config.model_dir else None
     return {
         KEYS[method]: transfer(
             config, encoder, names=names, folders=folders, method=method, keep=keep

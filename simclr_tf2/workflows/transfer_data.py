@@ -90,6 +90,22 @@ def parse_datasets(items: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str
     return tuple(names), folders
 
 
+def check_names(data: DataConfig, items: Iterable[str]) -> None:
+    """Refuse what cannot be meant, before anything is trained or measured.
+
+    Raises:
+        ConfigError: As ``parse_datasets``; an unknown name, or no such folder.
+    """
+    names, folders = parse_datasets(items)
+    for name in names:
+        if name not in folders:
+            _require_known(name, data.data_dir)
+        elif not os.path.isdir(os.path.expanduser(folders[name])):
+            raise ConfigError(
+                f"--transfer_datasets={name}={folders[name]}: no folder of that name"
+            )
+
+
 def open_all(
     data: DataConfig, names: Sequence[str], folders: Mapping[str, str]
 ) -> dict[str, Opened | str]:

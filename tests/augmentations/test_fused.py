@@ -163,3 +163,20 @@ def test_without_numba_the_error_names_the_command(monkeypatch):
     monkeypatch.delattr("simclr_tf2.augmentations.numba_kernels", raising=False)
     with pytest.raises(ImportError, match="pip install numba"):
         fused.views(image_of(9, 9), seed=[0, 0], num_views=2, image_size=8)
+
+
+def test_without_a_folder_for_compiled_code_it_compiles_each_time(monkeypatch):
+    njit, asked = numba_draws.numba.njit, []
+
+    def no_locator(**options):
+        asked.append(options)
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr(numba_draws.numba, "njit", no_locator)
+    assert numba_draws.compiler(fastmath=True)(lambda x: x + 1)(2) == 3
+    assert asked == [
+        {"nogil": True, "cache": True, "fastmath": True},
+        {"nogil": True, "fastmath": True},
+    ]

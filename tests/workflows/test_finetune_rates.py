@@ -1,5 +1,6 @@
 """Learning rates of head and backbone, and what random weights reach beside."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
 from simclr_tf2.training.checkpoints import weights
+from simclr_tf2.workflows import fit
+from simclr_tf2.workflows.labelled import training_images
+from simclr_tf2.workflows.splits import open_split
 from tests import command_line
 from tests.workflows.test_bad_input import tiny_config
 from tests.workflows.test_finetune import FINETUNE, moved
@@ -107,7 +111,9 @@ def test_baselines_stand_beside_by_the_command_line(finished, data_dir, tmp_path
         weights(f"{parts['random_init']}/ckpt-3"),
     )
     assert moved(weights(f"{finished[0]}/ckpt-12"), tuned) == set()  # all is frozen
-    assert not np.array_equal(tuned["stem_conv/kernel"], random["stem_conv/kernel"])
+    assert not np.array_equal(
+        *(w["group1_block1_conv_1/kernel"] for w in (tuned, random))
+    )
     # A second start finds everything finished.
     (folder / "results.json").unlink()
     again = command_line.run(*arguments)
@@ -132,3 +138,19 @@ def test_what_cannot_be_is_said_before_training(data_dir, tmp_path, changes, mes
         settings = {**SETTINGS, **changes, "data_dir": str(data_dir)}
         workflows.run(tiny_config(model_dir=str(tmp_path / "run"), **settings))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_share_of_the_labels_counts_as_all_steps_of_its_run(data_dir):
+    """So that --mode=eval knows when such a run is at its end."""
+    settings = {
+        **SETTINGS,
+        "train_steps": 0,
+        "train_epochs": 2.0,
+        "data_dir": str(data_dir),
+    }
+    config = tiny_config(label_fraction=0.1, model_dir="run", **settings)
+    split = open_split(config, "train")
+    assert split.num_examples == 500
+    assert fit.steps_of(config, training_images(config, split)) == 2 * 50 // 16 + 1
+    pretraining = dataclasses.replace(config, mode="pretrain")
+    assert training_images(pretraining, split) is split

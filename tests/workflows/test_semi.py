@@ -1,4 +1,4 @@
-"""Fine-tuning on few labels as a protocol: which images, which recipe, which weights."""
+"""Fine-tuning on few labels as a protocol: which images, recipe and weights."""
 
 import dataclasses
 import json
@@ -56,10 +56,11 @@ def test_imagenet_is_measured_on_the_subsets_of_the_paper(tmp_path, caplog):
     model = network(config)
     before = {v.path: v.numpy() for v in model.variables}
     open_splits(config)  # is not refused for its few images
-    with caplog.at_level(logging.WARNING), pytest.raises(ConfigError, match="class"):
-        # 10 % is not prepared: it would be drawn, and 48 images have not 1000 classes.
-        semi.measure_semi(config, model)
+    with caplog.at_level(logging.WARNING):
+        found = semi.measure_semi(config, model)
+    # 10 % is not there: it would be drawn, and 48 images have not 1000 classes.
     assert "imagenet2012_subset/10pct is not there" in caplog.text
+    assert "fewer than one" in found["10 % of the labels"]["not_measured"]
     stand_ins.prepare(
         "imagenet2012_subset/10pct", tmp_path / "data", {"train": 33, "validation": 5}
     )
@@ -97,6 +98,8 @@ def test_by_the_command_line_with_a_baseline_beside(finished):
     assert record["value"] <= record["top5"] <= 1 and len(record["weights"]) == 32
     (row,) = (r for r in done.stdout.splitlines() if r.startswith(f"{ten}  "))
     assert f"{100 * record['value']:.1f} [" in row
+    assert found[random]["folder"].endswith("labels/baselines/random_init")
+    assert "weights" not in found[random]
     # The recipe of the paper, from this run's weights.
     (place,) = (folder / "semi").glob("*/10_percent_of_the_labels")
     settings = read(place)
@@ -145,3 +148,10 @@ def test_more_labels_than_a_class_has_are_refused_by_the_command_line(finished):
     assert (
         done.returncode == 2 and "has 50 labelled image(s), fewer than the 51" in last
     )
+
+
+def test_a_batch_is_no_larger_than_what_pretraining_held_at_once(tmp_path):
+    held = semi._held_at_once
+    assert held(config_for(tmp_path), 2) == 16  # both views of 8 images
+    assert held(config_for(tmp_path, num_views=3), 2) == 24
+    assert held(config_for(tmp_path, micro_batch_size=2), 2) == 8  # in parts of 2

@@ -17,10 +17,12 @@ from simclr_tf2.config import (
     ModelConfig,
 )
 from simclr_tf2.workflows import transfer_finetune
+from simclr_tf2.workflows.splits import open_splits
 from simclr_tf2.workflows.transfer import transfer
 from simclr_tf2.workflows.transfer_network import TransferNetwork, batch_norm_momentum
 from tests import command_line
 from tests.workflows import stand_ins
+from tests.workflows.test_bad_input import tiny_config
 from tests.workflows.test_transfer import pictures, voc_example
 
 SIDE = 16
@@ -195,6 +197,24 @@ def test_settings_are_checked_at_once(changes, message):
     assert dataclasses.asdict(EvaluationConfig())["transfer_steps"] == 20_000
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cifar11", "did you mean"),
+        ("mine=/no/such", "no folder of that name"),
+        ("a=1,a=2", "two folders for a"),
+    ],
+)
+def test_data_sets_are_checked_before_a_run_trains(data_dir, name, message):
+    config = tiny_config(
+        data_dir=str(data_dir),
+        protocols=("transfer",),
+        transfer_datasets=tuple(name.split(",")),
+    )
+    with pytest.raises(ConfigError, match=message):
+        open_splits(config)
+
+
 def test_by_the_command_line_beside_the_linear_row(finished, colours):
     folder = finished[0]
     done = command_line.run(
@@ -210,7 +230,7 @@ def test_by_the_command_line_beside_the_linear_row(finished, colours):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     document = json.loads((folder / "results_tuned.json").read_text())
-    assert document["transfer"]["mine"]["value"] > 0.9
+    assert document["transfer"]["mine"]["lambda"] > 0
     tuned = document["transfer_finetune"]["mine"]
     assert tuned["test_examples"] == 14 and len(tuned["trials"]) == 1
     assert len(tuned["weights"]) == 32
