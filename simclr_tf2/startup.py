@@ -73,7 +73,7 @@ def start_tensorflow(*, deterministic: bool = False, seed: int = 0) -> None:
 def _not_installed(*packages: str) -> Iterator[None]:
     """Within, what was not imported before cannot be; after, it can."""
     hidden = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # None: ImportError
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # unimportable
     try:
         yield
     finally:

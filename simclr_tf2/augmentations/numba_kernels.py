@@ -322,8 +322,8 @@ def _add_shifted(target, line, weights, n):
     o, p, q, r = weights[n], weights[n + 1], weights[n + 2], weights[n + 3]
     s, t, u, v = weights[n + 4], weights[n + 5], weights[n + 6], weights[n + 7]
     if n == 0:
-        for x in range(len(target)):
-            target[x] = _ZERO
+        for i in range(len(target)):
+            target[i] = _ZERO
     first = _U(n)
     for i in range(len(target)):
         x = _U(i)

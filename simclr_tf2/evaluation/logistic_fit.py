@@ -13,9 +13,10 @@ import numpy as np
 TOLERANCE = 1e-5
 LOSS_FLOOR = 0.01
 MAX_ITER = 1000
-# [ours] Above it, each dimension is divided by its own curvature and none is rotated:
-# the eigenvectors of 8,192 dimensions take 0.5 GB and about a minute.
-ROTATED_DIMENSIONS = 8192
+# [ours] Above it each dimension is divided by its own curvature alone: a triangle of
+# 8,192 dimensions takes 0.5 GB.
+FULL_DIMENSIONS = 8192
+EVEN_SHARE = 0.001  # [ours] of the curvature where nothing has been learned
 CHUNK_BYTES = 64 * 2**20  # of features and scores held by one pass
 COPY_BYTES = 2**30  # a part of an array below this is copied, above it read by rows
 
@@ -66,10 +67,10 @@ def fit_logistic(
 ) -> Iterator[tuple[np.ndarray, int, bool]]:
     """Fit one lambda after the other, each from the solution before.
 
-    L-BFGS in the basis of the principal components, each direction divided by the root
-    of its curvature (variance / 2, a bound of softmax's, + lambda), with the features'
-    mean subtracted. This changes the path, not the optimum: the penalty is the same
-    under rotation, and the bias that takes up the mean has none.
+    L-BFGS with the features' mean subtracted, in coordinates where the loss is about
+    equally curved in all directions: those of the Cholesky factor of the curvature at
+    the start, averaged over classes, + lambda. This changes the path, not the optimum:
+    the penalty is the same, and the bias that takes up the mean has none.
 
     Args:
         parts: What to fit, as if joined.
@@ -86,19 +87,17 @@ def fit_logistic(
     from scipy.optimize import minimize
 
     mean, parts = _centre(parts)
-    variances, basis = _principal_axes(parts)
-    parts, turned = _rotated(parts, basis)
-    weights = np.zeros((len(mean) + 1, num_classes)) if start is None else start
+    weights = np.zeros((len(mean) + 1, num_classes)) if start is None else start.copy()
+    weights[-1] += mean @ weights[:-1]  # the bias of centred features
     for penalty in lambdas:
-        scale = np.sqrt(variances / 2 + penalty)[:, None]
-        whole = _Preconditioner(mean, basis, scale, turned)
+        space = _curved(parts, weights, penalty)
 
-        def objective(flat: np.ndarray, whole=whole, penalty=penalty):
-            centred = whole.weights(flat.reshape(-1, num_classes))
-            loss, gradient = loss_and_gradient(centred, parts, penalty)
-            return loss, whole.gradient(gradient).ravel()
+        def objective(flat: np.ndarray, space=space, penalty=penalty):
+            outer = space.outer(flat.reshape(-1, num_classes))
+            loss, gradient = loss_and_gradient(outer, parts, penalty)
+            return loss, space.gradient(gradient).ravel()
 
-        first = whole.inner(weights).ravel()
+        first = space.inner(weights).ravel()
         goal = tolerance * min(1.0, max(LOSS_FLOOR, objective(first)[0]))
         found = minimize(
             objective,
@@ -107,10 +106,12 @@ def fit_logistic(
             method="L-BFGS-B",
             options={"gtol": goal, "ftol": 1e-14, "maxiter": max_iter},
         )
-        weights = whole.outer(found.x.reshape(-1, num_classes))
+        weights = space.outer(found.x.reshape(-1, num_classes))
         # The line search may stop before the goal, at the precision of float32.
         reached = found.nit < max_iter and np.abs(found.jac).max() <= 100 * goal
-        yield weights, int(found.nit), bool(reached)
+        given = weights.copy()
+        given[-1] -= mean @ weights[:-1]
+        yield given, int(found.nit), bool(reached)
 
 
 def loss_and_gradient(
@@ -153,52 +154,26 @@ def loss_and_gradient(
 
 
 @dataclass(frozen=True)
-class _Preconditioner:
-    """Weights of centred features: basis (inner / scale); no basis is the identity.
+class _Space:
+    """Coordinates ``root @ weights``: a triangle ``[d + 1, d + 1]``, or a diagonal."""
 
-    ``rotated``: the features already are in the basis, weights of those are inner /
-    scale.
-    """
-
-    mean: np.ndarray
-    basis: np.ndarray | None
-    scale: np.ndarray
-    rotated: bool
-
-    def weights(self, inner: np.ndarray) -> np.ndarray:
-        """Of the features that are fitted."""
-        kernel = inner[:-1] / self.scale
-        return np.vstack([kernel if self.rotated else self._out(kernel), inner[-1:]])
-
-    def gradient(self, weights: np.ndarray) -> np.ndarray:
-        """Of the inner weights, from that of ``weights``."""
-        kernel = weights[:-1] if self.rotated else self._in(weights[:-1])
-        return np.vstack([kernel / self.scale, weights[-1:]])
-
-    def outer(self, inner: np.ndarray) -> np.ndarray:
-        """Of the features as they were given."""
-        kernel = self._out(inner[:-1] / self.scale)
-        return np.vstack([kernel, inner[-1:] - self.mean @ kernel])
+    root: np.ndarray
 
     def inner(self, outer: np.ndarray) -> np.ndarray:
-        bias = outer[-1:] + self.mean @ outer[:-1]
-        return np.vstack([self.scale * self._in(outer[:-1]), bias])
+        return self.root @ outer if self.root.ndim == 2 else self.root[:, None] * outer
 
-    def _out(self, kernel: np.ndarray) -> np.ndarray:
-        return kernel if self.basis is None else self.basis @ kernel
+    def outer(self, inner: np.ndarray) -> np.ndarray:
+        return self._solved(inner, transposed=False)
 
-    def _in(self, kernel: np.ndarray) -> np.ndarray:
-        return kernel if self.basis is None else self.basis.T @ kernel
+    def gradient(self, outer: np.ndarray) -> np.ndarray:
+        return self._solved(outer, transposed=True)
 
+    def _solved(self, values: np.ndarray, *, transposed: bool) -> np.ndarray:
+        from scipy.linalg import solve_triangular
 
-def _rotated(parts: list[Part], basis: np.ndarray | None) -> tuple[list[Part], bool]:
-    """The parts in the basis, once, if all of them are copies already."""
-    if basis is None or any(p.rows is not None or p.shift is not None for p in parts):
-        return parts, False
-    turned = [
-        Part(p.features @ basis.astype(p.features.dtype), p.targets) for p in parts
-    ]
-    return turned, True
+        if self.root.ndim == 1:
+            return values / self.root[:, None]
+        return solve_triangular(self.root, values, trans=int(transposed))
 
 
 def _centre(parts: Sequence[Part]) -> tuple[np.ndarray, list[Part]]:
@@ -215,19 +190,41 @@ def _centre(parts: Sequence[Part]) -> tuple[np.ndarray, list[Part]]:
     return mean, [part.centred(mean) for part in parts]
 
 
-def _principal_axes(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Variances ``[d]`` and axes ``[d, d]`` of centred rows.
+def _curved(parts: Sequence[Part], weights: np.ndarray, penalty: float) -> _Space:
+    """The space in which softmax at ``weights`` is curved about equally.
 
-    Above ``ROTATED_DIMENSIONS`` the variances of the dimensions as they are, no axes.
+    Its Hessian has p (1 - p) x x' of each class in its diagonal blocks. One block, with
+    the mean over classes and a share of that of even p for what lies elsewhere, serves
+    all. Above ``FULL_DIMENSIONS`` the diagonal of it.
     """
+    classes = weights.shape[1]
     total = sum(len(part.targets) for part in parts)
-    dim = parts[0].features.shape[1]
-    rotate = dim <= ROTATED_DIMENSIONS
-    square = np.zeros((dim, dim) if rotate else dim)
+    dim = len(weights)
+    full = dim <= FULL_DIMENSIONS
+    square = np.zeros((dim, dim) if full else dim)
     for part in parts:
-        for x, _ in part.chunks(1):
-            square += (x.T @ x if rotate else np.einsum("nd,nd->d", x, x)) / total
-    if not rotate:
-        return square, None
-    variances, basis = np.linalg.eigh(square)
-    return variances.clip(min=0), basis
+        for x, _ in part.chunks(classes):
+            share = _probabilities(x, weights)
+            even = (1 - 1 / classes) / classes
+            curvature = (1 - np.square(share).sum(axis=1)) / classes
+            curvature += EVEN_SHARE * even
+            x = np.concatenate([x, np.ones((len(x), 1), x.dtype)], axis=1)
+            scaled = x * np.sqrt(curvature, dtype=x.dtype)[:, None]
+            square += (
+                scaled.T @ scaled if full else np.einsum("nd,nd->d", scaled, scaled)
+            )
+    square /= total
+    ridge = np.full(dim, penalty)
+    ridge[-1] = 0  # the bias has no penalty
+    if not full:
+        return _Space(np.sqrt(square + ridge))
+    # Rounding of float32 products must not make it indefinite.
+    square[np.diag_indices(dim)] += ridge + 1e-6 * np.trace(square) / dim
+    return _Space(np.linalg.cholesky(square).T)
+
+
+def _probabilities(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    scores = (x @ weights[:-1].astype(x.dtype)).astype(np.float64) + weights[-1]
+    scores -= scores.max(axis=1, keepdims=True)
+    np.exp(scores, out=scores)
+    return scores / scores.sum(axis=1, keepdims=True)

@@ -68,6 +68,7 @@ def test_multipliers_freezing_and_the_selector_work_together(
     assert moved(before, scaled) == moved(before, plain) == {"group4", "projection"}
 
 
+@pytest.mark.slow
 def test_baselines_stand_beside_by_the_command_line(finished, data_dir, tmp_path):
     folder = tmp_path / "run"
     arguments = [

@@ -76,6 +76,7 @@ def test_imagenet_is_measured_on_the_subsets_of_the_paper(tmp_path, caplog):
     json.dumps(found)
 
 
+@pytest.mark.slow
 def test_by_the_command_line_with_a_baseline_beside(finished):
     folder = finished[0]
     arguments = [
