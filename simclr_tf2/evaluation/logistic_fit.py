@@ -13,10 +13,14 @@ import numpy as np
 TOLERANCE = 1e-5
 LOSS_FLOOR = 0.01
 MAX_ITER = 1000
-# [ours] Above it each dimension is divided by its own curvature alone: a triangle of
+# [ours] Above it each dimension is divided by its own curvature alone: a matrix of
 # 8,192 dimensions takes 0.5 GB.
 FULL_DIMENSIONS = 8192
+BLOCK_NUMBERS = 2**24  # [ours] of a curvature per class; else one for all (128 MB)
 EVEN_SHARE = 0.001  # [ours] of the curvature where nothing has been learned
+# [ours] Iterations, or an eighth of the dimensions if that is more: a new curvature
+# costs about a quarter of them.
+RENEW_AFTER = 30
 CHUNK_BYTES = 64 * 2**20  # of features and scores held by one pass
 COPY_BYTES = 2**30  # a part of an array below this is copied, above it read by rows
 
@@ -68,8 +72,9 @@ def fit_logistic(
     """Fit one lambda after the other, each from the solution before.
 
     L-BFGS with the features' mean subtracted, in coordinates where the loss is about
-    equally curved in all directions: those of the Cholesky factor of the curvature at
-    the start, averaged over classes, + lambda. This changes the path, not the optimum:
+    equally curved in all directions: those of the Cholesky factor of the curvature of
+    each class + lambda. The curvature is that of even probabilities until a fit takes
+    many iterations, then that at its solution. This changes the path, not the optimum:
     the penalty is the same, and the bias that takes up the mean has none.
 
     Args:
@@ -89,8 +94,9 @@ def fit_logistic(
     mean, parts = _centre(parts)
     weights = np.zeros((len(mean) + 1, num_classes)) if start is None else start.copy()
     weights[-1] += mean @ weights[:-1]  # the bias of centred features
+    curvature = _curvature(parts, np.zeros_like(weights), together=True)
     for penalty in lambdas:
-        space = _curved(parts, weights, penalty)
+        space = _space(curvature, penalty)
 
         def objective(flat: np.ndarray, space=space, penalty=penalty):
             outer = space.outer(flat.reshape(-1, num_classes))
@@ -107,6 +113,8 @@ def fit_logistic(
             options={"gtol": goal, "ftol": 1e-14, "maxiter": max_iter},
         )
         weights = space.outer(found.x.reshape(-1, num_classes))
+        if found.nit > max(RENEW_AFTER, len(mean) // 8):
+            curvature = _curvature(parts, weights)
         # The line search may stop before the goal, at the precision of float32.
         reached = found.nit < max_iter and np.abs(found.jac).max() <= 100 * goal
         given = weights.copy()
@@ -155,25 +163,50 @@ def loss_and_gradient(
 
 @dataclass(frozen=True)
 class _Space:
-    """Coordinates ``root @ weights``: a triangle ``[d + 1, d + 1]``, or a diagonal."""
+    """Coordinates ``root @ weights`` of each class.
+
+    Attributes:
+        root: ``[c, d + 1, d + 1]``, ``[1, d + 1, d + 1]`` for all classes alike, or the
+            diagonal ``[d + 1, 1]``.
+        inverse: Of it, in the same form.
+    """
 
     root: np.ndarray
+    inverse: np.ndarray
 
     def inner(self, outer: np.ndarray) -> np.ndarray:
-        return self.root @ outer if self.root.ndim == 2 else self.root[:, None] * outer
+        return _applied(self.root, outer)
 
     def outer(self, inner: np.ndarray) -> np.ndarray:
-        return self._solved(inner, transposed=False)
+        return _applied(self.inverse, inner)
 
     def gradient(self, outer: np.ndarray) -> np.ndarray:
-        return self._solved(outer, transposed=True)
+        diagonal = self.inverse.ndim == 2
+        turned = self.inverse if diagonal else self.inverse.transpose(0, 2, 1)
+        return _applied(turned, outer)
 
-    def _solved(self, values: np.ndarray, *, transposed: bool) -> np.ndarray:
-        from scipy.linalg import solve_triangular
 
-        if self.root.ndim == 1:
-            return values / self.root[:, None]
-        return solve_triangular(self.root, values, trans=int(transposed))
+def _applied(matrices: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    if matrices.ndim == 2:
+        return matrices * columns
+    if len(matrices) == 1:
+        return matrices[0] @ columns
+    return np.matmul(matrices, columns.T[:, :, None])[:, :, 0].T
+
+
+def _space(curvature: np.ndarray, penalty: float) -> _Space:
+    """The space in which curvature + lambda is even; the bias has no lambda."""
+    size = curvature.shape[1] if curvature.ndim == 3 else len(curvature)
+    ridge = np.full(size, penalty)
+    ridge[-1] = 0
+    if curvature.ndim == 2:
+        root = np.sqrt(curvature + ridge[:, None])
+        return _Space(root, 1 / root)
+    # Rounding of float32 products must not make it indefinite.
+    noise = 1e-6 * np.trace(curvature, axis1=1, axis2=2) / size
+    whole = curvature + (ridge + noise[:, None])[:, :, None] * np.eye(size)
+    root = np.linalg.cholesky(whole).transpose(0, 2, 1)
+    return _Space(root, np.linalg.inv(root))
 
 
 def _centre(parts: Sequence[Part]) -> tuple[np.ndarray, list[Part]]:
@@ -190,37 +223,37 @@ def _centre(parts: Sequence[Part]) -> tuple[np.ndarray, list[Part]]:
     return mean, [part.centred(mean) for part in parts]
 
 
-def _curved(parts: Sequence[Part], weights: np.ndarray, penalty: float) -> _Space:
-    """The space in which softmax at ``weights`` is curved about equally.
+def _curvature(
+    parts: Sequence[Part], weights: np.ndarray, *, together: bool = False
+) -> np.ndarray:
+    """Mean of p (1 - p) x x' for each class: the diagonal blocks of softmax's Hessian.
 
-    Its Hessian has p (1 - p) x x' of each class in its diagonal blocks. One block, with
-    the mean over classes and a share of that of even p for what lies elsewhere, serves
-    all. Above ``FULL_DIMENSIONS`` the diagonal of it.
+    A share of that of even p is added, for what lies elsewhere.
+
+    Returns:
+        ``[c, d + 1, d + 1]``; the mean over classes ``[1, d + 1, d + 1]`` if
+        ``together`` or above ``BLOCK_NUMBERS``; its diagonal ``[d + 1, 1]`` above
+        ``FULL_DIMENSIONS``.
     """
-    classes = weights.shape[1]
+    dim, classes = weights.shape
     total = sum(len(part.targets) for part in parts)
-    dim = len(weights)
     full = dim <= FULL_DIMENSIONS
-    square = np.zeros((dim, dim) if full else dim)
+    together = together or classes * dim**2 > BLOCK_NUMBERS
+    even = (1 - 1 / classes) / classes
+    square = np.zeros((1 if together else classes, dim, dim) if full else (dim, 1))
     for part in parts:
         for x, _ in part.chunks(classes):
             share = _probabilities(x, weights)
-            even = (1 - 1 / classes) / classes
-            curvature = (1 - np.square(share).sum(axis=1)) / classes
-            curvature += EVEN_SHARE * even
+            each = share * (1 - share) + EVEN_SHARE * even
+            each = each.mean(axis=1, keepdims=True) if together or not full else each
             x = np.concatenate([x, np.ones((len(x), 1), x.dtype)], axis=1)
-            scaled = x * np.sqrt(curvature, dtype=x.dtype)[:, None]
-            square += (
-                scaled.T @ scaled if full else np.einsum("nd,nd->d", scaled, scaled)
-            )
-    square /= total
-    ridge = np.full(dim, penalty)
-    ridge[-1] = 0  # the bias has no penalty
-    if not full:
-        return _Space(np.sqrt(square + ridge))
-    # Rounding of float32 products must not make it indefinite.
-    square[np.diag_indices(dim)] += ridge + 1e-6 * np.trace(square) / dim
-    return _Space(np.linalg.cholesky(square).T)
+            if not full:
+                square += np.square(x).T @ each.astype(x.dtype)
+                continue
+            for block, column in zip(square, each.T, strict=True):
+                scaled = x * np.sqrt(column).astype(x.dtype)[:, None]
+                block += scaled.T @ scaled
+    return square / total
 
 
 def _probabilities(x: np.ndarray, weights: np.ndarray) -> np.ndarray:

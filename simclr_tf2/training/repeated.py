@@ -31,6 +31,7 @@ class RepeatedTraining:
         *,
         steps: int,
         jit_compile: bool = False,
+        mixed_precision: str = "off",
     ) -> None:
         """Takes note of the weights.
 
@@ -39,6 +40,7 @@ class RepeatedTraining:
             objective: (logits ``[n, c]``, labels) -> mean loss.
             steps: Of each run.
             jit_compile: Compile the step with XLA.
+            mixed_precision: Of the model's layers; float16 has its loss scaled.
         """
         self._model, self._objective, self._steps = model, objective, steps
         self._start = [variable.numpy() for variable in model.variables]
@@ -49,10 +51,12 @@ class RepeatedTraining:
         self._decayed = optimizers.decayed_in_loss(
             self._variables, roles, optimizer="momentum"
         )
-        self._optimizer = keras.optimizers.SGD(
+        sgd = keras.optimizers.SGD(
             optimizers.WarmupCosine(self._peak, steps), momentum=MOMENTUM, nesterov=True
         )
+        self._optimizer = optimizers.with_loss_scale(sgd, mixed_precision)
         self._optimizer.build(self._variables)
+        self._slots = [slot.numpy() for slot in self._optimizer.variables]
         self._step = tf.function(self._one_step, jit_compile=jit_compile)
 
     def run(
@@ -70,8 +74,8 @@ class RepeatedTraining:
         """
         for variable, value in zip(self._model.variables, self._start, strict=True):
             variable.assign(value)
-        for slot in self._optimizer.variables:
-            slot.assign(tf.zeros_like(slot.value))
+        for slot, value in zip(self._optimizer.variables, self._slots, strict=True):
+            slot.assign(value)
         self._peak.assign(learning_rate)
         self._decay.assign(weight_decay)
         for now, batch in enumerate(dataset.take(self._steps), 1):
@@ -87,7 +91,8 @@ class RepeatedTraining:
             logits = tf.cast(logits, tf.float32)
             loss = self._objective(logits, batch["label"])
             total = loss + self._decay * optimizers.l2_loss(self._decayed)
-        gradients = tape.gradient(total, self._variables)
+            scaled = self._optimizer.scale_loss(total)
+        gradients = tape.gradient(scaled, self._variables)
         self._optimizer.apply_gradients(
             list(zip(gradients, self._variables, strict=True))
         )

@@ -212,7 +212,7 @@ def _identity(name: str, method: str, metric: str) -> dict[str, Any]:
         "method": method,
         "dataset": name,
         "measure": metric,
-        "published": PUBLISHED[method].get(name),
+        "published": PUBLISHED.get(method, {}).get(name),
     }
 
 

@@ -13,9 +13,9 @@ from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation.transfer_grid import Trial
 from simclr_tf2.training import repeated
+from simclr_tf2.workflows import precision
 
 LONGER_FROM_RANDOM = 2  # 40,000 steps in place of 20,000
-DTYPES = {"off": None, "bfloat16": "mixed_bfloat16"}
 
 
 def steps_of(config: Config, method: str) -> int:
@@ -69,7 +69,7 @@ class TransferNetwork:
             image_size=config.data.image_size,
             channels=config.data.image_channels,
             num_classes=train.num_classes,
-            dtype=DTYPES[config.training.mixed_precision],
+            dtype=precision.POLICIES[config.training.mixed_precision],
         )
         if method == "finetune":
             models.copy_weights(encoder, model.backbone)
@@ -79,6 +79,7 @@ class TransferNetwork:
             repeated.sigmoid_loss if metric == "map11" else repeated.softmax_loss,
             steps=steps_of(config, method),
             jit_compile=config.training.jit_compile,
+            mixed_precision=config.training.mixed_precision,
         )
         self._logits = tf.function(
             lambda images: model.finetune_logits(images, training=False)

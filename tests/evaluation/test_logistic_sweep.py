@@ -81,15 +81,16 @@ def test_gradient_equals_finite_differences_whatever_the_blocks(
     assert check_grad(loss, gradient, flat) < 1e-5 * np.linalg.norm(gradient(flat))
 
 
-@pytest.mark.parametrize("rotated", ["not", "each pass", "once"])
+@pytest.mark.parametrize("curvature", ["diagonal", "one for all", "of each class"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_lambda_of_the_sweep_reaches_scikit_learns_optimum(
-    dtype, rotated, monkeypatch
+    dtype, curvature, monkeypatch
 ):
-    if rotated == "not":
-        monkeypatch.setattr(logistic_fit, "ROTATED_DIMENSIONS", 0)
-    if rotated == "each pass":
-        monkeypatch.setattr(logistic_fit, "COPY_BYTES", 0)
+    monkeypatch.setattr(logistic_fit, "RENEW_AFTER", 2)
+    if curvature == "diagonal":
+        monkeypatch.setattr(logistic_fit, "FULL_DIMENSIONS", 0)
+    if curvature == "one for all":
+        monkeypatch.setattr(logistic_fit, "BLOCK_NUMBERS", 0)
     train = stretched(70)
     penalties = [1e5, 10.0, 0.1, 1e-3, 1e-6]
     double = [Part(train.features.astype(np.float64), train.labels)]
@@ -244,3 +245,25 @@ def test_an_unlabelled_split_is_refused(index):
     splits[index] = Features(splits[index].features, np.full(20, -1))
     with pytest.raises(ConfigError, match="no label"):
         lbfgs_logistic(*splits, seed=0, lambdas=FEW)
+
+
+def test_curvature_at_the_solution_saves_most_iterations_where_classes_separate(
+    monkeypatch,
+):
+    """Small lambdas, dimensions of very different size: what real features are like."""
+    rng = np.random.default_rng(0)
+    split = clusters(200, dim=20, classes=5, noise=0.7, seed=1)
+    x = split.features @ rng.normal(size=(20, 20)) * np.logspace(0, -3, 20)
+    parts = [Part(x, split.labels)]
+    penalties = np.logspace(-2, -6, 9)
+
+    def iterations(renew_after):
+        monkeypatch.setattr(logistic_fit, "RENEW_AFTER", renew_after)
+        fits = list(fit_logistic(parts, penalties, 5))
+        return sum(count for _, count, _ in fits), fits[-1][0]
+
+    often, weights = iterations(30)
+    never, same = iterations(10**9)
+    assert often < 0.6 * never
+    one, other = (loss_and_gradient(w, parts, 1e-6)[0] for w in (weights, same))
+    assert one == pytest.approx(other, rel=1e-3)

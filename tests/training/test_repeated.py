@@ -12,10 +12,10 @@ from simclr_tf2.training import repeated, steps
 STEPS, RATE, DECAY = 5, 0.05, 0.3
 
 
-def build(seed=3):
-    keras.utils.set_random_seed(seed)
+def build(dtype=None):
+    keras.utils.set_random_seed(3)
     config = ModelConfig(resnet_depth=10, width_multiplier=0.125, stem="stride2")
-    return models.build_simclr(config, image_size=9, num_classes=3)
+    return models.build_simclr(config, image_size=9, num_classes=3, dtype=dtype)
 
 
 def batches():
@@ -82,6 +82,23 @@ def test_a_trial_that_diverges_is_told_and_harms_no_later_one(trained):
     assert trainer.run(batches(), learning_rate=0.3, weight_decay=0.0)
     for found, before in zip(values(model), other, strict=True):
         np.testing.assert_array_equal(found, before)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_comes_close_and_starts_anew_as_well(trained, precision):
+    model = build(dtype=f"mixed_{precision}")
+    trainer = repeated.RepeatedTraining(
+        model, repeated.softmax_loss, steps=STEPS, mixed_precision=precision
+    )
+    assert trainer.run(batches(), learning_rate=RATE, weight_decay=DECAY)
+    first = values(model)
+    assert trainer.run(batches(), learning_rate=RATE, weight_decay=DECAY)
+    for found, before in zip(values(model), first, strict=True):
+        np.testing.assert_array_equal(found, before)
+    name = [v.path for v in model.variables].index("head_supervised/kernel")
+    start = values(build())[name]
+    step, expected = first[name] - start, trained[3][name] - start
+    assert np.linalg.norm(step - expected) < 0.25 * np.linalg.norm(expected)
 
 
 def test_the_sigmoid_loss_sums_known_classes_and_averages_images():
