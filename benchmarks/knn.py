@@ -28,8 +28,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 K = 200
 # (queries, bank, dimensions)
 KNN = ((4000, 40_000, 128), (4000, 40_000, 512), (2000, 40_000, 2048))
-# (images, dimensions, classes); scikit-learn takes minutes for the second.
-SWEEP, LARGER_SWEEP = (2000, 256, 10), (5000, 512, 10)
+# (images, dimensions, classes); scikit-learn would take minutes for the second.
+SWEEP, LARGER_SWEEP = (1000, 64, 5), (5000, 512, 10)
 IMAGENET = (50_000, 1_281_167, 2048)
 
 

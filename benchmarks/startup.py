@@ -27,6 +27,9 @@ def measure(arguments: argparse.Namespace) -> None:
 
     from simclr_tf2 import startup
 
+    if "importtime" in sys._xoptions:  # which start_tensorflow would hold back
+        with startup._not_installed(*startup.UNUSED_BY_KERAS):
+            import keras
     startup.start_tensorflow()
     import keras
     import tensorflow as tf

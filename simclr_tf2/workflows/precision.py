@@ -25,7 +25,7 @@ POLICIES = {
 # Of Linux's /proc/cpuinfo: instructions that multiply bfloat16 matrices.
 CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
 GPU_CAPABILITY = (8, 0)  # Ampere, the first with bfloat16 (CUDA programming guide)
-STEPS, IMAGES = 3, 32
+STEPS, IMAGES = 3, 16
 
 
 def decided(config: Config, strategy: tf.distribute.Strategy) -> Config:

@@ -7,8 +7,8 @@ from scipy import stats
 from simclr_tf2.metrics import significance
 from simclr_tf2.metrics.significance import (
     bootstrap_interval,
-    mean_per_class_interval,
     mcnemar,
+    mean_per_class_interval,
     permutation_test,
 )
 

@@ -144,7 +144,10 @@ def test_the_scale_is_in_the_checkpoint(tmp_path):
     model, optimizer, _ = build("float16")
     assert float(optimizer.dynamic_scale.numpy()) == 2.0**15  # Keras's
     assert checkpoints.restore_newest(checkpoints.of_run(model, optimizer), tmp_path)
-    assert (float(optimizer.dynamic_scale.numpy()), int(optimizer.step_counter.numpy())) == (64.0, 17)
+    assert (
+        float(optimizer.dynamic_scale.numpy()),
+        int(optimizer.step_counter.numpy()),
+    ) == (64.0, 17)
     assert prefix.endswith("ckpt-3")
 
 
