@@ -10,7 +10,6 @@ from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation.accuracy import classifier_accuracy
 from simclr_tf2.evaluation.features import Features
 from simclr_tf2.metrics.average_precision import map_interval, mean_average_precision
-from simclr_tf2.metrics.significance import bootstrap_interval
 
 
 def score_logits(
@@ -41,10 +40,7 @@ def score_logits(
     if seed is not None:
         record["ci95"] = found["ci95"]
         if metric == "mean_per_class":
-            predictions = logits.features.argmax(axis=1)
-            record["ci95"] = mean_per_class_interval(
-                logits.labels, predictions, seed=seed
-            )
+            record["ci95"] = found["mean_per_class_ci95"]
     return record
 
 
@@ -65,32 +61,3 @@ def _score_presence(logits: Features, seed: int | None) -> dict[str, Any]:
         interval = map_interval(logits.features, labels, seed=seed, points=11)
         record["ci95"] = list(interval)
     return record
-
-
-def mean_per_class_interval(
-    labels: np.ndarray, predictions: np.ndarray, *, seed: int
-) -> list[float]:
-    """95 % bootstrap interval of the mean accuracy over classes.
-
-    Whole images are drawn; each resample's mean is over the classes that occur in it.
-
-    Args:
-        labels: ``[n]`` integers, 0 or more.
-        predictions: ``[n]``.
-        seed: Of the draws.
-    """
-    classes, columns = np.unique(labels, return_inverse=True)
-    count = len(classes)
-
-    def mean(drawn: np.ndarray, *, axis: int) -> np.ndarray:
-        assert axis == 1
-        places = drawn[..., 0].astype(np.int64) + count * np.arange(len(drawn))[:, None]
-        size = len(drawn) * count
-        totals = np.bincount(places.ravel(), minlength=size)
-        hits = np.bincount(places.ravel(), drawn[..., 1].ravel(), minlength=size)
-        shares = np.divide(hits, totals, out=np.zeros(size), where=totals > 0)
-        occur = (totals > 0).reshape(-1, count).sum(axis=1)
-        return shares.reshape(-1, count).sum(axis=1) / occur
-
-    values = np.stack([columns, labels == predictions], axis=1)
-    return list(bootstrap_interval(values, seed=seed, statistic=mean))

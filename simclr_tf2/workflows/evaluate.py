@@ -21,6 +21,7 @@ from simclr_tf2.workflows.measuring import (
     baseline_rows,
     measure,
     measure_model,
+    on_features,
     render,
     results_document,
 )
@@ -101,6 +102,13 @@ def _measure_export(config: Config, folder: Path, splits: Splits) -> dict[str, A
         raise ConfigError(
             f"{folder} holds an encoder only, and with empty --protocols there is "
             "nothing to measure"
+        )
+    left_out = set(config.evaluation.protocols) - set(on_features(config))
+    if left_out:
+        logger.warning(
+            "%s holds an encoder only; left out, for want of a checkpoint: %s",
+            folder,
+            ", ".join(sorted(left_out)),
         )
     measured = measure(config, splits, encoder)
     print(evaluation.render(measured.results), flush=True)

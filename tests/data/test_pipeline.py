@@ -296,9 +296,7 @@ def test_two_replicas_of_a_strategy_see_the_halves(data_dir, two_replicas, cheap
 @pytest.mark.parametrize(
     "share", [{}, {"num_workers": 2, "worker_index": 1}, {"replicas_per_worker": 2}]
 )
-def test_batches_made_at_once_are_those_made_one_by_one(
-    monkeypatch, changes, share
-):
+def test_batches_made_at_once_are_those_made_one_by_one(monkeypatch, changes, share):
     monkeypatch.setattr(pipeline, "PART", 4)
     images = np.random.default_rng(0).integers(0, 255, [23, 9, 7, 3], np.uint8)
     split = array_files.from_arrays(images, np.arange(23) % 3)

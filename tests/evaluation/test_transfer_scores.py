@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.accuracy import interval95
-from simclr_tf2.evaluation.transfer_scores import mean_per_class_interval, score_logits
+from simclr_tf2.evaluation.transfer_scores import score_logits
 from simclr_tf2.metrics.average_precision import map_interval, mean_average_precision
 
 
@@ -34,19 +34,6 @@ def test_single_labels_are_scored_by_their_metric():
     assert top1["ci95"] == list(interval95(right.sum(), 41))
     assert "ci95" not in score_logits(found, metric="top1")
     json.dumps([by_class, top1])
-
-
-def test_the_interval_of_the_mean_over_classes_equals_brute_force():
-    found = logits(n=23, classes=5)
-    predictions = found.features.argmax(1)
-    drawn = np.random.default_rng(5).integers(23, size=(1000, 23))
-    means = []
-    for rows in drawn:
-        labels, hits = found.labels[rows], (found.labels == predictions)[rows]
-        means.append(np.mean([hits[labels == c].mean() for c in np.unique(labels)]))
-    expected = np.quantile(means, [0.025, 0.975])
-    interval = mean_per_class_interval(found.labels, predictions, seed=5)
-    np.testing.assert_allclose(interval, expected)
 
 
 def presence(n=29, seed=0):
