@@ -167,7 +167,7 @@ _enum(
     "augment_backend",
     config_lib.AUGMENT_BACKENDS,
     "What makes the views; they differ by rounding only. numba: compiled loops in this "
-    "process, several times as fast. tf: TensorFlow operations, which a --data_service "
+    "process, faster (README). tf: TensorFlow operations, which a --data_service "
     "and remote TPU hosts need. auto: numba where it can be used.",
 )
 _integer("num_views", "Views of each image in a batch; the paper has 2.")

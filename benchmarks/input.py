@@ -142,9 +142,6 @@ def main() -> None:
                 run = ours(split, size, blur, backend="numba")
                 cases[size, f"ours, {words}"] = run
                 cases[size, f"ours on TensorFlow, {words}"] = ours(split, size, blur)
-                if find_spec("cv2") and size > 200:
-                    run = ours(split, size, blur, backend="opencv")
-                    cases[size, f"ours on OpenCV, {words}"] = run
                 if find_spec("albumentations"):
                     run = albumentations_of(split, size, blur)
                     cases[size, f"albumentations, {words}"] = run

@@ -1,4 +1,4 @@
-"""Time from the command to the first step, and to the second start of the same run.
+"""Time from the command to the first step of training, and of the second step.
 
 Each round is a process of its own that does what a command does, with data in memory,
 and tells the time after each part: "import" (TensorFlow, Keras and the program),

@@ -491,7 +491,7 @@ def _neighbour_counts(values: Any) -> tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class DistributionConfig:
-    """Where it runs. Every field but ``strategy`` and the virtual devices is TPU's."""
+    """Where it runs; what has no comment is about TPUs."""
 
     strategy: str = "auto"  # [ours]
     num_virtual_devices: int = 0  # [ours] logical CPUs, to try replicas anywhere

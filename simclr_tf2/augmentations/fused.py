@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from importlib import util
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,14 @@ _TYPES = (tf.uint8, tf.uint16, tf.float32)
 Size = int | Sequence[int]
 
 
+@functools.cache
 def is_available() -> bool:
-    """Whether Numba is installed."""
-    return util.find_spec("numba") is not None
+    """Whether Numba is installed and works with the NumPy that is."""
+    try:
+        _kernels()
+    except ImportError:
+        return False
+    return True
 
 
 def makes(channels: int | None, dtype: tf.DType) -> bool:
@@ -125,6 +129,12 @@ def views_of_batch(
 _FIRST = np.zeros(1, np.int64)
 
 
+def _kernels() -> Callable[..., None]:
+    from simclr_tf2.augmentations import numba_kernels
+
+    return numba_kernels.make_views
+
+
 def _call(
     run: Callable, inputs: list, count: list, num_views: int, image_size: Size
 ) -> tuple[tf.Tensor, ...]:
@@ -144,9 +154,11 @@ def _maker(
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], list[np.ndarray]]:
     """Return the function of images, index and seeds that makes all views."""
     try:
-        from simclr_tf2.augmentations import numba_kernels
+        make_views = _kernels()
     except ImportError as error:
-        raise ImportError("these views need Numba: pip install numba") from error
+        raise ImportError(
+            f"these views need Numba (pip install numba), which says: {error}"
+        ) from error
     height, width = crop.height_and_width(image_size)
     low, high = sampling.ranges(strength)
     radius = blur.blur_radius(height) if use_blur else 0
@@ -168,7 +180,7 @@ def _maker(
         images: np.ndarray, index: np.ndarray, seeds: np.ndarray
     ) -> list[np.ndarray]:
         made = np.empty((num_views, len(index), height, width, 3), np.float32)
-        numba_kernels.make_views(images, index, seeds, *draws, made)
+        make_views(images, index, seeds, *draws, made)
         return list(made)
 
     return make

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import augmentations
@@ -259,7 +260,7 @@ def _pixels_for_batches(split: Split, cache: str, backend: str) -> tuple | None:
     if backend not in augmentations.BATCH_BACKENDS or _held(split, cache) != "decoded":
         return None
     images, labels = split.pixels
-    images = images.numpy() if tf.is_tensor(images) else images
+    images = np.asarray(memoryview(images))  # no copy
     if not augmentations.makes(images.shape[-1], tf.as_dtype(images.dtype)):
         return None
     _say(split, "decoded", split.decoded_bytes)

@@ -25,6 +25,7 @@ FREE = frozenset(
         "cache_dataset",
         "cache",
         "check_files",
+        "augment_backend",
         "max_bad_fraction",
         "data_service",
         "preview",

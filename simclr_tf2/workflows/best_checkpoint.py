@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import shutil
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.training import checkpoints, run_folder
+from simclr_tf2.workflows.splits import Splits
 
 logger = logging.getLogger(__name__)
 
@@ -39,17 +42,22 @@ class BestCheckpoint:
     ) -> None:
         self.folder = folder
         self.place = folder / (f"best_{name}" if name else "best")
-        self._held = folder / f".{self.place.name}.{os.getpid()}"
+        self._held = folder / f".{self.place.name}.{_host()}.{os.getpid()}"
         self._facts = {"metric": metric, "chosen_on": split}
         self._best = self._read()
 
-    def hold(self, step: int) -> None:
-        """Keep the files of a checkpoint until it has been measured."""
+    @contextlib.contextmanager
+    def holding(self, step: int) -> Iterator[None]:
+        """Keep the files of a checkpoint while it is measured, however that ends."""
         shutil.rmtree(self._held, ignore_errors=True)
-        self._held.mkdir()
-        for path in self.folder.glob(f"ckpt-{step}.*"):
-            with contextlib.suppress(FileNotFoundError):
-                _link(path, self._held / path.name)
+        try:
+            self._held.mkdir()
+            for path in self.folder.glob(f"ckpt-{step}.*"):
+                with contextlib.suppress(FileNotFoundError):
+                    _link(path, self._held / path.name)
+            yield
+        finally:
+            shutil.rmtree(self._held, ignore_errors=True)
 
     def offer(
         self,
@@ -60,19 +68,21 @@ class BestCheckpoint:
         """Keep the held checkpoint if it is better than the best so far.
 
         Returns:
-            What best.json says.
+            What best.json says; empty while no value was finite.
 
         Raises:
             ConfigError: The metric was not measured.
         """
         value = value_of(self._facts["metric"], results, others)
-        if self._best is None or value > self._best["value"]:
+        if not math.isfinite(value):
+            metric = self._facts["metric"]
+            logger.warning("%s of ckpt-%d is %s: not kept", metric, step, value)
+        elif self._best is None or value > self._best["value"]:
             if not (self._held / f"ckpt-{step}.index").exists():
                 logger.warning("ckpt-%d was gone before it could be kept", step)
             else:
                 self._best = {**self._facts, "step": step, "value": value}
                 self._publish(step)
-        shutil.rmtree(self._held, ignore_errors=True)
         return dict(self._best or {})
 
     def _publish(self, step: int) -> None:
@@ -103,20 +113,21 @@ class BestCheckpoint:
             found = json.loads((self.place / RECORD).read_text())
             same = all(found[key] == value for key, value in self._facts.items())
             kept = (self.place / f"ckpt-{found['step']}.index").exists()
-            float(found["value"])
+            finite = math.isfinite(found["value"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if not same:
             logger.info("%s was chosen by another metric: begun anew", self.place)
-        return found if same and kept else None
+        return found if same and kept and finite else None
 
 
-def of_config(config: Config, folder: Path) -> BestCheckpoint | None:
+def of_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint | None:
     """What ``--best_metric`` asks for, or None.
 
     Raises:
         ConfigError: The metric is not among what will be measured.
     """
+    remove_stale(folder)
     asked = config.evaluation
     if not asked.best_metric:
         return None
@@ -126,12 +137,36 @@ def of_config(config: Config, folder: Path) -> BestCheckpoint | None:
             f"--best_metric={asked.best_metric} is not measured; add {by_protocol} to "
             f"--protocols={','.join(asked.protocols)}"
         )
+    if by_protocol != "label_free" and splits.eval is None:
+        raise ConfigError(
+            f"--best_metric={asked.best_metric} cannot be measured: no labelled images "
+            "are read; name --probe_split and --eval_split and a protocol that scores "
+            "labels such as knn, or choose by --best_metric=rankme"
+        )
     return BestCheckpoint(
         folder,
         metric=asked.best_metric,
         name=asked.eval_name,
         split=asked.eval_split,
     )
+
+
+def require_classifier(config: Config, present: bool) -> None:
+    """Refuse a choice by the run's own classifier where the run has none."""
+    if config.evaluation.best_metric == OWN_CLASSIFIER and not present:
+        raise ConfigError(
+            f"--best_metric={OWN_CLASSIFIER} cannot be measured: the run has no "
+            "classifier of its own; choose a protocol such as --best_metric=knn"
+        )
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what processes of this machine held that were killed while they did."""
+    for path in folder.glob(".best*.*"):
+        holder, _, pid = path.name.rpartition(".")
+        if holder.endswith(f".{_host()}") and pid.isdecimal() and not _runs(int(pid)):
+            logger.info("%s is left of a process that was killed: removed", path)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def is_kept(folder: Path) -> bool:
@@ -159,6 +194,23 @@ def value_of(
         f"--best_metric={metric} was not measured; there are "
         f"{', '.join(dict.fromkeys(n.split('/')[-1] for n in results)) or 'none'}"
     )
+
+
+def _host() -> str:
+    """This machine's name: another one that shares the folder has other processes."""
+    return socket.gethostname()
+
+
+def _runs(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # elsewhere the question would end it
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def _link(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -49,7 +50,7 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     asked = config.evaluation
     config = dataclasses.replace(
         trained,
-        data=_labels_of(config, trained),
+        data=_data_of(config.data, trained.data),
         evaluation=_evaluation_of(config, trained),
         distribution=config.distribution,
         model_dir=config.model_dir,
@@ -57,7 +58,7 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     distribution.shared_strategy(config.distribution)  # before devices are counted
     splits = open_splits(config)
     total_steps = fit.steps_of(config, training_images(trained, splits.train))
-    best = best_checkpoint.of_config(config, folder)
+    best = best_checkpoint.of_config(config, folder, splits)
     watch = asked.watch and not best_checkpoint.is_kept(folder)
     log = summaries.EventLog(folder / f"tensorboard/{asked.eval_name or 'eval'}")
     baselines: dict[str, Rows] | None = None
@@ -71,18 +72,14 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     ):
         model, step = restore_model(config, folder)
         _require_trained(folder, step)
-        if best:
-            best.hold(step)
-        if baselines is None:
-            baselines = baseline_rows(config, splits)
-        measured = measure_model(config, splits, model, baselines, keep=keep)
-        results = measured.results
-        if not results and not measured.others:
-            raise ConfigError(
-                "--mode=eval has nothing to measure: --protocols is empty, or skipped "
-                "for want of labels, and the run has no classifier"
-            )
-        chosen = best.offer(step, results, measured.others) if best else {}
+        best_checkpoint.require_classifier(config, model.supervised_head is not None)
+        with best.holding(step) if best else contextlib.nullcontext():
+            if baselines is None:
+                baselines = baseline_rows(config, splits)
+            measured = measure_model(config, splits, model, baselines, keep=keep)
+            results = measured.results
+            _require_anything(measured)
+            chosen = best.offer(step, results, measured.others) if best else {}
         document = _renew(config, folder, measured, step, chosen)
         log.write(step, {name: record["value"] for name, record in results.items()})
         write_followed(folder, asked.eval_name, step, results)
@@ -156,14 +153,15 @@ def keep_predictions(config: Config, folder: Path, measured: Measured) -> None:
         )
 
 
-def _labels_of(config: Config, trained: Config) -> DataConfig:
-    """The run's data, with the share of labels that the command line asks for."""
-    fraction, count = config.data.label_fraction, config.data.labels_per_class
-    if fraction == 1 and not count:
-        return trained.data
-    return dataclasses.replace(
-        trained.data, label_fraction=fraction, labels_per_class=count
-    )
+def _data_of(asked: DataConfig, trained: DataConfig) -> DataConfig:
+    """The run's images, in the folder and with the share of labels now asked for."""
+    changes: dict[str, Any] = {"download": asked.download or trained.download}
+    if asked.data_dir != DataConfig().data_dir:
+        changes["data_dir"] = asked.data_dir
+    if asked.label_fraction < 1 or asked.labels_per_class:
+        changes["label_fraction"] = asked.label_fraction
+        changes["labels_per_class"] = asked.labels_per_class
+    return dataclasses.replace(trained, **changes)
 
 
 def _evaluation_of(config: Config, trained: Config) -> Any:
@@ -185,6 +183,14 @@ def _is_growing(folder: Path, total_steps: int) -> bool:
 def _comparison_text(config: Config, document: dict[str, Any]) -> str:
     other = config.evaluation.compare_with
     return comparison.render(document["comparison"], other) if other else ""
+
+
+def _require_anything(measured: Measured) -> None:
+    if not measured.results and not measured.others:
+        raise ConfigError(
+            "--mode=eval has nothing to measure: --protocols is empty, or skipped for "
+            "want of labels, and the run has no classifier"
+        )
 
 
 def _require_trained(folder: Path, step: int) -> None:

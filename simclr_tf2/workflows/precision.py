@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from simclr_tf2 import models
-from simclr_tf2.config import Config
+from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.training import run_folder
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,9 @@ def decided(config: Config, strategy: tf.distribute.Strategy) -> Config:
     Args:
         config: Whole config, checked.
         strategy: Where the run will be; a TPU multiplies in bfloat16 anyway.
+
+    Raises:
+        ConfigError: A new run of several workers, which may not choose the same.
     """
     if config.training.mixed_precision != "auto":
         return config
@@ -41,6 +44,11 @@ def decided(config: Config, strategy: tf.distribute.Strategy) -> Config:
     folder = Path(config.model_dir)
     if (folder / "config.json").exists():
         return run_folder.settled(config, run_folder.read_config(folder))
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        raise ConfigError(
+            "--mixed_precision=auto times one machine; with several workers name the "
+            "precision: off, bfloat16 or float16"
+        )
     if isinstance(strategy, tf.distribute.TPUStrategy):
         chosen, why = "bfloat16", "a TPU"
     elif not has_bfloat16():

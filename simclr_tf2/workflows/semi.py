@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from simclr_tf2 import config as config_lib
 from simclr_tf2 import distribution, models
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import prepare
 from simclr_tf2.evaluation import feature_cache, semi_recipe
 from simclr_tf2.evaluation.semi_recipe import Share
+from simclr_tf2.training import run_folder
 from simclr_tf2.workflows import baselines, classifier_run
 from simclr_tf2.workflows.labelled import Labelled, open_labelled
 from simclr_tf2.workflows.splits import open_split
 
 logger = logging.getLogger(__name__)
 
-DIGITS = 12  # of the weights' digest, in the name of a folder
+# Of digests, in names of folders.
+DIGITS_OF_WEIGHTS, DIGITS_OF_SETTINGS = 12, 6
 
 
 def measure_semi(config: Config, model: models.SimCLR) -> dict[str, dict[str, Any]]:
@@ -94,11 +99,30 @@ def _with_batch(
     )
     fraction = labels / images if share.count else share.fraction
     epochs = asked.semi_epochs or semi_recipe.epochs(fraction)
-    return dataclasses.replace(
+    run = dataclasses.replace(
         planned,
         training=dataclasses.replace(
             planned.training, train_batch_size=batch, train_epochs=epochs
         ),
+    )
+    assert run.model_dir is not None
+    folder = Path(run.model_dir) / _name_of_settings(run)
+    return dataclasses.replace(run, model_dir=str(folder))
+
+
+def _name_of_settings(run: Config) -> str:
+    """A folder for each recipe: what else is asked for is another run beside it."""
+    defaults = config_lib.field_defaults()
+    settings = {
+        name: value
+        for name, value in config_lib.to_flat(run).items()
+        if name not in run_folder.FREE and value != defaults[name]
+    }
+    text = json.dumps(settings, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:DIGITS_OF_SETTINGS]
+    training = run.training
+    return (
+        f"{training.train_epochs:g}_epochs-batch_{training.train_batch_size}-{digest}"
     )
 
 
@@ -126,9 +150,12 @@ def _held_at_once(config: Config, replicas: int) -> int:
 def _without_batch(
     config: Config, model: models.SimCLR, share: Share, published: str
 ) -> Config:
-    """The run that fine-tunes on ``share``, but for its batch and length."""
+    """The run that fine-tunes on ``share``, but for its batch and length.
+
+    Without ``--checkpoint``: ``model`` is handed over, its digest names the folder.
+    """
     assert config.model_dir is not None
-    digest = feature_cache.digest_of_weights(model)[:DIGITS]
+    digest = feature_cache.digest_of_weights(model)[:DIGITS_OF_WEIGHTS]
     name = share.title.replace("%", "percent").replace(" ", "_")
     data = dataclasses.replace(
         config.data,
@@ -149,7 +176,7 @@ def _without_batch(
         optimizer=semi_recipe.OPTIMIZER,
         training=dataclasses.replace(
             config.training,
-            checkpoint=config.model_dir,
+            checkpoint=None,
             train_steps=0,
             micro_batch_size=0,
             monitor_epochs=0,

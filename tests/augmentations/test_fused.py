@@ -161,8 +161,13 @@ def test_ranges_are_what_is_drawn():
 def test_without_numba_the_error_names_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "simclr_tf2.augmentations.numba_kernels", None)
     monkeypatch.delattr("simclr_tf2.augmentations.numba_kernels", raising=False)
+    fused.is_available.cache_clear()
+    assert not fused.is_available()
     with pytest.raises(ImportError, match="pip install numba"):
         fused.views(image_of(9, 9), seed=[0, 0], num_views=2, image_size=8)
+    monkeypatch.undo()
+    fused.is_available.cache_clear()
+    assert fused.is_available()
 
 
 def test_without_a_folder_for_compiled_code_it_compiles_each_time(monkeypatch):

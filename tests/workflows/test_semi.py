@@ -1,6 +1,5 @@
 """Fine-tuning on few labels as a protocol: which images, recipe and weights."""
 
-import dataclasses
 import json
 import logging
 
@@ -12,7 +11,7 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2 import models
 from simclr_tf2.config import ConfigError
 from simclr_tf2.training.checkpoints import weights
-from simclr_tf2.workflows import semi
+from simclr_tf2.workflows import classifier_run, semi
 from simclr_tf2.workflows.splits import open_splits
 from tests import command_line
 from tests.workflows import stand_ins
@@ -35,6 +34,15 @@ def config_for(folder, **changes):
         "progress": "none",
     }
     return config_lib.from_flat(settings | changes)
+
+
+def tiny_set(folder, data_dir, **changes):
+    settings = {
+        "dataset": "simclr_shapes/tiny",
+        "data_dir": str(data_dir),
+        "eval_split": "test",
+    }
+    return config_for(folder, **settings | changes)
 
 
 def network(config):
@@ -99,14 +107,14 @@ def test_by_the_command_line_with_a_baseline_beside(finished):
     assert record["value"] <= record["top5"] <= 1 and len(record["weights"]) == 32
     (row,) = (r for r in done.stdout.splitlines() if r.startswith(f"{ten}  "))
     assert f"{100 * record['value']:.1f} [" in row
-    assert found[random]["folder"].endswith("labels/baselines/random_init")
+    assert found[random]["folder"] == f"{record['folder']}/baselines/random_init"
     assert "weights" not in found[random]
     # The recipe of the paper, from this run's weights.
-    (place,) = (folder / "semi").glob("*/10_percent_of_the_labels")
+    (place,) = (folder / "semi").glob("*/10_percent_of_the_labels/2_epochs-batch_50-*")
     settings = read(place)
     assert settings["optimizer"] == "momentum" and settings["learning_rate"] == 0.05
     assert settings["weight_decay"] == settings["warmup_epochs"] == 0
-    assert settings["label_fraction"] == 0.1 and settings["checkpoint"] == str(folder)
+    assert settings["label_fraction"] == 0.1 and settings["checkpoint"] is None
     last = weights(f"{place}/ckpt-3")  # 2 epochs of one batch, + 1
     start = weights(f"{folder}/ckpt-12")
     apart = weights(f"{place}/baselines/random_init/ckpt-3")
@@ -119,6 +127,38 @@ def test_by_the_command_line_with_a_baseline_beside(finished):
     assert repeated == found
 
 
+def test_each_recipe_has_its_folder_and_a_finished_one_is_used_again(
+    data_dir, tmp_path, monkeypatch
+):
+    train, trained = classifier_run._train, []
+
+    def noted(config, *arguments, **steps):
+        trained.append((config.data.train_split, config.training.train_epochs))
+        train(config, *arguments, **steps)
+
+    monkeypatch.setattr(classifier_run, "_train", noted)
+    settings = {"labels_per_class": 2, "semi_batch_size": 9, "eval_steps": 1}
+    model = network(tiny_set(tmp_path, data_dir, **settings))
+
+    def measure(**changes):
+        config = tiny_set(tmp_path, data_dir, **settings | changes)
+        (record,) = semi.measure_semi(config, model).values()
+        return record
+
+    first = measure()
+    other = measure(semi_epochs=2.0)
+    part = measure(probe_split="train[:50%]")
+    assert trained == [("train", 1), ("train", 2), ("train[:50%]", 1)]
+    folders = {record["folder"] for record in (first, other, part)}
+    assert len(folders) == 3 and other["epochs"] == 2
+    assert measure(semi_epochs=2.0) == other
+    # The same folder by its other name, and other devices that hold as much.
+    monkeypatch.chdir(tmp_path)
+    again = measure(model_dir="run", num_virtual_devices=1)
+    assert again["value"] == first["value"] and len(trained) == 3
+    assert (tmp_path / again["folder"]).samefile(first["folder"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -129,11 +169,8 @@ def test_by_the_command_line_with_a_baseline_beside(finished):
 def test_what_cannot_be_shared_out_stops_before_pretraining(
     data_dir, tmp_path, changes, message
 ):
-    config = config_for(tmp_path, dataset="simclr_shapes/tiny", **changes)
-    data = dataclasses.replace(config.data, data_dir=str(data_dir))
-    evaluation = dataclasses.replace(config.evaluation, eval_split="test")
     with pytest.raises(ConfigError, match=message) as error:
-        open_splits(dataclasses.replace(config, data=data, evaluation=evaluation))
+        open_splits(tiny_set(tmp_path, data_dir, **changes))
     assert "\n" not in str(error.value)
 
 
