@@ -55,19 +55,18 @@ def render_transfer(results: Mapping[str, Records]) -> str:
 
 def _notes(results: Mapping[str, Records], methods: Sequence[str]) -> list[str]:
     records = [record for method in methods for record in results[method].values()]
+    missing = dict.fromkeys(  # one line where several methods have one reason
+        f"{_title(name)} not measured: {record['not_measured']}"
+        for method in methods
+        for name, record in results[method].items()
+        if record["value"] is None
+    )
     notes = []
     if any(record["published"] is not None for record in records):
         notes.append(PUBLISHED_NOTE)
     if any(record.get("ci95") for record in records):
         notes.append("[95 % interval over test images]")
-    return [
-        *(["; ".join(notes)] if notes else []),
-        *(
-            f"{_title(name)} not measured: {record['not_measured']}"
-            for name, record in results[methods[0]].items()
-            if record["value"] is None
-        ),
-    ]
+    return [*(["; ".join(notes)] if notes else []), *missing]
 
 
 def _title(name: str) -> str:

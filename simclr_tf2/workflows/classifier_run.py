@@ -38,7 +38,7 @@ class Trained:
     """A classifier at its last step.
 
     Attributes:
-        model: The network with it.
+        model: The network with it, in export form: float32.
         results: A record of its accuracy, by name.
         folder: Of the run.
         step: The last one.
@@ -108,8 +108,9 @@ def train_classifier(
                 total_steps=total_steps,
             )
     with after_training.timed(timings, "evaluation"):
-        results = classify(config, labelled.test, model, row=row)
-    return Trained(model, results, folder, total_steps, timings)
+        exported = models.export_copy(model)
+        results = classify(config, labelled.test, exported, row=row)
+    return Trained(exported, results, folder, total_steps, timings)
 
 
 def train_beside(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from simclr_tf2 import distribution, evaluation, models
+from simclr_tf2 import distribution, evaluation
 from simclr_tf2.config import Config
 from simclr_tf2.training import run_folder
-from simclr_tf2.workflows import after_training
+from simclr_tf2.workflows import after_training, precision
 from simclr_tf2.workflows.baselines import check_baselines, measure_baseline
 from simclr_tf2.workflows.classifier_run import train_classifier
 from simclr_tf2.workflows.labelled import open_labelled
@@ -42,13 +42,14 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
     if not config.training.checkpoint:
         logger.warning("no --checkpoint: training starts from random weights")
     trained = train_classifier(config, strategy, labelled, flagfile=flagfile)
+    config = precision.decided(config, strategy)  # as the run folder now says
     results = dict(trained.results)
     for name in config.evaluation.finetune_baselines:
         with after_training.timed(trained.timings, name):
             results |= measure_baseline(config, strategy, labelled, name)
     return after_training.conclude(
         config,
-        models.export_copy(trained.model),
+        trained.model,
         Measured(results),
         trained.folder,
         step=trained.step,

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from simclr_tf2 import evaluation
 from simclr_tf2.augmentations import crop
-from simclr_tf2.config import Config
+from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.transfer import run_linear
@@ -47,13 +47,14 @@ def measure_transfer(config: Config, encoder: keras.Model) -> dict[str, dict[str
         ConfigError: As ``transfer``.
     """
     names, folders = parse_datasets(config.evaluation.transfer_datasets)
+    found = open_all(config.data, names, folders)
     keep = Path(config.model_dir) if config.model_dir else None
-    return {
-        KEYS[method]: transfer(
-            config, encoder, names=names, folders=folders, method=method, keep=keep
-        )
+    results = {
+        KEYS[method]: _measure_sets(config, encoder, found, method=method, keep=keep)
         for method in config.evaluation.transfer_methods
     }
+    _require_measured(*results.values())
+    return results
 
 
 def render(others: Mapping[str, Any]) -> str:
@@ -74,8 +75,8 @@ def transfer(
 ) -> dict[str, dict[str, Any]]:
     """Transfer to each named data set by one method.
 
-    Every set is opened before the first is measured. One that is not prepared is left
-    out with a line that says what to do, and stays in the result as not measured.
+    Every set is opened before the first is measured. One that is not prepared, or that
+    cannot be measured, is left out with a line that says why, and stays in the result.
 
     Args:
         config: Whole config; ``data`` says where prepared sets lie and how images are
@@ -94,10 +95,27 @@ def transfer(
         their sizes, the view, and what ``run_linear`` or ``measure_finetuned`` returns.
 
     Raises:
-        ConfigError: An unknown name, a folder that cannot be used, none of the sets
-            prepared, or images that no classifier can be fitted on.
+        ConfigError: An unknown name, a folder that cannot be used, or none of the sets
+            prepared or measured.
     """
     found = open_all(config.data, names, folders or {})
+    results = _measure_sets(
+        config, encoder, found, method=method, features=features, keep=keep
+    )
+    _require_measured(results)
+    return results
+
+
+def _measure_sets(
+    config: Config,
+    encoder: keras.Model,
+    found: Mapping[str, Opened | str],
+    *,
+    method: str,
+    features: FeaturesOf | None = None,
+    keep: Path | None,
+) -> dict[str, dict[str, Any]]:
+    """``transfer`` to what ``open_all`` gave; the error of one set ends that set."""
     of = features or _encode_with(config, encoder)
     results = {}
     with evaluation.assert_unchanged(encoder):
@@ -112,16 +130,31 @@ def transfer(
                 name,
                 " + ".join(str(split.num_examples) for split in splits),
             )
-            measured = (
-                _measure_linear(config, opened, of)
-                if method == "linear"
-                else measure_finetuned(
-                    config, encoder, opened, name=name, method=method, keep=keep
+            try:
+                measured = (
+                    _measure_linear(config, opened, of)
+                    if method == "linear"
+                    else measure_finetuned(
+                        config, encoder, opened, name=name, method=method, keep=keep
+                    )
                 )
-            )
+            except ConfigError as error:
+                logger.warning("%s is not measured (%s): %s", name, method, error)
+                results[name] = _not_measured(name, method, str(error))
+                continue
             results[name] = _record(name, method, opened, measured)
             logger.info("%s: %s %.2f %%", name, opened.metric, 100 * measured["value"])
     return results
+
+
+def _require_measured(*results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse, with the first reason of a set that was there, if nothing has a value."""
+    records = [record for each in results for record in each.values()]
+    if records and all(record["value"] is None for record in records):
+        raise ConfigError(
+            "no transfer data set could be measured: "
+            + "; ".join(dict.fromkeys(record["not_measured"] for record in records))
+        )
 
 
 def view_dataset(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import evaluation, models
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.evaluation.features import encoded_batches
 from simclr_tf2.evaluation.transfer_grid import Trial
 from simclr_tf2.training import repeated
 from simclr_tf2.workflows import precision
@@ -81,8 +83,9 @@ class TransferNetwork:
             jit_compile=config.training.jit_compile,
             mixed_precision=config.training.mixed_precision,
         )
+        self._float32 = models.export_copy(model)
         self._logits = tf.function(
-            lambda images: model.finetune_logits(images, training=False)
+            lambda images: self._float32.finetune_logits(images, training=False)
         )
 
     def fits(self, train: Split) -> bool:
@@ -92,7 +95,10 @@ class TransferNetwork:
     def train_and_predict(
         self, pair: Trial, train: Split, split: Split
     ) -> evaluation.Features | None:
-        """Train from the start with a pair; logits of ``split``, None on divergence."""
+        """Train from the start with a pair; float32 logits of ``split``.
+
+        None if the loss or a logit is not finite.
+        """
         dataset = pipeline.make_supervised_dataset(
             train,
             global_batch_size=self.batch,
@@ -102,16 +108,20 @@ class TransferNetwork:
         finite = self._training.run(
             dataset, learning_rate=pair.learning_rate, weight_decay=pair.weight_decay
         )
-        try:
-            return self._predict(split) if finite else None
-        except ConfigError:  # logits that are not finite: the last step was too far
-            return None
+        return self._predict(split) if finite else None
 
-    def _predict(self, split: Split) -> evaluation.Features:
+    def _predict(self, split: Split) -> evaluation.Features | None:
+        models.copy_weights(self.model, self._float32)
         settings = self._config.evaluation
         dataset = pipeline.make_eval_dataset(
             split,
             batch_size=settings.eval_batch_size,
             image_size=self._config.data.image_size,
         )
-        return evaluation.extract(self._logits, dataset, name=split.split)
+        batches = list(encoded_batches(self._logits, dataset))
+        if not batches:
+            raise ConfigError(f"no image to evaluate in {split.split}")
+        logits, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
+        if not np.isfinite(logits).all():  # the last step was too far
+            return None
+        return evaluation.Features(logits, labels, split.split)

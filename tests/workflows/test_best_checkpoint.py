@@ -1,7 +1,11 @@
 """``--best_metric``: the best checkpoint stays, whatever the run deletes."""
 
+import importlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -10,7 +14,11 @@ from simclr_tf2.training import checkpoints
 from simclr_tf2.workflows import best_checkpoint
 from simclr_tf2.workflows.best_checkpoint import BestCheckpoint, value_of
 from simclr_tf2.workflows.following import read_followed, write_followed
+from simclr_tf2.workflows.splits import Splits
 from tests import command_line
+from tests.workflows.test_eval_bad_input import measure
+
+NOTHING = Splits(None, None, None)  # images without labels
 
 
 def record(value, **more):
@@ -33,11 +41,11 @@ def follow(folder, values, **settings):
     best = BestCheckpoint(folder, metric="knn", split="test", **settings)
     for step, value in values.items():
         add(folder, step)
-        best.hold(step)
-        for old, _ in checkpoints.list_checkpoints(folder):
-            if old != step:
-                remove(folder, old)
-        found = best.offer(step, {"SimCLR h/knn": record(value)}, {})
+        with best.holding(step):
+            for old, _ in checkpoints.list_checkpoints(folder):
+                if old != step:
+                    remove(folder, old)
+            found = best.offer(step, {"SimCLR h/knn": record(value)}, {})
     return found
 
 
@@ -64,18 +72,61 @@ def test_a_second_evaluation_goes_on_from_the_best_of_the_first(tmp_path):
     assert kept(tmp_path / "best") == [6]
     other = BestCheckpoint(tmp_path, metric="svm", split="test")
     add(tmp_path, 8)
-    other.hold(8)
     results = {"SimCLR h/svm": record(0.1, protocol="svm")}
-    assert other.offer(8, results, {})["step"] == 8  # another metric begins anew
+    with other.holding(8):
+        assert other.offer(8, results, {})["step"] == 8  # another metric begins anew
 
 
 def test_a_name_has_a_folder_of_its_own_and_a_lost_checkpoint_is_told(tmp_path, caplog):
     follow(tmp_path, {2: 0.6}, name="val")
     assert kept(tmp_path / "best_val") == [2] and not (tmp_path / "best").exists()
     best = BestCheckpoint(tmp_path, metric="knn", name="val", split="test")
-    best.hold(4)  # nothing there any more
-    assert best.offer(4, {"SimCLR h/knn": record(0.9)}, {})["step"] == 2
+    with best.holding(4):  # nothing there any more
+        assert best.offer(4, {"SimCLR h/knn": record(0.9)}, {})["step"] == 2
     assert "gone before" in caplog.text
+
+
+def test_a_value_that_is_not_finite_is_never_the_best(tmp_path, caplog):
+    nan = float("nan")
+    assert follow(tmp_path, {2: nan}) == {} and not (tmp_path / "best").exists()
+    assert "knn of ckpt-2 is nan: not kept" in caplog.text
+    assert follow(tmp_path, {4: nan, 6: 0.1, 8: nan, 10: 0.05})["step"] == 6
+    old = json.loads((tmp_path / "best/best.json").read_text())
+    (tmp_path / "best/best.json").write_text(json.dumps({**old, "value": nan}))
+    assert follow(tmp_path, {12: 0.01})["step"] == 12
+
+
+def test_what_is_held_is_let_go_when_measuring_is_stopped(
+    finished, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    seen = []
+
+    def stopped(*_, **__):
+        (held,) = folder.glob(".best*")
+        seen.extend(path.name for path in held.iterdir())
+        raise KeyboardInterrupt
+
+    evaluate = importlib.import_module("simclr_tf2.workflows.evaluate")
+    monkeypatch.setattr(evaluate, "measure_model", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        measure(folder, "--protocols=knn", "--best_metric=knn")
+    assert "ckpt-12.index" in seen
+    assert not list(folder.glob(".best*"))
+
+
+def test_what_killed_processes_held_is_removed_and_nothing_else(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host, here = best_checkpoint.socket.gethostname(), os.getpid()
+    stale = [f".best.{host}.{ended.pid}", f".best_a.b.{host}.{ended.pid}"]
+    others = [f".best.{host}.{here}", f".best.not-{host}.{ended.pid}", "best_a.b.1"]
+    for name in (*stale, *others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ckpt-2.index").touch()
+    best_checkpoint.of_config(Config(), tmp_path, NOTHING)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(others)
 
 
 def test_without_hard_links_files_are_copied(tmp_path, monkeypatch):
@@ -103,7 +154,12 @@ def test_values_are_those_of_the_run_never_of_a_baseline():
 def test_a_metric_that_is_not_measured_is_refused_before_anything(tmp_path):
     evaluation = EvaluationConfig(best_metric="rankme", protocols=("knn",))
     with pytest.raises(ConfigError, match="add label_free to --protocols=knn"):
-        best_checkpoint.of_config(Config(evaluation=evaluation), tmp_path)
+        best_checkpoint.of_config(Config(evaluation=evaluation), tmp_path, NOTHING)
+    evaluation = EvaluationConfig(best_metric="knn", protocols=("knn",))
+    with pytest.raises(ConfigError, match="knn cannot be measured: no labelled"):
+        best_checkpoint.of_config(Config(evaluation=evaluation), tmp_path, NOTHING)
+    evaluation = EvaluationConfig(best_metric="rankme", protocols=("label_free",))
+    assert best_checkpoint.of_config(Config(evaluation=evaluation), tmp_path, NOTHING)
     with pytest.raises(ConfigError, match="--best_metric must be one of"):
         EvaluationConfig(best_metric="loss")
 

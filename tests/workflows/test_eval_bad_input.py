@@ -1,5 +1,6 @@
 """Splits, runs and settings that cannot be measured: one line that says what to do."""
 
+import importlib
 import json
 import shutil
 
@@ -62,6 +63,24 @@ def test_what_cannot_be_scored_is_refused(folder, arguments, message):
         measure(folder, *arguments)
     assert "\n" not in str(caught.value)
     assert not (folder / "results_bad.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("protocols", "message"),
+    [
+        ("knn", "the run has no classifier of its own"),
+        ("label_free", "no labelled images are read"),
+    ],
+)
+def test_a_best_metric_that_is_not_there_is_refused_before_measuring(
+    folder, monkeypatch, protocols, message
+):
+    module = importlib.import_module("simclr_tf2.workflows.evaluate")
+    for name in ("measure_model", "baseline_rows"):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("measured"))
+    with pytest.raises(ConfigError, match=message) as caught:
+        measure(folder, f"--protocols={protocols}", "--best_metric=supervised")
+    assert "\n" not in str(caught.value)
 
 
 def test_few_images_and_missing_classes_are_scored_and_told(finished, tmp_path, caplog):

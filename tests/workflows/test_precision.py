@@ -1,7 +1,10 @@
 """--mixed_precision=auto and float16, --remat and --steps_per_loop in whole runs."""
 
+import itertools
 import json
+import types
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -53,10 +56,44 @@ def test_auto_is_bfloat16_where_it_is_faster(
     assert f"--mixed_precision=auto: {expected} (" in caplog.text
 
 
-def test_the_probe_times_a_step_in_each_precision():
-    config = tiny_config()
-    for policy in (None, "mixed_bfloat16"):
-        assert 0 < precision.seconds_per_step(config, policy, 2) < 60
+@pytest.mark.parametrize(
+    ("policy", "dtype"), [(None, "float32"), ("mixed_bfloat16", "bfloat16")]
+)
+def test_the_probe_times_three_steps_of_the_network_after_one(
+    monkeypatch, policy, dtype
+):
+    """Each pair of looks at the clock has one step between, which moves statistics."""
+    built, means = [], []
+    readings = iter([0, 0.5, 1, 4, 10, 12, 20, 27])  # the first step does not count
+    build = precision.models.build_simclr
+
+    def spied(*args, **settings):
+        built.append(build(*args, **settings))
+        return built[-1]
+
+    def clock():
+        norm = next(w for w in built[0].backbone.weights if "moving_mean" in w.path)
+        means.append(norm.numpy())
+        return next(readings)
+
+    monkeypatch.setattr(precision.models, "build_simclr", spied)
+    monkeypatch.setattr(precision, "time", types.SimpleNamespace(perf_counter=clock))
+    assert precision.seconds_per_step(tiny_config(), policy, 2) == 2
+    (model,) = built
+    layers = model.backbone._flatten_layers(include_self=False)
+    convolutions = [x for x in layers if isinstance(x, keras.layers.Conv2D)]
+    assert {x.compute_dtype for x in convolutions} == {dtype}
+    moved = [not np.array_equal(a, b) for a, b in itertools.pairwise(means)]
+    assert moved == [True, False, True, False, True, False, True]
+
+
+def test_several_workers_are_to_name_the_precision(tmp_path, finished):
+    workers = object.__new__(tf.distribute.MultiWorkerMirroredStrategy)
+    config = tiny_config(model_dir=str(tmp_path), mixed_precision="auto")
+    with pytest.raises(ConfigError, match="with several workers name the precision"):
+        precision.decided(config, workers)
+    there = tiny_config(model_dir=str(finished[0]), mixed_precision="auto")
+    assert precision.decided(there, workers).training.mixed_precision == "off"
 
 
 def test_a_run_keeps_what_auto_chose(tmp_path, data_dir, monkeypatch):
@@ -154,5 +191,6 @@ def test_workflows_other_than_training_take_auto_for_float32(finished, data_dir)
         mixed_precision="auto",
         protocols=("knn",),
         baselines=False,
+        eval_name="auto",  # the run is shared: its own results stay
     )
     assert "SimCLR h/knn" in workflows.run(config)["results"]
