@@ -461,6 +461,11 @@ class EvaluationConfig:
             _require_choice("best_metric", self.best_metric, BEST_METRICS)
         for method in self.transfer_methods:
             _require_choice("transfer_methods", method, TRANSFER_METHODS)
+        if "transfer" in self.protocols and not self.transfer_methods:
+            raise ConfigError(
+                "--protocols=transfer measures nothing with an empty "
+                f"--transfer_methods; pass one or more of {', '.join(TRANSFER_METHODS)}"
+            )
         for baseline in self.finetune_baselines:
             _require_choice("finetune_baselines", baseline, FINETUNE_BASELINES)
         _require_positive(self, "transfer_steps", "transfer_batch_size")

@@ -21,6 +21,7 @@ from simclr_tf2 import (
     optimizers,
     saved_model,
 )
+from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
@@ -36,6 +37,13 @@ from simclr_tf2.workflows.scan import record
 from simclr_tf2.workflows.splits import Splits, open_splits
 
 logger = logging.getLogger(__name__)
+
+NOT_IN_PRETRAINING = (
+    "best_metric",
+    "head_lr_multiplier",
+    "backbone_lr_multiplier",
+    "finetune_baselines",
+)
 
 
 def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
@@ -54,6 +62,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
             "--fine_tune_after_block freezes layers, which pretraining does not do; "
             "drop it or use --mode=finetune"
         )
+    warn_of_no_effect(config)
     run_folder.check(config)
     done = after_training.finished(config)
     if done is not None:
@@ -96,6 +105,15 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     return after_training.finish(
         config, splits, model, folder, step=total_steps, timings=timings
     )
+
+
+def warn_of_no_effect(config: Config) -> None:
+    """One warning for each setting given that pretraining does not read."""
+    flat, defaults = config_lib.to_flat(config), config_lib.field_defaults()
+    for name in NOT_IN_PRETRAINING:
+        used = name == "finetune_baselines" and "semi" in config.evaluation.protocols
+        if flat[name] != defaults[name] and not used:
+            logger.warning("--%s has no effect in --mode=pretrain", name)
 
 
 def build(

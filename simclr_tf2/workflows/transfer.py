@@ -148,12 +148,12 @@ def _measure_sets(
 
 
 def _require_measured(*results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse, with the first reason of a set that was there, if nothing has a value."""
+    """Refuse, with the reasons, if no method has a value for any set."""
     records = [record for each in results for record in each.values()]
     if records and all(record["value"] is None for record in records):
+        reasons = dict.fromkeys(f"{r['dataset']}: {r['not_measured']}" for r in records)
         raise ConfigError(
-            "no transfer data set could be measured: "
-            + "; ".join(dict.fromkeys(record["not_measured"] for record in records))
+            f"no transfer data set could be measured: {'; '.join(reasons)}"
         )
 
 

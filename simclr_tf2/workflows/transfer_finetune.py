@@ -69,8 +69,8 @@ def measure_finetuned(
     logits = network.train_and_predict(best, both, opened.test)
     if logits is None:
         raise ConfigError(
-            f"fine-tuning on train and validation of {name} diverged with the chosen "
-            f"learning rate {best.learning_rate:g}; pass another --transfer_grid"
+            "fine-tuning on train and validation diverged with the chosen learning "
+            f"rate {best.learning_rate:g}; pass another --transfer_grid"
         )
     return {
         **score_logits(logits, metric=opened.metric, seed=config.seed),
@@ -132,14 +132,14 @@ def _require_scorable(name: str, opened: Opened) -> None:
         for role, labels in parts.items():
             if labels.ndim != 2 or not (labels == 1).any():
                 raise ConfigError(
-                    f"{name}: the {role} split needs several yes-or-no labels an image "
+                    f"the {role} split needs several yes-or-no labels an image "
                     "and an image of one of the classes, for mAP"
                 )
         return
     known = np.unique(parts["train"])
     if len(known) < 2:
         raise ConfigError(
-            f"{name}: all {len(parts['train'])} training images are of one class; a "
+            f"all {len(parts['train'])} training images are of one class; a "
             "classifier needs at least two"
         )
     for role in ("validation", "test"):

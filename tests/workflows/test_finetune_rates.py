@@ -9,7 +9,7 @@ import pytest
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
 from simclr_tf2.training.checkpoints import weights
-from simclr_tf2.workflows import fit
+from simclr_tf2.workflows import classifier_run, fit, precision
 from simclr_tf2.workflows.labelled import training_images
 from simclr_tf2.workflows.splits import open_split
 from tests import command_line
@@ -66,6 +66,33 @@ def test_multipliers_freezing_and_the_selector_work_together(
             scaled[name] - before[name], step / 2, rtol=1e-3, atol=1e-6
         )
     assert moved(before, scaled) == moved(before, plain) == {"group4", "projection"}
+
+
+def test_auto_is_decided_once_and_what_is_scored_computes_in_float32(
+    finished, data_dir, tmp_path, monkeypatch
+):
+    timed, scored = [], []
+    classify = classifier_run.classify
+
+    def seconds(config, policy, images):
+        timed.append(policy)
+        return 0.5 if policy else 1.0
+
+    def noted(config, split, model, **settings):
+        scored.append({layer.compute_dtype for layer in model.backbone.layers})
+        return classify(config, split, model, **settings)
+
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "seconds_per_step", seconds)
+    monkeypatch.setattr(classifier_run, "classify", noted)
+    folder = tmp_path / "run"
+    settings = {"mixed_precision": "auto", "finetune_baselines": ("random_init",)}
+    finetune(folder, data_dir, finished, **settings, monitor_epochs=0.0)
+    assert timed == [None, "mixed_bfloat16"]  # not again for the baseline
+    assert scored == [{"float32"}, {"float32"}]
+    for part in (folder, folder / "baselines/random_init"):
+        kept = json.loads((part / "config.json").read_text())
+        assert kept["mixed_precision"] == "bfloat16"
 
 
 @pytest.mark.slow
@@ -155,3 +182,33 @@ def test_a_share_of_the_labels_counts_as_all_steps_of_its_run(data_dir):
     assert fit.steps_of(config, training_images(config, split)) == 2 * 50 // 16 + 1
     pretraining = dataclasses.replace(config, mode="pretrain")
     assert training_images(pretraining, split) is split
+
+
+NO_EFFECT = "has no effect in --mode=pretrain"
+
+
+def test_pretraining_names_each_flag_that_it_does_not_read():
+    done = command_line.run(
+        "--mode=pretrain",
+        "--best_metric=knn",
+        "--head_lr_multiplier=2",
+        "--backbone_lr_multiplier=0.5",
+        "--finetune_baselines=random_init",
+    )
+    assert done.returncode == 2 and "--model_dir is required" in done.stderr
+    names = (
+        "best_metric",
+        "head_lr_multiplier",
+        "backbone_lr_multiplier",
+        "finetune_baselines",
+    )
+    assert done.stderr.count(NO_EFFECT) == len(names)
+    assert all(f"--{name} {NO_EFFECT}" in done.stderr for name in names)
+
+
+def test_baselines_are_read_beside_fine_tuning_on_few_labels(caplog):
+    changes = {"finetune_baselines": ("random_init",), "protocols": ("knn", "semi")}
+    with pytest.raises(ConfigError, match="--model_dir is required"):
+        workflows.run(tiny_config(**changes, head_lr_multiplier=2.0))
+    told = [line for line in caplog.messages if NO_EFFECT in line]
+    assert told == [f"--head_lr_multiplier {NO_EFFECT}"]

@@ -16,9 +16,12 @@ from simclr_tf2.config import (
     EvaluationConfig,
     ModelConfig,
 )
+from simclr_tf2.data import pipeline
+from simclr_tf2.evaluation.transfer_grid import Trial
 from simclr_tf2.workflows import transfer_finetune
 from simclr_tf2.workflows.splits import open_splits
-from simclr_tf2.workflows.transfer import transfer
+from simclr_tf2.workflows.transfer import measure_transfer, render, transfer
+from simclr_tf2.workflows.transfer_data import open_all
 from simclr_tf2.workflows.transfer_network import TransferNetwork, batch_norm_momentum
 from tests import command_line
 from tests.workflows import stand_ins
@@ -123,8 +126,6 @@ def test_from_random_weights_the_encoder_plays_no_part(tmp_path, colours, encode
 
 
 def test_the_network_starts_from_the_encoder(tmp_path, colours, encoder):
-    from simclr_tf2.workflows.transfer_data import open_all
-
     config = config_for(tmp_path, transfer_steps=1)
     opened = open_all(config.data, ["mine"], {"mine": colours})["mine"]
     networks = {
@@ -144,6 +145,90 @@ def test_the_network_starts_from_the_encoder(tmp_path, colours, encoder):
     wide = config_for(tmp_path, transfer_batch_size=30)
     network = TransferNetwork(wide, encoder, opened.train, method=method, metric="top1")
     assert not network.fits(both) and network.batch == 24
+
+
+def test_a_set_that_diverges_takes_no_other_result_with_it(
+    tmp_path, colours, encoder, monkeypatch, caplog
+):
+    train = TransferNetwork.train_and_predict
+
+    def diverges(network, pair, fit, split):
+        good = fit.name == colours
+        return train(network, pair, fit, split) if good else None
+
+    layout = {f"{s}/{c}": 5 for s in ("train", "test") for c in ("a", "q")}
+    bad = pictures(tmp_path / "other", layout)
+    monkeypatch.setattr(TransferNetwork, "train_and_predict", diverges)
+    settings = {"transfer_methods": ("finetune",), "transfer_steps": 1}
+    both = config_for(
+        tmp_path, **settings, transfer_datasets=(f"bad={bad}", f"mine={colours}")
+    )
+    with caplog.at_level(logging.WARNING):
+        results = measure_transfer(both, encoder)
+    found = results["transfer_finetune"]
+    assert found["mine"]["value"] is not None and found["bad"]["value"] is None
+    reason = found["bad"]["not_measured"]
+    assert "none of the 1 pairs" in reason
+    assert f"bad is not measured (finetune): {reason}" in caplog.text
+    # The table says why even where another method measured the set.
+    linear = {name: found["mine"] | {"dataset": name} for name in found}
+    table = render({"transfer": linear, **results})
+    assert f"bad not measured: {reason}" in table
+    # One method that measures is enough; none is an error.
+    alone = {"transfer_steps": 1, "transfer_datasets": (f"bad={bad}",)}
+    config = config_for(tmp_path, **alone, transfer_methods=("linear", "finetune"))
+    assert measure_transfer(config, encoder)["transfer"]["bad"]["value"] is not None
+    with pytest.raises(ConfigError, match="bad: none of the 1 pairs"):
+        measure_transfer(config_for(tmp_path, **settings | alone), encoder)
+
+
+def test_only_numbers_that_are_not_finite_are_divergence(
+    tmp_path, colours, encoder, monkeypatch
+):
+    config = config_for(tmp_path, transfer_steps=1)
+    opened = open_all(config.data, ["mine"], {"mine": colours})["mine"]
+    network = TransferNetwork(
+        config, encoder, opened.train, method="finetune", metric="top1"
+    )
+    arguments = (
+        Trial(learning_rate=0.1, weight_decay=0.0),
+        opened.train,
+        opened.validation,
+    )
+
+    def broken(*_, **__):
+        raise ConfigError("a.png cannot be read")
+
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match="a.png"):
+        patch.setattr(pipeline, "make_eval_dataset", broken)
+        network.train_and_predict(*arguments)
+
+    def too_far(*_, **__):
+        bias = network.model.supervised_head.weights[-1]
+        bias.assign(np.full(bias.shape, np.nan))
+        return True  # the loss before that step was finite
+
+    monkeypatch.setattr(network._training, "run", too_far)
+    assert network.train_and_predict(*arguments) is None
+
+
+def test_logits_are_float32_after_training_in_bfloat16(tmp_path, colours, encoder):
+    config = config_for(tmp_path, transfer_steps=1)
+    training = dataclasses.replace(config.training, mixed_precision="bfloat16")
+    config = dataclasses.replace(config, training=training)
+    opened = open_all(config.data, ["mine"], {"mine": colours})["mine"]
+    network = TransferNetwork(
+        config, encoder, opened.train, method="finetune", metric="top1"
+    )
+    pair = Trial(learning_rate=0.1, weight_decay=0.0)
+    found = network.train_and_predict(pair, opened.train, opened.validation)
+    (batch,) = pipeline.make_eval_dataset(
+        opened.validation, batch_size=10, image_size=SIDE
+    )
+    rounded = network.model.finetune_logits(batch["image"]).numpy()
+    exact = models.export_copy(network.model).finetune_logits(batch["image"]).numpy()
+    np.testing.assert_allclose(found.features, exact, atol=1e-5)
+    assert abs(rounded - exact).max() > 1e-4
 
 
 def test_voc_is_fine_tuned_with_a_sigmoid_for_each_class(
@@ -183,6 +268,10 @@ def test_labels_that_cannot_be_learned_are_refused_before_training(
     ("changes", "message"),
     [
         ({"transfer_methods": ("svm",)}, "linear, finetune, random_init"),
+        (
+            {"protocols": ("knn", "transfer"), "transfer_methods": ()},
+            "with an empty --transfer_methods; pass one or more of linear, finetune",
+        ),
         ({"transfer_steps": 0}, "--transfer_steps must be greater than 0"),
         ({"transfer_batch_size": 0}, "--transfer_batch_size"),
         ({"transfer_grid": "7"}, "LEARNING_RATESxWEIGHT_DECAYS"),
@@ -194,6 +283,7 @@ def test_settings_are_checked_at_once(changes, message):
     with pytest.raises(ConfigError, match=message):
         EvaluationConfig(**changes)
     assert EvaluationConfig().transfer_grid_size == (7, 8)
+    assert not EvaluationConfig(transfer_methods=()).transfer_methods  # not read
     assert dataclasses.asdict(EvaluationConfig())["transfer_steps"] == 20_000
 
 
