@@ -170,6 +170,13 @@ _enum(
     "process, faster (README). tf: TensorFlow operations, which a --data_service "
     "and remote TPU hosts need. auto: numba where it can be used.",
 )
+_enum(
+    "augment_on",
+    config_lib.AUGMENT_PLACES,
+    "Where the views get their colours and blur; they differ by rounding only. host: "
+    "in the input pipeline. device: in the training step, when the host's cores cannot "
+    "feed the accelerator; decoding and crops stay on the host.",
+)
 _integer("num_views", "Views of each image in a batch; the paper has 2.")
 _integer(
     "num_local_views",

@@ -67,6 +67,7 @@ KNN_WEIGHTINGS = ("exp", "uniform")
 EXPORT_FORMATS = ("keras", "saved_model")
 IMAGE_LAYOUTS = ("auto", "flat", "class", "split_class")
 AUGMENT_BACKENDS = ("auto", "numba", "tf")
+AUGMENT_PLACES = ("host", "device")
 MICRO_BATCH_NORMS = ("micro", "frozen")
 CACHES = ("auto", "encoded", "decoded", "off")
 FILE_CHECKS = ("decode", "header")
@@ -216,10 +217,12 @@ class AugmentationConfig:
     num_local_views: int = 0  # [ours] multi-crop, arXiv 2006.09882
     local_image_size: int | tuple[int, int] | None = None  # [ours] None: 3/7 of a view
     augment_backend: str = "auto"  # [ours]
+    augment_on: str = "host"  # [ours]
 
     def __post_init__(self) -> None:
         _require_not_negative(self, "color_jitter_strength")
         _require_choice("augment_backend", self.augment_backend, AUGMENT_BACKENDS)
+        _require_choice("augment_on", self.augment_on, AUGMENT_PLACES)
         _require(2 <= self.num_views <= 16, "num_views", "2 to 16", self.num_views)
         _require(
             0 <= self.num_local_views <= 16,

@@ -71,9 +71,7 @@ def adjust_hue(planes: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
     the place where it would be the new one: 0 for itself, a third up or down for the
     others. The weights of a row are 1, 2t - 1 and -1.
     """
-    missing = delta - tf.constant(_PLACES)
-    missing = tf.abs(missing - tf.round(missing))
-    mixture = tf.clip_by_value(3.0 - 12.0 * missing, -1.0, 1.0)
+    mixture = hue_mixture(delta)
     largest, smallest = _extrema(planes)
     rest = (0.5 - tf.reduce_sum(mixture) / 6.0) * (largest + smallest)  # 1 - t
     return tf.stack(
@@ -82,6 +80,13 @@ def adjust_hue(planes: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
             for c in tf.unstack(tf.matmul(mixture, planes))
         ]
     )
+
+
+def hue_mixture(delta: tf.Tensor) -> tf.Tensor:
+    """Weights of ``adjust_hue``, new by old channel: [..., 1, 1] -> [..., 3, 3]."""
+    missing = delta - tf.constant(_PLACES)
+    missing = tf.abs(missing - tf.round(missing))
+    return tf.clip_by_value(3.0 - 12.0 * missing, -1.0, 1.0)
 
 
 def to_grayscale(image: tf.Tensor) -> tf.Tensor:

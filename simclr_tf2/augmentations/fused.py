@@ -21,6 +21,7 @@ from simclr_tf2.augmentations import planes as layout
 
 _TYPES = (tf.uint8, tf.uint16, tf.float32)
 Size = int | Sequence[int]
+Windows = tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]  # and their numbers
 
 
 @functools.cache
@@ -76,12 +77,31 @@ def views(
     if not makes(layout.require_channels(image), image.dtype):
         return policy.views(image, seed=seed, **options)
     make = _maker(image.dtype, **options)
+    return _of_one(make, image, seed, num_views, image_size)[:num_views]
 
-    def run(pixels: np.ndarray, one_seed: np.ndarray) -> list[np.ndarray]:
-        made = make(pixels[None], _FIRST, one_seed[None])
-        return [view[0] for view in made]
 
-    return _call(run, [image, seed], [], num_views, image_size)
+def windows(
+    image: tf.Tensor,
+    *,
+    seed: tf.Tensor,
+    num_views: int,
+    image_size: Size,
+    strength: float = 1.0,
+    area_range: tuple[float, float] = crop.AREA_RANGE,
+) -> Windows:
+    """Do as ``policy.windows``; arguments are its, and errors those of ``views``."""
+    image = tf.convert_to_tensor(image)
+    options: dict[str, Any] = {
+        "num_views": num_views,
+        "image_size": image_size,
+        "strength": strength,
+        "area_range": area_range,
+    }
+    if not makes(layout.require_channels(image), image.dtype):
+        return policy.windows(image, seed=seed, **options)
+    make = _maker(image.dtype, **options, use_blur=False, only_windows=True)
+    made = _of_one(make, image, seed, num_views, image_size)
+    return made[:num_views], made[num_views:]
 
 
 def views_of_batch(
@@ -123,7 +143,33 @@ def views_of_batch(
     )
     run = functools.partial(make, images)
     count = [index.shape[0]]
-    return _call(run, [index, seed], count, num_views, image_size)
+    return _call(run, [index, seed], count, num_views, image_size)[:num_views]
+
+
+def windows_of_batch(
+    images: np.ndarray,
+    *,
+    index: tf.Tensor,
+    seed: tf.Tensor,
+    num_views: int,
+    image_size: Size,
+    strength: float = 1.0,
+    area_range: tuple[float, float] = crop.AREA_RANGE,
+) -> Windows:
+    """Do as ``windows`` for many images, with the arguments of ``views_of_batch``."""
+    make = _maker(
+        tf.as_dtype(images.dtype),
+        num_views=num_views,
+        image_size=image_size,
+        strength=strength,
+        use_blur=False,
+        area_range=area_range,
+        only_windows=True,
+    )
+    run = functools.partial(make, images)
+    count = [index.shape[0]]
+    made = _call(run, [index, seed], count, num_views, image_size)
+    return made[:num_views], made[num_views:]
 
 
 _FIRST = np.zeros(1, np.int64)
@@ -135,12 +181,26 @@ def _kernels() -> Callable[..., None]:
     return numba_kernels.make_views
 
 
+def _of_one(
+    make: Callable, image: tf.Tensor, seed: tf.Tensor, num_views: int, image_size: Size
+) -> tuple[tf.Tensor, ...]:
+    def run(pixels: np.ndarray, one_seed: np.ndarray) -> list[np.ndarray]:
+        return [made[0] for made in make(pixels[None], _FIRST, one_seed[None])]
+
+    return _call(run, [image, seed], [], num_views, image_size)
+
+
 def _call(
     run: Callable, inputs: list, count: list, num_views: int, image_size: Size
 ) -> tuple[tf.Tensor, ...]:
-    made = tf.numpy_function(run, inputs, [tf.float32] * num_views, stateful=False)
+    """Views or windows, then as many draws; who wants views takes these alone."""
+    types = [tf.float32] * 2 * num_views
+    made = tf.numpy_function(run, inputs, types, stateful=False)
     shape = [*count, *crop.height_and_width(image_size), 3]
-    return tuple(tf.ensure_shape(view, shape) for view in made)
+    views = [tf.ensure_shape(view, shape) for view in made[:num_views]]
+    numbers = len(sampling.ranges(1.0)[0])
+    draws = [tf.ensure_shape(draw, [*count, numbers]) for draw in made[num_views:]]
+    return (*views, *draws)
 
 
 def _maker(
@@ -151,8 +211,9 @@ def _maker(
     strength: float,
     use_blur: bool,
     area_range: tuple[float, float],
+    only_windows: bool = False,
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], list[np.ndarray]]:
-    """Return the function of images, index and seeds that makes all views."""
+    """Return the function of images, index and seeds that makes views and draws."""
     try:
         make_views = _kernels()
     except ImportError as error:
@@ -164,7 +225,7 @@ def _maker(
     radius = blur.blur_radius(height) if use_blur else 0
     if use_blur and radius == 0:
         policy.warn_without_blur(height)
-    draws = (
+    options = (
         low,
         high - low,
         np.array(crop.aspect_range(width / height), np.float32),
@@ -173,6 +234,7 @@ def _maker(
             np.float32(crop.least_covered(area_range)),
             np.float32(crop.unit_scale(dtype)),
             radius,
+            only_windows,
         ),
     )
 
@@ -180,7 +242,8 @@ def _maker(
         images: np.ndarray, index: np.ndarray, seeds: np.ndarray
     ) -> list[np.ndarray]:
         made = np.empty((num_views, len(index), height, width, 3), np.float32)
-        make_views(images, index, seeds, *draws, made)
-        return list(made)
+        draws = np.empty((num_views, len(index), len(low)), np.float32)
+        make_views(images, index, seeds, *options, made, draws)
+        return [*made, *draws]
 
     return make

@@ -28,7 +28,7 @@ _compile = compiler(fastmath=True, error_model="numpy")
 
 
 @_compile
-def make_views(images, index, seeds, low, span, aspects, areas, options, views):
+def make_views(images, index, seeds, low, span, aspects, areas, options, views, draws):
     """Draw and make all views of some images.
 
     Args:
@@ -40,10 +40,12 @@ def make_views(images, index, seeds, low, span, aspects, areas, options, views):
         aspects: float32 [2].
         areas: float32 [2].
         options: part of the image that a window must cover; the factor that brings
-            pixels into [0, 1]; half width of the blur, 0 never blurs.
+            pixels into [0, 1]; half width of the blur, 0 never blurs; whether to stop
+            after the crop.
         views: float32 [v, b, height, width, 3] in [0, 1]; written.
+        draws: float32 [v, b, 9], of ``sampling.draw_numbers``; written.
     """
-    covered, scale, radius = options
+    covered, scale, radius, only_windows = options
     count = len(views)
     windows = np.empty((count, 4), np.int32)
     numbers = np.empty((count, len(low)), np.float32)
@@ -52,7 +54,26 @@ def make_views(images, index, seeds, low, span, aspects, areas, options, views):
         draw_views(
             seeds[i], image, low, span, aspects, areas, covered, windows, numbers
         )
-        make_given(image, windows, numbers, scale, radius, views, i)
+        for j in range(count):
+            draws[j, i] = numbers[j]
+        if only_windows:
+            make_windows(image, windows, scale, views, i)
+        else:
+            make_given(image, windows, numbers, scale, radius, views, i)
+
+
+@_compile
+def make_windows(image, windows, scale, views, which):
+    """Crop and resize alone; arguments are those of ``make_given``."""
+    height, width = views.shape[2], views.shape[3]
+    planes = np.empty((3, height, width), np.float32)
+    flat = planes.reshape(3, height * width)
+    for i in range(len(views)):
+        _resize(image, windows[i], scale, np.bool_(False), planes)
+        pixels = views[i, which].reshape(height * width, 3)
+        for x in range(len(pixels)):
+            pixels[x, 0], pixels[x, 1] = flat[0, x], flat[1, x]
+            pixels[x, 2] = flat[2, x]
 
 
 @_compile

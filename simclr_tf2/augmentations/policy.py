@@ -57,6 +57,45 @@ def views(
     )
 
 
+def windows(
+    image: tf.Tensor,
+    *,
+    seed: tf.Tensor,
+    num_views: int,
+    image_size: int | Sequence[int],
+    strength: float = 1.0,
+    area_range: tuple[float, float] = crop.AREA_RANGE,
+) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
+    """Draw as ``views`` does, but stop after the crop: ``on_device`` goes on.
+
+    Args:
+        image: as in ``views``, and so are the others.
+        seed: int32 [2].
+        num_views: how many.
+        image_size: side of the views, or (height, width).
+        strength: of the colour jitter that is drawn.
+        area_range: of the crops, as parts of the image.
+
+    Returns:
+        ``num_views`` windows, each [height, width, c] float32 in [0, 1] but for what
+        the resize overshoots, and as many times the numbers, float32 [9], of
+        ``sampling.draw_numbers``.
+    """
+    image = tf.convert_to_tensor(image)
+    channels = layout.require_channels(image)
+    if channels != 3:
+        _tell_what_is_left_out(channels)
+    made, numbers = [], []
+    for view_seed in sampling.view_seeds(seed, num_views=num_views):
+        window_seed, draw_seed = tf.unstack(view_seed)
+        window = _random_window(
+            image, seed=window_seed, image_size=image_size, area_range=area_range
+        )
+        made.append(window * crop.unit_scale(image.dtype))
+        numbers.append(sampling.draw_numbers(draw_seed, strength))
+    return tuple(made), tuple(numbers)
+
+
 def two_views(
     image: tf.Tensor,
     *,

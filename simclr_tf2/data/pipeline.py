@@ -43,6 +43,7 @@ def make_pretrain_dataset(
     num_local_views: int = 0,
     local_image_size: Size = 96,
     backend: str = "tf",
+    on_device: bool = False,
     start_step: int = 0,
     num_workers: int = 1,
     worker_index: int = 0,
@@ -63,6 +64,7 @@ def make_pretrain_dataset(
         num_local_views: Small views of small parts per image, beside those.
         local_image_size: Their side, or (height, width).
         backend: Of ``augmentations.BACKENDS``.
+        on_device: Stop after the crop; ``augmentations.finish_batch`` does the rest.
         start_step: Global step of the first batch.
         num_workers: Processes that read, each for its own replicas.
         worker_index: Which of them this is.
@@ -74,27 +76,41 @@ def make_pretrain_dataset(
     Returns:
         A dataset of {"views": (v1, v2, ..), each float32 [b, h, w, c] in [0, 1],
         "label": int64 [b] (-1: none), "index": int64 [b]} with b = images per replica.
-        An element is one replica's rows. Local views stand in "local_views".
+        An element is one replica's rows. Local views stand in "local_views". With
+        ``on_device`` views are windows, and what was drawn for them, each float32
+        [b, 9], stands in "draws" and "local_draws".
 
     Raises:
         ConfigError: The split is smaller than a batch, or the batch does not divide.
     """
-    kwargs: dict[str, Any] = {"strength": strength, "use_blur": use_blur}
+    kwargs: dict[str, Any] = {"strength": strength}
+    if not on_device:
+        kwargs["use_blur"] = use_blur
     large = {"num_views": num_views, "image_size": image_size}
     small = {
         "num_views": num_local_views,
         "image_size": local_image_size,
         "area_range": augmentations.LOCAL_AREA_RANGE,
     }
+    one_by_one, at_once = (
+        (augmentations.WINDOW_BACKENDS, augmentations.WINDOW_BATCH_BACKENDS)
+        if on_device
+        else (augmentations.BACKENDS, augmentations.BATCH_BACKENDS)
+    )
+
+    def named(made: Any, prefix: str = "") -> Example:
+        views, draws = made if on_device else (made, None)
+        named = {f"{prefix}views": views}
+        return {**named, f"{prefix}draws": draws} if on_device else named
 
     def draw(make_views: Callable, image: Any, seed: tf.Tensor) -> Example:
-        views = {"views": make_views(image, seed=seed, **large, **kwargs)}
+        views = named(make_views(image, seed=seed, **large, **kwargs))
         if num_local_views:
             seed = tf.bitwise.bitwise_xor(seed, LOCAL)  # apart from the other views'
-            views["local_views"] = make_views(image, seed=seed, **small, **kwargs)
+            views |= named(make_views(image, seed=seed, **small, **kwargs), "local_")
         return views
 
-    augment = functools.partial(draw, augmentations.BACKENDS[backend])
+    augment = functools.partial(draw, one_by_one[backend])
     pixels = _pixels_for_batches(split, cache, backend) if service is None else None
     plan = order.BatchPlan(
         num_examples=split.num_examples,
@@ -107,9 +123,8 @@ def make_pretrain_dataset(
         return _train_batches(split, plan, augment, seed, start_step, cache, service)
 
     def make(example: Example) -> Example:
-        at_once = augmentations.BATCH_BACKENDS[backend]
-        at_once = functools.partial(at_once, index=example["index"])
-        views = draw(at_once, pixels[0], example["seed"])
+        make_views = functools.partial(at_once[backend], index=example["index"])
+        views = draw(make_views, pixels[0], example["seed"])
         label = tf.gather(pixels[1], example["index"])
         return {**views, "label": label, "index": example["index"]}
 

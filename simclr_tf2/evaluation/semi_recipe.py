@@ -13,6 +13,8 @@ from simclr_tf2.config import ConfigError, OptimizerConfig
 
 FRACTIONS = (0.01, 0.1)
 BATCH = 4096
+IMAGES = 1_281_167  # of ImageNet's training split, whose shares the paper trains on
+LEAST_BATCH = 32  # [ours] images that batch norm needs; see docs/decisions.md
 OPTIMIZER = OptimizerConfig(
     optimizer="momentum",
     learning_rate=0.05,
@@ -97,13 +99,25 @@ def epochs(fraction: float) -> float:
     return 60.0 if fraction < 0.1 else 30.0
 
 
-def batch_size(labels: int, *, most: int, replicas: int) -> int:
-    """The paper's batch, cut to ``most`` and to the labels, whole on each replica.
+def paper_batch(images: int) -> int:
+    """The part of all images that 4096 is of ImageNet's, from 32 to 4096.
+
+    A share of a data set so has as many steps as in the paper: 188 at 1 % and 938 at
+    10 %, of which a fixed batch leaves a small data set a handful.
+
+    Args:
+        images: Labelled images of which the shares are made.
+    """
+    return min(BATCH, max(LEAST_BATCH, round(BATCH * images / IMAGES)))
+
+
+def batch_size(labels: int, *, wanted: int, most: int, replicas: int) -> int:
+    """A batch of ``wanted``, cut to ``most`` and the labels, whole on each replica.
 
     Raises:
         ConfigError: Fewer labels than replicas.
     """
-    size = min(BATCH, most, labels) // replicas * replicas
+    size = min(wanted, most, labels) // replicas * replicas
     if not size:
         raise ConfigError(
             f"--protocols=semi: {labels} labelled images are fewer than the {replicas} "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from simclr_tf2.evaluation.table import chance_notes
+
 PUBLISHED = (
     "paper, ImageNet, ResNet-50: top-5 75.5 % with 1 % of the labels, 87.8 % with 10 % "
     "(arXiv 2002.05709, table 7)"
@@ -31,7 +33,8 @@ def render_semi(results: Mapping[str, Mapping[str, Any]]) -> str:
         ).rstrip()
         for cells in rows
     ]
-    notes = [
+    notes = chance_notes(results)
+    notes += [
         f"{name} not measured: {record['not_measured']}"
         for name, record in results.items()
         if record["value"] is None
@@ -46,5 +49,6 @@ def _cells(record: Mapping[str, Any]) -> list[str]:
         return ["-", "-", "-"]
     low, high = (f"{100 * bound:.1f}" for bound in record["ci95"])
     top5 = f"{100 * record['top5']:.1f}" if "top5" in record else "-"
-    top1 = f"{100 * record['value']:.1f} [{low}, {high}]"
+    mark = "!" if record.get("no_better_than_chance") else ""
+    top1 = f"{100 * record['value']:.1f}{mark} [{low}, {high}]"
     return [f"{record['labels']:,}", top1, top5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 TITLES = {
@@ -23,7 +24,8 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     A column is top-1 unless its title says otherwise.
 
     Each value stands with its 95 % interval; below the table, what the numbers rest
-    on. ``*`` marks a logistic regression that did not converge.
+    on. ``*`` marks a logistic regression that did not converge, ``!`` a network whose
+    training loss ended no better than guessing.
 
     Args:
         results: What ``evaluate_rows`` returns.
@@ -62,6 +64,7 @@ def _cell(record: dict[str, Any] | None) -> str:
     if record is None:
         return "-"
     mark = "" if record.get("converged", True) else "*"
+    mark += "!" if record.get("no_better_than_chance") else ""
     if record.get("ci95") is None:
         return f"{100 * record['value']:.1f}{mark}"
     low, high = record["ci95"]
@@ -99,4 +102,18 @@ def _notes(records: list[dict[str, Any]]) -> list[str]:
         notes.append(f"{TITLES.get(protocol, protocol)}: {', '.join(settings)}")
     if not all(r.get("converged", True) for r in records):
         notes.append("* did not converge: the value may still move")
-    return notes
+    return [*notes, *chance_notes({record["row"]: record for record in records})]
+
+
+def chance_notes(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each row marked ``!``.
+
+    Args:
+        records: Name of the row -> its record.
+    """
+    return [
+        f"! {name}: the training loss ended at {record['train_loss']:.3f}, no better "
+        f"than guessing ({record['chance_loss']:.3f})"
+        for name, record in records.items()
+        if record.get("no_better_than_chance")
+    ]

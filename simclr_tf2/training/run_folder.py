@@ -26,6 +26,7 @@ FREE = frozenset(
         "cache",
         "check_files",
         "augment_backend",
+        "augment_on",
         "max_bad_fraction",
         "data_service",
         "preview",

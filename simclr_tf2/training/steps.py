@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import distribution, optimizers
+from simclr_tf2 import augmentations, distribution, optimizers
 
 Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
 # The paper's Algorithm 1 averages over 2N rows, and so does the loss that is reported;
@@ -75,6 +75,23 @@ def pretrain_step(
         return scalars
 
     return step
+
+
+def with_views_finished(step: Step, *, use_blur: bool) -> Step:
+    """Build the step for batches whose views the host has cropped only.
+
+    Args:
+        step: Takes the batch with finished views.
+        use_blur: Whether views are blurred with probability 0.5.
+
+    Returns:
+        A function of the batches of ``make_pretrain_dataset(on_device=True)``.
+    """
+
+    def finish_and_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        return step(augmentations.finish_batch(batch, use_blur=use_blur))
+
+    return finish_and_step
 
 
 def finetune_step(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,15 @@ from simclr_tf2.workflows import (
     precision,
     pretrain,
     progress_lines,
+    training_end,
 )
 from simclr_tf2.workflows.labelled import Labelled, save_choice
-from simclr_tf2.workflows.measuring import classify, results_document
+from simclr_tf2.workflows.measuring import FINETUNED_ROW, classify, results_document
 from simclr_tf2.workflows.scan import record
 
 logger = logging.getLogger(__name__)
 
-ROW = "Fine-tuned network"
+ROW = FINETUNED_ROW
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,10 @@ def train_classifier(
     start_step = pretrain.restore(
         config, checkpoint, model, folder, with_head=False, source=initial is None
     )
+    warned = False
     if start_step < total_steps:
         with after_training.timed(timings, "training"):
-            _train(
+            warned = _train(
                 config,
                 labelled,
                 strategy,
@@ -110,6 +113,11 @@ def train_classifier(
     with after_training.timed(timings, "evaluation"):
         exported = models.export_copy(model)
         results = classify(config, labelled.test, exported, row=row)
+    assert train.num_classes is not None
+    end = training_end.facts(folder, step=total_steps, classes=train.num_classes)
+    if not warned:
+        training_end.warn(row, end)
+    results = {name: found | end for name, found in results.items()}
     return Trained(exported, results, folder, total_steps, timings)
 
 
@@ -191,7 +199,8 @@ def _train(
     *,
     start_step: int,
     total_steps: int,
-) -> None:
+) -> bool:
+    """Train to the last step; whether a loss at chance was warned of."""
     train, batch = labelled.train, config.training.train_batch_size
     steps_per_epoch = train.num_examples // batch
     dataset = strategy.distribute_datasets_from_function(
@@ -218,11 +227,15 @@ def _train(
         weight_decay=config.optimizer.weight_decay,
     )
 
-    def look() -> dict[str, float]:
-        (found,) = classify(config, labelled.test, model).values()
-        return {f"eval_{k}": found[k] for k in ("top1", "top5") if k in found}
-
     assert train.num_classes is not None
+    lines = progress_lines.TrainingLines(
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        chance=math.log(train.num_classes),
+        accuracy="supervised_accuracy",
+        chance_formula="ln(classes)",
+        advice=training_end.ADVICE,
+    )
     fit.fit(
         config,
         step,
@@ -235,12 +248,24 @@ def _train(
         steps_per_epoch=steps_per_epoch,
         start_step=start_step,
         total_steps=total_steps,
-        describe=progress_lines.TrainingLines(
-            total_steps=total_steps,
-            steps_per_epoch=steps_per_epoch,
-            chance=math.log(train.num_classes),
-            accuracy="supervised_accuracy",
-            chance_formula="ln(classes)",
-        ),
-        look=look,
+        describe=lines,
+        look=_make_look(config, labelled.test, model),
     )
+    return lines.warned
+
+
+def _make_look(
+    config: Config, test: Split, model: models.SimCLR
+) -> Callable[[], dict[str, float]]:
+    """A function that scores ``model`` as it is, in float32 as the results are."""
+    in_float32 = model
+    if config.training.mixed_precision != "off":
+        in_float32 = models.export_copy(model)
+
+    def look() -> dict[str, float]:
+        if in_float32 is not model:
+            models.copy_weights(model, in_float32)
+        (found,) = classify(config, test, in_float32).values()
+        return {f"eval_{k}": found[k] for k in ("top1", "top5") if k in found}
+
+    return look

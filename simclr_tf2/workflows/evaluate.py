@@ -12,11 +12,18 @@ from typing import Any
 from simclr_tf2 import distribution, evaluation, models, saved_model
 from simclr_tf2.config import Config, ConfigError, DataConfig
 from simclr_tf2.training import checkpoints, run_folder, summaries
-from simclr_tf2.workflows import best_checkpoint, comparison, fit, reporting
+from simclr_tf2.workflows import (
+    best_checkpoint,
+    comparison,
+    fit,
+    reporting,
+    training_end,
+)
 from simclr_tf2.workflows.export import restore_model
 from simclr_tf2.workflows.following import new_checkpoints, write_followed
 from simclr_tf2.workflows.labelled import training_images
 from simclr_tf2.workflows.measuring import (
+    FINETUNED_ROW,
     Measured,
     Rows,
     baseline_rows,
@@ -26,7 +33,7 @@ from simclr_tf2.workflows.measuring import (
     render,
     results_document,
 )
-from simclr_tf2.workflows.splits import Splits, open_splits
+from simclr_tf2.workflows.splits import Splits, open_split, open_splits
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +63,10 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
         model_dir=config.model_dir,
     )
     distribution.shared_strategy(config.distribution)  # before devices are counted
-    splits = open_splits(config)
+    splits = _with_own_classifier(config, open_splits(config))
     total_steps = fit.steps_of(config, training_images(trained, splits.train))
     best = best_checkpoint.of_config(config, folder, splits)
-    watch = asked.watch and not best_checkpoint.is_kept(folder)
+    watch = asked.watch and not _is_complete(folder)
     log = summaries.EventLog(folder / f"tensorboard/{asked.eval_name or 'eval'}")
     baselines: dict[str, Rows] | None = None
     document = None
@@ -78,6 +85,7 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
                 baselines = baseline_rows(config, splits)
             measured = measure_model(config, splits, model, baselines, keep=keep)
             results = measured.results
+            _say_how_training_ended(folder, step, splits, results)
             _require_anything(measured)
             chosen = best.offer(step, results, measured.others) if best else {}
         document = _renew(config, folder, measured, step, chosen)
@@ -99,6 +107,12 @@ def _measure_export(config: Config, folder: Path, splits: Splits) -> dict[str, A
         raise ConfigError(
             f"{folder} holds an encoder only, and with empty --protocols there is "
             "nothing to measure"
+        )
+    if config.evaluation.best_metric:
+        logger.warning(
+            "--best_metric=%s has no effect: %s holds no checkpoint to keep",
+            config.evaluation.best_metric,
+            folder,
         )
     left_out = set(config.evaluation.protocols) - set(on_features(config))
     if left_out:
@@ -173,6 +187,35 @@ def _evaluation_of(config: Config, trained: Config) -> Any:
         if getattr(config.evaluation, f.name) != getattr(defaults, f.name)
     }
     return dataclasses.replace(trained.evaluation, **given)
+
+
+def _with_own_classifier(config: Config, splits: Splits) -> Splits:
+    """The evaluation split too where no protocol reads it: for the run's classifier."""
+    if config.evaluation.protocols or splits.probe is None:
+        return splits
+    split = open_split(config, config.evaluation.eval_split)
+    single = split.has_labels and not split.label_shape
+    return dataclasses.replace(splits, eval=split) if single else splits
+
+
+def _say_how_training_ended(
+    folder: Path, step: int, splits: Splits, results: dict[str, dict[str, Any]]
+) -> None:
+    """Add to a fine-tuned network's record what its run's log says of its loss."""
+    for record in results.values():
+        if record["row"] == FINETUNED_ROW and splits.train.num_classes:
+            found = training_end.facts(
+                folder, step=step, classes=splits.train.num_classes
+            )
+            record.update(found)
+            training_end.warn(FINETUNED_ROW, found)
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether no run will add to a folder: a kept best, or an encoder without a run."""
+    encoder = (folder / "encoder.keras").exists()
+    alone = encoder and not checkpoints.list_checkpoints(folder)
+    return best_checkpoint.is_kept(folder) or alone
 
 
 def _is_growing(folder: Path, total_steps: int) -> bool:

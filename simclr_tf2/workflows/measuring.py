@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 Rows = tuple[Features, Features]  # of the probe and the evaluation split
 ROW = "SimCLR h"
+FINETUNED_ROW = "Fine-tuned network"
 DEPTHS = "features"  # a protocol with a table of its own
 BASELINES = ("Random encoder h", "PCA-256 of pixels")
 PIXELS_GIB = 4.0  # [ours] the PCA baseline is left out above
@@ -71,7 +72,7 @@ def measure_model(
     _measure_network(config, splits, model, measured, keep)
     if model.supervised_head is not None and splits.eval is not None:
         finetuned = "finetune" in (config.mode, config.train_mode)
-        row = "Fine-tuned network" if finetuned else "Online linear head"
+        row = FINETUNED_ROW if finetuned else "Online linear head"
         results.update(classify(config, splits.eval, model, row=row))
     digest = feature_cache.digest_of_weights(model)
     for record in [*results.values(), measured.others.get("label_free")]:
@@ -215,7 +216,7 @@ def classify(
     split: datasets.Split,
     model: models.SimCLR,
     *,
-    row: str = "Fine-tuned network",
+    row: str = FINETUNED_ROW,
 ) -> dict[str, dict[str, Any]]:
     """Top-1 and top-5 of the model's own classifier on a labelled split.
 

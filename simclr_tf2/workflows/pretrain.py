@@ -267,7 +267,12 @@ def _train(
     chance, formula = losses.chance_level(config.loss, global_batch_size=batch)
     steps_per_epoch = splits.train.num_examples // batch
     backend = augment_backend(config)
-    logger.info("views made by %s", {"numba": "Numba", "tf": "TensorFlow"}[backend])
+    on_device = views.augment_on == "device"
+    logger.info(
+        "views made by %s%s",
+        {"numba": "Numba", "tf": "TensorFlow"}[backend],
+        ", but for colours and blur: by the device" if on_device else "",
+    )
     dataset = strategy.distribute_datasets_from_function(
         lambda context: pipeline.make_pretrain_dataset(
             splits.train,
@@ -279,6 +284,7 @@ def _train(
             num_local_views=views.num_local_views,
             local_image_size=views.local_size(config.data.height_width),
             backend=backend,
+            on_device=on_device,
             seed=config.seed,
             start_step=start_step,
             cache=fit.cache_of(config),
@@ -307,6 +313,8 @@ def _train(
         weight_decay=config.optimizer.weight_decay,
         supervised=model.supervised_head is not None,
     )
+    if on_device:
+        step = steps.with_views_finished(step, use_blur=views.use_blur)
     fit.fit(
         config,
         step,

@@ -7,6 +7,11 @@ import time
 
 logger = logging.getLogger(__name__)
 
+PRETRAINING = (
+    "the encoder learns nothing. Try a lower --learning_rate, a longer "
+    "--warmup_epochs, or look at the augmented pairs in report.html"
+)
+
 
 class TrainingLines:
     """(step, scalars) -> one line of text; warns once when the loss sits at chance.
@@ -17,6 +22,10 @@ class TrainingLines:
         chance: Loss of a model that knows nothing.
         accuracy: Name of the accuracy that stands beside the loss.
         chance_formula: Where ``chance`` comes from, for the warning.
+        advice: What the warning says is wrong and to do.
+
+    Attributes:
+        warned: Whether it has.
     """
 
     def __init__(
@@ -27,11 +36,12 @@ class TrainingLines:
         chance: float,
         accuracy: str = "contrastive_accuracy",
         chance_formula: str = "ln(2N-1)",
+        advice: str = PRETRAINING,
     ) -> None:
         self._total, self._steps_per_epoch = total_steps, steps_per_epoch
         self._chance, self._formula = chance, chance_formula
         self._accuracy = accuracy
-        self._warned = False
+        self.warned, self._advice = False, advice
         self._last: tuple[int, float] | None = None
         self._pace: float | None = None
 
@@ -68,16 +78,15 @@ class TrainingLines:
 
     def _warn_at_chance(self, step: int, loss: float) -> None:
         late = step >= max(100, self._steps_per_epoch)
-        if self._warned or not late or loss < 0.98 * self._chance:
+        if self.warned or not late or loss < 0.98 * self._chance:
             return
-        self._warned = True
+        self.warned = True
         logger.warning(
-            "the loss %.3f sits at its chance level %s = %.3f: the encoder learns "
-            "nothing. Try a lower --learning_rate, a longer --warmup_epochs, or look "
-            "at the augmented pairs in report.html",
+            "the loss %.3f sits at its chance level %s = %.3f: %s",
             loss,
             self._formula,
             self._chance,
+            self._advice,
         )
 
 

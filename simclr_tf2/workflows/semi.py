@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # Of digests, in names of folders.
 DIGITS_OF_WEIGHTS, DIGITS_OF_SETTINGS = 12, 6
+# Of a fine-tuning: checkpoints, and lines of its log at least.
+PARTS = 10
 
 
 def measure_semi(config: Config, model: models.SimCLR) -> dict[str, dict[str, Any]]:
@@ -59,7 +61,8 @@ def measure_semi(config: Config, model: models.SimCLR) -> dict[str, dict[str, An
             results[share.title] = unmeasured | {"dataset": config.data.source}
         else:
             planned = _without_batch(config, model, share, published)
-            results |= _measure(config, model, share, planned, strategy)
+            images = semi_recipe.IMAGES if published else split.num_examples
+            results |= _measure(config, model, share, planned, images, strategy)
     return results
 
 
@@ -68,11 +71,14 @@ def _measure(
     model: models.SimCLR,
     share: Share,
     planned: Config,
+    images: int,
     strategy: tf.distribute.Strategy,
 ) -> dict[str, dict[str, Any]]:
     labelled = open_labelled(planned)
-    replicas = strategy.num_replicas_in_sync
-    run = _with_batch(config, share, planned, labelled, replicas)
+    labels, replicas = labelled.train.num_examples, strategy.num_replicas_in_sync
+    run = _with_batch(
+        config, share, planned, labels=labels, images=images, replicas=replicas
+    )
     logger.info("semi: %s (%d images)", share.title, labelled.train.num_examples)
     record = classifier_run.train_beside(
         run, strategy, labelled, row=classifier_run.ROW, initial=model
@@ -87,22 +93,43 @@ def _measure(
 
 
 def _with_batch(
-    config: Config, share: Share, planned: Config, labelled: Labelled, replicas: int
+    config: Config,
+    share: Share,
+    planned: Config,
+    *,
+    labels: int,
+    images: int,
+    replicas: int,
 ) -> Config:
-    """The planned run with the batch and the length that its labels allow."""
-    asked = config.evaluation
-    labels, images = labelled.train.num_examples, labelled.whole.num_examples
+    """The planned run with its batch, its length, and a tenth of it between saves.
+
+    Args:
+        config: Whole config of the run that is measured.
+        share: Of the labels.
+        planned: What ``_without_batch`` gave.
+        labels: Images that are trained on.
+        images: Those that they are a share of.
+        replicas: That share a batch.
+    """
+    asked, training = config.evaluation, planned.training
+    held = asked.semi_batch_size or _held_at_once(config, replicas)
     batch = semi_recipe.batch_size(
         labels,
-        most=asked.semi_batch_size or _held_at_once(config, replicas),
+        wanted=asked.semi_batch_size or semi_recipe.paper_batch(images),
+        most=held,
         replicas=replicas,
     )
     fraction = labels / images if share.count else share.fraction
     epochs = asked.semi_epochs or semi_recipe.epochs(fraction)
+    tenth = max(1, round(epochs * labels / batch / PARTS))
     run = dataclasses.replace(
         planned,
         training=dataclasses.replace(
-            planned.training, train_batch_size=batch, train_epochs=epochs
+            training,
+            train_batch_size=batch,
+            train_epochs=epochs,
+            checkpoint_epochs=max(training.checkpoint_epochs, epochs / PARTS),
+            log_steps=min(training.log_steps, tenth),
         ),
     )
     assert run.model_dir is not None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from simclr_tf2 import augmentations
 from simclr_tf2.config import ConfigError
 from simclr_tf2.data import array_files, datasets, pipeline
 
@@ -311,6 +312,27 @@ def test_batches_made_at_once_are_those_made_one_by_one(monkeypatch, changes, sh
         for key in one.keys() - {"index", "label"}:
             for view, expected in zip(one[key], other[key], strict=True):
                 np.testing.assert_allclose(view, expected, atol=5e-6)
+
+
+@pytest.mark.parametrize("backend", ["tf", "numba"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_the_device_finishes_is_what_the_host_makes(monkeypatch, backend, at_once):
+    images = np.random.default_rng(0).integers(0, 255, [23, 29, 27, 3], np.uint8)
+    split = array_files.from_arrays(images, np.arange(23) % 3)
+    if not at_once:
+        monkeypatch.setattr(pipeline, "_pixels_for_batches", lambda *_: None)
+    kwargs = {"image_size": 21, "local_image_size": 12, "steps": 2, "strength": 1.0}
+    kwargs |= {"global_batch_size": 8, "num_local_views": 1, "backend": backend}
+    found = pretrain(split, on_device=True, **kwargs)
+    for use_blur in (True, False):
+        wanted = pretrain(split, use_blur=use_blur, **kwargs)
+        for one, other in zip(found, wanted, strict=True):
+            one = augmentations.finish_batch(one, use_blur=use_blur)
+            assert one.keys() == other.keys()
+            for made, expected in zip(
+                tf.nest.flatten(one), tf.nest.flatten(other), strict=True
+            ):
+                np.testing.assert_allclose(made, expected, atol=5e-6)
 
 
 @pytest.mark.parametrize(

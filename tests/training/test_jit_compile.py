@@ -6,11 +6,13 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import losses, models, optimizers
+from simclr_tf2.augmentations import sampling
 from simclr_tf2.config import LossConfig, ModelConfig, OptimizerConfig
 from simclr_tf2.models import residual_blocks
 from simclr_tf2.training import steps
 
 SIZE, ROWS, CLASSES = 16, 4, 3
+BLURRED = 20  # pixels: the least that are blurred
 # optimizer, what else the network has; every part with one optimizer or another
 PRETRAIN = {
     "lars": {"sk_ratio": 0.0625, "se_ratio": 0.25},
@@ -20,7 +22,8 @@ PRETRAIN = {
     "lamb": {"dtype": "mixed_bfloat16"},
 }
 FINETUNE = {"lars": {"se_ratio": 0.25, "sk_ratio": 0.0625}, "momentum": {}}
-FAST = ((PRETRAIN, "lars"), (FINETUNE, "momentum"))
+WINDOWS = {"lars": {"sk_ratio": 0.0625}}
+FAST = ((PRETRAIN, "lars"), (FINETUNE, "momentum"), (WINDOWS, "lars"))
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +34,7 @@ def short_network(monkeypatch):
     monkeypatch.setattr("simclr_tf2.models.resnet.GROUP_FILTERS", (64,))
 
 
-def build(optimizer, *, dtype=None, remat="off", **settings):
+def build(optimizer, *, dtype=None, remat="off", size=SIZE, **settings):
     """A model with an optimizer for all of it; always the same weights."""
     keras.utils.set_random_seed(1)
     config = ModelConfig(
@@ -42,7 +45,7 @@ def build(optimizer, *, dtype=None, remat="off", **settings):
         **settings,
     )
     model = models.build_simclr(
-        config, image_size=SIZE, num_classes=CLASSES, dtype=dtype
+        config, image_size=size, num_classes=CLASSES, dtype=dtype
     )
     rng = np.random.default_rng(2)
     for v in model.trainable_variables:  # zero gammas would hide the residuals
@@ -79,15 +82,27 @@ def finetuning(optimizer, **network):
     return model, steps.finetune_step(model, built, variables, **decay)
 
 
-def trained(make, optimizer, network, *, jit_compile):
+def from_windows(optimizer, **network):
+    """The step that first finishes the views."""
+    model, step = pretraining(optimizer, size=BLURRED, **network)
+    return model, steps.with_views_finished(step, use_blur=True)
+
+
+def trained(make, optimizer, network, *, jit_compile, size=SIZE):
     """Scalars of two steps, and the variables after them."""
     rng = np.random.default_rng(0)
-    views = [tf.constant(rng.random((ROWS, SIZE, SIZE, 3), np.float32)) for _ in "12"]
+    views = [tf.constant(rng.random((ROWS, size, size, 3), np.float32)) for _ in "12"]
     batch = {
         "views": tuple(views),
         "image": views[0],
         "label": tf.constant([0, 1, 2, 0]),
     }
+    if make is from_windows:
+        low, high = sampling.ranges(1.0)
+        shape = (ROWS, len(low))
+        batch["draws"] = tuple(
+            tf.constant(rng.uniform(low, high, shape), tf.float32) for _ in "12"
+        )
     model, step = make(optimizer, **network)
     run = tf.function(step, autograph=False, jit_compile=jit_compile)
     scalars = [{k: float(v) for k, v in run(batch).items()} for _ in range(2)]
@@ -104,13 +119,18 @@ def trained(make, optimizer, network, *, jit_compile):
             id=f"{make.__name__} {name}",
             marks=() if (cases, name) in FAST else pytest.mark.slow,
         )
-        for make, cases in ((pretraining, PRETRAIN), (finetuning, FINETUNE))
+        for make, cases in (
+            (pretraining, PRETRAIN),
+            (finetuning, FINETUNE),
+            (from_windows, WINDOWS),
+        )
         for name, network in cases.items()
     ],
 )
 def test_compiled_equals_uncompiled(make, optimizer, network):
-    plain = trained(make, optimizer, network, jit_compile=False)
-    compiled = trained(make, optimizer, network, jit_compile=True)
+    size = BLURRED if make is from_windows else SIZE
+    plain = trained(make, optimizer, network, jit_compile=False, size=size)
+    compiled = trained(make, optimizer, network, jit_compile=True, size=size)
     # bfloat16 has 8 bits and XLA rounds between other operations; Adam's first steps
     # are the sign of a gradient, whatever its size.
     half = "dtype" in network

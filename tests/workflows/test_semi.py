@@ -102,15 +102,19 @@ def test_by_the_command_line_with_a_baseline_beside(finished):
     assert list(found) == ["1 % of the labels", ten, random]
     assert "fewer than one for each" in found["1 % of the labels"]["not_measured"]
     record = found[ten]
-    assert record["labels"] == record["global_batch_size"] == 50
+    assert record["labels"] == 50 and record["global_batch_size"] == 32
     assert record["test_examples"] == 500 and record["epochs"] == 2
     assert record["value"] <= record["top5"] <= 1 and len(record["weights"]) == 32
+    for row in (record, found[random]):  # too short to learn: marked or not by its loss
+        bad = row["train_loss"] >= row["chance_loss"] == pytest.approx(np.log(10))
+        assert row["no_better_than_chance"] is bool(bad)
     (row,) = (r for r in done.stdout.splitlines() if r.startswith(f"{ten}  "))
-    assert f"{100 * record['value']:.1f} [" in row
+    mark = "!" if record["no_better_than_chance"] else ""
+    assert f"{100 * record['value']:.1f}{mark} [" in row
     assert found[random]["folder"] == f"{record['folder']}/baselines/random_init"
     assert "weights" not in found[random]
     # The recipe of the paper, from this run's weights.
-    (place,) = (folder / "semi").glob("*/10_percent_of_the_labels/2_epochs-batch_50-*")
+    (place,) = (folder / "semi").glob("*/10_percent_of_the_labels/2_epochs-batch_32-*")
     settings = read(place)
     assert settings["optimizer"] == "momentum" and settings["learning_rate"] == 0.05
     assert settings["weight_decay"] == settings["warmup_epochs"] == 0

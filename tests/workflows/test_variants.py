@@ -69,6 +69,35 @@ def test_labels_train_a_probe_beside_that_is_scored_at_the_end(data_dir, tmp_pat
     assert "SimCLR h/knn" in results["results"]
 
 
+@pytest.mark.parametrize("changes", [{}, {"micro_batch_size": 4}])
+def test_views_finished_by_the_device_train_alike(data_dir, tmp_path, changes):
+    changes = {**changes, "use_blur": True, "image_size": 40, "learning_rate": 0.1}
+    found = [
+        run(tmp_path / place, data_dir, augment_on=place, **changes)[1]
+        for place in ("host", "device")
+    ]
+    for one, other in zip(*found, strict=True):
+        if "loss" in one:
+            np.testing.assert_allclose(one["loss"], other["loss"], rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_device_finishes_views_in_a_compiled_step_by_flag(data_dir, tmp_path):
+    from tests import command_line
+
+    flags = ["--augment_on=device", "--jit_compile", "--use_blur", "--image_size=40"]
+    flags += ["--strategy=one_device", "--num_local_views=1", "--train_steps=2"]
+    flags += ["--protocols=", "--export_formats=", "--noreport"]
+    done = command_line.run(
+        *command_line.TINY,
+        *flags,
+        f"--data_dir={data_dir}",
+        f"--model_dir={tmp_path / 'run'}",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "but for colours and blur: by the device" in done.stderr
+
+
 def test_without_lineareval_there_is_no_probe(data_dir, tmp_path):
     results, lines = run(
         tmp_path / "run",
