@@ -6,6 +6,9 @@ memory, 224 px from JPEG files of 500 x 375 on disk, decoded once for both views
 time is that of the whole process, all threads, so that other work on the machine
 matters little; cases take turns, and the median of the rounds is printed.
 
+"crops alone" is what the host does with ``--augment_on=device``; the rest of a view
+costs the device that trains ``python -m benchmarks.on_device``.
+
 albumentations (8-bit, OpenCV) draws from similar, not the same, distributions. It is
 measured if it is installed: ``pip install albumentations==2.0.8``. Run::
 
@@ -53,7 +56,12 @@ def open_split(size: int, folder: str) -> Split:
 
 
 def ours(
-    split: Split, size: int, blur: bool, *, backend: str = "tf"
+    split: Split,
+    size: int,
+    blur: bool,
+    *,
+    backend: str = "tf",
+    on_device: bool = False,
 ) -> Callable[[int], None]:
     """Draw batches from the pipeline."""
     batches = iter(
@@ -66,6 +74,7 @@ def ours(
             seed=0,
             cache="auto" if size < 200 else "off",
             backend=backend,
+            on_device=on_device,
         )
     )
 
@@ -145,6 +154,9 @@ def main() -> None:
                 if find_spec("albumentations"):
                     run = albumentations_of(split, size, blur)
                     cases[size, f"albumentations, {words}"] = run
+            for backend, words in (("numba", "ours"), ("tf", "ours on TensorFlow")):
+                run = ours(split, size, False, backend=backend, on_device=True)
+                cases[size, f"{words}, crops alone"] = run
         rates = measure(cases, given.rounds)
     print("pixels  input                           source images per CPU-second")
     for (size, name), values in rates.items():

@@ -4,10 +4,13 @@ Every form runs compiled by ``tf.function`` on the same float32 projections ``[2
 at temperature 0.1; the value and the gradient, without metrics unless ``--metrics``.
 "reference" is the published formula of the reference code written anew: four products,
 masks by subtraction, concatenated logits, softmax cross-entropy by automatic
-differentiation. Each form has its own process, and in each round the processes take
-turns, so that a busy machine disturbs all alike. CPU time is of the whole process.
-Memory is the highest resident size while the forms ran less that before the first
-call, so it counts compilation and what the allocator keeps, but not the projections.
+differentiation. "PyTorch" is the loss as it is mostly written there: all 2n x 2n
+cosines, the diagonal filled with -inf, cross-entropy; it is measured if it is
+installed (``pip install torch``). Each form has its own process, and in each round the
+processes take turns, so that a busy machine disturbs all alike. CPU time is of the
+whole process. Memory is the highest resident size while the forms ran less that before
+the first call, so it counts compilation and what the allocator keeps, but not the
+projections.
 Run: ``python -m benchmarks.loss [--sizes 256 1024 4096] [--rounds 7]``.
 """
 
@@ -18,13 +21,14 @@ import multiprocessing
 import os
 import statistics
 import time
+from importlib.util import find_spec
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 TEMPERATURE = 0.1
 # The reference's [2n, 4n] logits, several of them at once, do not fit beyond this.
-LARGEST = {"reference": 8192, "plain": 16384}
+LARGEST = {"reference": 8192, "plain": 16384, "PyTorch": 16384}
 
 
 def reference_form(z):
@@ -77,6 +81,45 @@ def make_step(form: str, metrics: bool):
     return step
 
 
+def tensorflow_case(form: str, projections, metrics: bool):
+    """Function of no arguments that does the work once and gives the loss."""
+    import tensorflow as tf
+
+    z = tf.constant(projections)
+    step = make_step(form, metrics)
+    float(tf.reduce_sum(tf.matmul(z[:64], z[:64], transpose_b=True)))  # start threads
+
+    def call() -> float:
+        loss, gradient, _ = step(z)
+        gradient.numpy()
+        return float(loss)
+
+    return call
+
+
+def torch_case(form: str, projections, metrics: bool):
+    """The same in PyTorch, which has one form and no metrics here."""
+    import torch
+    from torch.nn import functional
+
+    del form, metrics
+    z = torch.from_numpy(projections).requires_grad_()
+    n = len(projections) // 2
+    partners = torch.arange(2 * n).roll(n)
+    with torch.no_grad():
+        float((z[:64] @ z[:64].T).sum())  # start threads
+
+    def call() -> float:
+        z.grad = None
+        rows = functional.normalize(z, dim=1)
+        logits = (rows @ rows.T / TEMPERATURE).fill_diagonal_(-torch.inf)
+        loss = functional.cross_entropy(logits, partners)
+        loss.backward()
+        return float(loss.detach())
+
+    return call
+
+
 def _resident_mib(field: str) -> float:
     with open("/proc/self/status") as lines:
         return next(int(x.split()[1]) for x in lines if x.startswith(field)) / 1024
@@ -84,18 +127,19 @@ def _resident_mib(field: str) -> float:
 
 def serve(pipe, form: str, n: int, d: int, metrics: bool) -> None:
     """Answer every message with the CPU and wall time, in s, of one call."""
-    import tensorflow as tf
+    import numpy as np
 
-    z = tf.random.stateless_normal([2 * n, d], (1, 2))
-    step = make_step(form, metrics)
-    float(tf.reduce_sum(tf.matmul(z[:64], z[:64], transpose_b=True)))  # start threads
+    shape = [2 * n, d]
+    projections = np.random.default_rng(0).standard_normal(shape, np.float32)
+    make = torch_case if form == "PyTorch" else tensorflow_case
+    call = make(form, projections, metrics)
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # forget the peak so far
     before = _resident_mib("VmRSS")
-    loss = float(step(z)[0])
+    loss = call()
     while pipe.recv():
         cpu, wall = time.process_time(), time.perf_counter()
-        step(z)[1].numpy()
+        call()
         pipe.send((time.process_time() - cpu, time.perf_counter() - wall))
     pipe.send((_resident_mib("VmHWM") - before, loss))
 
@@ -134,7 +178,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--blocks", type=int, nargs="*", default=[])
     parser.add_argument("--metrics", action="store_true")
-    parser.add_argument("--forms", nargs="+", default=["reference", "plain", "auto"])
+    forms = ["reference", *["PyTorch"] * bool(find_spec("torch")), "plain", "auto"]
+    parser.add_argument("--forms", nargs="+", default=forms)
     arguments = parser.parse_args()
     forms = arguments.forms + [f"block {size}" for size in arguments.blocks]
     print("     n  form          CPU ms   wall ms  fastest  peak MiB   loss")

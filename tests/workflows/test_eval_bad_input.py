@@ -259,3 +259,17 @@ def test_several_labels_an_image_go_to_no_single_label_protocol(tmp_path):
             workflows.run(flags.config_from_flags(parsed(*arguments)))
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_alone_has_no_best_checkpoint_and_is_not_waited_for(
+    finished, tmp_path, caplog
+):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("config.json", "encoder.keras"):
+        shutil.copy(finished[0] / name, folder / name)
+    arguments = ["--protocols=knn", "--probe_examples=50", "--eval_steps=1"]
+    found = measure(folder, *arguments, "--best_metric=knn")
+    assert list(found["results"]) == ["SimCLR h/knn"] and "best" not in found
+    assert not (folder / "best_bad").exists()
+    assert caplog.text.count("--best_metric=knn has no effect") == 1

@@ -119,9 +119,9 @@ def test_by_the_command_line_with_a_baseline_beside(finished):
     assert settings["optimizer"] == "momentum" and settings["learning_rate"] == 0.05
     assert settings["weight_decay"] == settings["warmup_epochs"] == 0
     assert settings["label_fraction"] == 0.1 and settings["checkpoint"] is None
-    last = weights(f"{place}/ckpt-3")  # 2 epochs of one batch, + 1
+    last = weights(f"{place}/ckpt-4")  # 2 x 50 images in batches of 32, + 1
     start = weights(f"{folder}/ckpt-12")
-    apart = weights(f"{place}/baselines/random_init/ckpt-3")
+    apart = weights(f"{place}/baselines/random_init/ckpt-4")
     kernel = next(n for n in start if n.startswith("group4") and n.endswith("kernel"))
     near = np.abs(last[kernel] - start[kernel]).max()
     assert 0 < near < 0.1 * np.abs(apart[kernel] - start[kernel]).max()
