@@ -259,7 +259,7 @@ def _make_look(
 ) -> Callable[[], dict[str, float]]:
     """A function that scores ``model`` as it is, in float32 as the results are."""
     in_float32 = model
-    if config.training.mixed_precision != "off":
+    if config.training.mixed_precision != "off" and config.training.monitor_epochs:
         in_float32 = models.export_copy(model)
 
     def look() -> dict[str, float]:

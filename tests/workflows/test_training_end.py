@@ -4,11 +4,14 @@ import json
 import math
 import shutil
 
+import numpy as np
 import pytest
 
-from simclr_tf2.workflows import training_end
+from simclr_tf2.models import SimCLR
+from simclr_tf2.workflows import classifier_run, training_end
 from tests import command_line
 from tests.workflows.test_finetune import FINETUNE
+from tests.workflows.test_variants import run
 
 
 def record_of(folder, name="results.json"):
@@ -89,3 +92,34 @@ def test_with_empty_protocols_eval_measures_the_runs_own_classifier(diverged, tm
         assert again[key] == before[key]
     assert f"{100 * again['value']:.1f}! [" in done.stdout
     assert done.stderr.count("no better than guess") == 1
+
+
+@pytest.mark.parametrize("precision", ["off", "bfloat16"])
+def test_looks_while_it_trains_are_in_float32_at_the_weights_of_that_step(
+    data_dir, tmp_path, monkeypatch, precision
+):
+    seen = []
+    score = classifier_run.classify
+
+    def classify(config, split, model: SimCLR, **settings):
+        layers = model.backbone._flatten_layers(include_self=False)
+        seen.append(({x.compute_dtype for x in layers}, model.get_weights()))
+        return score(config, split, model, **settings)
+
+    monkeypatch.setattr(classifier_run, "classify", classify)
+    results, lines = run(
+        tmp_path / "run",
+        data_dir,
+        mode="finetune",
+        train_split="train",
+        mixed_precision=precision,
+        monitor_epochs=0.01,  # every step
+    )
+    found = [line["eval_top1"] for line in lines if "eval_top1" in line]
+    assert len(found) == len(seen) - 1 >= 2  # and the results
+    assert all(dtypes == {"float32"} for dtypes, _ in seen)
+    assert found[-1] == results["results"]["Fine-tuned network/supervised"]["value"]
+    kernels = [weights[0] for _, weights in seen]
+    assert not np.array_equal(kernels[0], kernels[-2])
+    for last, final in zip(seen[-2][1], seen[-1][1], strict=True):
+        np.testing.assert_array_equal(last, final)
