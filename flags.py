@@ -365,8 +365,9 @@ _float(
 )
 _integer(
     "semi_batch_size",
-    "With --protocols=semi: images per step; 0: 4096 as in the paper, but no more than "
-    "pretraining had views in a step, or than there are labels.",
+    "With --protocols=semi: images per step; 0: the part of all labelled images that "
+    "4096 is of ImageNet's, as in the paper, but 32 at least, and no more than "
+    "pretraining had views in a step or than there are labels.",
 )
 _list(
     "finetune_baselines",

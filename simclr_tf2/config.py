@@ -436,7 +436,7 @@ class EvaluationConfig:
     transfer_batch_size: int = 256  # [ours]
     transfer_grid: str = "7x8"  # [ours] learning rates x weight decays
     semi_epochs: float = 0.0  # [ours] 0: the paper's (appendix B.5)
-    semi_batch_size: int = 0  # [ours] 0: the paper's, as far as it fits
+    semi_batch_size: int = 0  # [ours] 0: the paper's part of the images
     finetune_baselines: tuple[str, ...] = ()  # [ours]
     knn_k: tuple[int, ...] = (10, 20, 100, 200)  # [ours] of weighted_knn, as the next
     knn_temperature: float = 0.07  # [ours] arXiv 1805.01978

@@ -41,7 +41,9 @@ def compiler(**options: Any) -> Callable[[Callable], Callable]:
     return decorate
 
 
-_compile = compiler()  # not fastmath: bits count here
+# Bits count here. Said, because what is left open comes from whichever caller is
+# compiled first, and stays in the cache.
+_compile = compiler(fastmath=False, error_model="python")
 
 
 @_compile

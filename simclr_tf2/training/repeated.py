@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import optimizers
+from simclr_tf2 import distribution, optimizers
 
 CHECK_EVERY = 100  # steps between looks at the loss
 MOMENTUM = 0.9  # SimCLR, appendix B.8.1
@@ -21,7 +22,8 @@ class RepeatedTraining:
     """Trains a network from its present weights, any number of times.
 
     SGD with Nesterov momentum and a cosine from the peak rate to 0. Rate and decay are
-    variables, so that all runs share one traced step.
+    variables, so that all runs share one traced step. It runs on the replicas of the
+    strategy that it is made under, each with its part of every batch.
     """
 
     def __init__(
@@ -33,13 +35,13 @@ class RepeatedTraining:
         jit_compile: bool = False,
         mixed_precision: str = "off",
     ) -> None:
-        """Takes note of the weights.
+        """Takes note of the weights; call it under the strategy's scope.
 
         Args:
-            model: A ``SimCLR`` model with a classifier.
+            model: A ``SimCLR`` model with a classifier, made there too.
             objective: (logits ``[n, c]``, labels) -> mean loss.
             steps: Of each run.
-            jit_compile: Compile the step with XLA.
+            jit_compile: Compile the step of a single device with XLA.
             mixed_precision: Of the model's layers; float16 has its loss scaled.
         """
         self._model, self._objective, self._steps = model, objective, steps
@@ -57,15 +59,25 @@ class RepeatedTraining:
         self._optimizer = optimizers.with_loss_scale(sgd, mixed_precision)
         self._optimizer.build(self._variables)
         self._slots = [slot.numpy() for slot in self._optimizer.variables]
-        self._step = tf.function(self._one_step, jit_compile=jit_compile)
+        self._strategy = tf.distribute.get_strategy()
+        alone = self._strategy.num_replicas_in_sync == 1
+        self._replica_step = tf.function(
+            self._one_step, jit_compile=jit_compile and alone
+        )
+        self._step = tf.function(self._step_of_all)
 
     def run(
-        self, dataset: tf.data.Dataset, *, learning_rate: float, weight_decay: float
+        self,
+        dataset: Iterable[dict[str, Any]],
+        *,
+        learning_rate: float,
+        weight_decay: float,
     ) -> bool:
         """Train from the first weights; the model holds the result.
 
         Args:
-            dataset: Endless {"image": ``[n, h, w, c]``, "label"}, of one shape.
+            dataset: Endless {"image": ``[n, h, w, c]``, "label"}, of one shape; with
+                several replicas distributed by their strategy, n images for each.
             learning_rate: Peak.
             weight_decay: Factor of L2 / 2 of every weight but normalisation's.
 
@@ -78,12 +90,16 @@ class RepeatedTraining:
             slot.assign(value)
         self._peak.assign(learning_rate)
         self._decay.assign(weight_decay)
-        for now, batch in enumerate(dataset.take(self._steps), 1):
+        for now, batch in enumerate(itertools.islice(dataset, self._steps), 1):
             loss = self._step({key: batch[key] for key in ("image", "label")})
             looking = now % CHECK_EVERY == 0 or now == self._steps
             if looking and not math.isfinite(float(loss)):
                 return False
         return True
+
+    def _step_of_all(self, batch: dict[str, Any]) -> tf.Tensor:
+        losses = self._strategy.run(self._replica_step, args=(batch,))
+        return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
 
     def _one_step(self, batch: dict[str, Any]) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -91,7 +107,8 @@ class RepeatedTraining:
             logits = tf.cast(logits, tf.float32)
             loss = self._objective(logits, batch["label"])
             total = loss + self._decay * optimizers.l2_loss(self._decayed)
-            scaled = self._optimizer.scale_loss(total)
+            # Optimizers sum gradients over replicas, hence the mean here.
+            scaled = self._optimizer.scale_loss(total / distribution.replica_count())
         gradients = tape.gradient(scaled, self._variables)
         self._optimizer.apply_gradients(
             list(zip(gradients, self._variables, strict=True))

@@ -114,10 +114,13 @@ def train_classifier(
         exported = models.export_copy(model)
         results = classify(config, labelled.test, exported, row=row)
     assert train.num_classes is not None
-    end = training_end.facts(folder, step=total_steps, classes=train.num_classes)
-    if not warned:
-        training_end.warn(row, end)
-    results = {name: found | end for name, found in results.items()}
+    training_end.complete(
+        results.values(),
+        folder,
+        step=total_steps,
+        classes=train.num_classes,
+        quiet=warned,
+    )
     return Trained(exported, results, folder, total_steps, timings)
 
 

@@ -33,7 +33,7 @@ from simclr_tf2.workflows.measuring import (
     render,
     results_document,
 )
-from simclr_tf2.workflows.splits import Splits, open_split, open_splits
+from simclr_tf2.workflows.splits import Splits, open_splits, with_own_classifier
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
         model_dir=config.model_dir,
     )
     distribution.shared_strategy(config.distribution)  # before devices are counted
-    splits = _with_own_classifier(config, open_splits(config))
+    splits = with_own_classifier(config, open_splits(config))
     total_steps = fit.steps_of(config, training_images(trained, splits.train))
     best = best_checkpoint.of_config(config, folder, splits)
     watch = asked.watch and not _is_complete(folder)
@@ -85,7 +85,9 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
                 baselines = baseline_rows(config, splits)
             measured = measure_model(config, splits, model, baselines, keep=keep)
             results = measured.results
-            _say_how_training_ended(folder, step, splits, results)
+            own = [r for r in results.values() if r["row"] == FINETUNED_ROW]
+            classes = splits.train.num_classes or 1
+            training_end.complete(own, folder, step=step, classes=classes)
             _require_anything(measured)
             chosen = best.offer(step, results, measured.others) if best else {}
         document = _renew(config, folder, measured, step, chosen)
@@ -187,28 +189,6 @@ def _evaluation_of(config: Config, trained: Config) -> Any:
         if getattr(config.evaluation, f.name) != getattr(defaults, f.name)
     }
     return dataclasses.replace(trained.evaluation, **given)
-
-
-def _with_own_classifier(config: Config, splits: Splits) -> Splits:
-    """The evaluation split too where no protocol reads it: for the run's classifier."""
-    if config.evaluation.protocols or splits.probe is None:
-        return splits
-    split = open_split(config, config.evaluation.eval_split)
-    single = split.has_labels and not split.label_shape
-    return dataclasses.replace(splits, eval=split) if single else splits
-
-
-def _say_how_training_ended(
-    folder: Path, step: int, splits: Splits, results: dict[str, dict[str, Any]]
-) -> None:
-    """Add to a fine-tuned network's record what its run's log says of its loss."""
-    for record in results.values():
-        if record["row"] == FINETUNED_ROW and splits.train.num_classes:
-            found = training_end.facts(
-                folder, step=step, classes=splits.train.num_classes
-            )
-            record.update(found)
-            training_end.warn(FINETUNED_ROW, found)
 
 
 def _is_complete(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 
@@ -67,6 +68,15 @@ def open_splits(config: Config) -> Splits:
             num_classes=probe.num_classes or 0,
         )
     return Splits(train, probe, evaluation)
+
+
+def with_own_classifier(config: Config, splits: Splits) -> Splits:
+    """The evaluation split too where no protocol reads it: for the run's classifier."""
+    if config.evaluation.protocols or splits.probe is None:
+        return splits
+    split = open_split(config, config.evaluation.eval_split)
+    single = split.has_labels and not split.label_shape
+    return dataclasses.replace(splits, eval=split) if single else splits
 
 
 def _without_labels(config: Config, train: datasets.Split) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,30 @@ def facts(folder: Path, *, step: int, classes: int) -> dict[str, Any]:
         "chance_loss": chance,
         "no_better_than_chance": not loss < chance,
     }
+
+
+def complete(
+    records: Iterable[dict[str, Any]],
+    folder: Path,
+    *,
+    step: int,
+    classes: int,
+    quiet: bool = False,
+) -> None:
+    """Add ``facts`` to records of a trained classifier, and warn.
+
+    Args:
+        records: Of the table; changed.
+        folder: As ``facts`` takes it, like ``step`` and ``classes``.
+        step: See above.
+        classes: See above.
+        quiet: Whether the user was warned before.
+    """
+    found = facts(folder, step=step, classes=classes)
+    for record in records:
+        record.update(found)
+        if not quiet:
+            warn(record["row"], found)
 
 
 def warn(name: str, found: dict[str, Any]) -> None:

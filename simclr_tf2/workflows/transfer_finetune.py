@@ -21,6 +21,7 @@ from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation import feature_cache, transfer_grid
 from simclr_tf2.evaluation.transfer_grid import Trial
 from simclr_tf2.evaluation.transfer_scores import score_logits
+from simclr_tf2.workflows import kept_features
 from simclr_tf2.workflows.transfer_data import Opened
 from simclr_tf2.workflows.transfer_network import TransferNetwork, steps_of
 
@@ -85,6 +86,7 @@ def measure_finetuned(
         "refit": "train and validation",
         "steps": settings["steps"],
         "global_batch_size": network.batch,
+        "replicas": network.replicas,
         "batch_norm_momentum": network.batch_norm_momentum,
         "optimizer": "SGD, Nesterov momentum 0.9, cosine to 0",
         "augmentation": "random crop and flip",
@@ -160,6 +162,7 @@ def _settings(
 ) -> dict[str, Any]:
     """What a trial rests on, beside the pair itself."""
     splits = (opened.train, opened.validation)
+    replicas = kept_features.replica_count(config)
     return {
         "method": method,
         "weights": feature_cache.digest_of_weights(encoder)
@@ -169,7 +172,9 @@ def _settings(
         "images": [split.source.fingerprint for split in splits],
         "metric": opened.metric,
         "steps": steps_of(config, method),
-        "global_batch_size": config.evaluation.transfer_batch_size,
+        "global_batch_size": config.evaluation.transfer_batch_size
+        // replicas
+        * replicas,
         "image_size": list(config.data.height_width),
         "mixed_precision": config.training.mixed_precision,
         "zero_init_logits_layer": config.model.zero_init_logits_layer,

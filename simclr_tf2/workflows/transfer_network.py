@@ -15,7 +15,7 @@ from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation.features import encoded_batches
 from simclr_tf2.evaluation.transfer_grid import Trial
 from simclr_tf2.training import repeated
-from simclr_tf2.workflows import precision
+from simclr_tf2.workflows import fit, kept_features, precision
 
 LONGER_FROM_RANDOM = 2  # 40,000 steps in place of 20,000
 
@@ -31,9 +31,19 @@ def batch_norm_momentum(num_examples: int, global_batch_size: int) -> float:
     return max(1 - 10 * global_batch_size / num_examples, 0.9)
 
 
-def shape_of(config: Config, train: Split) -> tuple[int, float]:
-    """Batch size and batch-norm momentum for a training split."""
-    batch = min(config.evaluation.transfer_batch_size, train.num_examples)
+def shape_of(config: Config, train: Split, replicas: int = 1) -> tuple[int, float]:
+    """Batch size, whole on each replica, and batch-norm momentum for a split.
+
+    Raises:
+        ConfigError: Fewer images than replicas.
+    """
+    wanted = min(config.evaluation.transfer_batch_size, train.num_examples)
+    batch = wanted // replicas * replicas
+    if not batch:
+        raise ConfigError(
+            f"{wanted} images a step are fewer than the {replicas} replicas; pass a "
+            "larger --transfer_batch_size or --strategy=one_device"
+        )
     return batch, batch_norm_momentum(train.num_examples, batch)
 
 
@@ -59,38 +69,45 @@ class TransferNetwork:
             metric: Decides on softmax or, for ``map11``, a sigmoid per class.
         """
         self._config = config
-        self.batch, self.batch_norm_momentum = shape_of(config, train)
+        self._strategy = kept_features.replicas(config) or tf.distribute.get_strategy()
+        self.replicas = self._strategy.num_replicas_in_sync
+        self.batch, self.batch_norm_momentum = shape_of(config, train, self.replicas)
         keras.utils.set_random_seed(config.seed)
-        model = models.build_simclr(
-            dataclasses.replace(
-                config.model,
-                batch_norm_decay=self.batch_norm_momentum,
-                ft_proj_selector=0,
-                fine_tune_after_block=-1,
-            ),
-            image_size=config.data.image_size,
-            channels=config.data.image_channels,
-            num_classes=train.num_classes,
-            dtype=precision.POLICIES[config.training.mixed_precision],
-        )
-        if method == "finetune":
-            models.copy_weights(encoder, model.backbone)
-        self.model = model
-        self._training = repeated.RepeatedTraining(
-            model,
-            repeated.sigmoid_loss if metric == "map11" else repeated.softmax_loss,
-            steps=steps_of(config, method),
-            jit_compile=config.training.jit_compile,
-            mixed_precision=config.training.mixed_precision,
-        )
-        self._float32 = models.export_copy(model)
+        with self._strategy.scope():
+            self.model = self._build(train)
+            if method == "finetune":
+                models.copy_weights(encoder, self.model.backbone)
+            self._training = repeated.RepeatedTraining(
+                self.model,
+                repeated.sigmoid_loss if metric == "map11" else repeated.softmax_loss,
+                steps=steps_of(config, method),
+                jit_compile=config.training.jit_compile,
+                mixed_precision=config.training.mixed_precision,
+            )
+        self._float32 = models.export_copy(self.model)
         self._logits = tf.function(
             lambda images: self._float32.finetune_logits(images, training=False)
         )
 
+    def _build(self, train: Split) -> models.SimCLR:
+        return models.build_simclr(
+            dataclasses.replace(
+                self._config.model,
+                batch_norm_decay=self.batch_norm_momentum,
+                ft_proj_selector=0,
+                fine_tune_after_block=-1,
+            ),
+            image_size=self._config.data.image_size,
+            channels=self._config.data.image_channels,
+            num_classes=train.num_classes,
+            num_replicas=self.replicas,
+            dtype=precision.POLICIES[self._config.training.mixed_precision],
+        )
+
     def fits(self, train: Split) -> bool:
         """Whether it can be trained on another split of the same set as well."""
-        return (self.batch, self.batch_norm_momentum) == shape_of(self._config, train)
+        shape = shape_of(self._config, train, self.replicas)
+        return (self.batch, self.batch_norm_momentum) == shape
 
     def train_and_predict(
         self, pair: Trial, train: Split, split: Split
@@ -99,11 +116,16 @@ class TransferNetwork:
 
         None if the loss or a logit is not finite.
         """
-        dataset = pipeline.make_supervised_dataset(
-            train,
-            global_batch_size=self.batch,
-            image_size=self._config.data.image_size,
-            seed=self._config.seed,
+        dataset = self._strategy.distribute_datasets_from_function(
+            lambda context: pipeline.make_supervised_dataset(
+                train,
+                global_batch_size=self.batch,
+                image_size=self._config.data.image_size,
+                seed=self._config.seed,
+                cache="auto",
+                service=None,
+                **fit.input_share(context),
+            )
         )
         finite = self._training.run(
             dataset, learning_rate=pair.learning_rate, weight_decay=pair.weight_decay

@@ -1,6 +1,7 @@
 """Compiled views are those of policy, draw for draw, but for rounding."""
 
 import itertools
+import json
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2.augmentations import blur, color, crop, fused, policy, sampling
+from tests import command_line
 
 pytest.importorskip("numba")
 from simclr_tf2.augmentations import numba_draws, numba_kernels  # noqa: E402
@@ -56,6 +58,38 @@ def test_windows_are_those_of_tensorflow(aspect, areas):
         assert found.tolist() == [*begin.numpy()[:2], *size.numpy()[:2]]
         whole += found[2:].tolist() == [rows, columns]
     assert 0 < whole < 200  # both ways through
+
+
+VIEWS_FIRST = """
+import numpy as np
+from simclr_tf2.augmentations import crop, fused, numba_draws
+image = np.zeros((1, 9, 9, 3), np.uint8)
+fused.views_of_batch(image, index=np.zeros(1, int), seed=np.zeros((1, 2), np.int32),
+                     num_views=1, image_size=5)
+limits = np.array(crop.aspect_range(1.0), np.float32)
+areas, covered = np.float32(crop.AREA_RANGE), np.float32(0.1)
+window, found = np.empty(4, np.int32), []
+for i in range(200):
+    seed = np.array([i, 1], np.int32)
+    numba_draws.draw_window(seed, 40, 5, limits, areas, covered, window)
+    found.append(window.tolist())
+print(found)
+"""
+
+
+@pytest.mark.slow
+def test_windows_are_those_of_tensorflow_when_views_are_compiled_first(tmp_path):
+    """What calls them may round freely; they may not, whoever asks for them first."""
+    found = command_line.python(
+        VIEWS_FIRST, NUMBA_CACHE_DIR=str(tmp_path), PYTHONPATH=str(command_line.ROOT)
+    )
+    wanted = []
+    for i in range(200):
+        begin, size = crop.sample_crop_window(
+            tf.constant([40, 5, 3]), seed=[i, 1], aspect=1.0
+        )
+        wanted.append([*begin.numpy()[:2].tolist(), *size.numpy()[:2].tolist()])
+    assert json.loads(found.splitlines()[-1]) == wanted
 
 
 @pytest.mark.parametrize("source", [(40, 53), (9, 300)])

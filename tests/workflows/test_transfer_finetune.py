@@ -13,12 +13,13 @@ from simclr_tf2.config import (
     Config,
     ConfigError,
     DataConfig,
+    DistributionConfig,
     EvaluationConfig,
     ModelConfig,
 )
 from simclr_tf2.data import pipeline
 from simclr_tf2.evaluation.transfer_grid import Trial
-from simclr_tf2.workflows import transfer_finetune
+from simclr_tf2.workflows import kept_features, transfer_finetune
 from simclr_tf2.workflows.splits import open_splits
 from simclr_tf2.workflows.transfer import measure_transfer, render, transfer
 from simclr_tf2.workflows.transfer_data import open_all
@@ -38,6 +39,7 @@ def config_for(folder, **changes):
         data=DataConfig(data_dir=str(folder), image_size=SIDE),
         model=MODEL,
         evaluation=EvaluationConfig(eval_batch_size=13, **evaluation | changes),
+        distribution=DistributionConfig(strategy="one_device"),
         seed=7,
     )
 
@@ -231,6 +233,30 @@ def test_logits_are_float32_after_training_in_bfloat16(tmp_path, colours, encode
     assert abs(rounded - exact).max() > 1e-4
 
 
+def test_replicas_share_each_batch_and_change_only_rounding(
+    tmp_path, colours, encoder, two_replicas, monkeypatch
+):
+    def logits(batch, learning_rate=0.1):
+        config = config_for(tmp_path, transfer_steps=4, transfer_batch_size=batch)
+        opened = open_all(config.data, ["mine"], {"mine": colours})["mine"]
+        network = TransferNetwork(
+            config, encoder, opened.train, method="finetune", metric="top1"
+        )
+        assert network.batch == 8 and network.fits(opened.train)
+        pair = Trial(learning_rate=learning_rate, weight_decay=0.01)
+        found = network.train_and_predict(pair, opened.train, opened.test)
+        return found.features
+
+    expected, other = logits(8), logits(8, learning_rate=0.11)
+    monkeypatch.setattr(kept_features, "replicas", lambda config: two_replicas)
+    found = logits(9)  # 8 is whole on two
+    bound = 0.01 * abs(other - expected).max()
+    assert bound > 0
+    np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
+    with pytest.raises(ConfigError, match="1 images a step are fewer than the 2 rep"):
+        logits(1)
+
+
 def test_voc_is_fine_tuned_with_a_sigmoid_for_each_class(
     tmp_path, encoder, monkeypatch
 ):
@@ -314,8 +340,9 @@ def test_by_the_command_line_beside_the_linear_row(finished, colours):
         "--transfer_methods=linear,finetune",
         f"--transfer_datasets=mine={colours},cars",
         "--transfer_steps=2",
-        "--transfer_batch_size=8",
+        "--transfer_batch_size=9",
         "--transfer_grid=1x1",
+        "--num_virtual_devices=2",
         "--eval_name=tuned",
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -324,6 +351,7 @@ def test_by_the_command_line_beside_the_linear_row(finished, colours):
     tuned = document["transfer_finetune"]["mine"]
     assert tuned["test_examples"] == 14 and len(tuned["trials"]) == 1
     assert len(tuned["weights"]) == 32
+    assert (tuned["global_batch_size"], tuned["replicas"]) == (8, 2)
     assert "--download" in document["transfer_finetune"]["cars"]["not_measured"]
     (row,) = (line for line in done.stdout.splitlines() if line.startswith("mine"))
     assert f"{100 * tuned['value']:.1f} [" in row
