@@ -106,7 +106,11 @@ _list(
     "not known), comma-separated.",
 )
 _string("image_key", "Feature of the data set, or of tf.Example, with the image.")
-_string("label_key", "Feature of the data set, or of tf.Example, with the label.")
+_string(
+    "label_key",
+    "Feature of the data set, or of tf.Example, with the label; one with several classes "
+    "an image (`labels` of voc) gives yes-or-no labels, for svm and low_shot.",
+)
 _string("data_dir", "Folder of prepared tensorflow-datasets.")
 _bool(
     "download",

@@ -146,7 +146,7 @@ def open_split(
         ConfigError: Unknown set, config or split; unprepared; empty; no images.
     """
     builder = prepare.prepared_builder(name, data_dir=data_dir, download=download)
-    info = _split_info(builder, name, split)
+    info = split_info(builder, name, split)
     feature = _image_feature(builder, name, image_key)
     found_key = _label_key(builder, label_key)
     label = builder.info.features[found_key] if found_key else None
@@ -196,7 +196,12 @@ def require_labels(split: Split) -> None:
         )
 
 
-def _split_info(builder: Any, name: str, split: str) -> Any:
+def split_info(builder: Any, name: str, split: str) -> Any:
+    """What TFDS knows of a split.
+
+    Raises:
+        ConfigError: The set has no such split, or no images in it.
+    """
     splits = builder.info.splits
     try:
         info = splits[split]

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from simclr_tf2.config import ConfigError, DataConfig
-from simclr_tf2.data import array_files, datasets, image_sets, record_files
+from simclr_tf2.data import (
+    array_files,
+    datasets,
+    image_sets,
+    presence,
+    record_files,
+)
 from simclr_tf2.data.datasets import Split
 
 
@@ -35,6 +41,8 @@ def open_split(data: DataConfig, split: str) -> Split:
                 f"--image_channels={found.image_shape[2]}"
             )
         return found
+    if data.label_key != DataConfig.label_key and presence.has_presence(data):
+        return presence.open_presence(data, split)
     return datasets.open_split(
         data.dataset,
         split,

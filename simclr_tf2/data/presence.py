@@ -1,4 +1,4 @@
-"""VOC of tensorflow-datasets: which classes an image shows."""
+"""Sets of tensorflow-datasets with several labels an image: which classes it shows."""
 
 from __future__ import annotations
 
@@ -8,16 +8,32 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from simclr_tf2.config import ConfigError, DataConfig
-from simclr_tf2.data import prepare, records, sources
+from simclr_tf2.config import DataConfig
+from simclr_tf2.data import datasets, prepare, records, sources
 from simclr_tf2.data.datasets import Split
+
+SURE = "labels_no_difficult"  # VOC: of the labels, those not marked difficult
+
+
+def has_presence(data: DataConfig) -> bool:
+    """Whether ``label_key`` of a prepared TFDS set is a list of classes."""
+    builder = prepare.prepared_builder(
+        data.dataset, data_dir=data.data_dir, download=data.download
+    )
+    features = builder.info.features
+    found = features[data.label_key] if data.label_key in features else None
+    return isinstance(getattr(found, "feature", None), tfds.features.ClassLabel)
 
 
 def open_presence(data: DataConfig, split: str) -> Split:
-    """A split of VOC: which classes an image shows, int64 [l] of 1, 0 and -1.
+    """A split of such a set: which classes an image shows, int64 [l] of 1, 0 and -1.
 
-    -1 where all objects of the class are marked difficult, as its own evaluation
+    -1 where all objects of the class are marked difficult, as VOC's own evaluation
     ignores them.
+
+    Args:
+        data: ``dataset`` with a list of classes at ``label_key``.
+        split: A TFDS split.
 
     Raises:
         ConfigError: The set is not prepared, or has no such split.
@@ -25,12 +41,12 @@ def open_presence(data: DataConfig, split: str) -> Split:
     builder = prepare.prepared_builder(
         data.dataset, data_dir=data.data_dir, download=data.download
     )
-    try:
-        info = builder.info.splits[split]
-    except (KeyError, ValueError) as error:
-        raise ConfigError(f"{data.dataset} has no split {split!r}") from error
-    label = builder.info.features["labels"].feature
+    info = datasets.split_info(builder, data.dataset, split)
+    label = builder.info.features[data.label_key].feature
     shape = (None, None, data.image_channels)
+    read = functools.partial(
+        _read_presence, builder, split, data.label_key, label.num_classes
+    )
     return Split(
         name=data.dataset,
         split=split,
@@ -41,15 +57,16 @@ def open_presence(data: DataConfig, split: str) -> Split:
         image_shape=shape,
         source=sources.RecordSource(
             shards=records.Shards.from_info(builder, info, None),
-            read=functools.partial(_read_presence, builder, split, label.num_classes),
+            read=read,
             shape=shape,
         ),
         label_shape=(label.num_classes,),
     )
 
 
-def _read_presence(builder: Any, split: str, count: int) -> tf.data.Dataset:
-    wanted = {"image": True, "labels": True, "labels_no_difficult": True}
+def _read_presence(builder: Any, split: str, key: str, count: int) -> tf.data.Dataset:
+    sure_key = SURE if SURE in builder.info.features else key
+    wanted = {"image": True, key: True, sure_key: True}
     decoders = {"image": tfds.decode.SkipDecoding()}
     with prepare.quiet_tfds():
         dataset = builder.as_dataset(
@@ -63,8 +80,8 @@ def _read_presence(builder: Any, split: str, count: int) -> tf.data.Dataset:
         return tf.reduce_any(tf.one_hot(labels, count, True, False), axis=0)
 
     def example(index: tf.Tensor, stored: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        sure = tf.cast(presence(stored["labels_no_difficult"]), tf.int64)
-        some = tf.cast(presence(stored["labels"]), tf.int64)
+        sure = tf.cast(presence(stored[sure_key]), tf.int64)
+        some = tf.cast(presence(stored[key]), tf.int64)
         return {"image": stored["image"], "label": 2 * sure - some, "index": index}
 
     return dataset.enumerate().map(example)

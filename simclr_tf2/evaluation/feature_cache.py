@@ -35,9 +35,10 @@ Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 class FeatureCache:
     """A folder of features, one sub-folder per key.
 
-    An entry is ``features.npy`` (float32 ``[n, d]``), ``labels.npy`` (int64 ``[n]``)
-    and ``entry.json`` with the key, the shapes, a checksum of each array and the
-    versions that wrote it. It appears whole, by one rename, or not at all.
+    An entry is ``features.npy`` (float32 ``[n, d]``), ``labels.npy`` (int64 ``[n]`` or
+    ``[n, l]``, as in ``Features``) and ``entry.json`` with the key, the shapes, a
+    checksum of each array and the versions that wrote it. It appears whole, by one
+    rename, or not at all.
 
     Attributes:
         folder: Made when the first entry is written.
@@ -58,8 +59,8 @@ class FeatureCache:
                 (``digest_of_weights``), the data and its split, the view, the compute
                 dtype.
             make: Called if there is no entry. Gives the features, or an iterator of
-                batches ``([b, d], [b])`` of features and labels, which are written as
-                they come: only one has to fit in memory.
+                batches ``([b, d], [b] or [b, l])`` of features and labels, which are
+                written as they come: only one has to fit in memory.
             name: Of the split, kept in the result.
 
         Returns:
@@ -67,7 +68,7 @@ class FeatureCache:
 
         Raises:
             ConfigError: A key that JSON cannot hold, no example, features that are not
-                finite or not ``[b, d]`` of one d.
+                finite or not ``[b, d]`` of one d, labels not of one kind.
             RunFailed: The folder cannot be written (disk full, say).
         """
         text = _canonical(key)
@@ -225,7 +226,7 @@ def _write(partial: Path, text: str, make: Callable[[], Features | Batches]) -> 
         if isinstance(made, Features):
             made = [(made.features, made.labels)]
         for x, y in made:
-            _require_batch(x, y, features.shape)
+            _require_batch(x, y, features.shape, labels.shape)
             features.append(x)
             labels.append(y)
         if not features.shape or not features.shape[0]:
@@ -265,12 +266,19 @@ def _publish(partial: Path, entry: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _require_batch(x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> None:
+def _require_batch(
+    x: np.ndarray,
+    y: np.ndarray,
+    shape: tuple[int, ...],
+    label_shape: tuple[int, ...],
+) -> None:
     x, y = np.asarray(x), np.asarray(y)
-    if x.ndim != 2 or y.shape != x.shape[:1] or (shape and x.shape[1:] != shape[1:]):
+    fits = x.ndim == 2 and y.ndim in (1, 2) and y.shape[:1] == x.shape[:1]
+    alike = not shape or (x.shape[1:], y.shape[1:]) == (shape[1:], label_shape[1:])
+    if not (fits and alike):
         raise ConfigError(
-            "features must come as [b, d] of one d with labels [b]. "
-            f"Received: {x.shape} and {y.shape}."
+            "features must come as [b, d] of one d with labels [b], or [b, l] of one "
+            f"l. Received: {x.shape} and {y.shape}."
         )
     if not np.isfinite(x.sum(dtype=np.float64)):
         first = int((~np.isfinite(x).all(axis=1)).argmax()) + (shape[0] if shape else 0)

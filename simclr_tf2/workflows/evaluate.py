@@ -86,7 +86,7 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
             measured = measure_model(config, splits, model, baselines, keep=keep)
             results = measured.results
             own = [r for r in results.values() if r["row"] == FINETUNED_ROW]
-            classes = splits.train.num_classes or 1
+            classes = splits.train.num_classes
             training_end.complete(own, folder, step=step, classes=classes)
             _require_anything(measured)
             chosen = best.offer(step, results, measured.others) if best else {}

@@ -18,6 +18,7 @@ from simclr_tf2.data import prepare
 from simclr_tf2.evaluation import feature_cache, semi_recipe
 from simclr_tf2.evaluation.semi_recipe import Share
 from simclr_tf2.training import run_folder
+from simclr_tf2.training.errors import NotFinite
 from simclr_tf2.workflows import baselines, classifier_run
 from simclr_tf2.workflows.labelled import Labelled, open_labelled
 from simclr_tf2.workflows.splits import open_split
@@ -80,9 +81,15 @@ def _measure(
         config, share, planned, labels=labels, images=images, replicas=replicas
     )
     logger.info("semi: %s (%d images)", share.title, labelled.train.num_examples)
-    record = classifier_run.train_beside(
-        run, strategy, labelled, row=classifier_run.ROW, initial=model
-    )
+    try:
+        record = classifier_run.train_beside(
+            run, strategy, labelled, row=classifier_run.ROW, initial=model
+        )
+    except NotFinite as error:  # no reason to lose what else is measured
+        reason = f"{error}, or a smaller --semi_batch_size"
+        logger.warning("semi: %s", reason)
+        unmeasured = {"value": None, "not_measured": reason}
+        return {share.title: unmeasured | _facts(run, share, labelled)}
     record["weights"] = feature_cache.digest_of_weights(model)
     results = {share.title: record | _facts(run, share, labelled)}
     for name in config.evaluation.finetune_baselines:

@@ -43,7 +43,7 @@ def last_loss(lines: list[dict[str, float]], *, step: int) -> float | None:
     return math.fsum(n * loss for n, loss in parts) / math.fsum(n for n, _ in parts)
 
 
-def facts(folder: Path, *, step: int, classes: int) -> dict[str, Any]:
+def facts(folder: Path, *, step: int, classes: int | None) -> dict[str, Any]:
     """What a record says about how its training ended; empty if that is not known.
 
     Args:
@@ -55,7 +55,7 @@ def facts(folder: Path, *, step: int, classes: int) -> dict[str, Any]:
         ``train_loss``, ``chance_loss`` and ``no_better_than_chance``.
     """
     loss = last_loss(summaries.read_metrics(folder), step=step)
-    if loss is None:
+    if loss is None or classes is None:
         return {}
     chance = math.log(classes)
     return {
@@ -70,7 +70,7 @@ def complete(
     folder: Path,
     *,
     step: int,
-    classes: int,
+    classes: int | None,
     quiet: bool = False,
 ) -> None:
     """Add ``facts`` to records of a trained classifier, and warn.

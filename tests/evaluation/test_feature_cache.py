@@ -54,6 +54,44 @@ def test_made_once_then_read_as_a_memory_map(tmp_path, make, caplog):
     np.testing.assert_array_equal(np.load(entry / "features.npy"), X)
 
 
+SEVERAL = np.random.default_rng(1).integers(-1, 2, (11, 3))
+
+
+def several(*, size=4):
+    for start in range(0, len(X), size):
+        yield X[start : start + size], SEVERAL[start : start + size]
+
+
+@pytest.mark.parametrize("make", [several, lambda: Features(X, SEVERAL)])
+def test_several_labels_an_image_are_kept_with_the_ignored_ones(tmp_path, make):
+    cache = FeatureCache(tmp_path)
+    cache.get(KEY, make)
+    found = cache.get(KEY, refuse)
+    assert set(SEVERAL.ravel()) == {-1, 0, 1}
+    np.testing.assert_array_equal(found.labels, SEVERAL)
+    np.testing.assert_array_equal(found.features, X)
+    assert found.labels.dtype == np.int64 and isinstance(found.labels.base, np.memmap)
+    facts = json.loads((only_entry(tmp_path) / "entry.json").read_text())
+    assert facts["labels"]["shape"] == [11, 3]
+    flip(only_entry(tmp_path) / "labels.npy")  # covered by the checksum
+    np.testing.assert_array_equal(cache.get(KEY, several).labels, SEVERAL)
+    with pytest.raises(AssertionError, match="computed again"):
+        flip(only_entry(tmp_path) / "labels.npy")
+        cache.get(KEY, refuse)
+
+
+def test_an_interrupted_make_of_several_labels_leaves_nothing(tmp_path):
+    def interrupted():
+        yield X[:4], SEVERAL[:4]
+        raise KeyboardInterrupt
+
+    cache = FeatureCache(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        cache.get(KEY, interrupted)
+    assert list(tmp_path.iterdir()) == []
+    np.testing.assert_array_equal(cache.get(KEY, several).labels, SEVERAL)
+
+
 @pytest.mark.parametrize(
     "other", [{"weights": "abd"}, {"view": {"size": 33}}, {"data": ["shapes", "test"]}]
 )
@@ -197,6 +235,10 @@ NAN = np.where(np.arange(11)[:, None] == 6, np.nan, X)
         (lambda: iter([(X, Y[:3])]), r"labels \[b\]"),
         (lambda: iter([(X, Y), (X[:, :3], Y)]), "of one d"),
         (lambda: iter([(X[0], Y)]), r"\[b, d\]"),
+        (lambda: iter([(X, SEVERAL), (X, Y)]), "of one l"),
+        (lambda: iter([(X, SEVERAL), (X, SEVERAL[:, :2])]), "of one l"),
+        (lambda: iter([(X, SEVERAL[:3])]), "of one l"),
+        (lambda: iter([(X, SEVERAL[..., None])]), "of one l"),
     ],
 )
 def test_features_that_cannot_be_kept_are_refused_and_leave_nothing(

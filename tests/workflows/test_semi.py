@@ -10,7 +10,9 @@ import pytest
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import models
 from simclr_tf2.config import ConfigError
+from simclr_tf2.evaluation.semi_table import render_semi
 from simclr_tf2.training.checkpoints import weights
+from simclr_tf2.training.errors import NotFinite
 from simclr_tf2.workflows import classifier_run, semi
 from simclr_tf2.workflows.splits import open_splits
 from tests import command_line
@@ -161,6 +163,22 @@ def test_each_recipe_has_its_folder_and_a_finished_one_is_used_again(
     again = measure(model_dir="run", num_virtual_devices=1)
     assert again["value"] == first["value"] and len(trained) == 3
     assert (tmp_path / again["folder"]).samefile(first["folder"])
+
+
+def test_a_loss_that_is_not_finite_takes_no_other_result_with_it(
+    data_dir, tmp_path, monkeypatch, caplog
+):
+    def overflows(*_, **__):
+        raise NotFinite("loss not finite at or before step 3")
+
+    monkeypatch.setattr(classifier_run, "train_beside", overflows)
+    config = tiny_set(tmp_path, data_dir, label_fraction=0.1)
+    (found,) = semi.measure_semi(config, network(config)).items()
+    title, record = found
+    assert record["value"] is None and record["labels"] == 50
+    assert "smaller --semi_batch_size" in record["not_measured"]
+    assert caplog.text.count("not finite") == 1
+    assert f"{title} not measured: loss not finite" in render_semi({title: record})
 
 
 @pytest.mark.parametrize(

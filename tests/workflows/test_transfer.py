@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from simclr_tf2.config import Config, ConfigError, DataConfig, EvaluationConfig
 from simclr_tf2.data import image_sets, opening
-from simclr_tf2.data.presence import open_presence
+from simclr_tf2.data.opening import open_split
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.transfer_sets import TRANSFER_SETS
 from simclr_tf2.evaluation.transfer_table import render_transfer
@@ -180,7 +180,8 @@ def test_voc_is_multi_label_with_difficult_objects_ignored(
     stand_ins.prepare("voc/2007", tmp_path, sizes)
     config = config_for(tmp_path)
     data = dataclasses.replace(config.data, dataset="voc/2007")
-    split = open_presence(data, "test")
+    assert not open_split(data, "test").label_shape  # it has no feature "label"
+    split = open_split(dataclasses.replace(data, label_key="labels"), "test")
     assert split.label_shape == (20,) and split.num_examples == 18
     assert split.class_names[0] == "aeroplane"
     batches = list(view_dataset(split, batch_size=7, image_size=SIDE))
