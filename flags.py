@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -491,7 +492,8 @@ def config_from_flags(values: flags.FlagValues) -> config_lib.Config:
         "finetune_baselines",
     ):
         flat[name] = tuple(item for item in flat[name] if item)
-    return config_lib.from_flat(flat)
+    given = frozenset(name for name in _NAMES if values[name].present)
+    return dataclasses.replace(config_lib.from_flat(flat), given=given)
 
 
 def flagfile_text(config: config_lib.Config) -> str:

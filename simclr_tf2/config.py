@@ -72,6 +72,7 @@ MICRO_BATCH_NORMS = ("micro", "frozen")
 CACHES = ("auto", "encoded", "decoded", "off")
 FILE_CHECKS = ("decode", "header")
 PROGRESS = ("auto", "bar", "plain", "none")
+EVAL_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 
 
 class ConfigError(ValueError):
@@ -452,6 +453,13 @@ class EvaluationConfig:
     watch_timeout: float = 0.0  # [ours] minutes without a checkpoint; 0: no limit
 
     def __post_init__(self) -> None:
+        _require(
+            not self.eval_name or re.fullmatch(EVAL_NAME, self.eval_name) is not None,
+            "eval_name",
+            "letters, digits, '.', '_' and '-', the first one no '.' or '-' (it names "
+            "files)",
+            self.eval_name,
+        )
         _require_positive(self, "eval_batch_size", "probe_examples")
         _require_not_negative(self, "eval_steps", "watch_timeout")
         object.__setattr__(self, "knn_k", _neighbour_counts(self.knn_k))
@@ -568,17 +576,34 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     distribution: DistributionConfig = field(default_factory=DistributionConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    # Names of the settings that were given; None: those that differ from their default.
+    # Says how the config was made: no setting, and no part of what it is.
+    given: frozenset[str] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _require_choice("mode", self.mode, MODES)
         _require_choice("train_mode", self.train_mode, TRAIN_MODES)
 
 
+def given_settings(config: Config) -> frozenset[str]:
+    """Names of the settings that were asked for, be it with their default value."""
+    if config.given is not None:
+        return config.given
+    defaults = field_defaults()
+    flat = to_flat(config)
+    return frozenset(name for name, value in flat.items() if value != defaults[name])
+
+
+def _settings() -> list[dataclasses.Field[Any]]:
+    """Fields of ``Config`` that are settings or sections of such."""
+    return [f for f in dataclasses.fields(Config) if f.name != "given"]
+
+
 def sections() -> dict[str, type]:
     """Section name -> dataclass, in the order of ``Config``."""
     return {
         f.name: f.default_factory  # type: ignore[misc]
-        for f in dataclasses.fields(Config)
+        for f in _settings()
         if f.default_factory is not dataclasses.MISSING
     }
 
@@ -587,7 +612,7 @@ def field_defaults() -> dict[str, Any]:
     """Every setting by its flag name -> default, over all sections."""
     found: dict[str, Any] = {}
     kinds = sections()
-    for f in dataclasses.fields(Config):
+    for f in _settings():
         members = dataclasses.fields(kinds[f.name]) if f.name in kinds else (f,)
         for member in members:
             assert member.name not in found, f"two settings named {member.name}"
@@ -605,7 +630,7 @@ def from_flat(values: dict[str, Any]) -> Config:
         parts[name] = kind(
             **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
         )
-    unknown = sorted(set(rest) - {f.name for f in dataclasses.fields(Config)})
+    unknown = sorted(set(rest) - {f.name for f in _settings()})
     if unknown:
         raise ConfigError(f"unknown setting(s): {', '.join(unknown)}")
     return Config(**rest, **parts)
@@ -615,7 +640,7 @@ def to_flat(config: Config) -> dict[str, Any]:
     """The inverse of ``from_flat``: flag name -> value (tuples stay tuples)."""
     flat: dict[str, Any] = {}
     kinds = sections()
-    for f in dataclasses.fields(Config):
+    for f in _settings():
         value = getattr(config, f.name)
         if f.name in kinds:
             flat.update(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from simclr_tf2.config import ConfigError
@@ -96,13 +98,17 @@ def open_array_split(path: str, spec: str) -> Split:
         if pair[1] is not None
     ]
     classes = [int(y.max()) + 1 for _, y in found.values() if y is not None]
-    return from_arrays(
+    opened = from_arrays(
         np.concatenate(images),
         np.concatenate(labels) if len(labels) == len(images) else None,
         name=path,
         split=spec,
         num_classes=max(classes) if len(labels) == len(images) else None,
     )
+    ranges = tuple((f"{path}:{p.split}", p.start, p.stop) for p in parts)
+    assert isinstance(opened.source, ArraySource)
+    source = dataclasses.replace(opened.source, ranges=ranges)
+    return dataclasses.replace(opened, source=source)
 
 
 def _by_split(

@@ -163,7 +163,11 @@ def open_split(
     )
     source: sources.Source
     if plain:
-        source = _load_arrays(read(), info.num_examples, name)
+        parts = [i for i in info.file_instructions if i.take]
+        source = dataclasses.replace(
+            _load_arrays(read(), info.num_examples, name),
+            ranges=tuple((str(i.filename), i.skip, i.skip + i.take) for i in parts),
+        )
     else:
         source = sources.RecordSource(
             shards=records.Shards.from_info(builder, info, found_key, image_key),

@@ -85,10 +85,13 @@ class RecordSource:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of names and sizes of the files, and of the records in them."""
+        """Of names and sizes of the files, the records in them, and their labels."""
         shards = self.shards
         sizes = prepare.file_sizes(list(shards.files))
-        return digest(shards.files, sizes, shards.skip.tolist(), shards.take.tolist())
+        labels = () if shards.label_key in (None, "label") else (shards.label_key,)
+        return digest(
+            shards.files, sizes, shards.skip.tolist(), shards.take.tolist(), *labels
+        )
 
     def examples(self) -> tf.data.Dataset:
         """Every image once, in order."""
@@ -126,11 +129,13 @@ class ArraySource:
     Attributes:
         images: uint8 or uint16 [n, h, w, c].
         labels: int64 [n] or [n, l]; -1 for none.
+        ranges: (container, start, stop) of each part, where they are known.
     """
 
     images: np.ndarray
     labels: np.ndarray
     random_access: bool = True
+    ranges: tuple[tuple[str, int, int], ...] = ()
 
     @property
     def num_bytes(self) -> int:

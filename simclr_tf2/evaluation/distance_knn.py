@@ -80,12 +80,13 @@ def vote(
     weights: str = "exp",
     temperature: float = 0.07,
 ) -> np.ndarray:
-    """Scores of each class among the neighbours.
+    """Scores of each class among the neighbours, as natural logarithms.
 
     ``exp``: sum of exp(similarity / temperature), as in instance discrimination (arXiv
-    1805.01978), divided by the largest weight of the row so that nothing overflows.
-    ``uniform``: the number of neighbours, ties for the lowest class with ``argmax``.
-    The first k columns of a larger search give the vote of a smaller k.
+    1805.01978), divided by the largest weight of the row; in logarithms, so that a far
+    neighbour's vote does not vanish. ``uniform``: the number of neighbours, ties for
+    the lowest class with ``argmax``. The first k columns of a larger search give the
+    vote of a smaller k.
 
     Args:
         labels_of_neighbours: int ``[q, k]`` in [0, num_classes).
@@ -95,7 +96,7 @@ def vote(
         temperature: More than 0; read by ``"exp"`` only.
 
     Returns:
-        float32 ``[q, num_classes]``; 0 where no neighbour has the class.
+        float64 ``[q, num_classes]``; -inf where no neighbour has the class.
 
     Raises:
         ConfigError: Another ``weights``, a temperature that is not above 0, labels out
@@ -104,14 +105,17 @@ def vote(
     labels = np.asarray(labels_of_neighbours)
     _require_votes(labels, similarities, num_classes, weights, temperature)
     if weights == "uniform":
-        weight = np.ones(labels.shape, np.float64)
+        logs = np.zeros(labels.shape, np.float64)
     else:
         gap = np.subtract(similarities, similarities[:, :1], dtype=np.float64)
-        weight = np.exp(gap / temperature)
+        logs = gap / temperature
     cells = np.arange(len(labels))[:, None] * num_classes + labels
-    total = len(labels) * num_classes
-    sums = np.bincount(cells.ravel(), weights=weight.ravel(), minlength=total)
-    return sums.reshape(len(labels), num_classes).astype(np.float32)
+    largest = np.full(len(labels) * num_classes, -np.inf)
+    np.maximum.at(largest, cells, logs)
+    parts = np.exp(logs - largest[cells])  # 1 at the largest of each class
+    sums = np.bincount(cells.ravel(), weights=parts.ravel(), minlength=len(largest))
+    np.log(sums, out=sums, where=sums > 0)  # 0 stays, and -inf is added to it
+    return (largest + sums).reshape(len(labels), num_classes)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,13 @@ from simclr_tf2.models.resnet import (
     build_resnet,
     freeze_up_to_block,
 )
-from simclr_tf2.models.simclr import SimCLR, build_simclr, copy_weights, export_copy
+from simclr_tf2.models.simclr import (
+    SimCLR,
+    build_simclr,
+    copy_weights,
+    export_copy,
+    stem_at,
+)
 
 __all__ = [
     "FusedBatchNormalization",
@@ -23,4 +29,5 @@ __all__ = [
     "freeze_up_to_block",
     "recompute",
     "recomputed",
+    "stem_at",
 ]

@@ -114,6 +114,13 @@ class SimCLR(keras.Model):
         return keras.Model(head.inputs[0], head.outputs[self.ft_proj_selector])
 
 
+def stem_at(stem: str, image_size: int | tuple[int, int]) -> str:
+    """``--stem`` as it is at a size of images: what ``auto`` chooses there."""
+    if stem != "auto":
+        return stem
+    return "cifar" if np.max(image_size) <= CIFAR_STEM_UP_TO else "imagenet"
+
+
 def build_simclr(
     config: ModelConfig,
     *,
@@ -145,10 +152,7 @@ def build_simclr(
         A built model; weights come from Keras's global seed.
     """
     synchronized = config.global_bn and num_replicas > 1 and not export
-    stem = config.stem
-    if stem == "auto":
-        small = np.max(image_size) <= CIFAR_STEM_UP_TO
-        stem = "cifar" if small else "imagenet"
+    stem = stem_at(config.stem, image_size)
     backbone = build_resnet(
         config.resnet_depth,
         width_multiplier=config.width_multiplier,

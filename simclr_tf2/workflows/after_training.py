@@ -15,7 +15,7 @@ from simclr_tf2.config import Config
 from simclr_tf2.evaluation import feature_cache
 from simclr_tf2.training import run_folder
 from simclr_tf2.workflows import reporting
-from simclr_tf2.workflows.evaluate import keep_predictions
+from simclr_tf2.workflows.evaluate import facts_of_splits, keep_predictions
 from simclr_tf2.workflows.export import write_exports
 from simclr_tf2.workflows.following import write_followed
 from simclr_tf2.workflows.measuring import (
@@ -64,8 +64,9 @@ def finish(
     encoder = models.build_encoder(exported.backbone)
     with timed(timings, "evaluation"):
         measured = measure_model(config, splits, exported, keep=folder)
-    keep_predictions(config, folder, measured)
-    write_followed(folder, config.evaluation.eval_name, step, measured.results)
+    keep_predictions(config, folder, measured, splits)
+    name = config.evaluation.eval_name
+    write_followed(folder, name, step, measured.results, measured.others)
 
     def report(files: list[tuple[Path, str]]) -> Path:
         return reporting.write(
@@ -80,6 +81,7 @@ def finish(
         step=step,
         timings=timings,
         report=report if config.evaluation.report else None,
+        facts=facts_of_splits(splits),
     )
 
 
@@ -92,6 +94,7 @@ def conclude(
     step: int,
     timings: dict[str, float],
     report: Callable[[list[tuple[Path, str]]], Path] | None = None,
+    facts: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Export, report, and write results.json last: then the run is finished.
 
@@ -103,6 +106,7 @@ def conclude(
         step: Step of the weights.
         timings: Seconds per phase; grows here.
         report: Writes the report from the list of files so far, or None.
+        facts: More for results.json.
 
     Returns:
         What results.json holds.
@@ -115,7 +119,7 @@ def conclude(
         files.append((path, "open in a browser"))
     weights = measured.weights or feature_cache.digest_of_weights(exported)
     document = results_document(config, measured.results, step=step, weights=weights)
-    document |= measured.others
+    document |= (facts or {}) | measured.others
     document |= {"timings": timings, "finished": True}
     run_folder.write_json(folder / "results.json", document)
     if config.evaluation.eval_name:

@@ -7,20 +7,23 @@ draws of few labels, classes for average precisions.
 
 from __future__ import annotations
 
-import logging
+import hashlib
+import json
 import os
 import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simclr_tf2.config import ConfigError
+from simclr_tf2.data.datasets import Split
 from simclr_tf2.metrics import significance
 
-logger = logging.getLogger(__name__)
-
-LABELS = "labels"
+LABELS, IMAGES = "labels", "images"  # beside the predictions
+DIGESTED = 64  # [ours] images that say which data set this is
 SEED = 0  # of the permutations
 
 
@@ -30,7 +33,10 @@ def predictions_path(folder: Path, name: str | None) -> Path:
 
 
 def save_predictions(
-    path: Path, predictions: dict[str, np.ndarray], labels: np.ndarray
+    path: Path,
+    predictions: dict[str, np.ndarray],
+    labels: np.ndarray,
+    images: Mapping[str, Any] | None = None,
 ) -> None:
     """Keep what was predicted for every test image, and what it is.
 
@@ -39,23 +45,133 @@ def save_predictions(
         predictions: "row/protocol" -> int64 labels ``[n]``, or ``[n, draws]``; or
             float64 ``[c]``, a number per class.
         labels: int64 ``[n]`` or ``[n, l]``.
+        images: Which images these are, as ``images_of`` says.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
     try:
         arrays: dict[str, Any] = {LABELS: labels, **predictions}
+        if images is not None:
+            arrays[IMAGES] = np.array(json.dumps(images))
         np.savez_compressed(temporary, **arrays)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def compare(folder: Path, other: str, *, name: str | None) -> dict[str, dict[str, Any]]:
+def images_of(split: Split, limit: int | None) -> dict[str, Any]:
+    """Which images are tested on: names for people, and a digest to compare.
+
+    The digest is of the first images' bytes as they are stored, so that a data set is
+    the same in another folder too.
+
+    Args:
+        split: The evaluation split.
+        limit: At most so many images of it; None for all.
+    """
+    count = min(split.num_examples, limit or split.num_examples)
+    digest = hashlib.blake2b(digest_size=16)
+    for example in split.as_dataset().take(min(count, DIGESTED)).as_numpy_iterator():
+        stored = example["image"]
+        digest.update(stored if isinstance(stored, bytes) else stored.tobytes())
+    return {
+        "dataset": split.name,
+        "split": split.split,
+        "count": count,
+        "digest": digest.hexdigest(),
+    }
+
+
+@dataclass(frozen=True)
+class Other:
+    """What another run predicted.
+
+    Attributes:
+        name: Its folder, as given.
+        labels: int64 ``[n]`` or ``[n, l]`` of the test images.
+        predictions: As ``save_predictions`` takes them.
+        images: Which images these are; None where its file does not say.
+    """
+
+    name: str
+    labels: np.ndarray
+    predictions: dict[str, np.ndarray]
+    images: dict[str, Any] | None
+
+
+def load(other: str, *, name: str | None) -> Other:
+    """Read the predictions of another run.
+
+    Args:
+        other: Its folder.
+        name: ``--eval_name`` of both.
+
+    Raises:
+        ConfigError: It has none, or they cannot be read.
+    """
+    path = predictions_path(Path(other), name)
+    try:
+        with np.load(path) as file:
+            arrays = {key: file[key] for key in file.files}
+        images = json.loads(str(arrays.pop(IMAGES))) if IMAGES in arrays else None
+        return Other(other, arrays.pop(LABELS), arrays, images)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"--compare_with={other} keeps no {path.name}; measure it first, with "
+            f"--mode=eval --model_dir={other} and the other flags of this command"
+        ) from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def check(other: Other, keys: Collection[str], images: Mapping[str, Any]) -> None:
+    """Whether ``compare`` will have something to say of what is about to be measured.
+
+    Args:
+        other: The other run.
+        keys: "row/protocol" of what will be predicted.
+        images: Of which images, as ``images_of`` says.
+
+    Raises:
+        ConfigError: No predictions, of other images, or of no common protocol.
+    """
+    if not keys:
+        raise ConfigError(
+            f"--compare_with={other.name} compares predictions, and none of the "
+            "--protocols keeps any; add one such as knn or logreg"
+        )
+    there = other.images or {"count": len(other.labels)}
+    if any(there[key] != images[key] for key in ("count", "digest") if key in there):
+        names = [
+            f"{found['dataset']}:{found['split']} ({found['count']} images)"
+            if "dataset" in found
+            else f"{found['count']} images"
+            for found in (there, images)
+        ]
+        raise ConfigError(
+            f"--compare_with={other.name}: its predictions are of other test images: "
+            f"there {names[0]}, here {names[1]}; evaluate both runs with the same "
+            "--dataset, --eval_split and --eval_steps"
+        )
+    if not set(keys) & set(other.predictions):
+        raise ConfigError(
+            f"--compare_with={other.name}: the runs share no protocol: there "
+            f"{_names(other.predictions)}, here {_names(keys)}"
+        )
+
+
+def _names(keys: Collection[str]) -> str:
+    return ", ".join(dict.fromkeys(key.split("/")[-1] for key in keys)) or "none"
+
+
+def compare(
+    predictions: Mapping[str, np.ndarray], labels: np.ndarray, other: Other
+) -> dict[str, dict[str, Any]]:
     """A test of the difference for every row and protocol that both runs have.
 
     Args:
-        folder: This run, just evaluated.
-        other: Another run folder, evaluated on the same images.
-        name: ``--eval_name`` of both.
+        predictions: What was just predicted, as ``save_predictions`` takes it.
+        labels: int64 ``[n]`` or ``[n, l]`` of the test images.
+        other: Another run, evaluated on the same images.
 
     Returns:
         "row/protocol" -> ``here`` and ``there``, their ``difference``, ``test`` and
@@ -63,21 +179,20 @@ def compare(folder: Path, other: str, *, name: str | None) -> dict[str, dict[str
         right, and ``mean_per_class`` with the same of its own.
 
     Raises:
-        ConfigError: The other run has no predictions, or of other images.
+        ConfigError: The other run's predictions are of other images, or share nothing.
     """
-    ours = _load(predictions_path(folder, name), folder)
-    theirs = _load(predictions_path(Path(other), name), Path(other))
-    if not np.array_equal(ours[LABELS], theirs[LABELS]):
+    if not np.array_equal(labels, other.labels):
         raise ConfigError(
-            f"--compare_with={other}: its predictions are of other test images; "
+            f"--compare_with={other.name}: its predictions are of other test images; "
             "evaluate both runs with the same --eval_split"
         )
-    found = {}
-    for key in [k for k in ours if k in theirs and k != LABELS]:
-        if ours[key].shape == theirs[key].shape:
-            found[key] = _tested(ours[key], theirs[key], ours[LABELS])
+    found = {
+        key: _tested(ours, other.predictions[key], labels)
+        for key, ours in predictions.items()
+        if key in other.predictions and ours.shape == other.predictions[key].shape
+    }
     if not found:
-        raise ConfigError(f"--compare_with={other}: the runs share no protocol")
+        raise ConfigError(f"--compare_with={other.name}: the runs share no protocol")
     return found
 
 
@@ -137,16 +252,3 @@ def render(found: dict[str, dict[str, Any]], other: str) -> str:
     if any("only_a" not in r for r in rows.values()):
         lines.append("* permutation test of paired images, or classes for mAP")
     return "\n".join(lines)
-
-
-def _load(path: Path, folder: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as file:
-            return {key: file[key] for key in file.files}
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{folder} keeps no {path.name}; measure it first: --mode=eval "
-            f"--model_dir={folder}"
-        ) from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error

@@ -9,31 +9,41 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simclr_tf2 import distribution, evaluation, models, saved_model
-from simclr_tf2.config import Config, ConfigError, DataConfig
+from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.training import checkpoints, run_folder, summaries
 from simclr_tf2.workflows import (
     best_checkpoint,
     comparison,
-    fit,
+    eval_settings,
     reporting,
     training_end,
 )
+from simclr_tf2.workflows.eval_settings import Merged
 from simclr_tf2.workflows.export import restore_model
-from simclr_tf2.workflows.following import new_checkpoints, write_followed
-from simclr_tf2.workflows.labelled import training_images
+from simclr_tf2.workflows.following import new_checkpoints, scalars, write_followed
 from simclr_tf2.workflows.measuring import (
     FINETUNED_ROW,
+    ROW,
     Measured,
     Rows,
     baseline_rows,
+    limits,
     measure,
     measure_model,
     on_features,
     render,
     results_document,
 )
-from simclr_tf2.workflows.splits import Splits, open_splits, with_own_classifier
+from simclr_tf2.workflows.run_length import last_step
+from simclr_tf2.workflows.splits import (
+    Splits,
+    open_splits,
+    shared_images,
+    with_own_classifier,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +51,12 @@ logger = logging.getLogger(__name__)
 def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     """``--mode=eval``: measure the checkpoints of a run, now and as they come.
 
-    Data, network and training settings come from the run folder; protocols, splits and
-    batch size from the command line. Of a run that is at its last step the newest
-    checkpoint is measured; a run that is not is followed to its last step, unless
-    ``--nowatch``. Each time results.json and report.html are renewed, TensorBoard gets
-    the numbers, and with ``--best_metric`` the best checkpoint so far is kept.
+    The network comes from the run folder, and so do the images unless the command line
+    names others; protocols, splits and batch size come from the command line. Of a run
+    that is at its last step the newest checkpoint is measured; a run that is not is
+    followed to its last step, unless ``--nowatch``. Each time results.json and
+    report.html are renewed, TensorBoard gets the numbers, and with ``--best_metric``
+    the best checkpoint so far is kept.
 
     Raises:
         ConfigError: No run, nothing to measure, or splits that cannot be scored.
@@ -54,56 +65,108 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
         raise ConfigError("--mode=eval needs --model_dir: the folder of a run")
     folder = Path(config.model_dir)
     trained = run_folder.read_config(folder)
-    asked = config.evaluation
-    config = dataclasses.replace(
-        trained,
-        data=_data_of(config.data, trained.data),
-        evaluation=_evaluation_of(config, trained),
-        distribution=config.distribution,
-        model_dir=config.model_dir,
-    )
+    eval_settings.warn_of_no_effect(config, trained)
+    merged = eval_settings.merged(config, trained)
+    asked, config = config.evaluation, merged.config
+    _require_same_images_as_before(merged, folder)
     distribution.shared_strategy(config.distribution)  # before devices are counted
-    splits = with_own_classifier(config, open_splits(config))
-    total_steps = fit.steps_of(config, training_images(trained, splits.train))
+    splits = _open(merged)
+    other = _other_run(config, splits)
+    total_steps = last_step(merged, folder, splits)
     best = best_checkpoint.of_config(config, folder, splits)
-    watch = asked.watch and not _is_complete(folder)
-    log = summaries.EventLog(folder / f"tensorboard/{asked.eval_name or 'eval'}")
+    watch = asked.watch and total_steps is not None and not _is_complete(folder)
+    name = config.evaluation.eval_name
+    log = summaries.EventLog(folder / f"tensorboard/{name or 'eval'}")
     baselines: dict[str, Rows] | None = None
     document = None
-    keep = None if watch and _is_growing(folder, total_steps) else folder
+    growing = watch and _is_growing(folder, total_steps or 0)
     for _ in new_checkpoints(
         folder,
-        total_steps=total_steps,
+        total_steps=total_steps or 0,
         watch=watch,
         timeout=asked.watch_timeout,
     ):
         model, step = restore_model(config, folder)
         _require_trained(folder, step)
-        best_checkpoint.require_classifier(config, model.supervised_head is not None)
+        has_classifier = model.supervised_head is not None and splits.own
+        best_checkpoint.require_classifier(config, has_classifier)
         with best.holding(step) if best else contextlib.nullcontext():
             if baselines is None:
                 baselines = baseline_rows(config, splits)
-            measured = measure_model(config, splits, model, baselines, keep=keep)
+            measured = measure_model(
+                config, splits, model, baselines, keep=None if growing else folder
+            )
             results = measured.results
             own = [r for r in results.values() if r["row"] == FINETUNED_ROW]
-            classes = splits.train.num_classes
+            classes = splits.train.num_classes or 1
             training_end.complete(own, folder, step=step, classes=classes)
             _require_anything(measured)
             chosen = best.offer(step, results, measured.others) if best else {}
-        document = _renew(config, folder, measured, step, chosen)
-        log.write(step, {name: record["value"] for name, record in results.items()})
-        write_followed(folder, asked.eval_name, step, results)
-        print(f"step {step}\n{render(measured)}", flush=True)
+        values = {key: record["value"] for key, record in results.items()}
+        log.write(step, values | scalars(measured.others))
+        write_followed(folder, name, step, results, measured.others)
+        where = "" if splits.own else f", measured on {config.data.source}"
+        print(f"step {step}{where}\n{render(measured)}", flush=True)
+        document = _renew(merged, splits, measured, step, chosen, other)
         if config.evaluation.report:
             _report(config, splits, model, measured, document)
     log.close()
     if document is None:
-        return _measure_export(config, folder, splits)
+        return _measure_export(merged, splits, other)
     return document
 
 
-def _measure_export(config: Config, folder: Path, splits: Splits) -> dict[str, Any]:
+def _open(merged: Merged) -> Splits:
+    """The splits, checked as strictly as the command line asked for protocols."""
+    config = merged.config
+    strict = "protocols" in merged.asked
+    try:
+        splits = open_splits(config, strict=strict, refuse_shared=True)
+    except ConfigError as error:
+        default = f"has no split {config.evaluation.eval_split!r}"
+        if merged.own or "eval_split" in merged.asked or default not in str(error):
+            raise
+        raise ConfigError(f"{error}; name one with --eval_split") from error
+    splits = dataclasses.replace(splits, own=merged.own)
+    return with_own_classifier(config, splits) if merged.own else splits
+
+
+def _other_run(config: Config, splits: Splits) -> comparison.Other | None:
+    """What ``--compare_with`` names, checked before anything is measured."""
+    asked = config.evaluation
+    if not asked.compare_with:
+        return None
+    other = comparison.load(asked.compare_with, name=asked.eval_name)
+    keys = [f"{ROW}/{name}" for name in on_features(config) if splits.eval is not None]
+    comparison.check(other, keys, _images(config, splits) if keys else {})
+    return other
+
+
+def _images(config: Config, splits: Splits) -> dict[str, Any]:
+    assert splits.eval is not None
+    return comparison.images_of(splits.eval, limits(config)[1])
+
+
+def _require_same_images_as_before(merged: Merged, folder: Path) -> None:
+    """Refuse to mix two data sets in files that got their name by themselves."""
+    name, source = merged.config.evaluation.eval_name, merged.config.data.source
+    if merged.own or "eval_name" in merged.asked:
+        return
+    before = _read_document(folder, name).get("dataset", source)
+    if before != source:
+        raise ConfigError(
+            f"{_results_path(folder, name)} is about {before}, and this is about "
+            f"{source}; pass an --eval_name of its own"
+        )
+
+
+def _measure_export(
+    merged: Merged, splits: Splits, other: comparison.Other | None
+) -> dict[str, Any]:
     """Measure encoder.keras of a folder that keeps no checkpoint."""
+    config = merged.config
+    assert config.model_dir is not None
+    folder = Path(config.model_dir)
     encoder = saved_model.load_encoder(folder)
     if not config.evaluation.protocols:
         raise ConfigError(
@@ -125,40 +188,69 @@ def _measure_export(config: Config, folder: Path, splits: Splits) -> dict[str, A
         )
     measured = measure(config, splits, encoder)
     print(evaluation.render(measured.results), flush=True)
-    return _renew(config, folder, measured, None)
+    return _renew(merged, splits, measured, None, {}, other)
 
 
 def _renew(
-    config: Config,
-    folder: Path,
+    merged: Merged,
+    splits: Splits,
     measured: Measured,
     step: int | None,
-    best: dict[str, Any] | None = None,
+    best: dict[str, Any],
+    other: comparison.Other | None,
 ) -> dict[str, Any]:
     """Write results.json (or results_NAME.json); a finished run stays finished."""
-    name = config.evaluation.eval_name
-    path = folder / (f"results_{name}.json" if name else "results.json")
+    config = merged.config
+    assert config.model_dir is not None
+    folder, name = Path(config.model_dir), config.evaluation.eval_name
+    path = _results_path(folder, name)
     document = results_document(
         config, measured.results, step=step, weights=measured.weights
     )
+    if not merged.own:
+        document["trained_on"] = merged.trained.data.source
+    document |= facts_of_splits(splits)
     document |= measured.others | ({"best": best} if best else {})
-    keep_predictions(config, folder, measured)
-    other = config.evaluation.compare_with
-    if other:
-        document["comparison"] = comparison.compare(folder, other, name=name)
-        print(comparison.render(document["comparison"], other), flush=True)
-    try:
-        before = json.loads(path.read_text())
-    except (OSError, ValueError):
-        before = {}
+    before = _read_document(folder, name)
     if before.get("step") == step or step is None:
         kept = ("timings", "finished")
         document |= {key: before[key] for key in kept if key in before}
     run_folder.write_json(path, document)
+    keep_predictions(config, folder, measured, splits)
+    if other is not None:
+        assert measured.test is not None
+        document["comparison"] = comparison.compare(
+            measured.predictions, np.asarray(measured.test.labels), other
+        )
+        print(comparison.render(document["comparison"], other.name), flush=True)
+        run_folder.write_json(path, document)
+    if not merged.own:
+        logger.info("%s: every number with what it rests on", path)
     return document
 
 
-def keep_predictions(config: Config, folder: Path, measured: Measured) -> None:
+def _results_path(folder: Path, name: str | None) -> Path:
+    return folder / (f"results_{name}.json" if name else "results.json")
+
+
+def _read_document(folder: Path, name: str | None) -> dict[str, Any]:
+    """What an earlier evaluation of this name wrote; empty if nothing readable."""
+    try:
+        found = json.loads(_results_path(folder, name).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def facts_of_splits(splits: Splits) -> dict[str, Any]:
+    """What results.json says of images that are both learned from and tested on."""
+    shared = shared_images(splits)
+    return {"images_in_both_splits": shared} if shared else {}
+
+
+def keep_predictions(
+    config: Config, folder: Path, measured: Measured, splits: Splits
+) -> None:
     """Write what was predicted for every test image, for ``--compare_with``."""
     if measured.predictions:
         assert measured.test is not None
@@ -166,29 +258,8 @@ def keep_predictions(config: Config, folder: Path, measured: Measured) -> None:
             comparison.predictions_path(folder, config.evaluation.eval_name),
             measured.predictions,
             measured.test.labels,
+            _images(config, splits),
         )
-
-
-def _data_of(asked: DataConfig, trained: DataConfig) -> DataConfig:
-    """The run's images, in the folder and with the share of labels now asked for."""
-    changes: dict[str, Any] = {"download": asked.download or trained.download}
-    if asked.data_dir != DataConfig().data_dir:
-        changes["data_dir"] = asked.data_dir
-    if asked.label_fraction < 1 or asked.labels_per_class:
-        changes["label_fraction"] = asked.label_fraction
-        changes["labels_per_class"] = asked.labels_per_class
-    return dataclasses.replace(trained, **changes)
-
-
-def _evaluation_of(config: Config, trained: Config) -> Any:
-    """Evaluation settings of the command line; those left at default are the run's."""
-    defaults = type(config.evaluation)()
-    given = {
-        f.name: getattr(config.evaluation, f.name)
-        for f in dataclasses.fields(defaults)
-        if getattr(config.evaluation, f.name) != getattr(defaults, f.name)
-    }
-    return dataclasses.replace(trained.evaluation, **given)
 
 
 def _is_complete(folder: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from simclr_tf2.training import checkpoints
 
 logger = logging.getLogger(__name__)
 
+# What moves of ``label_free``; the rest are bounds and counts.
+LABEL_FREE = ("std", "alignment", "uniformity", "rankme")
 POLL_SECONDS = 5.0  # [ours] the reference code looks every 15
 
 
@@ -75,7 +78,11 @@ def new_checkpoints(
 
 
 def write_followed(
-    folder: Path, name: str | None, step: int, results: Mapping[str, Mapping[str, Any]]
+    folder: Path,
+    name: str | None,
+    step: int,
+    results: Mapping[str, Mapping[str, Any]],
+    others: Mapping[str, Any] | None = None,
 ) -> None:
     """Append what was measured of a checkpoint to evaluations.jsonl.
 
@@ -85,6 +92,7 @@ def write_followed(
         step: Of the checkpoint.
         results: "row/protocol" -> record with ``value`` and ``measure``. Baselines do
             not move and are left out.
+        others: What is no row of the table, by protocol.
     """
     line: dict[str, Any] = {"step": step}
     for record in results.values():
@@ -93,9 +101,43 @@ def write_followed(
             depth = f"{row}_" if row.startswith("feature") else ""
             key = f"evaluated_{depth}{record['protocol']}_{record['measure']}"
             line[key] = record["value"]
+    for tag, value in scalars(others or {}).items():
+        is_share = not tag.startswith("label_free/")  # of images that are right
+        words = re.sub(r"\W+", "_", tag).strip("_")
+        line[f"evaluated_{words}" if is_share else words] = value
     if len(line) > 1:
         with open(_followed_path(folder, name), "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def scalars(others: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of what is no row of the table, with tags for TensorBoard.
+
+    Args:
+        others: As ``Measured.others``: protocol -> record, or -> name -> record with
+            ``value``.
+
+    Returns:
+        ``label_free/h/rankme``, ``transfer/cifar10/linear``, ``semi/SHARE`` and the
+        like -> value; what was not measured is left out.
+    """
+    found: dict[str, float] = {}
+    for protocol, records in others.items():
+        for name, value in records.items():
+            if protocol == "label_free":
+                part, _, measure = name.partition("_")
+                if measure in LABEL_FREE and value is not None:
+                    found[f"label_free/{part}/{measure}"] = float(value)
+            elif value["value"] is not None:
+                found[_tag(protocol, name)] = float(value["value"])
+    return found
+
+
+def _tag(protocol: str, name: str) -> str:
+    if not protocol.startswith("transfer"):
+        return f"{protocol}/{name}"
+    method = protocol.removeprefix("transfer").lstrip("_") or "linear"
+    return f"transfer/{name}/{method}"
 
 
 def read_followed(folder: Path, name: str | None) -> list[dict[str, float]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,53 +22,79 @@ from simclr_tf2.evaluation.features import encoded_batches
 FeaturesOf = Callable[[keras.Model, Split, int | None], Features]
 
 
-def features_of(config: Config, folder: Path | None) -> FeaturesOf:
-    """How the encoder's features of a split are made: on all replicas of this machine.
+@dataclass(frozen=True)
+class View:
+    """How the images of a split become what an encoder reads.
 
-    Args:
-        config: Whole config; the view, the batch and the devices come from it.
-        folder: The run folder that keeps them under ``features/``; None keeps nothing.
+    Attributes:
+        dataset: A split, at most so many images -> what ``evaluation.extract`` reads.
+        key: What the view depends on beside the images, ready for JSON.
     """
-    strategy = replicas(config)
-    placed: list[tuple[keras.Model, keras.Model]] = []  # the last one, and its copy
 
-    def on_replicas(encoder: keras.Model) -> keras.Model:
-        if strategy is None:
-            return encoder
-        if not placed or placed[0][0] is not encoder:
-            placed[:] = [(encoder, replicated(encoder, strategy))]
-        return placed[0][1]
+    dataset: Callable[[Split, int | None], tf.data.Dataset]
+    key: Callable[[Split], dict[str, Any]]
 
-    def make(encoder: keras.Model, split: Split, limit: int | None) -> Features:
-        dataset = pipeline.make_eval_dataset(
+
+def eval_view(config: Config) -> View:
+    """The view of an evaluation (``pipeline.make_eval_dataset``)."""
+
+    def dataset(split: Split, limit: int | None) -> tf.data.Dataset:
+        return pipeline.make_eval_dataset(
             split,
             batch_size=config.evaluation.eval_batch_size,
             image_size=config.data.image_size,
             limit=limit,
         )
 
-        def encode(images):
-            return on_replicas(encoder)(images, training=False)
+    return View(dataset, lambda split: {"view": list(config.data.height_width)})
 
+
+def features_of(
+    config: Config, folder: Path | None, *, view: View | None = None
+) -> FeaturesOf:
+    """How the encoder's features of a split are made: on all replicas of this machine.
+
+    Args:
+        config: Whole config; the view, the batch and the devices come from it.
+        folder: The run folder that keeps them under ``features/``; None keeps nothing.
+        view: Of the images; None is ``eval_view``.
+    """
+    strategy = replicas(config)
+    shown = view or eval_view(config)
+    # The last encoder, and what runs it: traced once for all splits.
+    placed: list[tuple[keras.Model, Callable]] = []
+
+    def on_replicas(encoder: keras.Model) -> Callable:
+        if not placed or placed[0][0] is not encoder:
+            # Variables of a copy are made here, outside of the graph.
+            copy = encoder if strategy is None else replicated(encoder, strategy)
+            placed[:] = [
+                (encoder, tf.function(lambda images: copy(images, training=False)))
+            ]
+        return placed[0][1]
+
+    def make(encoder: keras.Model, split: Split, limit: int | None) -> Features:
         if folder is None:
-            if strategy is not None:
-                on_replicas(encoder)
             return evaluation.extract(
-                encode, dataset, strategy=strategy, name=split.split
+                on_replicas(encoder),
+                shown.dataset(split, limit),
+                strategy=strategy,
+                name=split.split,
             )
         key = {
             "weights": digest_of_weights(encoder),
             "outputs": encoder.name,
             "images": split.source.fingerprint,
             "limit": limit,
-            "view": list(config.data.height_width),
             "channels": config.data.image_channels,
             "compute": "float32",
+            **shown.key(split),
         }
 
         def compute():
-            on_replicas(encoder)  # variables are made outside of the graph
-            return encoded_batches(encode, dataset, strategy=strategy)
+            return encoded_batches(
+                on_replicas(encoder), shown.dataset(split, limit), strategy=strategy
+            )
 
         return FeatureCache(folder / "features").get(key, compute, name=split.split)
 

@@ -70,7 +70,7 @@ def measure_model(
     measured = measure(config, splits, encoder, baselines=baselines, keep=keep)
     results = measured.results
     _measure_network(config, splits, model, measured, keep)
-    if model.supervised_head is not None and splits.eval is not None:
+    if model.supervised_head is not None and splits.eval is not None and splits.own:
         finetuned = "finetune" in (config.mode, config.train_mode)
         row = FINETUNED_ROW if finetuned else "Online linear head"
         results.update(classify(config, splits.eval, model, row=row))
@@ -166,7 +166,9 @@ def _measure_network(
             )
     if "transfer" in chosen:
         encoder = models.build_encoder(model.backbone)
-        measured.others.update(transfer.measure_transfer(config, encoder))
+        measured.others.update(
+            transfer.measure_transfer(config, encoder, keep_features=keep)
+        )
     if "semi" in chosen:
         from simclr_tf2.workflows import semi  # it trains, and training evaluates
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from dataclasses import dataclass
 
 from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.data import datasets, opening
+from simclr_tf2.data import datasets, image_sets, opening, overlap
 from simclr_tf2.evaluation import semi_recipe
 from simclr_tf2.workflows.transfer_data import check_names
 
@@ -20,23 +21,64 @@ WITHOUT_LABELS = {"label_free", "transfer"}
 
 @dataclass(frozen=True)
 class Splits:
-    """Training split and, where protocols need them, the labelled ones."""
+    """Training split and, where protocols need them, the labelled ones.
+
+    ``own`` says whether they are of the data set that the network learned from: its own
+    classifier is scored on no other.
+    """
 
     train: datasets.Split
     probe: datasets.Split | None
     eval: datasets.Split | None
+    own: bool = True
 
 
-def open_splits(config: Config) -> Splits:
+def open_splits(
+    config: Config, *, strict: bool = False, refuse_shared: bool = False
+) -> Splits:
     """Open what the config names.
+
+    Args:
+        config: Whole config.
+        strict: Refuse the user's own images if they have no labels and a protocol needs
+            some; else it is left out, with a warning.
+        refuse_shared: Refuse images that are both learned from and tested on; else it
+            is a warning.
 
     Raises:
         ConfigError: Unknown set or split, labels missing where a protocol needs them.
     """
+    splits = _open(config, strict=strict)
+    shared = shared_images(splits)
+    if shared and refuse_shared:
+        raise ConfigError(_shared_text(splits, shared))
+    if shared:
+        logger.warning("%s", _shared_text(splits, shared))
+    return splits
+
+
+def shared_images(splits: Splits) -> int:
+    """How many of the evaluation images the protocols also learn from."""
+    if splits.probe is None or splits.eval is None:
+        return 0
+    return overlap.shared_images(splits.probe, splits.eval)
+
+
+def _shared_text(splits: Splits, shared: int) -> str:
+    assert splits.probe is not None and splits.eval is not None
+    return (
+        f"--probe_split={splits.probe.split} and --eval_split={splits.eval.split} of "
+        f"{splits.eval.name} share {shared} images: what is learned from or chosen on "
+        "cannot be tested on; name other splits (without --probe_split the first is "
+        "--train_split)"
+    )
+
+
+def _open(config: Config, *, strict: bool) -> Splits:
     train = open_split(config, config.data.train_split)
     if "transfer" in config.evaluation.protocols:
         check_names(config.data, config.evaluation.transfer_datasets)
-    if _without_labels(config, train):
+    if _without_labels(config, train, strict=strict):
         return Splits(train, None, None)
     if set(config.evaluation.protocols) <= WITHOUT_LABELS:
         probe = _labelled_or_none(config, train)
@@ -79,17 +121,41 @@ def with_own_classifier(config: Config, splits: Splits) -> Splits:
     return dataclasses.replace(splits, eval=split) if single else splits
 
 
-def _without_labels(config: Config, train: datasets.Split) -> bool:
-    """Whether these are the user's own images, none with a label: nothing to score."""
-    if not config.data.own_images or train.num_classes or config.evaluation.probe_split:
+def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> bool:
+    """Whether these are the user's own images, of less than two classes."""
+    several = train.num_classes and (train.num_classes > 1 or train.label_shape)
+    if not config.data.own_images or several or config.evaluation.probe_split:
         return False
-    if config.evaluation.protocols:
-        logger.info(
-            "%s has no labels: --protocols=%s are skipped",
-            config.data.source,
-            ",".join(config.evaluation.protocols),
+    left_out = [p for p in config.evaluation.protocols if p not in WITHOUT_LABELS]
+    if left_out:
+        name = _only_class(config, train)
+        has = "no labels" if name is None else f"one class only: {name}"
+        names = ",".join(left_out)
+        if strict:
+            raise ConfigError(
+                f"--protocols={names} need images of two classes or more, and "
+                f"{config.data.source} has {has}; --protocols=label_free needs none"
+            )
+        logger.warning(
+            "%s has %s: --protocols=%s are skipped", config.data.source, has, names
         )
     return True
+
+
+def _only_class(config: Config, train: datasets.Split) -> str | None:
+    """The name of the only class that there is; None where images have no labels."""
+    if train.num_classes:
+        return train.class_names[0] if train.class_names else "0"
+    data, source = config.data, train.source
+    by_folder = data.image_dir and not data.manifest and data.image_layout == "auto"
+    if not by_folder or not isinstance(source, image_sets.FileSource):
+        return None
+    assert data.image_dir is not None
+    folders = {os.path.dirname(path) for path in source.paths}
+    (folder, *others) = (os.fsdecode(path) for path in folders)
+    if others or os.path.normpath(folder) == os.path.normpath(data.image_dir):
+        return None
+    return os.path.basename(folder)
 
 
 def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split | None:

@@ -18,12 +18,14 @@ from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.transfer import run_linear
 from simclr_tf2.evaluation.transfer_sets import PUBLISHED, TRANSFER_SETS
 from simclr_tf2.evaluation.transfer_table import render_transfer
+from simclr_tf2.workflows import kept_features
 from simclr_tf2.workflows.transfer_data import Opened, open_all, parse_datasets
 from simclr_tf2.workflows.transfer_finetune import measure_finetuned
 
 logger = logging.getLogger(__name__)
 
 FeaturesOf = Callable[[Split], Features]
+PROPORTION = 1.0  # side of the window, as a part of the largest possible one
 # Keys of results.json.
 KEYS = {
     "linear": "transfer",
@@ -32,13 +34,16 @@ KEYS = {
 }
 
 
-def measure_transfer(config: Config, encoder: keras.Model) -> dict[str, dict[str, Any]]:
+def measure_transfer(
+    config: Config, encoder: keras.Model, *, keep_features: Path | None = None
+) -> dict[str, dict[str, Any]]:
     """``--protocols=transfer``: every method of ``--transfer_methods`` on every set.
 
     Args:
         config: Whole config.
         encoder: Images -> h; not moved by this (checked bit for bit). The trials of
             fine-tuning are kept in the run folder.
+        keep_features: The folder that keeps the features; None keeps none.
 
     Returns:
         A value of ``KEYS`` -> what ``transfer`` returns.
@@ -49,8 +54,11 @@ def measure_transfer(config: Config, encoder: keras.Model) -> dict[str, dict[str
     names, folders = parse_datasets(config.evaluation.transfer_datasets)
     found = open_all(config.data, names, folders)
     keep = Path(config.model_dir) if config.model_dir else None
+    features = encode_with(config, encoder, keep_features)
     results = {
-        KEYS[method]: _measure_sets(config, encoder, found, method=method, keep=keep)
+        KEYS[method]: _measure_sets(
+            config, encoder, found, method=method, features=features, keep=keep
+        )
         for method in config.evaluation.transfer_methods
     }
     _require_measured(*results.values())
@@ -86,7 +94,7 @@ def transfer(
         folders: Name -> folder of images, in place of the TFDS set.
         method: A key of ``KEYS``.
         features: How a split becomes features of the linear method; None runs
-            ``encoder`` over ``view_dataset``.
+            ``encoder`` over ``view_dataset`` and keeps nothing.
         keep: The folder that keeps the trials of fine-tuning.
 
     Returns:
@@ -99,6 +107,7 @@ def transfer(
             prepared or measured.
     """
     found = open_all(config.data, names, folders or {})
+    features = features or encode_with(config, encoder, None)
     results = _measure_sets(
         config, encoder, found, method=method, features=features, keep=keep
     )
@@ -112,11 +121,10 @@ def _measure_sets(
     found: Mapping[str, Opened | str],
     *,
     method: str,
-    features: FeaturesOf | None = None,
+    features: FeaturesOf,
     keep: Path | None,
 ) -> dict[str, dict[str, Any]]:
     """``transfer`` to what ``open_all`` gave; the error of one set ends that set."""
-    of = features or _encode_with(config, encoder)
     results = {}
     with evaluation.assert_unchanged(encoder):
         for name, opened in found.items():
@@ -132,7 +140,7 @@ def _measure_sets(
             )
             try:
                 measured = (
-                    _measure_linear(config, opened, of)
+                    _measure_linear(config, opened, features)
                     if method == "linear"
                     else measure_finetuned(
                         config, encoder, opened, name=name, method=method, keep=keep
@@ -179,7 +187,10 @@ def view_dataset(
 
     def view(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         image = crop.center_crop_and_resize(
-            split.source.decode(example), height=height, width=width, proportion=1.0
+            split.source.decode(example),
+            height=height,
+            width=width,
+            proportion=PROPORTION,
         )
         return {"image": tf.clip_by_value(image, 0, 1), "label": example["label"]}
 
@@ -191,19 +202,35 @@ def view_dataset(
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def _encode_with(config: Config, encoder: keras.Model) -> FeaturesOf:
-    # One function for all splits: each would be traced anew otherwise.
-    encode = tf.function(lambda images: encoder(images, training=False))
+def encode_with(
+    config: Config, encoder: keras.Model, folder: Path | None
+) -> FeaturesOf:
+    """How a split becomes features: on all replicas, of ``view_dataset``.
 
-    def features(split: Split) -> Features:
-        dataset = view_dataset(
+    Args:
+        config: Whole config.
+        encoder: Images -> h.
+        folder: The run folder that keeps them; None keeps nothing.
+    """
+
+    def dataset(split: Split, limit: int | None) -> tf.data.Dataset:
+        assert limit is None, limit
+        return view_dataset(
             split,
             batch_size=config.evaluation.eval_batch_size,
             image_size=config.data.image_size,
         )
-        return evaluation.extract(encode, dataset, name=split.split)
 
-    return features
+    def key(split: Split) -> dict[str, Any]:
+        size = list(config.data.height_width)
+        # One set of images can be read with other labels: of presence, or another key.
+        labels = [split.num_classes, *split.label_shape]
+        return {"view": {"size": size, "window": PROPORTION}, "labels": labels}
+
+    of = kept_features.features_of(
+        config, folder, view=kept_features.View(dataset, key)
+    )
+    return lambda split: of(encoder, split, None)
 
 
 def _measure_linear(

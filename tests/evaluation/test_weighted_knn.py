@@ -43,6 +43,36 @@ def test_equals_the_definition_in_loops(temperature, chunk_bytes):
     assert found["top5_k57"] > found["top1_k57"]
 
 
+def brute_force(train, test, k, temperature):
+    """Top-1 and top-5 by Euclidean votes in float64, sums of exp in logarithms."""
+    classes = np.union1d(train.labels, test.labels)
+    right = np.zeros(2)
+    for row, label in zip(test.features.astype(np.float64), test.labels, strict=True):
+        distance = np.linalg.norm(row - train.features.astype(np.float64), axis=1)
+        near = np.argsort(distance, kind="stable")[:k]
+        found = {
+            c: np.logaddexp.reduce(-distance[near][mine] / temperature)
+            for c in classes
+            if (mine := train.labels[near] == c).any()
+        }
+        ranked = sorted(found, key=lambda c: -found[c])
+        right += label in ranked[:1], label in ranked[:5]
+    return tuple(right / len(test))
+
+
+@pytest.mark.parametrize("scale", [1, 10, 30])
+def test_distant_neighbours_vote_too(scale):
+    """exp(-distance / 0.07) of them is 0 in float32, and at scale 30 in float64."""
+    parts = (clusters(n, classes=9, noise=2.0, seed=s) for n, s in ((95, 1), (61, 2)))
+    train, test = (Features(scale * p.features, p.labels) for p in parts)
+    ks = (5, 20, 90)
+    found = weighted_knn(train, test, ks=ks, metric="euclidean")
+    for k in ks:
+        expected = brute_force(train, test, k, 0.07)
+        assert (found[f"top1_k{k}"], found[f"top5_k{k}"]) == pytest.approx(expected)
+    assert found["top5_k20"] > found["top1_k20"]
+
+
 def test_k_above_the_bank_is_clipped_and_said(caplog):
     train, test = clusters(9, seed=1), clusters(7, seed=2)
     with caplog.at_level(logging.WARNING):

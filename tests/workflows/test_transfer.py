@@ -15,8 +15,8 @@ from simclr_tf2.data.opening import open_split
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.transfer_sets import TRANSFER_SETS
 from simclr_tf2.evaluation.transfer_table import render_transfer
+from simclr_tf2.workflows import kept_features, transfer_data
 from simclr_tf2.workflows import transfer as workflow
-from simclr_tf2.workflows import transfer_data
 from simclr_tf2.workflows.transfer import transfer, view_dataset
 from simclr_tf2.workflows.transfer_data import parse_datasets
 from tests.workflows import stand_ins
@@ -151,6 +151,69 @@ def test_each_part_is_encoded_from_the_view_that_is_not_cropped(
         assert part.name == spec
 
 
+def splits_of_cifar10(config):
+    data = dataclasses.replace(config.data, dataset="cifar10")
+    specs = ("train[:80%]", "train[80%:]", "test")
+    return [opening.open_split(data, spec) for spec in specs]
+
+
+def test_kept_features_are_the_same_bits_and_are_computed_once(
+    prepared, encoder, tmp_path, monkeypatch
+):
+    config = config_for(prepared, dataset="cifar10")
+    config = dataclasses.replace(
+        config,
+        evaluation=dataclasses.replace(
+            config.evaluation, transfer_datasets=("cifar10",)
+        ),
+    )
+    fresh = workflow.encode_with(config, encoder, None)
+    splits = splits_of_cifar10(config)
+    first = workflow.measure_transfer(config, encoder, keep_features=tmp_path)
+    kept = workflow.encode_with(config, encoder, tmp_path)
+    for split in splits:
+        np.testing.assert_array_equal(kept(split).features, fresh(split).features)
+        np.testing.assert_array_equal(kept(split).labels, fresh(split).labels)
+        assert isinstance(kept(split).features.base, np.memmap)
+    assert len(list((tmp_path / "features").iterdir())) == 3
+
+    # The view of the other protocols is no less wide at this size: other entries still.
+    kept_features.features_of(config, tmp_path)(encoder, splits[2], None)
+    assert len(list((tmp_path / "features").iterdir())) == 4
+
+    def refuse(*_, **__):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(kept_features, "encoded_batches", refuse)
+    again = workflow.measure_transfer(config, encoder, keep_features=tmp_path)
+    assert (
+        again["transfer"]["cifar10"]["value"] == first["transfer"]["cifar10"]["value"]
+    )
+    other = keras.models.clone_model(encoder)
+    other.set_weights([w + 1 for w in encoder.get_weights()])
+    with pytest.raises(AssertionError, match="computed again"):
+        workflow.measure_transfer(config, other, keep_features=tmp_path)
+
+
+def test_two_replicas_share_the_features_of_transfer(
+    prepared, encoder, two_replicas, monkeypatch
+):
+    config, found = config_for(prepared), []
+    run = two_replicas.run
+    calls = []
+    monkeypatch.setattr(
+        two_replicas, "run", lambda *a, **k: calls.append(1) or run(*a, **k)
+    )
+    for strategy in (None, two_replicas):
+        monkeypatch.setattr(kept_features, "replicas", lambda _, s=strategy: s)
+        of = workflow.encode_with(config, encoder, None)
+        found.append(of(splits_of_cifar10(config)[2]))
+    one, two = found
+    assert calls and len(one) == len(two) == 21
+    np.testing.assert_array_equal(one.labels, two.labels)
+    np.testing.assert_allclose(one.features, two.features, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [(20, 32), (34, 20), (20, 20), (60, 40), (10, 18)])
 def test_a_view_is_the_centre_after_the_shorter_side_is_resized(tmp_path, size):
     pixels = np.random.default_rng(1).integers(0, 256, [*size, 3], np.uint8)
@@ -194,7 +257,7 @@ def test_voc_is_multi_label_with_difficult_objects_ignored(
     assert labels.shape == (18, 20) and not labels[:, 3:].any()
 
     # Only three of the twenty classes occur here.
-    of = workflow._encode_with(config, encoder)
+    of = workflow.encode_with(config, encoder, None)
 
     def three(split):
         features = of(split)
