@@ -397,6 +397,17 @@ _enum(
     config_lib.KNN_WEIGHTINGS,
     "With --protocols=weighted_knn: exp, or uniform: one vote each.",
 )
+_float(
+    "features_epochs",
+    "With --protocols=features: epochs of its classifiers. The benchmark's: 90 on "
+    "ImageNet, 28 on Places205, 84 on iNaturalist18.",
+)
+_list(
+    "features_milestones",
+    "With --protocols=features: epochs after which the rate of the five depths is "
+    "divided by 10, comma-separated. The benchmark's: 30,60 on ImageNet, 7,14,21 on "
+    "Places205, 24,48,72 on iNaturalist18.",
+)
 _string(
     "probe_split", "Labelled split that the probes learn from; default: --train_split."
 )

@@ -443,6 +443,8 @@ class EvaluationConfig:
     knn_temperature: float = 0.07  # [ours] arXiv 1805.01978
     knn_metric: str = "cosine"  # [ours]
     knn_weighting: str = "exp"  # [ours]
+    features_epochs: float = 90.0  # [ours] the benchmark's on ImageNet, as the next
+    features_milestones: tuple[float, ...] = (30.0, 60.0)  # [ours]
     probe_split: str = ""  # [ours] labelled images for the probes; "" = train_split
     probe_examples: int = 50_000  # [ours] at most so many of them
     baselines: bool = True  # [ours] random encoder and PCA rows in the table
@@ -466,6 +468,9 @@ class EvaluationConfig:
         _require_positive(self, "knn_temperature")
         _require_choice("knn_metric", self.knn_metric, KNN_METRICS)
         _require_choice("knn_weighting", self.knn_weighting, KNN_WEIGHTINGS)
+        _require_positive(self, "features_epochs")
+        milestones = _milestones(self.features_milestones, self.features_epochs)
+        object.__setattr__(self, "features_milestones", milestones)
         for protocol in self.protocols:
             _require_choice("protocols", protocol, PROTOCOLS)
         if self.best_metric:
@@ -503,6 +508,23 @@ def _neighbour_counts(values: Any) -> tuple[int, ...]:
     ok = bool(texts) and all(text.isdigit() and int(text) > 0 for text in texts)
     _require(ok, "knn_k", "one or more numbers above 0", ",".join(texts))
     return tuple(map(int, texts))
+
+
+def _milestones(values: Any, epochs: float) -> tuple[float, ...]:
+    """Epochs at which a rate falls, also from words: ascending, below ``epochs``."""
+    texts = [text for value in values if (text := str(value).strip())]
+    try:
+        found = tuple(map(float, texts))
+    except ValueError:
+        found = (float("nan"),)
+    ends = (0.0, *found, epochs)
+    _require(
+        all(first < second for first, second in zip(ends[:-1], ends[1:], strict=True)),
+        "features_milestones",
+        f"epochs that ascend, above 0 and below --features_epochs={epochs:g}",
+        ",".join(texts),
+    )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

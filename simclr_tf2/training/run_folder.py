@@ -54,6 +54,8 @@ FREE = frozenset(
         "knn_temperature",
         "knn_metric",
         "knn_weighting",
+        "features_epochs",
+        "features_milestones",
         "best_metric",
         "watch",
         "watch_timeout",

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from simclr_tf2 import models, optimizers
-from simclr_tf2.config import Config
+from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.training import checkpoints, run_folder, steps
@@ -31,6 +31,8 @@ from simclr_tf2.workflows.measuring import FINETUNED_ROW, classify, results_docu
 from simclr_tf2.workflows.scan import record
 
 logger = logging.getLogger(__name__)
+
+STEM_FILTERS = 64  # of the first layers at width 1
 
 ROW = FINETUNED_ROW
 
@@ -80,6 +82,7 @@ def train_classifier(
     train = labelled.train
     total_steps = fit.check_steps(config, train, strategy.num_replicas_in_sync)
     fit.check_compile(config, strategy)
+    _check_odd_share(config, strategy)
     config = precision.decided(config, strategy)
     folder = run_folder.create(config, flagfile)
     record(config, folder, train)
@@ -147,6 +150,25 @@ def train_beside(
     else:
         logger.info("%s is finished: its results are used", config.model_dir)
     return document["results"][f"{row}/supervised"]
+
+
+def _check_odd_share(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Refuse what makes oneDNN (TensorFlow 2.21) write beside its memory on a CPU.
+
+    Seen with 25, 27 and 31 images and 8 channels, not with 26 or 16 channels; stock
+    Keras layers do the same. Pretraining's rows, two views each, are even.
+
+    Raises:
+        ConfigError: An odd share of a batch on a CPU, and fewer than 16 channels.
+    """
+    share = config.training.train_batch_size // strategy.num_replicas_in_sync
+    narrow = round(STEM_FILTERS * config.model.width_multiplier) < 16
+    on_cpu = not tf.config.list_logical_devices("GPU")
+    if on_cpu and narrow and share > 1 and share % 2:
+        raise ConfigError(
+            f"{share} images on a device, an odd number, crash TensorFlow on a CPU "
+            "with layers of less than 16 channels; use an even --train_batch_size"
+        )
 
 
 def _build(

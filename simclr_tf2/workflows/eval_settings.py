@@ -100,7 +100,7 @@ def name_of(data: DataConfig) -> str:
     base = data.source
     if data.own_images or base.endswith(".npz"):
         base = os.path.basename(os.path.normpath(base))
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.")
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", base).strip("-.")
     return name if re.fullmatch(config_lib.EVAL_NAME, name) else f"images-{name}"
 
 

@@ -218,9 +218,9 @@ def _renew(
     run_folder.write_json(path, document)
     keep_predictions(config, folder, measured, splits)
     if other is not None:
-        assert measured.test is not None
+        labels = measured.labels if measured.labels is not None else other.labels
         document["comparison"] = comparison.compare(
-            measured.predictions, np.asarray(measured.test.labels), other
+            measured.predictions, np.asarray(labels), other
         )
         print(comparison.render(document["comparison"], other.name), flush=True)
         run_folder.write_json(path, document)
@@ -253,11 +253,11 @@ def keep_predictions(
 ) -> None:
     """Write what was predicted for every test image, for ``--compare_with``."""
     if measured.predictions:
-        assert measured.test is not None
+        assert measured.labels is not None
         comparison.save_predictions(
             comparison.predictions_path(folder, config.evaluation.eval_name),
             measured.predictions,
-            measured.test.labels,
+            measured.labels,
             _images(config, splits),
         )
 

@@ -36,17 +36,34 @@ PIXELS_GIB = 4.0  # [ours] the PCA baseline is left out above
 class Measured:
     """Results by name, and the features they come from (None when none were made).
 
-    ``predictions`` holds the predicted label of every test image, by the same names;
-    ``others`` what is no row of the table, by protocol; ``weights`` the digest of the
-    measured network.
+    ``predictions`` holds the predicted label of every test image, by the same names,
+    and ``labels`` what these images are; ``others`` what is no row of the table, by
+    protocol; ``weights`` the digest of the measured network.
     """
 
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
+    labels: np.ndarray | None = None
     train: Features | None = None
     test: Features | None = None
     others: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
+
+    def joined(
+        self, records: dict[str, dict[str, Any]], labels: np.ndarray
+    ) -> Measured:
+        """With more records, whose predictions are taken out of them."""
+        predictions = {
+            name: np.asarray(record.pop("predictions"))
+            for name, record in records.items()
+            if "predictions" in record
+        }
+        return dataclasses.replace(
+            self,
+            results=self.results | records,
+            predictions=self.predictions | predictions,
+            labels=labels if self.labels is None else self.labels,
+        )
 
 
 def measure_model(
@@ -68,14 +85,13 @@ def measure_model(
     """
     encoder = models.build_encoder(model.backbone)
     measured = measure(config, splits, encoder, baselines=baselines, keep=keep)
-    results = measured.results
-    _measure_network(config, splits, model, measured, keep)
+    measured = _measure_network(config, splits, model, measured, keep)
     if model.supervised_head is not None and splits.eval is not None and splits.own:
         finetuned = "finetune" in (config.mode, config.train_mode)
         row = FINETUNED_ROW if finetuned else "Online linear head"
-        results.update(classify(config, splits.eval, model, row=row))
+        measured = measured.joined(*_classified(config, splits.eval, model, row))
     digest = feature_cache.digest_of_weights(model)
-    for record in [*results.values(), measured.others.get("label_free")]:
+    for record in [*measured.results.values(), measured.others.get("label_free")]:
         if record is not None and record.get("row") not in BASELINES:
             record.setdefault("weights", digest)
     return dataclasses.replace(measured, weights=digest)
@@ -111,16 +127,13 @@ def measure(
         keep_predictions=True,
         settings=protocol_settings(config),
     )
-    predictions = {
-        name: np.asarray(record.pop("predictions"))
-        for name, record in results.items()
-        if "predictions" in record
-    }
     digest = feature_cache.digest_of_weights(encoder)
     for record in results.values():
         if record["row"] == ROW:
             record["weights"] = digest
-    return Measured(results, predictions, *rows[ROW], weights=digest)
+    train, test = rows[ROW]
+    empty = Measured(train=train, test=test, weights=digest)
+    return empty.joined(results, test.labels)
 
 
 def protocol_settings(config: Config) -> dict[str, dict[str, Any]]:
@@ -147,17 +160,16 @@ def _measure_network(
     model: models.SimCLR,
     measured: Measured,
     keep: Path | None,
-) -> None:
-    """Add what the protocols find that need more of the network than h."""
+) -> Measured:
+    """With what the protocols find that need more of the network than h."""
     chosen = config.evaluation.protocols
     with evaluation.assert_unchanged(model):
         if "features" in chosen and splits.eval is not None:
             make = kept_features.features_of(config, keep)
-            measured.results.update(
-                model_protocols.measure_stages(
-                    config, splits, model, make, limits(config)
-                )
+            stages, test = model_protocols.measure_stages(
+                config, splits, model, make, limits(config)
             )
+            measured = measured.joined(stages, test.labels)
         unlabelled = chosen and splits.probe is None  # what can be said of those
         if "label_free" in chosen or unlabelled:
             split = splits.eval or splits.train
@@ -173,6 +185,7 @@ def _measure_network(
         from simclr_tf2.workflows import semi  # it trains, and training evaluates
 
         measured.others["semi"] = semi.measure_semi(config, model)
+    return measured
 
 
 def render(measured: Measured) -> str:
@@ -229,8 +242,18 @@ def classify(
         row: Name of the row in the table.
 
     Returns:
-        One record, as ``evaluation.evaluate_rows`` makes them.
+        One record, as ``evaluation.evaluate_rows`` makes them, without predictions.
     """
+    records, _ = _classified(config, split, model, row)
+    for record in records.values():
+        del record["predictions"]
+    return records
+
+
+def _classified(
+    config: Config, split: datasets.Split, model: models.SimCLR, row: str
+) -> tuple[dict[str, dict[str, Any]], np.ndarray]:
+    """``classify`` with predictions, and the true labels."""
     limit = limits(config)[1]
     logits = evaluation.extract(
         lambda images: model.finetune_logits(images, training=False),
@@ -248,8 +271,9 @@ def classify(
         "test_examples": len(logits),
         "seed": config.seed,
         **found,
+        "predictions": logits.features.argmax(axis=1),
     }
-    return {f"{row}/supervised": record}
+    return {f"{row}/supervised": record}, np.asarray(logits.labels)
 
 
 def results_document(

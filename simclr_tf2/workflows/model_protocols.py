@@ -15,6 +15,7 @@ from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation import Features, stage_features
+from simclr_tf2.evaluation.average_pool import average_pool_linear
 from simclr_tf2.evaluation.label_free import label_free
 from simclr_tf2.workflows.splits import Splits
 
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 LABEL_FREE_IMAGES = 2000  # [ours] pairs of views
 ROW = "SimCLR"
+AVERAGE_POOL = "AvgPool"  # the benchmark's name of the column
 
 # (what encodes, a split, its limit) -> features, kept on disk where the caller does.
 FeaturesOf = Callable[[keras.Model, Split, int | None], Features]
@@ -33,11 +35,12 @@ def measure_stages(
     model: models.SimCLR,
     features_of: FeaturesOf,
     limits: tuple[int, int | None],
-) -> dict[str, dict[str, Any]]:
-    """``features``: a linear classifier on each of five depths of the network.
+) -> tuple[dict[str, dict[str, Any]], Features]:
+    """``features``: a linear classifier on each of five depths, and on h (AvgPool).
 
     Returns:
-        A record per depth, as ``evaluation.evaluate_rows`` makes them.
+        A record per depth, as ``evaluation.evaluate_rows`` makes them with the
+        predictions, and the test images' features of one depth, for the labels.
     """
     assert splits.probe is not None and splits.eval is not None
     fixed = models.build_simclr(
@@ -48,30 +51,38 @@ def measure_stages(
     )
     models.copy_weights(model.backbone, fixed.backbone)
     stages = stage_features.stage_model(fixed.backbone)
+    h = fixed.backbone.output["final_avg_pool"]
+    outputs = [*stages.outputs, keras.ops.cast(h, "float32")]
     joined = keras.Model(
-        stages.input, keras.ops.concatenate(stages.outputs, axis=-1), name="stages"
+        stages.input, keras.ops.concatenate(outputs, axis=-1), name="stages_and_h"
     )
-    dims = [output.shape[-1] for output in stages.outputs]
+    dims = [output.shape[-1] for output in outputs]
     train, test = (
         stage_features.split_stages(features_of(joined, split, limit), dims)
         for split, limit in zip((splits.probe, splits.eval), limits, strict=True)
     )
-    found = stage_features.five_linear(train, test, seed=config.seed)
+    asked = config.evaluation
+    found = stage_features.five_linear(
+        train[:-1],
+        test[:-1],
+        seed=config.seed,
+        epochs=asked.features_epochs,
+        milestones=asked.features_milestones,
+    )
+    pooled = average_pool_linear(
+        train[-1], test[-1], seed=config.seed, epochs=asked.features_epochs
+    )
     shared = {k: v for k, v in found.items() if k != "stages"}
+    rows = {name: shared | record for name, record in found["stages"].items()}
     return {
-        f"{ROW} {name}/features": _stage_record(name, record, shared, train[0], test[0])
-        for name, record in found["stages"].items()
-    }
+        f"{ROW} {name}/features": _stage_record(name, record, train[0], test[0])
+        for name, record in (rows | {AVERAGE_POOL: pooled}).items()
+    }, test[0]
 
 
 def _stage_record(
-    name: str,
-    found: dict[str, Any],
-    shared: dict[str, Any],
-    train: Features,
-    test: Features,
+    name: str, found: dict[str, Any], train: Features, test: Features
 ) -> dict[str, Any]:
-    found = {k: v for k, v in found.items() if k != "predictions"}
     return {
         "value": found["top1"],
         "measure": "top1",
@@ -82,7 +93,6 @@ def _stage_record(
         "test_split": test.name,
         "test_examples": len(test),
         "num_classes": len(found["classes"]),
-        **shared,
         **found,
     }
 

@@ -122,7 +122,8 @@ def _depths(results: Records) -> Table | None:
     ]
     return {
         "title": "A linear classifier at each of five depths",
-        "about": "feature1 is the stem, feature5 the last block, each pooled.",
+        "about": "feature1 is the stem, feature5 the last block, each pooled; "
+        "AvgPool is h.",
         "heads": ["", "dimensions", "top-1 %", "95 % interval"],
         "rows": rows,
     }

@@ -57,10 +57,12 @@ def write(
         config, bank_split, encoder, measured.train
     )
     labelled = shown.has_labels and bank_split.has_labels
+    numbers = tuple(map(str, range(shown.num_classes or 0)))
+    class_names = shown.class_names or numbers
     pairs, notes = _pairs(config, splits.train)
     return report.write_report(
         folder / (f"report_{name}.html" if name else "report.html"),
-        title=f"SimCLR on {config.data.source}",
+        title=f"SimCLR {'' if splits.own else 'measured '}on {config.data.source}",
         config=_by_section(config),
         defaults=_by_section(config_lib.Config()),
         history=[*summaries.read_metrics(folder), *_followed(folder, name)],
@@ -75,8 +77,8 @@ def write(
         bank_images=bank_images,
         bank_features=bank.features,
         bank_labels=bank.labels if labelled else None,
-        class_names=shown.class_names,
-        confusion=_confusion(measured.results, len(shown.class_names)),
+        class_names=class_names,
+        confusion=_confusion(measured.results, len(class_names)),
         timings=timings,
         environment=describe_environment(),
         files=[(path.relative_to(folder), text) for path, text in files],

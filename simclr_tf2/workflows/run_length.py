@@ -41,7 +41,7 @@ def last_step(merged: Merged, folder: Path, splits: Splits) -> int | None:
     try:
         images = open_split(there, trained.data.train_split)
     except ConfigError as error:
-        logger.info(
+        logger.warning(
             "the newest checkpoint is measured, once: how long the run is cannot be "
             "told without its own images (%s)",
             error,

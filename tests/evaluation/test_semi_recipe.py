@@ -48,8 +48,10 @@ def test_a_batch_is_cut_to_labels_and_memory_and_whole_on_each_replica():
     found = [
         semi_recipe.batch_size(n, wanted=4096, most=m, replicas=r) for n, m, r in sizes
     ]
-    assert found == [4096, 999, 48]
+    assert found == [4096, 996, 48]
     assert semi_recipe.batch_size(500, wanted=32, most=512, replicas=5) == 30
+    assert semi_recipe.batch_size(25, wanted=32, most=512, replicas=1) == 24  # even
+    assert semi_recipe.batch_size(5, wanted=32, most=512, replicas=3) == 3
     with pytest.raises(ConfigError, match="fewer than the 4 replicas"):
         semi_recipe.batch_size(3, wanted=4096, most=99, replicas=4)
 

@@ -83,6 +83,21 @@ def test_batch_that_replicas_do_not_divide_is_refused(data_dir, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_an_odd_batch_that_would_crash_tensorflow_is_refused(data_dir, tmp_path):
+    settings = {"train_split": "train", "train_batch_size": 25}
+    with pytest.raises(ConfigError, match="odd number.*even --train_batch_size"):
+        workflows.run(
+            tiny_config(
+                mode="finetune",
+                model_dir=str(tmp_path / "run"),
+                data_dir=str(data_dir),
+                strategy="one_device",
+                **settings,
+            )
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_folder_with_foreign_files_is_refused(data_dir, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     config = tiny_config(model_dir=str(tmp_path), data_dir=str(data_dir))

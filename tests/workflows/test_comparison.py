@@ -1,31 +1,48 @@
 """Two runs on the same images, compared image by image."""
 
+import importlib
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
+from simclr_tf2.data import array_files
 from simclr_tf2.workflows import comparison
 from tests import command_line
+from tests.test_flags import parsed
 
 LABELS = np.arange(40) % 4
 
 
-def run_folder(path, wrong, *, labels=LABELS, name="SimCLR h/knn"):
-    """A folder whose predictions are wrong at these places."""
-    path.mkdir(exist_ok=True)
+def other_run(path, wrong, *, labels=LABELS, name="SimCLR h/knn"):
+    """A folder whose predictions are wrong at these places, as it is read."""
     predicted = np.where(np.isin(np.arange(40), wrong), (LABELS + 1) % 4, LABELS)
-    comparison.save_predictions(
-        comparison.predictions_path(path, None), {name: predicted}, labels
-    )
-    return path
+    return save(path, labels=labels, **{name: predicted})
+
+
+def save(path, *, labels, images=None, **predictions):
+    """A folder with these predictions, as it is read."""
+    path.mkdir(exist_ok=True)
+    named = {
+        name if "/" in name else f"SimCLR h/{name}": values
+        for name, values in predictions.items()
+    }
+    file = comparison.predictions_path(path, None)
+    comparison.save_predictions(file, named, labels, images)
+    return comparison.load(str(path), name=None)
+
+
+def compared(here, there):
+    return comparison.compare(here.predictions, here.labels, there)
 
 
 def test_the_p_value_is_the_exact_two_sided_one(tmp_path):
-    here = run_folder(tmp_path / "a", range(2))
-    there = run_folder(tmp_path / "b", range(1, 10))
-    found = comparison.compare(here, str(there), name=None)["SimCLR h/knn"]
+    here = other_run(tmp_path / "a", range(2))
+    there = other_run(tmp_path / "b", range(1, 10))
+    found = compared(here, there)["SimCLR h/knn"]
     assert found["here"] == pytest.approx(38 / 40)
     assert found["there"] == pytest.approx(31 / 40)
     assert (found["only_a"], found["only_b"]) == (8, 1)
@@ -34,21 +51,13 @@ def test_the_p_value_is_the_exact_two_sided_one(tmp_path):
     assert "95.0" in text and "77.5" in text and "0.0391" in text
 
 
-def save(path, **predictions):
-    path.mkdir(exist_ok=True)
-    labels = predictions.pop("labels")
-    named = {f"SimCLR h/{name}": values for name, values in predictions.items()}
-    comparison.save_predictions(comparison.predictions_path(path, None), named, labels)
-    return path
-
-
 def test_the_mean_over_classes_has_a_permutation_test_of_its_own(tmp_path):
     labels = np.repeat([0, 1], [90, 10])
     better_at_the_rare = np.where(np.arange(100) < 10, 1, labels)  # 10 of 90 wrong
     never_the_rare = np.zeros(100, np.int64)
     here = save(tmp_path / "a", labels=labels, knn=better_at_the_rare)
     there = save(tmp_path / "b", labels=labels, knn=never_the_rare)
-    found = comparison.compare(here, str(there), name=None)["SimCLR h/knn"]
+    found = compared(here, there)["SimCLR h/knn"]
     assert found["difference"] == 0 and found["p_value"] == 1  # 90 % both
     mean = found["mean_per_class"]
     assert mean["here"] == pytest.approx((80 / 90 + 1) / 2)
@@ -64,7 +73,7 @@ def test_draws_of_few_labels_are_compared_by_their_share(tmp_path):
     half = np.where(np.arange(5) < 2, wrong, right)
     here = save(tmp_path / "a", labels=LABELS, low_shot=right)
     there = save(tmp_path / "b", labels=LABELS, low_shot=half)
-    found = comparison.compare(here, str(there), name=None)["SimCLR h/low_shot"]
+    found = compared(here, there)["SimCLR h/low_shot"]
     assert (found["here"], found["there"]) == (1, pytest.approx(0.6))
     assert found["p_value"] < 1e-3 and found["test"] == "permutation of 40 images"
 
@@ -74,7 +83,7 @@ def test_average_precisions_are_compared_over_classes(tmp_path):
     ours = np.append(np.linspace(0.5, 0.9, 8), np.nan)
     here = save(tmp_path / "a", labels=labels, svm=ours)
     there = save(tmp_path / "b", labels=labels, svm=ours - 0.1)
-    found = comparison.compare(here, str(there), name=None)["SimCLR h/svm"]
+    found = compared(here, there)["SimCLR h/svm"]
     assert found["difference"] == pytest.approx(0.1)
     assert found["test"] == "permutation of 8 classes"
     # All of 8 signs alike: 2 of 256 patterns.
@@ -83,19 +92,114 @@ def test_average_precisions_are_compared_over_classes(tmp_path):
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):
-    here = run_folder(tmp_path / "a", [])
-    others = run_folder(tmp_path / "b", [], labels=LABELS[::-1])
-    nothing = run_folder(tmp_path / "c", [], name="Other/knn")
+    here = other_run(tmp_path / "a", [])
+    others = other_run(tmp_path / "b", [], labels=LABELS[::-1])
+    nothing = other_run(tmp_path / "c", [], name="Other/knn")
+    with pytest.raises(ConfigError, match="other test images"):
+        compared(here, others)
+    with pytest.raises(ConfigError, match="share no protocol"):
+        compared(here, nothing)
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "predictions.npz").write_bytes(b"PK torn")
-    for folder, message in (
-        (others, "other test images"),
-        (nothing, "share no protocol"),
-        (tmp_path / "d", "cannot be read"),
-        (tmp_path / "none", "--mode=eval"),
-    ):
+    for folder, message in (("d", "cannot be read"), ("none", "--mode=eval")):
         with pytest.raises(ConfigError, match=message):
-            comparison.compare(here, str(folder), name=None)
+            comparison.load(str(tmp_path / folder), name=None)
+
+
+def of_arrays(seed, split="test"):
+    images = np.random.default_rng(seed).integers(0, 255, [40, 3, 3, 1], np.uint8)
+    return array_files.from_arrays(images, LABELS, name="mine", split=split)
+
+
+def test_images_are_told_apart_by_their_bytes_not_by_their_labels(tmp_path):
+    images = comparison.images_of(of_arrays(0), None)
+    again = comparison.images_of(of_arrays(0, split="test[:100%]"), 64)
+    there = save(tmp_path / "a", labels=LABELS, knn=LABELS, images=again)
+    assert there.images == again and again["count"] == 40
+    comparison.check(there, {"SimCLR h/knn"}, images)
+    with pytest.raises(ConfigError, match="100%. .40 images., here mine:test"):
+        comparison.check(
+            there, {"SimCLR h/knn"}, comparison.images_of(of_arrays(1), None)
+        )
+    with pytest.raises(ConfigError, match="here mine:test .7 images"):
+        comparison.check(there, {"SimCLR h/knn"}, comparison.images_of(of_arrays(0), 7))
+
+
+def test_a_file_that_does_not_say_which_images_is_taken_by_their_number(tmp_path):
+    there = save(tmp_path / "a", labels=LABELS, knn=LABELS)
+    assert there.images is None
+    images = comparison.images_of(of_arrays(0), None)
+    comparison.check(there, {"SimCLR h/knn"}, images)
+    with pytest.raises(ConfigError, match="there 40 images, here mine:test .7"):
+        comparison.check(there, {"SimCLR h/knn"}, images | {"count": 7})
+
+
+def test_nothing_to_compare_is_refused_beforehand(tmp_path):
+    there = save(tmp_path / "a", labels=LABELS, knn=LABELS)
+    images = comparison.images_of(of_arrays(0), None)
+    with pytest.raises(ConfigError, match="there knn, here logreg"):
+        comparison.check(there, {"SimCLR h/logreg"}, images)
+    with pytest.raises(ConfigError, match="keeps any; add one such as knn"):
+        comparison.check(there, set(), images)
+
+
+@pytest.fixture(name="runs")
+def _runs(finished, tmp_path):
+    """Two copies of a finished run, of the same predictions of logreg and knn."""
+    for name in "ab":
+        shutil.copytree(finished[0], tmp_path / name)
+    return tmp_path / "a", tmp_path / "b"
+
+
+EVAL = ["--mode=eval", "--nobaselines", "--noreport", "--probe_examples=100"]
+
+
+def evaluated(folder, *arguments):
+    import flags
+
+    values = parsed(*EVAL, f"--model_dir={folder}", *arguments)
+    return workflows.run(flags.config_from_flags(values))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--protocols=label_free"], "none of the --protocols keeps any"),
+        (["--protocols=svm"], "there logreg, knn.*, here svm"),
+        (["--protocols=knn", "--eval_split=test[:50]"], "test .500 images.*50 images"),
+        (["--protocols=knn", "--eval_name=x"], "keeps no predictions_x.npz"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_measuring(
+    runs, monkeypatch, arguments, message
+):
+    here, there = runs
+    module = importlib.import_module("simclr_tf2.workflows.evaluate")
+    for name in ("measure_model", "baseline_rows"):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("measured"))
+    before = (here / "results.json").read_bytes()
+    with pytest.raises(ConfigError, match=message) as caught:
+        evaluated(here, *arguments, f"--compare_with={there}")
+    assert "\n" not in str(caught.value)
+    assert (here / "results.json").read_bytes() == before
+
+
+def test_what_was_measured_stays_if_the_comparison_fails(runs):
+    """The other file is old, and of other labels: only found once ours are read."""
+    here, there = runs
+    comparison.save_predictions(
+        there / "predictions.npz", {"SimCLR h/knn": np.zeros(500, int)}, np.zeros(500)
+    )
+    with pytest.raises(ConfigError, match="other test images"):
+        evaluated(here, "--protocols=knn", f"--compare_with={there}")
+    document = json.loads((here / "results.json").read_text())
+    assert list(document["results"]) == ["SimCLR h/knn"]  # of this call, without logreg
+
+
+def test_only_what_this_call_measured_is_compared(runs):
+    here, there = runs
+    found = evaluated(here, "--protocols=knn,svm", f"--compare_with={there}")
+    assert list(found["comparison"]) == ["SimCLR h/knn"]
 
 
 def test_eval_compares_with_another_run(finished):

@@ -1,0 +1,121 @@
+"""``--protocols=features`` from the command line: schedules, AvgPool, predictions."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from simclr_tf2 import config as config_lib
+from simclr_tf2 import workflows
+from simclr_tf2.config import ConfigError
+from simclr_tf2.evaluation import stage_features
+from tests import command_line
+from tests.test_flags import parsed
+
+ROWS = ["feature1", "feature2", "feature3", "feature4", "feature5", "AvgPool"]
+SHORT = ["--probe_examples=90", "--eval_batch_size=70", "--eval_steps=1"]
+OWN = "Online linear head/supervised"
+
+
+@pytest.fixture(scope="module")
+def measured(finished, tmp_path_factory):
+    """A copy of the finished run, measured with a schedule of its own."""
+    folder = tmp_path_factory.mktemp("features") / "run"
+    shutil.copytree(finished[0], folder)
+    done = command_line.run(
+        "--mode=eval",
+        f"--model_dir={folder}",
+        "--protocols=features",
+        "--features_epochs=4",
+        "--features_milestones=1,2.5",
+        "--nobaselines",
+        *SHORT,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done
+
+
+def test_the_schedule_asked_for_is_trained_and_recorded(measured):
+    folder, done = measured
+    results = json.loads((folder / "results.json").read_text())["results"]
+    assert set(results) == {f"SimCLR {row}/features" for row in ROWS} | {OWN}
+    for row in ROWS:
+        record = results[f"SimCLR {row}/features"]
+        assert record["epochs"] == 4 and record["test_examples"] == 70
+        assert len(record["weights"]) == 32 and row in done.stdout
+    depth, pooled = (results[f"SimCLR {row}/features"] for row in ("feature1", ROWS[5]))
+    assert depth["milestones"] == [1, 2.5] and depth["global_batch_size"] == 90
+    assert (pooled["optimizer"], pooled["schedule"]) == ("lars", "cosine")
+    assert pooled["dim"] == 64 and pooled["learning_rate"] == 1.6
+    assert "AvgPool" in (folder / "report.html").read_text()
+
+
+def test_each_depth_and_the_own_classifier_keep_their_predictions(measured):
+    folder, _ = measured
+    results = json.loads((folder / "results.json").read_text())["results"]
+    with np.load(folder / "predictions.npz") as file:
+        for name in [*(f"SimCLR {row}/features" for row in ROWS), OWN]:
+            right = (file[name] == file["labels"]).mean()
+            assert results[name]["value"] == pytest.approx(right)
+            assert "predictions" not in results[name]
+
+
+def measure(folder, *arguments):
+    import flags
+
+    values = parsed(
+        "--mode=eval",
+        f"--model_dir={folder}",
+        "--nobaselines",
+        "--noreport",
+        "--strategy=one_device",
+        *SHORT,
+        *arguments,
+    )
+    return workflows.run(flags.config_from_flags(values))
+
+
+def test_depths_and_the_own_classifier_are_compared_with_another_run(
+    measured, tmp_path
+):
+    folder, _ = measured
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    short = ["--features_epochs=4", "--features_milestones="]
+    found = measure(folder, "--protocols=features", *short, f"--compare_with={other}")
+    record = found["comparison"]["SimCLR feature3/features"]
+    assert record["test"].startswith("McNemar")
+    assert found["results"]["SimCLR feature1/features"]["milestones"] == []
+    same = found["comparison"]["SimCLR AvgPool/features"]  # has no milestones
+    assert same["difference"] == 0 and same["p_value"] == 1
+    alone = measure(folder, "--protocols=", f"--compare_with={other}")["comparison"]
+    assert list(alone) == [OWN] and alone[OWN]["difference"] == 0
+
+
+def test_the_defaults_are_the_benchmarks_on_imagenet():
+    asked = config_lib.from_flat({}).evaluation
+    assert asked.features_epochs == stage_features.EPOCHS
+    assert asked.features_milestones == stage_features.MILESTONES
+    both = {"features_epochs": 28, "features_milestones": ("7", " 14", "21 ")}
+    asked = config_lib.from_flat(both).evaluation
+    assert asked.features_milestones == (7, 14, 21)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--features_epochs=0"], "--features_epochs must be"),
+        (["--features_epochs=28"], "--features_milestones must be.*_epochs=28.*30"),
+        (["--features_milestones=60,30"], "--features_milestones must be.*'60"),
+        (["--features_milestones=0,30"], "--features_milestones must be"),
+        (["--features_milestones=30,ten"], "--features_milestones must be.*ten"),
+        (["--features_milestones=nan"], "--features_milestones must be"),
+    ],
+)
+def test_schedules_that_cannot_be_are_one_clear_line(arguments, message):
+    import flags
+
+    with pytest.raises(ConfigError, match=message) as caught:
+        flags.config_from_flags(parsed(*arguments))
+    assert "\n" not in str(caught.value)
