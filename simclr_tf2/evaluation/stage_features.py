@@ -169,7 +169,7 @@ def five_linear(
         test: As ``train``.
         seed: Of the weights and the order of the examples; 0 or more.
         epochs: More than 0.
-        milestones: Epochs, 30 and 60 of 90; scale them with ``epochs``.
+        milestones: Epochs, 30 and 60 of 90; scale them with ``epochs``. None: one rate.
         global_batch_size: Clipped to the training set (logged, and in the result). The
             rate stays: the benchmark does not scale it.
         learning_rate: More than 0.
@@ -283,6 +283,8 @@ def _stepwise(learning_rate: float, marks: Sequence[int]) -> Any:
     """The rate, divided by 10 from each of the steps ``marks`` on."""
     if list(marks) != sorted(marks):
         raise ConfigError(f"milestones must ascend. Received steps: {list(marks)}.")
+    if not marks:
+        return learning_rate
     # Keras keeps a value up to and including its boundary.
     return keras.optimizers.schedules.PiecewiseConstantDecay(
         [mark - 1 for mark in marks],

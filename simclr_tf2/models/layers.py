@@ -57,7 +57,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return (
             inputs.shape.rank == 4
             and self.axis in (-1, 3)
-            and not self.renorm
+            and not getattr(self, "renorm", False)  # since Keras 3.14
             and not self.synchronized
             and inputs.dtype in _kernel_dtypes()
             and self.variable_dtype == "float32"

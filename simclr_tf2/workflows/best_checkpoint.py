@@ -143,11 +143,12 @@ def of_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint | 
             "are read; name --probe_split and --eval_split and a protocol that scores "
             "labels such as knn, or choose by --best_metric=rankme"
         )
+    of_other = "" if splits.own else f"{config.data.source}:"
     return BestCheckpoint(
         folder,
         metric=asked.best_metric,
         name=asked.eval_name,
-        split=asked.eval_split,
+        split=of_other + asked.eval_split,
     )
 
 
@@ -156,7 +157,8 @@ def require_classifier(config: Config, present: bool) -> None:
     if config.evaluation.best_metric == OWN_CLASSIFIER and not present:
         raise ConfigError(
             f"--best_metric={OWN_CLASSIFIER} cannot be measured: the run has no "
-            "classifier of its own; choose a protocol such as --best_metric=knn"
+            "classifier of its own, or not of these images; choose a protocol such as "
+            "--best_metric=knn"
         )
 
 

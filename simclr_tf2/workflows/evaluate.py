@@ -26,7 +26,6 @@ from simclr_tf2.workflows.export import restore_model
 from simclr_tf2.workflows.following import new_checkpoints, scalars, write_followed
 from simclr_tf2.workflows.measuring import (
     FINETUNED_ROW,
-    ROW,
     Measured,
     Rows,
     baseline_rows,
@@ -34,6 +33,7 @@ from simclr_tf2.workflows.measuring import (
     measure,
     measure_model,
     on_features,
+    predicted,
     render,
     results_document,
 )
@@ -137,7 +137,7 @@ def _other_run(config: Config, splits: Splits) -> comparison.Other | None:
     if not asked.compare_with:
         return None
     other = comparison.load(asked.compare_with, name=asked.eval_name)
-    keys = [f"{ROW}/{name}" for name in on_features(config) if splits.eval is not None]
+    keys = predicted(config, splits)
     comparison.check(other, keys, _images(config, splits) if keys else {})
     return other
 
@@ -283,7 +283,8 @@ def _require_anything(measured: Measured) -> None:
     if not measured.results and not measured.others:
         raise ConfigError(
             "--mode=eval has nothing to measure: --protocols is empty, or skipped for "
-            "want of labels, and the run has no classifier"
+            "want of labels, and the run has no classifier (which is scored on its own "
+            "data set only)"
         )
 
 

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 Rows = tuple[Features, Features]  # of the probe and the evaluation split
 ROW = "SimCLR h"
 FINETUNED_ROW = "Fine-tuned network"
+ONLINE_ROW = "Online linear head"
 DEPTHS = "features"  # a protocol with a table of its own
 BASELINES = ("Random encoder h", "PCA-256 of pixels")
 PIXELS_GIB = 4.0  # [ours] the PCA baseline is left out above
@@ -87,9 +88,8 @@ def measure_model(
     measured = measure(config, splits, encoder, baselines=baselines, keep=keep)
     measured = _measure_network(config, splits, model, measured, keep)
     if model.supervised_head is not None and splits.eval is not None and splits.own:
-        finetuned = "finetune" in (config.mode, config.train_mode)
-        row = FINETUNED_ROW if finetuned else "Online linear head"
-        measured = measured.joined(*_classified(config, splits.eval, model, row))
+        own = _classified(config, splits.eval, model, _own_row(config))
+        measured = measured.joined(*own)
     digest = feature_cache.digest_of_weights(model)
     for record in [*measured.results.values(), measured.others.get("label_free")]:
         if record is not None and record.get("row") not in BASELINES:
@@ -134,6 +134,25 @@ def measure(
     train, test = rows[ROW]
     empty = Measured(train=train, test=test, weights=digest)
     return empty.joined(results, test.labels)
+
+
+def predicted(config: Config, splits: Splits) -> list[str]:
+    """Names of what ``measure_model`` keeps predictions of; of a classifier, if any."""
+    if splits.eval is None:
+        return []
+    names = [f"{ROW}/{protocol}" for protocol in on_features(config)]
+    if DEPTHS in config.evaluation.protocols:
+        names += [f"{row}/{DEPTHS}" for row in model_protocols.ROWS]
+    online = config.training.lineareval_while_pretraining and splits.train.has_labels
+    if splits.own and (online or _own_row(config) == FINETUNED_ROW):
+        names.append(f"{_own_row(config)}/supervised")
+    return names
+
+
+def _own_row(config: Config) -> str:
+    """Of the classifier that a run has trained."""
+    finetuned = "finetune" in (config.mode, config.train_mode)
+    return FINETUNED_ROW if finetuned else ONLINE_ROW
 
 
 def protocol_settings(config: Config) -> dict[str, dict[str, Any]]:

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 LABEL_FREE_IMAGES = 2000  # [ours] pairs of views
 ROW = "SimCLR"
 AVERAGE_POOL = "AvgPool"  # the benchmark's name of the column
+ROWS = tuple(f"{ROW} {name}" for name in (*stage_features.STAGES, AVERAGE_POOL))
 
 # (what encodes, a split, its limit) -> features, kept on disk where the caller does.
 FeaturesOf = Callable[[keras.Model, Split, int | None], Features]

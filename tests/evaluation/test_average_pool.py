@@ -40,14 +40,14 @@ def by_hand(train, test, *, seed, epochs, batch, peak):
     return test.features @ parts[0] + parts[1], loss, steps
 
 
-@pytest.mark.parametrize("epochs", [3, 20])
+@pytest.mark.parametrize("epochs", [3, 60])
 def test_it_is_lars_with_a_cosine(epochs):
     train, test = (clusters(n, seed=s, noise=2.0) for n, s in ((35, 1), (90, 2)))
     scores, loss, steps = by_hand(train, test, seed=4, epochs=epochs, batch=7, peak=1.6)
     found = average_pool_linear(train, test, seed=4, epochs=epochs, global_batch_size=7)
     assert found["loss"] == pytest.approx(loss, rel=1e-4) and found["steps"] == steps
     np.testing.assert_array_equal(found["predictions"], scores.argmax(1))
-    assert 0.3 < found["top1"] < 1
+    assert 0.2 < found["top1"] < 1
 
 
 def test_the_record_says_what_was_done(caplog):

@@ -1,4 +1,4 @@
-"""What ``--mode=eval`` refuses to call a measurement, and what it writes of the rest."""
+"""What ``--mode=eval`` refuses to call a measurement, and where numbers go."""
 
 import dataclasses
 import json

@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 
 from simclr_tf2 import config as config_lib
-from simclr_tf2 import workflows
+from simclr_tf2 import models, workflows
 from simclr_tf2.config import ConfigError
+from simclr_tf2.data import datasets
 from simclr_tf2.evaluation import stage_features
+from simclr_tf2.workflows import measuring
+from simclr_tf2.workflows.splits import Splits
 from tests import command_line
 from tests.test_flags import parsed
 
 ROWS = ["feature1", "feature2", "feature3", "feature4", "feature5", "AvgPool"]
 SHORT = ["--probe_examples=90", "--eval_batch_size=70", "--eval_steps=1"]
-OWN = "Online linear head/supervised"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def measured(finished, tmp_path_factory):
 def test_the_schedule_asked_for_is_trained_and_recorded(measured):
     folder, done = measured
     results = json.loads((folder / "results.json").read_text())["results"]
-    assert set(results) == {f"SimCLR {row}/features" for row in ROWS} | {OWN}
+    assert set(results) == {f"SimCLR {row}/features" for row in ROWS}
     for row in ROWS:
         record = results[f"SimCLR {row}/features"]
         assert record["epochs"] == 4 and record["test_examples"] == 70
@@ -51,11 +53,11 @@ def test_the_schedule_asked_for_is_trained_and_recorded(measured):
     assert "AvgPool" in (folder / "report.html").read_text()
 
 
-def test_each_depth_and_the_own_classifier_keep_their_predictions(measured):
+def test_each_depth_keeps_its_predictions(measured):
     folder, _ = measured
     results = json.loads((folder / "results.json").read_text())["results"]
     with np.load(folder / "predictions.npz") as file:
-        for name in [*(f"SimCLR {row}/features" for row in ROWS), OWN]:
+        for name in (f"SimCLR {row}/features" for row in ROWS):
             right = (file[name] == file["labels"]).mean()
             assert results[name]["value"] == pytest.approx(right)
             assert "predictions" not in results[name]
@@ -76,9 +78,7 @@ def measure(folder, *arguments):
     return workflows.run(flags.config_from_flags(values))
 
 
-def test_depths_and_the_own_classifier_are_compared_with_another_run(
-    measured, tmp_path
-):
+def test_depths_are_compared_with_another_run(measured, tmp_path):
     folder, _ = measured
     other = tmp_path / "other"
     shutil.copytree(folder, other)
@@ -89,8 +89,42 @@ def test_depths_and_the_own_classifier_are_compared_with_another_run(
     assert found["results"]["SimCLR feature1/features"]["milestones"] == []
     same = found["comparison"]["SimCLR AvgPool/features"]  # has no milestones
     assert same["difference"] == 0 and same["p_value"] == 1
-    alone = measure(folder, "--protocols=", f"--compare_with={other}")["comparison"]
-    assert list(alone) == [OWN] and alone[OWN]["difference"] == 0
+
+
+@pytest.mark.parametrize("mode", ["pretrain", "finetune"])
+def test_the_own_classifier_keeps_its_predictions(data_dir, mode):
+    flat = {
+        "image_size": 32,
+        "resnet_depth": 10,
+        "width_multiplier": 0.125,
+        "protocols": (),
+        "train_mode": mode,
+        "eval_batch_size": 37,
+        "eval_steps": 1,
+    }
+    config = config_lib.from_flat(flat)
+    train, test = (
+        datasets.open_split("simclr_shapes/tiny", split, data_dir=str(data_dir))
+        for split in ("train", "test")
+    )
+    splits = Splits(train, train, test)
+    model = models.build_simclr(
+        config.model, image_size=32, num_classes=train.num_classes, export=True
+    )
+    found = measuring.measure_model(config, splits, model)
+    (name,) = found.results
+    assert [name] == list(found.predictions) == measuring.predicted(config, splits)
+    images = next(iter(measuring.eval_dataset(config, test, 37)))
+    logits = model.finetune_logits(images["image"], training=False)
+    expected = np.argmax(logits, axis=1)
+    np.testing.assert_array_equal(found.predictions[name], expected)
+    np.testing.assert_array_equal(found.labels, images["label"])
+    record = found.results[name]
+    assert record["value"] == (expected == images["label"].numpy()).mean()
+    assert "predictions" not in record
+    bare = measuring.classify(config, test, model, row="x")
+    assert bare["x/supervised"]["value"] == record["value"]
+    assert "predictions" not in bare["x/supervised"]
 
 
 def test_the_defaults_are_the_benchmarks_on_imagenet():
