@@ -70,7 +70,7 @@ _string(
 )
 _integer(
     "seed",
-    "Seed of weights, order and augmentation. The same seed gives the same "
+    "Seed of weights, order, augmentation and protocols. The same seed gives the same "
     "batches on any number of replicas and after any restart.",
 )
 # Data
@@ -78,7 +78,8 @@ _string(
     "dataset",
     "Name of a tensorflow-datasets set (cifar10, stl10, imagenet2012, "
     "fashion_mnist, ...) or of the embedded one: simclr_shapes, simclr_shapes/64, "
-    "simclr_shapes/96, simclr_shapes/tiny.",
+    "simclr_shapes/96, simclr_shapes/tiny. With --mode=eval: measured in place of the "
+    "run's images, as with the next three.",
 )
 _string(
     "image_dir",
@@ -109,8 +110,8 @@ _list(
 _string("image_key", "Feature of the data set, or of tf.Example, with the image.")
 _string(
     "label_key",
-    "Feature of the data set, or of tf.Example, with the label; one with several classes "
-    "an image (`labels` of voc) gives yes-or-no labels, for svm and low_shot.",
+    "Feature of the data set, or of tf.Example, with the label; one with several "
+    "classes an image (`labels` of voc) gives yes-or-no labels, for svm and low_shot.",
 )
 _string("data_dir", "Folder of prepared tensorflow-datasets.")
 _bool(
@@ -332,14 +333,18 @@ _enum(
 _string("eval_split", "Labelled split that the results are reported on.")
 _integer("eval_batch_size", "Images per evaluation step over all replicas.")
 _integer("eval_steps", "Evaluation steps; 0 for the whole split.")
-_string("eval_name", "Name of this evaluation in results and TensorBoard.")
+_string(
+    "eval_name",
+    "Name of this evaluation in results and TensorBoard; default: none for the run's "
+    "own images, else the data set.",
+)
 _list(
     "protocols",
     "Evaluations of the frozen representation, comma-separated: logreg, knn (on "
     "standardised h), weighted_knn (see --knn_k), logreg_sweep (penalty chosen "
-    "on held-out images), linear (SGD), svm, low_shot, features (five depths), "
-    "label_free, transfer (other data sets), semi (fine-tuned with few labels). Empty "
-    "for none; see docs/evaluation.md.",
+    "on held-out images), logreg_adam (weight decay so chosen), linear (SGD), svm, "
+    "low_shot, features (five depths), label_free, transfer (other data sets), semi "
+    "(fine-tuned with few labels). Empty for none; see docs/evaluation.md.",
 )
 _list(
     "transfer_datasets",

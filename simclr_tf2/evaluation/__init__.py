@@ -16,6 +16,7 @@ from simclr_tf2.evaluation.guard import assert_unchanged
 from simclr_tf2.evaluation.knn import knn5_6, knn5_8, weighted_knn
 from simclr_tf2.evaluation.linear import linear_sgd
 from simclr_tf2.evaluation.logistic import stl10_logreg
+from simclr_tf2.evaluation.logistic_adam import logreg_adam
 from simclr_tf2.evaluation.logistic_sweep import logreg_sweep
 from simclr_tf2.evaluation.low_shot import low_shot as _low_shot
 from simclr_tf2.evaluation.online import make_monitor, monitor
@@ -51,6 +52,7 @@ EVALUATORS: dict[str, Evaluator] = {
     "knn": knn5_8,
     "weighted_knn": knn5_6,
     "logreg_sweep": logreg_sweep,
+    "logreg_adam": logreg_adam,
     "linear": linear_sgd,
     "svm": _svm,
     "low_shot": _low_shot,

@@ -43,20 +43,9 @@ def logreg_sweep(train: Features, test: Features, *, seed: int) -> dict[str, Any
         ConfigError: As ``lbfgs_logistic``, and no class with two images.
     """
     require_classifiable(train, test)
-    classes, counts = np.unique(train.labels, return_counts=True)
-    divisible = np.isin(train.labels, classes[counts > 1]).nonzero()[0]
-    if not len(divisible):
-        raise ConfigError(
-            "no class of the train split has two images, so none can be kept for "
-            "validation; use a protocol without a choice (--protocols=knn)"
-        )
-    held = balanced_subset(
-        train.labels[divisible], seed=seed, fraction=VALIDATION_SHARE
-    )
-    is_held = np.zeros(len(train), bool)
-    is_held[divisible[held]] = True
+    classes = np.unique(train.labels)
     chosen_from = f"a class-balanced {VALIDATION_SHARE:.0%} of train"
-    kept, kept_out = (~is_held).nonzero()[0], is_held.nonzero()[0]
+    kept, kept_out = hold_out(train.labels, seed=seed)
     return _sweep(
         [_part(train, kept, classes)],
         [_part(train, kept_out, classes)],
@@ -65,6 +54,31 @@ def logreg_sweep(train: Features, test: Features, *, seed: int) -> dict[str, Any
         measure="top1",
         lambdas=LAMBDAS,
     ) | {"validation": chosen_from, "scaler": train.scaler, "seed": seed}
+
+
+def hold_out(labels: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the images to fit on, and of a class-balanced fifth to choose on.
+
+    A class with one image keeps it for fitting.
+
+    Args:
+        labels: ``[n]``.
+        seed: Of the draw; 0 or more.
+
+    Raises:
+        ConfigError: No class with two images.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    divisible = np.isin(labels, classes[counts > 1]).nonzero()[0]
+    if not len(divisible):
+        raise ConfigError(
+            "no class of the train split has two images, so none can be kept for "
+            "validation; use a protocol without a choice (--protocols=knn)"
+        )
+    held = balanced_subset(labels[divisible], seed=seed, fraction=VALIDATION_SHARE)
+    is_held = np.zeros(len(labels), bool)
+    is_held[divisible[held]] = True
+    return (~is_held).nonzero()[0], is_held.nonzero()[0]
 
 
 def lbfgs_logistic(

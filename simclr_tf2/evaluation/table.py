@@ -10,6 +10,7 @@ TITLES = {
     "knn": "kNN",
     "weighted_knn": "weighted kNN",
     "logreg_sweep": "LogReg sweep",
+    "logreg_adam": "LogReg (Adam)",
     "linear": "linear SGD",
     "svm": "SVM",
     "low_shot": "low-shot",

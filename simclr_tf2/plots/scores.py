@@ -21,6 +21,7 @@ _PROTOCOLS = {
     "logreg": "Logistic regression", "linear": "Linear classifier",
     "finetune": "Fine-tuned", "svm": "Linear SVM", "supervised": "Own classifier",
     "weighted_knn": "Weighted k-NN", "logreg_sweep": "Logistic regression, swept",
+    "logreg_adam": "Logistic regression, Adam",
     "low_shot": "Few labels", "knn": "k-NN",
 }  # fmt: skip
 _MEASURES = {

@@ -15,7 +15,7 @@ from simclr_tf2.config import Config
 from simclr_tf2.evaluation import feature_cache
 from simclr_tf2.training import run_folder
 from simclr_tf2.workflows import reporting
-from simclr_tf2.workflows.evaluate import facts_of_splits, keep_predictions
+from simclr_tf2.workflows.eval_files import facts_of_splits, keep_predictions
 from simclr_tf2.workflows.export import write_exports
 from simclr_tf2.workflows.following import write_followed
 from simclr_tf2.workflows.measuring import (

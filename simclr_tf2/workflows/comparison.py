@@ -7,120 +7,16 @@ draws of few labels, classes for average precisions.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import zipfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data.datasets import Split
 from simclr_tf2.metrics import significance
+from simclr_tf2.workflows.kept_predictions import Other
 
-LABELS, IMAGES = "labels", "images"  # beside the predictions
-DIGESTED = 64  # [ours] images that say which data set this is
 SEED = 0  # of the permutations
-
-
-def predictions_path(folder: Path, name: str | None) -> Path:
-    """Where the predictions of an evaluation are kept."""
-    return folder / (f"predictions_{name}.npz" if name else "predictions.npz")
-
-
-def save_predictions(
-    path: Path,
-    predictions: dict[str, np.ndarray],
-    labels: np.ndarray,
-    images: Mapping[str, Any] | None = None,
-) -> None:
-    """Keep what was predicted for every test image, and what it is.
-
-    Args:
-        path: An .npz file, written whole or not at all.
-        predictions: "row/protocol" -> int64 labels ``[n]``, or ``[n, draws]``; or
-            float64 ``[c]``, a number per class.
-        labels: int64 ``[n]`` or ``[n, l]``.
-        images: Which images these are, as ``images_of`` says.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
-    try:
-        arrays: dict[str, Any] = {LABELS: labels, **predictions}
-        if images is not None:
-            arrays[IMAGES] = np.array(json.dumps(images))
-        np.savez_compressed(temporary, **arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def images_of(split: Split, limit: int | None) -> dict[str, Any]:
-    """Which images are tested on: names for people, and a digest to compare.
-
-    The digest is of the first images' bytes as they are stored, so that a data set is
-    the same in another folder too.
-
-    Args:
-        split: The evaluation split.
-        limit: At most so many images of it; None for all.
-    """
-    count = min(split.num_examples, limit or split.num_examples)
-    digest = hashlib.blake2b(digest_size=16)
-    for example in split.as_dataset().take(min(count, DIGESTED)).as_numpy_iterator():
-        stored = example["image"]
-        digest.update(stored if isinstance(stored, bytes) else stored.tobytes())
-    return {
-        "dataset": split.name,
-        "split": split.split,
-        "count": count,
-        "digest": digest.hexdigest(),
-    }
-
-
-@dataclass(frozen=True)
-class Other:
-    """What another run predicted.
-
-    Attributes:
-        name: Its folder, as given.
-        labels: int64 ``[n]`` or ``[n, l]`` of the test images.
-        predictions: As ``save_predictions`` takes them.
-        images: Which images these are; None where its file does not say.
-    """
-
-    name: str
-    labels: np.ndarray
-    predictions: dict[str, np.ndarray]
-    images: dict[str, Any] | None
-
-
-def load(other: str, *, name: str | None) -> Other:
-    """Read the predictions of another run.
-
-    Args:
-        other: Its folder.
-        name: ``--eval_name`` of both.
-
-    Raises:
-        ConfigError: It has none, or they cannot be read.
-    """
-    path = predictions_path(Path(other), name)
-    try:
-        with np.load(path) as file:
-            arrays = {key: file[key] for key in file.files}
-        images = json.loads(str(arrays.pop(IMAGES))) if IMAGES in arrays else None
-        return Other(other, arrays.pop(LABELS), arrays, images)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"--compare_with={other} keeps no {path.name}; measure it first, with "
-            f"--mode=eval --model_dir={other} and the other flags of this command"
-        ) from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
 def check(other: Other, keys: Collection[str], images: Mapping[str, Any]) -> None:

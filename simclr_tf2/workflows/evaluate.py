@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from simclr_tf2 import distribution, evaluation, models, saved_model
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.config import Config, ConfigError, EvaluationConfig
 from simclr_tf2.training import checkpoints, run_folder, summaries
 from simclr_tf2.workflows import (
     best_checkpoint,
     comparison,
     eval_settings,
+    kept_predictions,
     reporting,
     training_end,
+)
+from simclr_tf2.workflows.eval_files import (
+    read_document,
+    renew,
+    results_path,
+    tested_images,
 )
 from simclr_tf2.workflows.eval_settings import Merged
 from simclr_tf2.workflows.export import restore_model
@@ -29,19 +33,16 @@ from simclr_tf2.workflows.measuring import (
     Measured,
     Rows,
     baseline_rows,
-    limits,
     measure,
     measure_model,
     on_features,
     predicted,
     render,
-    results_document,
 )
 from simclr_tf2.workflows.run_length import last_step
 from simclr_tf2.workflows.splits import (
     Splits,
     open_splits,
-    shared_images,
     with_own_classifier,
 )
 
@@ -72,14 +73,29 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     distribution.shared_strategy(config.distribution)  # before devices are counted
     splits = _open(merged)
     other = _other_run(config, splits)
+    document = _measure_each(merged, splits, other, asked)
+    if document is None:
+        return _measure_export(merged, splits, other)
+    return document
+
+
+def _measure_each(
+    merged: Merged,
+    splits: Splits,
+    other: kept_predictions.Other | None,
+    asked: EvaluationConfig,
+) -> dict[str, Any] | None:
+    """Measure each checkpoint as it comes; what results.json holds of the last one."""
+    config, name = merged.config, merged.config.evaluation.eval_name
+    assert config.model_dir is not None
+    folder = Path(config.model_dir)
     total_steps = last_step(merged, folder, splits)
     best = best_checkpoint.of_config(config, folder, splits)
     watch = asked.watch and total_steps is not None and not _is_complete(folder)
-    name = config.evaluation.eval_name
+    growing = watch and _is_growing(folder, total_steps or 0)
     log = summaries.EventLog(folder / f"tensorboard/{name or 'eval'}")
     baselines: dict[str, Rows] | None = None
     document = None
-    growing = watch and _is_growing(folder, total_steps or 0)
     for _ in new_checkpoints(
         folder,
         total_steps=total_steps or 0,
@@ -96,24 +112,27 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
             measured = measure_model(
                 config, splits, model, baselines, keep=None if growing else folder
             )
-            results = measured.results
-            own = [r for r in results.values() if r["row"] == FINETUNED_ROW]
-            classes = splits.train.num_classes or 1
-            training_end.complete(own, folder, step=step, classes=classes)
+            _complete_own(measured, splits, folder, step)
             _require_anything(measured)
-            chosen = best.offer(step, results, measured.others) if best else {}
+            results, others = measured.results, measured.others
+            chosen = best.offer(step, results, others) if best else {}
         values = {key: record["value"] for key, record in results.items()}
-        log.write(step, values | scalars(measured.others))
-        write_followed(folder, name, step, results, measured.others)
-        where = "" if splits.own else f", measured on {config.data.source}"
+        log.write(step, values | scalars(others))
+        write_followed(folder, name, step, results, others)
+        where = f", {_measured_on(config)}" if not splits.own else ""
         print(f"step {step}{where}\n{render(measured)}", flush=True)
-        document = _renew(merged, splits, measured, step, chosen, other)
+        document = renew(merged, splits, measured, step, chosen, other)
         if config.evaluation.report:
             _report(config, splits, model, measured, document)
     log.close()
-    if document is None:
-        return _measure_export(merged, splits, other)
     return document
+
+
+def _complete_own(measured: Measured, splits: Splits, folder: Path, step: int) -> None:
+    """Say of a fine-tuned run how its training ended."""
+    own = [r for r in measured.results.values() if r["row"] == FINETUNED_ROW]
+    classes = splits.train.num_classes or 1
+    training_end.complete(own, folder, step=step, classes=classes)
 
 
 def _open(merged: Merged) -> Splits:
@@ -131,20 +150,19 @@ def _open(merged: Merged) -> Splits:
     return with_own_classifier(config, splits) if merged.own else splits
 
 
-def _other_run(config: Config, splits: Splits) -> comparison.Other | None:
+def _measured_on(config: Config) -> str:
+    return f"measured on {config.data.source}"
+
+
+def _other_run(config: Config, splits: Splits) -> kept_predictions.Other | None:
     """What ``--compare_with`` names, checked before anything is measured."""
     asked = config.evaluation
     if not asked.compare_with:
         return None
-    other = comparison.load(asked.compare_with, name=asked.eval_name)
+    other = kept_predictions.load(asked.compare_with, name=asked.eval_name)
     keys = predicted(config, splits)
-    comparison.check(other, keys, _images(config, splits) if keys else {})
+    comparison.check(other, keys, tested_images(config, splits) if keys else {})
     return other
-
-
-def _images(config: Config, splits: Splits) -> dict[str, Any]:
-    assert splits.eval is not None
-    return comparison.images_of(splits.eval, limits(config)[1])
 
 
 def _require_same_images_as_before(merged: Merged, folder: Path) -> None:
@@ -152,16 +170,16 @@ def _require_same_images_as_before(merged: Merged, folder: Path) -> None:
     name, source = merged.config.evaluation.eval_name, merged.config.data.source
     if merged.own or "eval_name" in merged.asked:
         return
-    before = _read_document(folder, name).get("dataset", source)
+    before = read_document(folder, name).get("dataset", source)
     if before != source:
         raise ConfigError(
-            f"{_results_path(folder, name)} is about {before}, and this is about "
+            f"{results_path(folder, name)} is about {before}, and this is about "
             f"{source}; pass an --eval_name of its own"
         )
 
 
 def _measure_export(
-    merged: Merged, splits: Splits, other: comparison.Other | None
+    merged: Merged, splits: Splits, other: kept_predictions.Other | None
 ) -> dict[str, Any]:
     """Measure encoder.keras of a folder that keeps no checkpoint."""
     config = merged.config
@@ -187,79 +205,9 @@ def _measure_export(
             ", ".join(sorted(left_out)),
         )
     measured = measure(config, splits, encoder)
-    print(evaluation.render(measured.results), flush=True)
-    return _renew(merged, splits, measured, None, {}, other)
-
-
-def _renew(
-    merged: Merged,
-    splits: Splits,
-    measured: Measured,
-    step: int | None,
-    best: dict[str, Any],
-    other: comparison.Other | None,
-) -> dict[str, Any]:
-    """Write results.json (or results_NAME.json); a finished run stays finished."""
-    config = merged.config
-    assert config.model_dir is not None
-    folder, name = Path(config.model_dir), config.evaluation.eval_name
-    path = _results_path(folder, name)
-    document = results_document(
-        config, measured.results, step=step, weights=measured.weights
-    )
-    if not merged.own:
-        document["trained_on"] = merged.trained.data.source
-    document |= facts_of_splits(splits)
-    document |= measured.others | ({"best": best} if best else {})
-    before = _read_document(folder, name)
-    if before.get("step") == step or step is None:
-        kept = ("timings", "finished")
-        document |= {key: before[key] for key in kept if key in before}
-    run_folder.write_json(path, document)
-    keep_predictions(config, folder, measured, splits)
-    if other is not None:
-        labels = measured.labels if measured.labels is not None else other.labels
-        document["comparison"] = comparison.compare(
-            measured.predictions, np.asarray(labels), other
-        )
-        print(comparison.render(document["comparison"], other.name), flush=True)
-        run_folder.write_json(path, document)
-    if not merged.own:
-        logger.info("%s: every number with what it rests on", path)
-    return document
-
-
-def _results_path(folder: Path, name: str | None) -> Path:
-    return folder / (f"results_{name}.json" if name else "results.json")
-
-
-def _read_document(folder: Path, name: str | None) -> dict[str, Any]:
-    """What an earlier evaluation of this name wrote; empty if nothing readable."""
-    try:
-        found = json.loads(_results_path(folder, name).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def facts_of_splits(splits: Splits) -> dict[str, Any]:
-    """What results.json says of images that are both learned from and tested on."""
-    shared = shared_images(splits)
-    return {"images_in_both_splits": shared} if shared else {}
-
-
-def keep_predictions(
-    config: Config, folder: Path, measured: Measured, splits: Splits
-) -> None:
-    """Write what was predicted for every test image, for ``--compare_with``."""
-    if measured.predictions:
-        assert measured.labels is not None
-        comparison.save_predictions(
-            comparison.predictions_path(folder, config.evaluation.eval_name),
-            measured.predictions,
-            measured.labels,
-            _images(config, splits),
-        )
+    title = "" if merged.own else f"{_measured_on(config)}\n"
+    print(f"{title}{evaluation.render(measured.results)}", flush=True)
+    return renew(merged, splits, measured, None, {}, other)
 
 
 def _is_complete(folder: Path) -> bool:

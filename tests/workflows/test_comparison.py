@@ -10,7 +10,7 @@ import pytest
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
 from simclr_tf2.data import array_files
-from simclr_tf2.workflows import comparison
+from simclr_tf2.workflows import comparison, kept_predictions
 from tests import command_line
 from tests.test_flags import parsed
 
@@ -30,9 +30,9 @@ def save(path, *, labels, images=None, **predictions):
         name if "/" in name else f"SimCLR h/{name}": values
         for name, values in predictions.items()
     }
-    file = comparison.predictions_path(path, None)
-    comparison.save_predictions(file, named, labels, images)
-    return comparison.load(str(path), name=None)
+    file = kept_predictions.predictions_path(path, None)
+    kept_predictions.save_predictions(file, named, labels, images)
+    return kept_predictions.load(str(path), name=None)
 
 
 def compared(here, there):
@@ -103,7 +103,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     (tmp_path / "d" / "predictions.npz").write_bytes(b"PK torn")
     for folder, message in (("d", "cannot be read"), ("none", "--mode=eval")):
         with pytest.raises(ConfigError, match=message):
-            comparison.load(str(tmp_path / folder), name=None)
+            kept_predictions.load(str(tmp_path / folder), name=None)
 
 
 def of_arrays(seed, split="test"):
@@ -112,23 +112,25 @@ def of_arrays(seed, split="test"):
 
 
 def test_images_are_told_apart_by_their_bytes_not_by_their_labels(tmp_path):
-    images = comparison.images_of(of_arrays(0), None)
-    again = comparison.images_of(of_arrays(0, split="test[:100%]"), 64)
+    images = kept_predictions.images_of(of_arrays(0), None)
+    again = kept_predictions.images_of(of_arrays(0, split="test[:100%]"), 64)
     there = save(tmp_path / "a", labels=LABELS, knn=LABELS, images=again)
     assert there.images == again and again["count"] == 40
     comparison.check(there, {"SimCLR h/knn"}, images)
     with pytest.raises(ConfigError, match="100%. .40 images., here mine:test"):
         comparison.check(
-            there, {"SimCLR h/knn"}, comparison.images_of(of_arrays(1), None)
+            there, {"SimCLR h/knn"}, kept_predictions.images_of(of_arrays(1), None)
         )
     with pytest.raises(ConfigError, match="here mine:test .7 images"):
-        comparison.check(there, {"SimCLR h/knn"}, comparison.images_of(of_arrays(0), 7))
+        comparison.check(
+            there, {"SimCLR h/knn"}, kept_predictions.images_of(of_arrays(0), 7)
+        )
 
 
 def test_a_file_that_does_not_say_which_images_is_taken_by_their_number(tmp_path):
     there = save(tmp_path / "a", labels=LABELS, knn=LABELS)
     assert there.images is None
-    images = comparison.images_of(of_arrays(0), None)
+    images = kept_predictions.images_of(of_arrays(0), None)
     comparison.check(there, {"SimCLR h/knn"}, images)
     with pytest.raises(ConfigError, match="there 40 images, here mine:test .7"):
         comparison.check(there, {"SimCLR h/knn"}, images | {"count": 7})
@@ -136,7 +138,7 @@ def test_a_file_that_does_not_say_which_images_is_taken_by_their_number(tmp_path
 
 def test_nothing_to_compare_is_refused_beforehand(tmp_path):
     there = save(tmp_path / "a", labels=LABELS, knn=LABELS)
-    images = comparison.images_of(of_arrays(0), None)
+    images = kept_predictions.images_of(of_arrays(0), None)
     with pytest.raises(ConfigError, match="there knn, here logreg"):
         comparison.check(there, {"SimCLR h/logreg"}, images)
     with pytest.raises(ConfigError, match="keeps any; add one such as knn"):
@@ -187,7 +189,7 @@ def test_what_cannot_be_compared_is_refused_before_measuring(
 def test_what_was_measured_stays_if_the_comparison_fails(runs):
     """The other file is old, and of other labels: only found once ours are read."""
     here, there = runs
-    comparison.save_predictions(
+    kept_predictions.save_predictions(
         there / "predictions.npz", {"SimCLR h/knn": np.zeros(500, int)}, np.zeros(500)
     )
     with pytest.raises(ConfigError, match="other test images"):

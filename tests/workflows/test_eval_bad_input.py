@@ -191,7 +191,9 @@ def test_without_a_head_in_the_checkpoint_no_classifier_is_reported(folder):
 def test_every_record_says_what_it_rests_on(finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished[0], folder)
-    names = "logreg,knn,weighted_knn,logreg_sweep,linear,svm,low_shot,features"
+    names = (
+        "logreg,knn,weighted_knn,logreg_sweep,logreg_adam,linear,svm,low_shot,features"
+    )
     found = measure(
         folder,
         f"--protocols={names},label_free",
@@ -217,6 +219,7 @@ def test_every_record_says_what_it_rests_on(finished, tmp_path):
         "knn": ("k", "metric"),
         "weighted_knn": ("k_used", "temperature", "metric", "votes"),
         "logreg_sweep": ("lambda", "validation_scores", "validation_examples"),
+        "logreg_adam": ("weight_decay", "validation_scores", "reported"),
         "linear": ("learning_rate", "epochs"),
         "svm": ("costs_chosen", "folds"),
         "low_shot": ("shots", "samples"),
@@ -239,7 +242,8 @@ def test_several_labels_an_image_go_to_no_single_label_protocol(tmp_path):
         (tmp_path / f"{i}.png").write_bytes(tf.io.encode_png(pixels).numpy())
         rows.append(f"{i}.png,{i % 2},{i % 3 and 1},{'train' if i < 8 else 'test'}")
     (tmp_path / "labels.csv").write_text("\n".join(rows))
-    for protocol in "knn weighted_knn logreg logreg_sweep linear features".split():
+    names = "knn weighted_knn logreg logreg_sweep logreg_adam linear features"
+    for protocol in names.split():
         arguments = [
             *command_line.TINY,
             f"--manifest={tmp_path / 'labels.csv'}",

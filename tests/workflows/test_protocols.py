@@ -26,7 +26,10 @@ def pictures(folder, count=12):
 def test_every_protocol_measures_a_finished_run(finished, tmp_path):
     folder, _ = finished
     pictures(tmp_path / "brightness")
-    names = "weighted_knn logreg_sweep linear svm low_shot features label_free transfer"
+    names = (
+        "weighted_knn logreg_sweep logreg_adam linear svm low_shot features label_free "
+        "transfer"
+    )
     arguments = [
         "--mode=eval",
         f"--model_dir={folder}",
@@ -41,7 +44,7 @@ def test_every_protocol_measures_a_finished_run(finished, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     document = json.loads((folder / "results_all.json").read_text())
     results = document["results"]
-    for name in "weighted_knn logreg_sweep linear svm low_shot".split():
+    for name in "weighted_knn logreg_sweep logreg_adam linear svm low_shot".split():
         record = results[f"SimCLR h/{name}"]
         assert 0.1 < record["value"] <= 1 and record["test_examples"] == 500
         assert len(record["weights"]) == 32
