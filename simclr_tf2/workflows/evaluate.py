@@ -136,9 +136,13 @@ def _complete_own(measured: Measured, splits: Splits, folder: Path, step: int) -
 
 
 def _open(merged: Merged) -> Splits:
-    """The splits, checked as strictly as the command line asked for protocols."""
+    """The splits, checked as strictly as the command line asked for protocols.
+
+    Those of a run's flags.txt on its own images are not: pretraining skipped them too.
+    """
     config = merged.config
-    strict = "protocols" in merged.asked
+    same = config.evaluation.protocols == merged.trained.evaluation.protocols
+    strict = "protocols" in merged.asked and not (merged.own and same)
     try:
         splits = open_splits(config, strict=strict, refuse_shared=True)
     except ConfigError as error:

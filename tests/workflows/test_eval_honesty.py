@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError, EvaluationConfig
 from simclr_tf2.training import run_folder
@@ -58,6 +59,25 @@ def test_a_protocol_that_is_asked_for_needs_labels(run, tmp_path, classes, messa
     )
     assert found["results"] == {} and found["label_free"]["images"] == 6
     (run / "results_bad.json").unlink()
+
+
+def test_a_flagfile_of_the_run_itself_asks_for_nothing_more(run, tmp_path, caplog):
+    photos = pictures(tmp_path / "photos", ".")
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    config = run_folder.read_config(folder)
+    data = dataclasses.replace(config.data, image_dir=str(photos), train_split="all")
+    run_folder.write_json(
+        folder / "config.json",
+        config_lib.to_flat(dataclasses.replace(config, data=data)),
+    )
+    given = frozenset(["protocols", "image_dir", "train_split"])
+    asked = dataclasses.replace(
+        config, mode="eval", model_dir=str(folder), data=data, given=given
+    )
+    found = workflows.run(asked)
+    assert found["results"] == {} and "label_free" in found
+    assert "has no labels: --protocols=logreg,knn are skipped" in caplog.text
 
 
 def test_by_the_command_line_that_is_one_line_and_exit_code_2(run, tmp_path):
