@@ -46,11 +46,19 @@ class Share:
         return f"{100 * self.fraction:g} % of the labels"
 
 
-def shares(*, label_fraction: float, labels_per_class: int) -> tuple[Share, ...]:
-    """The share that was asked for, else the two of the paper."""
+def shares(
+    *, label_fraction: float, labels_per_class: int, all_labels: bool = False
+) -> tuple[Share, ...]:
+    """The share that was asked for, else the two of the paper.
+
+    Args:
+        label_fraction: Of each class; 1 is not asking, unless
+        all_labels: says that it is.
+        labels_per_class: In place of a fraction; 0 is none.
+    """
     if labels_per_class:
         return (Share(count=labels_per_class),)
-    if label_fraction < 1:
+    if label_fraction < 1 or all_labels:
         return (Share(fraction=label_fraction),)
     return tuple(Share(fraction=fraction) for fraction in FRACTIONS)
 

@@ -71,6 +71,7 @@ def merged(asked: Config, trained: Config) -> Merged:
         distribution=asked.distribution,
         model_dir=asked.model_dir,
         seed=asked.seed if "seed" in given else trained.seed,
+        given=given,
     )
     return Merged(config, trained, own, given)
 

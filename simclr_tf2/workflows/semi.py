@@ -51,7 +51,11 @@ def measure_semi(config: Config, model: models.SimCLR) -> dict[str, dict[str, An
     fraction, count = config.data.label_fraction, config.data.labels_per_class
     split = open_split(config, config.evaluation.probe_split or config.data.train_split)
     results: dict[str, dict[str, Any]] = {}
-    for share in semi_recipe.shares(label_fraction=fraction, labels_per_class=count):
+    for share in semi_recipe.shares(
+        label_fraction=fraction,
+        labels_per_class=count,
+        all_labels="label_fraction" in config_lib.given_settings(config),
+    ):
         published = _published_subset(config, share)
         reason = semi_recipe.too_small(
             share, num_examples=split.num_examples, num_classes=split.num_classes or 0

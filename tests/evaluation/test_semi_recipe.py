@@ -17,6 +17,10 @@ def test_the_paper_has_one_and_ten_percent_and_a_flag_another_share():
     assert semi_recipe.shares(label_fraction=0.05, labels_per_class=0) == (
         Share(fraction=0.05),
     )
+    (everything,) = semi_recipe.shares(
+        label_fraction=1.0, labels_per_class=0, all_labels=True
+    )
+    assert everything.title == "100 % of the labels"
     (counted,) = semi_recipe.shares(label_fraction=1.0, labels_per_class=25)
     assert counted.title == "25 of each class"
 

@@ -1,5 +1,6 @@
 """Fine-tuning on few labels as a protocol: which images, recipe and weights."""
 
+import dataclasses
 import json
 import logging
 
@@ -11,6 +12,7 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2 import models
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation.semi_table import render_semi
+from simclr_tf2.training import run_folder
 from simclr_tf2.training.checkpoints import weights
 from simclr_tf2.training.errors import NotFinite
 from simclr_tf2.workflows import classifier_run, semi
@@ -84,6 +86,26 @@ def test_imagenet_is_measured_on_the_subsets_of_the_paper(tmp_path, caplog):
     for variable in model.variables:
         np.testing.assert_array_equal(variable.numpy(), before[variable.path])
     json.dumps(found)
+
+
+@pytest.mark.parametrize(("given", "shares"), [(["label_fraction"], 1), ([], 2)])
+def test_all_labels_are_a_share_if_the_command_line_says_so(
+    finished, monkeypatch, given, shares
+):
+    config = dataclasses.replace(
+        run_folder.read_config(finished[0]),
+        model_dir=str(finished[0]),
+        given=frozenset(given),
+    )
+    measured = []
+    monkeypatch.setattr(
+        semi, "_measure", lambda config, model, share, *_: measured.append(share) or {}
+    )
+    monkeypatch.setattr(semi.semi_recipe, "too_small", lambda *_, **__: "")
+    monkeypatch.setattr(semi, "_without_batch", lambda *_: None)
+    semi.measure_semi(config, None)
+    assert len(measured) == shares
+    assert shares > 1 or measured[0].title == "100 % of the labels"
 
 
 @pytest.mark.slow
