@@ -71,6 +71,9 @@ def build_projection_head(
             name=f"{name}_batch_normalization",
         )
         hiddens.append(x)
+    if count == 0:  # Keras before 3.13 refuses a model whose output is its input
+        same = keras.layers.Identity(name="projection_head_none", dtype=dtype)
+        return keras.Model(hiddens[0], [same(hiddens[0])], name="projection_head")
     return keras.Model(hiddens[0], hiddens, name="projection_head")
 
 
