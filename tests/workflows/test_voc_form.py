@@ -1,0 +1,52 @@
+"""VOC2007's form, by its name, in the protocols of the benchmark page."""
+
+import json
+import shutil
+
+import numpy as np
+
+from tests import command_line
+from tests.workflows import stand_ins
+
+
+def example(features, n):
+    """A class of its own and the next one, difficult in every other image."""
+    count = features["labels"].feature.num_classes
+    rng = np.random.default_rng(n)
+    sure, other = [n % count], [(n + 1) % count]
+    return {
+        "image": rng.integers(0, 256, [40 + n % 5, 50, 3], np.uint8),
+        "image/filename": f"{n}.jpg",
+        "objects": [],
+        "labels": sure + other,
+        "labels_no_difficult": sure + (other if n % 2 else []),
+    }
+
+
+def test_svm_on_voc_by_the_command_line(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(stand_ins, "_example", example)
+    sizes = {"train": 60, "validation": 40, "test": 50}
+    stand_ins.prepare("voc/2007", tmp_path / "data", sizes)
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    done = command_line.run(
+        "--mode=eval",
+        f"--model_dir={folder}",
+        f"--data_dir={tmp_path / 'data'}",
+        "--dataset=voc/2007",
+        "--label_key=labels",
+        "--train_split=train+validation",
+        "--eval_split=test",
+        "--protocols=svm",
+        "--eval_name=voc07",
+        "--nobaselines",
+        "--noreport",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((folder / "results_voc07.json").read_text())
+    assert found["dataset"] == "voc/2007"
+    record = found["results"]["SimCLR h/svm"]
+    assert record["train_split"] == "train+validation"
+    assert record["test_examples"] == 50
+    assert 0.9 < record["value"] <= 1  # image n is the same in all splits
+    assert "measured on voc/2007" in done.stdout
