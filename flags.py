@@ -179,7 +179,7 @@ _enum(
 _enum(
     "augment_on",
     config_lib.AUGMENT_PLACES,
-    "Where the views get their colours and blur; they differ by rounding only. host: "
+    "Where views get flip, colours and blur; they differ by rounding only. host: "
     "in the input pipeline. device: in the training step, when the host's cores cannot "
     "feed the accelerator; decoding and crops stay on the host.",
 )
@@ -335,8 +335,8 @@ _integer("eval_batch_size", "Images per evaluation step over all replicas.")
 _integer("eval_steps", "Evaluation steps; 0 for the whole split.")
 _string(
     "eval_name",
-    "Name of this evaluation in results and TensorBoard; default: none for the run's "
-    "own images, else the data set.",
+    "Name of this evaluation in results and TensorBoard; default: that of the run "
+    "(mostly none) on its own images, else the data set.",
 )
 _list(
     "protocols",
@@ -513,14 +513,18 @@ def config_from_flags(values: flags.FlagValues) -> config_lib.Config:
 
 
 def flagfile_text(config: config_lib.Config) -> str:
-    """The run as a flag file: ``--flagfile=flags.txt`` starts it again."""
+    """The run as a flag file: ``--flagfile=flags.txt`` starts it again.
+
+    What nobody asked for stands as a comment: in a flag file it would be asked for.
+    """
     lines = []
+    defaults, given = config_lib.field_defaults(), config_lib.given_settings(config)
     for name, value in config_lib.to_flat(config).items():
         if value is None:
             continue
         joint = "x" if name.endswith("image_size") else ","
         text = joint.join(map(str, value)) if isinstance(value, tuple) else value
-        lines.append(
-            f"--{name}={json.dumps(text) if text is True or text is False else text}"
-        )
+        text = json.dumps(text) if text is True or text is False else text
+        silent = value == defaults[name] and name not in given
+        lines.append(f"{'# ' if silent else ''}--{name}={text}")
     return "\n".join(lines) + "\n"

@@ -59,6 +59,9 @@ def test_flags_txt_gives_the_same_config(tmp_path):
     file.write_text(flags.flagfile_text(config))
     again = flags.config_from_flags(parsed(f"--flagfile={file}"))
     assert again == config and config.evaluation.protocols == ()
+    # What was not asked for is written down, and not asked for by the file either.
+    assert "# --label_fraction=1.0\n" in file.read_text()
+    assert again.given == config.given and "label_fraction" not in again.given
 
 
 def test_config_survives_its_flat_form():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.augmentations import blur, color
+from simclr_tf2.augmentations import blur, color, policy
 from simclr_tf2.augmentations import planes as layout
 
 CHUNK = 256  # views at a time: temporaries are a few times their size
@@ -33,6 +33,8 @@ def finish(windows: tf.Tensor, numbers: tf.Tensor, *, use_blur: bool) -> tf.Tens
     """
     count = windows.shape[0]
     radius = blur.blur_radius(windows.shape[1]) if use_blur else 0
+    if use_blur and radius == 0:
+        policy.warn_without_blur(windows.shape[1])
     size = _chunk_of(count)
     if size == count:
         return _finish(windows, numbers, radius)

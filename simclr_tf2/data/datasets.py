@@ -147,7 +147,7 @@ def open_split(
     """
     builder = prepare.prepared_builder(name, data_dir=data_dir, download=download)
     info = split_info(builder, name, split)
-    feature = _image_feature(builder, name, image_key)
+    feature = require_images(builder, name, image_key)
     found_key = _label_key(builder, label_key)
     label = builder.info.features[found_key] if found_key else None
     plain = not isinstance(feature, tfds.features.Image)
@@ -217,7 +217,12 @@ def split_info(builder: Any, name: str, split: str) -> Any:
     return info
 
 
-def _image_feature(builder: Any, name: str, key: str) -> Any:
+def require_images(builder: Any, name: str, key: str) -> Any:
+    """The feature of that name.
+
+    Raises:
+        ConfigError: There is none, or it holds no images of 8 or 16 bits.
+    """
     features = builder.info.features
     found: Any = features[key] if key in features else None
     image = isinstance(found, tfds.features.Image)

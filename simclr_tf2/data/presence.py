@@ -42,10 +42,16 @@ def open_presence(data: DataConfig, split: str) -> Split:
         data.dataset, data_dir=data.data_dir, download=data.download
     )
     info = datasets.split_info(builder, data.dataset, split)
+    datasets.require_images(builder, data.dataset, data.image_key)
     label = builder.info.features[data.label_key].feature
     shape = (None, None, data.image_channels)
     read = functools.partial(
-        _read_presence, builder, split, data.label_key, label.num_classes
+        _read_presence,
+        builder,
+        split,
+        data.image_key,
+        data.label_key,
+        label.num_classes,
     )
     return Split(
         name=data.dataset,
@@ -56,18 +62,21 @@ def open_presence(data: DataConfig, split: str) -> Split:
         has_labels=False,
         image_shape=shape,
         source=sources.RecordSource(
-            shards=records.Shards.from_info(builder, info, None),
+            shards=records.Shards.from_info(builder, info, None, data.image_key),
             read=read,
             shape=shape,
+            reading=f"classes shown of {data.label_key}",
         ),
         label_shape=(label.num_classes,),
     )
 
 
-def _read_presence(builder: Any, split: str, key: str, count: int) -> tf.data.Dataset:
+def _read_presence(
+    builder: Any, split: str, image_key: str, key: str, count: int
+) -> tf.data.Dataset:
     sure_key = SURE if SURE in builder.info.features else key
-    wanted = {"image": True, key: True, sure_key: True}
-    decoders = {"image": tfds.decode.SkipDecoding()}
+    wanted = {image_key: True, key: True, sure_key: True}
+    decoders = {image_key: tfds.decode.SkipDecoding()}
     with prepare.quiet_tfds():
         dataset = builder.as_dataset(
             split=split,
@@ -82,6 +91,6 @@ def _read_presence(builder: Any, split: str, key: str, count: int) -> tf.data.Da
     def example(index: tf.Tensor, stored: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         sure = tf.cast(presence(stored[sure_key]), tf.int64)
         some = tf.cast(presence(stored[key]), tf.int64)
-        return {"image": stored["image"], "label": 2 * sure - some, "index": index}
+        return {"image": stored[image_key], "label": 2 * sure - some, "index": index}
 
     return dataset.enumerate().map(example)

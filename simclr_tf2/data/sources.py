@@ -71,11 +71,13 @@ class RecordSource:
         shards: The files and which of their records belong to the split.
         read: Makes a dataset of {"image", "label", "index"} in order.
         shape: Of a decoded image.
+        reading: What else the labels depend on, beside the keys in ``shards``.
     """
 
     shards: records.Shards
     read: Callable[[], tf.data.Dataset]
     shape: Shape
+    reading: str = ""
     random_access: bool = False
 
     @functools.cached_property
@@ -88,9 +90,14 @@ class RecordSource:
         """Of names and sizes of the files, the records in them, and their labels."""
         shards = self.shards
         sizes = prepare.file_sizes(list(shards.files))
-        labels = () if shards.label_key in (None, "label") else (shards.label_key,)
+        keys = [self.reading, shards.label_key or "label", shards.image_key]
+        usual = ["", "label", "image"]
         return digest(
-            shards.files, sizes, shards.skip.tolist(), shards.take.tolist(), *labels
+            shards.files,
+            sizes,
+            shards.skip.tolist(),
+            shards.take.tolist(),
+            *(key for key, plain in zip(keys, usual, strict=True) if key != plain),
         )
 
     def examples(self) -> tf.data.Dataset:

@@ -52,9 +52,9 @@ def shares(
     """The share that was asked for, else the two of the paper.
 
     Args:
-        label_fraction: Of each class; 1 is not asking, unless
-        all_labels: says that it is.
+        label_fraction: Of each class.
         labels_per_class: In place of a fraction; 0 is none.
+        all_labels: Whether a fraction of 1 was asked for; it is the default, too.
     """
     if labels_per_class:
         return (Share(count=labels_per_class),)
@@ -87,13 +87,18 @@ def check(
     labels_per_class: int,
     num_examples: int,
     num_classes: int,
+    all_labels: bool = False,
 ) -> None:
     """Refuse images of which no share can be made, before anything is trained.
 
     Raises:
         ConfigError: None of ``shares`` is large enough.
     """
-    asked = shares(label_fraction=label_fraction, labels_per_class=labels_per_class)
+    asked = shares(
+        label_fraction=label_fraction,
+        labels_per_class=labels_per_class,
+        all_labels=all_labels,
+    )
     reasons = [
         too_small(share, num_examples=num_examples, num_classes=num_classes)
         for share in asked

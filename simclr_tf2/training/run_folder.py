@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +98,20 @@ def read_config(folder: str | os.PathLike) -> Config:
     """
     path = Path(folder) / "config.json"
     try:
-        return config_lib.from_flat(json.loads(path.read_text()))
+        return config_lib.from_flat(_with_a_name_of_files(json.loads(path.read_text())))
     except FileNotFoundError:
         raise ConfigError(
             f"{folder} is not a run folder: it has no config.json"
         ) from None
     except (json.JSONDecodeError, TypeError, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _with_a_name_of_files(flat: dict[str, Any]) -> dict[str, Any]:
+    """Leave out an ``eval_name`` that is one no longer; runs of 0.1.0 took any."""
+    if re.fullmatch(config_lib.EVAL_NAME, flat.get("eval_name") or "x"):
+        return flat
+    return {key: value for key, value in flat.items() if key != "eval_name"}
 
 
 def settled(config: Config, before: Config) -> Config:

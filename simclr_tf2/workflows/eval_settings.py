@@ -23,6 +23,7 @@ from simclr_tf2.config import (
     EvaluationConfig,
     ModelConfig,
 )
+from simclr_tf2.training import run_folder
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,12 @@ def merged(asked: Config, trained: Config) -> Merged:
         ConfigError: Images of other channels than the network reads.
     """
     given = config_lib.given_settings(asked)
+    if "dataset" in given and asked.data.own_images:
+        logger.warning(
+            "--dataset=%s is not read: the images are those of %s",
+            asked.data.dataset,
+            asked.data.source,
+        )
     if "image_channels" in given:
         _require_channels(asked.data, trained.data)
     data = _data(asked, trained.data, given)
@@ -79,6 +86,7 @@ def merged(asked: Config, trained: Config) -> Merged:
 def warn_of_no_effect(asked: Config, trained: Config) -> None:
     """One line that names what was given and differs from the run it is about."""
     given = config_lib.given_settings(asked)
+    asked = run_folder.settled(asked, trained)
     now, then = config_lib.to_flat(asked), config_lib.to_flat(trained)
     sections = config_lib.sections()
     names = ["train_mode"]
@@ -102,6 +110,8 @@ def name_of(data: DataConfig) -> str:
     if data.own_images or base.endswith(".npz"):
         base = os.path.basename(os.path.normpath(base))
     name = re.sub(r"[^A-Za-z0-9._]+", "-", base).strip("-.")
+    if name == "eval":  # TensorBoard has the run's own numbers there
+        return "images-eval"
     return name if re.fullmatch(config_lib.EVAL_NAME, name) else f"images-{name}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from simclr_tf2 import distribution, evaluation, models, saved_model
 from simclr_tf2.config import Config, ConfigError, EvaluationConfig
+from simclr_tf2.data import overlap
 from simclr_tf2.training import checkpoints, run_folder, summaries
 from simclr_tf2.workflows import (
     best_checkpoint,
@@ -42,6 +43,7 @@ from simclr_tf2.workflows.measuring import (
 from simclr_tf2.workflows.run_length import last_step
 from simclr_tf2.workflows.splits import (
     Splits,
+    open_split,
     open_splits,
     with_own_classifier,
 )
@@ -104,7 +106,7 @@ def _measure_each(
     ):
         model, step = restore_model(config, folder)
         _require_trained(folder, step)
-        has_classifier = model.supervised_head is not None and splits.own
+        has_classifier = model.supervised_head is not None and splits.unseen
         best_checkpoint.require_classifier(config, has_classifier)
         with best.holding(step) if best else contextlib.nullcontext():
             if baselines is None:
@@ -131,7 +133,7 @@ def _measure_each(
 def _complete_own(measured: Measured, splits: Splits, folder: Path, step: int) -> None:
     """Say of a fine-tuned run how its training ended."""
     own = [r for r in measured.results.values() if r["row"] == FINETUNED_ROW]
-    classes = splits.train.num_classes or 1
+    classes = splits.train.num_classes
     training_end.complete(own, folder, step=step, classes=classes)
 
 
@@ -150,8 +152,34 @@ def _open(merged: Merged) -> Splits:
         if merged.own or "eval_split" in merged.asked or default not in str(error):
             raise
         raise ConfigError(f"{error}; name one with --eval_split") from error
-    splits = dataclasses.replace(splits, own=merged.own)
-    return with_own_classifier(config, splits) if merged.own else splits
+    if not merged.own:
+        return dataclasses.replace(splits, own=False, unseen=False)
+    splits = with_own_classifier(config, splits)
+    seen = _seen_by_the_classifier(merged.trained, splits)
+    if seen and not config.evaluation.protocols:
+        raise ConfigError(
+            f"the run's classifier was trained on {seen} of the images of "
+            f"--eval_split={config.evaluation.eval_split}; name another split"
+        )
+    if seen:
+        logger.warning(
+            "the run's classifier is not scored: it was trained on %d of the images of "
+            "--eval_split=%s",
+            seen,
+            config.evaluation.eval_split,
+        )
+    return dataclasses.replace(splits, unseen=not seen)
+
+
+def _seen_by_the_classifier(trained: Config, splits: Splits) -> int:
+    """How many of the evaluation images a classifier of the run has learned from."""
+    if splits.eval is None:
+        return 0
+    try:
+        train = open_split(trained, trained.data.train_split)
+    except ConfigError:  # no longer there
+        return 0
+    return overlap.shared_images(train, splits.eval) if train.has_labels else 0
 
 
 def _measured_on(config: Config) -> str:
@@ -165,6 +193,9 @@ def _other_run(config: Config, splits: Splits) -> kept_predictions.Other | None:
         return None
     other = kept_predictions.load(asked.compare_with, name=asked.eval_name)
     keys = predicted(config, splits)
+    assert config.model_dir is not None
+    if not checkpoints.list_checkpoints(Path(config.model_dir)):  # encoder.keras alone
+        keys = [key for key in keys if key.split("/")[-1] in on_features(config)]
     comparison.check(other, keys, tested_images(config, splits) if keys else {})
     return other
 

@@ -87,7 +87,7 @@ def measure_model(
     encoder = models.build_encoder(model.backbone)
     measured = measure(config, splits, encoder, baselines=baselines, keep=keep)
     measured = _measure_network(config, splits, model, measured, keep)
-    if model.supervised_head is not None and splits.eval is not None and splits.own:
+    if model.supervised_head is not None and splits.eval is not None and splits.unseen:
         own = _classified(config, splits.eval, model, _own_row(config))
         measured = measured.joined(*own)
     digest = feature_cache.digest_of_weights(model)
@@ -144,7 +144,7 @@ def predicted(config: Config, splits: Splits) -> list[str]:
     if DEPTHS in config.evaluation.protocols:
         names += [f"{row}/{DEPTHS}" for row in model_protocols.ROWS]
     online = config.training.lineareval_while_pretraining and splits.train.has_labels
-    if splits.own and (online or _own_row(config) == FINETUNED_ROW):
+    if splits.unseen and (online or _own_row(config) == FINETUNED_ROW):
         names.append(f"{_own_row(config)}/supervised")
     return names
 

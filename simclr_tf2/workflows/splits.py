@@ -7,6 +7,7 @@ import logging
 import os
 from dataclasses import dataclass
 
+from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import datasets, image_sets, opening, overlap
 from simclr_tf2.evaluation import semi_recipe
@@ -23,14 +24,16 @@ WITHOUT_LABELS = {"label_free", "transfer"}
 class Splits:
     """Training split and, where protocols need them, the labelled ones.
 
-    ``own`` says whether they are of the data set that the network learned from: its own
-    classifier is scored on no other.
+    ``own`` says whether they are of the data set that the network learned from, and
+    ``unseen`` whether its classifier may be scored: on no other set, and on none of the
+    images that it was trained on.
     """
 
     train: datasets.Split
     probe: datasets.Split | None
     eval: datasets.Split | None
     own: bool = True
+    unseen: bool = True
 
 
 def open_splits(
@@ -108,6 +111,7 @@ def _open(config: Config, *, strict: bool) -> Splits:
             labels_per_class=config.data.labels_per_class,
             num_examples=probe.num_examples,
             num_classes=probe.num_classes or 0,
+            all_labels="label_fraction" in config_lib.given_settings(config),
         )
     return Splits(train, probe, evaluation)
 

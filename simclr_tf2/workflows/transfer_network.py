@@ -38,12 +38,14 @@ def shape_of(config: Config, train: Split, replicas: int = 1) -> tuple[int, floa
         ConfigError: Fewer images than replicas.
     """
     wanted = min(config.evaluation.transfer_batch_size, train.num_examples)
-    batch = wanted // replicas * replicas
-    if not batch:
+    share = wanted // replicas
+    if not share:
         raise ConfigError(
             f"{wanted} images a step are fewer than the {replicas} replicas; pass a "
             "larger --transfer_batch_size or --strategy=one_device"
         )
+    # Even, as semi_recipe.batch_size says.
+    batch = (share - share % 2 if share > 1 else 1) * replicas
     return batch, batch_norm_momentum(train.num_examples, batch)
 
 

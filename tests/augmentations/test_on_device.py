@@ -73,6 +73,12 @@ def test_xla_compiles_it():
     np.testing.assert_allclose(compiled, finished(windows, numbers), **TOLERANCE)
 
 
+def test_views_too_small_for_the_blur_are_told_of(caplog):
+    policy.warn_without_blur.cache_clear()
+    on_device.finish(tf.zeros([1, 13, 13, 3]), tf.ones([1, 9]), use_blur=True)
+    assert "13 pixels are too small to be blurred" in caplog.text
+
+
 def test_chunks_are_the_whole(monkeypatch):
     windows = RANDOM.uniform(0, 1, (20, 21, 21, 3)).astype(np.float32)
     low, high = sampling.ranges(1.0)

@@ -60,6 +60,13 @@ def test_a_batch_is_cut_to_labels_and_memory_and_whole_on_each_replica():
         semi_recipe.batch_size(3, wanted=4096, most=99, replicas=4)
 
 
+def test_all_labels_need_no_share_of_them():
+    few = {"label_fraction": 1.0, "labels_per_class": 0, "num_classes": 10}
+    with pytest.raises(ConfigError):
+        semi_recipe.check(num_examples=90, **few)
+    semi_recipe.check(num_examples=90, all_labels=True, **few)
+
+
 def test_fewer_images_than_one_percent_is_refused_only_if_nothing_is_left():
     small = {"num_examples": 500, "num_classes": 10}
     semi_recipe.check(label_fraction=1.0, labels_per_class=0, **small)  # 10 % is enough

@@ -134,11 +134,12 @@ def test_other_images_take_no_split_and_no_share_of_labels_from_the_run():
     assert named.config.data.train_split == "a"  # nothing else is opened
 
 
-def test_the_runs_data_set_by_name_is_the_runs():
+def test_the_runs_data_set_by_name_is_the_runs(caplog):
     assert settings("--dataset=mnist").own
     folder = dataclasses.replace(TRAINED, data=DataConfig(image_dir="photos"))
     assert settings("--image_dir=./photos/", trained=folder).own
     assert settings("--dataset=mnist", "--image_dir=photos", trained=folder).own
+    assert "--dataset=mnist is not read: the images are those of photos" in caplog.text
     assert not settings("--dataset=mnist", trained=folder).own
     assert not settings("--label_key=parity").own  # other labels, the same splits
     assert settings("--label_key=parity").config.evaluation.eval_split == "test"
@@ -268,7 +269,7 @@ def test_the_classifier_of_the_run_is_scored_on_its_own_images_only(run):
     opened = splits.with_own_classifier(config, splits.open_splits(config))
     found = measuring.measure_model(config, opened, model).results
     assert list(found) == ["Online linear head/supervised"]
-    other = dataclasses.replace(opened, own=False)
+    other = dataclasses.replace(opened, own=False, unseen=False)
     assert measuring.measure_model(config, other, model).results == {}
 
 

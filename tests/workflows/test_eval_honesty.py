@@ -13,7 +13,8 @@ from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError, EvaluationConfig
 from simclr_tf2.training import run_folder
 from simclr_tf2.workflows import following
-from simclr_tf2.workflows.splits import open_splits
+from simclr_tf2.workflows.evaluate import _seen_by_the_classifier
+from simclr_tf2.workflows.splits import Splits, open_split, open_splits
 from tests import command_line
 from tests.test_flags import parsed
 from tests.workflows.test_eval_bad_input import measure
@@ -76,6 +77,23 @@ def test_a_flagfile_of_the_run_itself_asks_for_nothing_more(run, tmp_path, caplo
     )
     assert found["results"] == {} and "label_free" in found
     assert "has no labels: --protocols=logreg,knn are skipped" in caplog.text
+
+
+def test_a_classifier_is_not_scored_on_what_it_learned_from(run):
+    config = run_folder.read_config(run)
+    data = dataclasses.replace(config.data, train_split="train")
+    trained = dataclasses.replace(config, data=data)
+    for split, seen in (("train[90%:]", 50), ("test", 0)):
+        splits = Splits(None, None, open_split(trained, split))
+        assert _seen_by_the_classifier(trained, splits) == seen
+        assert _seen_by_the_classifier(config, splits) == 0  # unlabelled
+
+
+def test_a_run_with_a_name_of_before_can_be_read(run, tmp_path):
+    stored = json.loads((run / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(stored | {"eval_name": "5 %"}))
+    assert run_folder.read_config(tmp_path).evaluation.eval_name is None
+    assert run_folder.read_config(tmp_path) == run_folder.read_config(run)
 
 
 def test_by_the_command_line_that_is_one_line_and_exit_code_2(run, tmp_path):

@@ -1,10 +1,14 @@
 """VOC2007's form, by its name, in the protocols of the benchmark page."""
 
+import dataclasses
 import json
 import shutil
 
 import numpy as np
+import pytest
 
+from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.data import opening
 from tests import command_line
 from tests.workflows import stand_ins
 
@@ -21,6 +25,24 @@ def example(features, n):
         "labels": sure + other,
         "labels_no_difficult": sure + (other if n % 2 else []),
     }
+
+
+def test_what_is_read_of_a_record_is_part_of_its_fingerprint(tmp_path, monkeypatch):
+    monkeypatch.setattr(stand_ins, "_example", example)
+    stand_ins.prepare("voc/2007", tmp_path, {"test": 9})
+    data = DataConfig(dataset="voc/2007", data_dir=str(tmp_path))
+    keys = ("label", "labels", "labels_no_difficult")
+    splits = [
+        opening.open_split(dataclasses.replace(data, label_key=key), "test")
+        for key in keys
+    ]
+    assert len({split.source.fingerprint for split in splits}) == 3
+    shards = dataclasses.replace(splits[0].source.shards, image_key="mask")
+    other = dataclasses.replace(splits[0].source, shards=shards)
+    assert other.fingerprint != splits[0].source.fingerprint
+    nothing = dataclasses.replace(data, label_key="labels", image_key="mask")
+    with pytest.raises(ConfigError, match="no feature `mask`.*--image_key"):
+        opening.open_split(nothing, "test")
 
 
 def test_svm_on_voc_by_the_command_line(finished, tmp_path, monkeypatch):
