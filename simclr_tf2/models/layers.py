@@ -74,6 +74,49 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             moving.assign(kept + batch * (1.0 - self.momentum))
 
 
+@keras.saving.register_keras_serializable(package="simclr_tf2")
+class SyncBatchNormalization(keras.layers.BatchNormalization):
+    """The stock synchronised layer with one message a layer in place of three.
+
+    Replicas have equal shares of a batch, so the mean over them of their means, and of
+    their mean squares, is that of the whole batch: one all-reduce of ``[2, channels]``
+    forward, and one backward. Variables and mathematics are the stock layer's with
+    ``synchronized=True``, which also does what this cannot (masks, other axes, renorm)
+    and is what runs outside of replicas.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalise ``[.., c]``; same shape out, in the compute dtype."""
+        context = tf.distribute.get_replica_context()
+        alone = context is None or context.num_replicas_in_sync == 1
+        inputs = tf.convert_to_tensor(inputs)
+        last = self.axis in (-1, inputs.shape.rank - 1)
+        renorm = getattr(self, "renorm", False)  # since Keras 3.14
+        use_batch = training and self.trainable
+        if alone or renorm or mask is not None or not (use_batch and last):
+            return super().call(inputs, training=training, mask=mask)
+        wide = tf.float64 if inputs.dtype == tf.float64 else tf.float32
+        x = tf.cast(inputs, wide)
+        axes = list(range(inputs.shape.rank - 1))
+        local = [tf.reduce_mean(x, axes), tf.reduce_mean(tf.square(x), axes)]
+        both = context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(local))
+        mean, square = tf.unstack(both)
+        variance = tf.maximum(square - tf.square(mean), 0.0)
+        for moving, batch in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            kept = tf.convert_to_tensor(moving) * self.momentum
+            moving.assign(kept + tf.cast(batch, kept.dtype) * (1.0 - self.momentum))
+        factor = tf.math.rsqrt(variance + self.epsilon)
+        if self.gamma is not None:
+            factor *= tf.cast(self.gamma, wide)
+        outputs = (x - mean) * factor
+        if self.beta is not None:
+            outputs += tf.cast(self.beta, wide)
+        return tf.cast(outputs, self.compute_dtype)
+
+
 def _kernel_dtypes() -> set[tf.DType]:
     """What the kernel takes, with a ReLU fused into it by TensorFlow as well."""
     halves = {tf.float16} if tf.config.list_physical_devices("GPU") else set()
@@ -156,7 +199,7 @@ def batch_norm(
         "dtype": settings.dtype,
     }
     if settings.synchronized_batch_norm:
-        layer = keras.layers.BatchNormalization(synchronized=True, **arguments)
+        layer = SyncBatchNormalization(synchronized=True, **arguments)
     elif settings.fused_batch_norm:
         layer = FusedBatchNormalization(**arguments)
     else:
