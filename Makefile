@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: demo test test-fast lint format clean
+.PHONY: demo test test-fast test-orders lint format clean
 demo: $(VENV)/.run-time  ## pretrain on the embedded data, evaluate, export, report
 	$(PY) run.py --flagfile=recipes/quickstart.flags
 
@@ -12,6 +12,12 @@ test: $(VENV)/.development  ## every test
 
 test-fast: $(VENV)/.development  ## without those marked slow
 	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-orders: $(VENV)/.development  ## every test, three times with other seeds and orders
+	for seed in 1 2 3; do \
+	  $(PY) -m pytest -n 2 --dist worksteal -o addopts="-q -ra --strict-markers" \
+	    --randomly-seed=$$seed || exit 1; \
+	done
 
 lint: $(VENV)/.development  ## style, layers, types
 	$(VENV)/bin/ruff check .

@@ -1,10 +1,11 @@
-"""Two logical CPU devices stand in for replicas, in every test process."""
+"""Two logical CPU devices stand in for replicas; every test starts from one seed."""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import keras  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
@@ -19,6 +20,12 @@ def pytest_configure(config):
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
     )
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures of the test, which draw too
+def pytest_runtest_setup(item):
+    """Seed Keras and TensorFlow; pytest-randomly seeds Python and NumPy."""
+    keras.utils.set_random_seed(item.config.getoption("randomly_seed"))
 
 
 @pytest.fixture(scope="session")  # a second one in a process would abort
