@@ -101,10 +101,18 @@ def _few_labels(results: Records) -> Table | None:
     what = "Top-1" if kind == "top1" else "mAP"
     return {
         "title": "A few labelled images of each class",
-        "about": f"{what} in %, mean ± deviation over {records[0]['samples']} draws.",
+        "about": f"{what} in %, mean ± deviation over {records[0]['samples']} draws. "
+        + _features_read(records[0]),
         "heads": ["", *(f"{k}" for k in records[0]["shots"])],
         "rows": rows,
     }
+
+
+def _features_read(record: Mapping[str, Any]) -> str:
+    """Which features of which view, of a protocol that can read more than h."""
+    if "features" not in record:
+        return ""
+    return f"Learned from {record['features']} of {record['view']}."
 
 
 def _depths(results: Records) -> Table | None:
