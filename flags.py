@@ -434,9 +434,9 @@ _bool("baselines", "Also measure a random encoder and PCA of the pixels.")
 _bool("report", "Write report.html: curves, pictures and tables of the run.")
 _string(
     "compare_with",
-    "With --mode=eval: another run folder, evaluated on the same images. McNemar's test "
-    "says whether its trained network and this one differ on images like these. It does "
-    "not compare recipes or seeds: for that, train several seeds of each recipe.",
+    "With --mode=eval: another run folder, evaluated on the same images. McNemar's "
+    "test says whether its trained network and this one differ on images like these. "
+    "It does not compare recipes or seeds: for that, train several seeds of each.",
 )
 _bool(
     "watch",

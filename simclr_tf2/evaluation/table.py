@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 TITLES = {
@@ -106,7 +106,7 @@ def _notes(records: list[dict[str, Any]]) -> list[str]:
         notes.append(f"{TITLES.get(protocol, protocol)}: {', '.join(settings)}")
     if not all(r.get("converged", True) for r in records):
         notes.append("* did not converge: the value may still move")
-    notes += _capped_notes(records)
+    notes += capped_notes(records)
     return [*notes, *chance_notes({record["row"]: record for record in records})]
 
 
@@ -118,7 +118,7 @@ def _features_read(record: dict[str, Any]) -> list[str]:
     return [f"{record['features']}{dims} of {record['view']}"]
 
 
-def _capped_notes(records: list[dict[str, Any]]) -> list[str]:
+def capped_notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line if --probe_examples left training images out of a published protocol."""
     capped = [record for record in records if "capped_by" in record]
     if not capped:

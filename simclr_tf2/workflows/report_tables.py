@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simclr_tf2.evaluation.semi_table import render_semi
+from simclr_tf2.evaluation.table import capped_notes
 from simclr_tf2.workflows import transfer
 from simclr_tf2.workflows.measuring import DEPTHS, Measured
 
@@ -44,6 +45,7 @@ def tables(measured: Measured, comparison: str = "") -> list[Table]:
     """
     found = [
         _by_k(measured.results),
+        _svm(measured.results),
         _few_labels(measured.results),
         _depths(measured.results),
         _label_free(measured.others.get("label_free")),
@@ -51,6 +53,10 @@ def tables(measured: Measured, comparison: str = "") -> list[Table]:
         _text(
             "Few labels, fine-tuned",
             render_semi(measured.others["semi"]) if "semi" in measured.others else "",
+        ),
+        _text(
+            "Learned from a part of the images",
+            "\n".join(capped_notes(list(measured.results.values()))),
         ),
         _text("Beside another run", comparison),
     ]
@@ -78,6 +84,20 @@ def _by_k(results: Records) -> Table | None:
         "title": "Nearest neighbours by their number",
         "about": f"In %. {first['metric']}, votes {first['votes']}.",
         "heads": ["", *(f"k = {k}" for k in ks)],
+        "rows": rows,
+    }
+
+
+def _svm(results: Records) -> Table | None:
+    """What the SVMs read, and their mean average precision."""
+    records = _of(results, "svm")
+    if not records:
+        return None
+    rows = [[r["row"], f"{r['feature_dim']:,}", _percent(r["map"])] for r in records]
+    return {
+        "title": "A linear SVM for each class",
+        "about": _features_read(records[0]),
+        "heads": ["", "dimensions", "mAP %"],
         "rows": rows,
     }
 
