@@ -19,6 +19,7 @@ import numpy as np
 from simclr_tf2.config import ConfigError
 from simclr_tf2.metrics import significance
 from simclr_tf2.workflows.kept_predictions import Other
+from simclr_tf2.workflows.representations import SVM_PROTOCOLS
 
 SEED = 0  # of the permutations
 ABOUT = "these two trained networks on images like these, not their recipes or seeds"
@@ -62,11 +63,13 @@ def check(other: Other, keys: Collection[str], images: Mapping[str, Any]) -> Non
 def _nothing_shared(keys: Collection[str], other: Other) -> str:
     """Why no row and protocol of the two runs is the same."""
     here, there = _names(keys), _names(other.predictions)
-    if set(here) & set(there):
+    common = set(here) & set(there)
+    if common:
+        hint = "; evaluate both runs with the same --svm_features"
         return (
-            "the runs share no row of a protocol: there "
-            f"{', '.join(other.predictions)}, here {', '.join(keys)}; evaluate both "
-            "with the same --svm_features"
+            "the runs share no protocol of one row: there "
+            f"{', '.join(other.predictions)}, here {', '.join(keys)}"
+            f"{hint if common & set(SVM_PROTOCOLS) else ''}"
         )
     return (
         f"the runs share no protocol: there {', '.join(there) or 'none'}, here "
