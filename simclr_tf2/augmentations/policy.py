@@ -218,8 +218,9 @@ def squashed_view(image: tf.Tensor, *, image_size: int | Sequence[int]) -> tf.Te
     """Squash the whole image to the view, [h, w, c] -> [height, width, c] in [0, 1].
 
     The geometry of the VOC07 benchmark (``crop.squash``): 256, then 224 x 224, and in
-    that proportion at other sizes [ours]. Up to 32 pixels it is one step [ours], as
-    ``eval_view`` crops nothing there: an image of that size stays as it is.
+    that proportion at other sizes [ours]. Up to 32 pixels the first step goes to the
+    view's own side [ours], as ``eval_view`` crops nothing there: a square image of that
+    size stays as it is.
     """
     height, width = crop.height_and_width(image_size)
     view = crop.squash(

@@ -126,7 +126,7 @@ def test_the_random_encoder_has_open_residual_branches():
     )
     encoder = measuring.random_encoder(config)
     gammas = {v.path: v for v in encoder.variables if v.path.endswith("gamma")}
-    assert len(gammas) == 20  # the stem's, 2 of 8 blocks, 3 of projections
+    assert len(gammas) == 21  # the stem's, 2 of 8 blocks, 4 of projections
     assert all((gamma.numpy() == 1).all() for gamma in gammas.values())
     images = np.random.default_rng(0).random((4, 32, 32, 3), np.float32)
     opened = encoder(images, training=False).numpy()

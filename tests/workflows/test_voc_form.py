@@ -87,12 +87,17 @@ def test_svm_on_voc_by_the_command_line(finished, tmp_path, monkeypatch):
 
 
 def feature5_of_whole_images(folder, data_dir):
-    """The last map (2x2) of encoder.keras on images resized without regard to aspect."""
+    """The last map (2x2) of encoder.keras on images whose aspect is not kept."""
     data = DataConfig(dataset="voc/2007", data_dir=str(data_dir), label_key="labels")
     split = opening.open_split(data, "test")
-    images = [split.source.decode(e) for e in split.as_dataset()]
-    assert {image.shape[1] / image.shape[0] for image in images} != {1.0}
-    views = [tf.image.resize(i, [32, 32], method="bicubic") / 255 for i in images]
+    views = []
+    for example in split.as_dataset():
+        image = split.source.decode(example)
+        rows, columns, _ = image.shape
+        assert 40 <= rows < columns == 50  # the shorter side first, then both
+        for sides in ((32, 32 * columns // rows), (32, 32)):
+            image = tf.image.resize(image, sides, method="bicubic")
+        views.append(image / 255)
     encoder = keras.models.load_model(folder / "encoder.keras")
     last = keras.Model(encoder.input, encoder.get_layer("final_avg_pool").input)
     maps = last(tf.clip_by_value(tf.stack(views), 0, 1), training=False).numpy()
