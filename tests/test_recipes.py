@@ -197,14 +197,9 @@ def test_the_benchmark_network_has_the_settings_of_its_page():
     assert model.proj_out_dim == 128
     assert (optimizer.optimizer, optimizer.momentum) == ("lars", 0.9)
     assert (optimizer.weight_decay, optimizer.warmup_epochs) == (1e-6, 10)
-    assert (config.training.train_batch_size, config.training.train_epochs) == (
-        256,
-        200,
-    )
-    assert (config.loss.temperature, config.augmentation.color_jitter_strength) == (
-        0.1,
-        1,
-    )
+    training, strength = config.training, config.augmentation.color_jitter_strength
+    assert (training.train_batch_size, training.train_epochs) == (256, 200)
+    assert (config.loss.temperature, strength) == (0.1, 1)
     # 0.8, 0.8, 0.8, 0.2 times the strength
     assert config.augmentation.use_blur and config.data.image_size == 224
 
