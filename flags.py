@@ -402,6 +402,14 @@ _enum(
     config_lib.KNN_WEIGHTINGS,
     "With --protocols=weighted_knn: exp, or uniform: one vote each.",
 )
+_enum(
+    "svm_features",
+    config_lib.SVM_FEATURES,
+    "With --protocols=svm and low_shot: the features that the classifiers learn from. "
+    "feature5: as published for VOC07, the last block group pooled to 2x2 (8,192 "
+    "numbers for ResNet-50), of the whole image squashed to the view. h: the pooled "
+    "representation of the centre of the image; not comparable with published values.",
+)
 _float(
     "features_epochs",
     "With --protocols=features: epochs of its classifiers. The benchmark's: 90 on "
@@ -416,13 +424,19 @@ _list(
 _string(
     "probe_split", "Labelled split that the probes learn from; default: --train_split."
 )
-_integer("probe_examples", "At most so many images of it.")
+_integer(
+    "probe_examples",
+    "Maximum number of --probe_split images that the probes learn from. Published "
+    "values of weighted_knn, logreg_sweep, linear, svm, low_shot and features learned "
+    "from all images; where this leaves some out, the log and the table say so.",
+)
 _bool("baselines", "Also measure a random encoder and PCA of the pixels.")
 _bool("report", "Write report.html: curves, pictures and tables of the run.")
 _string(
     "compare_with",
-    "With --mode=eval: another run folder, evaluated on the same images; McNemar's "
-    "test says whether the difference is luck.",
+    "With --mode=eval: another run folder, evaluated on the same images. McNemar's "
+    "test says whether its trained network and this one differ on images like these. "
+    "It does not compare recipes or seeds: for that, train several seeds of each.",
 )
 _bool(
     "watch",

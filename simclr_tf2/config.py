@@ -66,6 +66,7 @@ BEST_METRICS = (
 )
 KNN_METRICS = ("cosine", "euclidean")
 KNN_WEIGHTINGS = ("exp", "uniform")
+SVM_FEATURES = ("feature5", "h")
 EXPORT_FORMATS = ("keras", "saved_model")
 IMAGE_LAYOUTS = ("auto", "flat", "class", "split_class")
 AUGMENT_BACKENDS = ("auto", "numba", "tf")
@@ -445,6 +446,7 @@ class EvaluationConfig:
     knn_temperature: float = 0.07  # [ours] arXiv 1805.01978
     knn_metric: str = "cosine"  # [ours]
     knn_weighting: str = "exp"  # [ours]
+    svm_features: str = "feature5"  # [ours] of svm and low_shot
     features_epochs: float = 90.0  # [ours] the benchmark's on ImageNet, as the next
     features_milestones: tuple[float, ...] = (30.0, 60.0)  # [ours]
     probe_split: str = ""  # [ours] labelled images for the probes; "" = train_split
@@ -470,6 +472,7 @@ class EvaluationConfig:
         _require_positive(self, "knn_temperature")
         _require_choice("knn_metric", self.knn_metric, KNN_METRICS)
         _require_choice("knn_weighting", self.knn_weighting, KNN_WEIGHTINGS)
+        _require_choice("svm_features", self.svm_features, SVM_FEATURES)
         _require_positive(self, "features_epochs")
         milestones = _milestones(self.features_milestones, self.features_epochs)
         object.__setattr__(self, "features_milestones", milestones)

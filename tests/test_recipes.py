@@ -9,6 +9,7 @@ import pytest
 
 import flags
 from simclr_tf2 import optimizers
+from simclr_tf2.workflows.splits import OF_PAPERS
 from tests.test_flags import parsed
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
@@ -185,3 +186,27 @@ def test_the_table_of_the_folder_names_every_recipe():
     assert len(rows) == len(set(rows))
     assert set(rows) == set(RECIPES)
     assert set(DERIVED) == set(PUBLISHED)
+
+
+def test_the_benchmark_network_has_the_settings_of_its_page():
+    """Those of the published values in its header, by hand."""
+    config = config_of("imagenet_r50_200ep_b256")
+    model, optimizer = config.model, config.optimizer
+    assert (model.resnet_depth, model.width_multiplier, model.sk_ratio) == (50, 1, 0)
+    assert (model.proj_head_mode, model.num_proj_layers) == ("nonlinear", 2)
+    assert model.proj_out_dim == 128
+    assert (optimizer.optimizer, optimizer.momentum) == ("lars", 0.9)
+    assert (optimizer.weight_decay, optimizer.warmup_epochs) == (1e-6, 10)
+    training, strength = config.training, config.augmentation.color_jitter_strength
+    assert (training.train_batch_size, training.train_epochs) == (256, 200)
+    assert (config.loss.temperature, strength) == (0.1, 1)
+    # 0.8, 0.8, 0.8, 0.2 times the strength
+    assert config.augmentation.use_blur and config.data.image_size == 224
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_probes_of_published_protocols_learn_from_all_images(name):
+    config = config_of(name)
+    published = set(config.evaluation.protocols) & set(OF_PAPERS)
+    if published:
+        assert config.evaluation.probe_examples >= count(name), published

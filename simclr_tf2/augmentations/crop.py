@@ -15,6 +15,7 @@ MIN_OBJECT_COVERED = 0.1  # reference code; with the whole image as the object
 MAX_ATTEMPTS = 100  # reference code; after these the whole image is taken
 FLIP_PROBABILITY = 0.5  # reference code
 EVAL_PROPORTION = 0.875  # reference code
+MAX_SQUASH_ASPECT = 32  # [ours] of the first of two steps: bounds its memory
 
 
 def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
@@ -161,3 +162,36 @@ def center_crop_and_resize(
     begin = tf.concat([(shape[:2] - window + 1) // 2, [0]], 0)
     size = tf.concat([window, [-1]], 0)
     return crop_and_resize(image, begin, size, height=height, width=width)
+
+
+def squash(
+    image: tf.Tensor, *, height: int, width: int, proportion: float = EVAL_PROPORTION
+) -> tf.Tensor:
+    """Resize the whole image to the target, whatever its aspect.
+
+    Two steps, as the VOC07 benchmark of self-supervised features does (its 256, then
+    224 x 224): the shorter side to the target's divided by ``proportion``, the aspect
+    kept; then both sides to the target's. Bicubic without antialias, as every view
+    here [ours]: what the network learned from.
+
+    Args:
+        image: [h, w, c], integers or floats in [0, 1].
+        height: rows of the result.
+        width: columns of the result.
+        proportion: shorter side of the target as a part of that of the first step.
+
+    Returns:
+        [height, width, c] float32, not clipped (see ``crop_and_resize``).
+    """
+    shape = tf.shape(image)
+    rows, columns = shape[0], shape[1]
+    short = round(min(height, width) / proportion)
+    sides = tf.stack([rows, columns]) * short // tf.minimum(rows, columns)
+    sides = tf.minimum(sides, MAX_SQUASH_ASPECT * short)
+    enlarged = tf.raw_ops.ResizeBicubic(
+        images=tf.cast(image, tf.float32)[None], size=sides, half_pixel_centers=True
+    )[0]
+    enlarged = tf.ensure_shape(enlarged, [None, None, image.shape[-1]])
+    whole = tf.concat([sides, [-1]], 0)
+    view = resize_window(enlarged, [0, 0, 0], whole, height=height, width=width)
+    return view * unit_scale(image.dtype)

@@ -205,14 +205,37 @@ def eval_view(image: tf.Tensor, *, image_size: int | Sequence[int]) -> tf.Tensor
     still cut the largest window of that aspect out.
     """
     height, width = crop.height_and_width(image_size)
-    whole = max(height, width) <= NO_CENTER_CROP_UP_TO
     view = crop.center_crop_and_resize(
         tf.convert_to_tensor(image),
         height=height,
         width=width,
-        proportion=1.0 if whole else crop.EVAL_PROPORTION,
+        proportion=eval_proportion(image_size),
     )
     return layout.clip(view)
+
+
+def squashed_view(image: tf.Tensor, *, image_size: int | Sequence[int]) -> tf.Tensor:
+    """Squash the whole image to the view, [h, w, c] -> [height, width, c] in [0, 1].
+
+    The geometry of the VOC07 benchmark (``crop.squash``): 256, then 224 x 224, and in
+    that proportion at other sizes [ours]. Up to 32 pixels the first step goes to the
+    view's own side [ours], as ``eval_view`` crops nothing there: a square image of that
+    size stays as it is.
+    """
+    height, width = crop.height_and_width(image_size)
+    view = crop.squash(
+        tf.convert_to_tensor(image),
+        height=height,
+        width=width,
+        proportion=eval_proportion(image_size),
+    )
+    return layout.clip(view)
+
+
+def eval_proportion(image_size: int | Sequence[int]) -> float:
+    """Side of ``eval_view``'s window as a part of the largest possible one."""
+    whole = max(crop.height_and_width(image_size)) <= NO_CENTER_CROP_UP_TO
+    return 1.0 if whole else crop.EVAL_PROPORTION
 
 
 def _random_window(

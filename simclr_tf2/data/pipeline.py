@@ -176,15 +176,21 @@ def make_supervised_dataset(
 
 
 def make_eval_dataset(
-    split: Split, *, batch_size: int, image_size: Size, limit: int | None = None
+    split: Split,
+    *,
+    batch_size: int,
+    image_size: Size,
+    limit: int | None = None,
+    view_of: Callable[..., tf.Tensor] = augmentations.eval_view,
 ) -> tf.data.Dataset:
     """Every image exactly once, in index order, in batches of one static size.
 
     Args:
         split: What ``open_split`` gave.
         batch_size: Images per batch; the last batch is padded up to it.
-        image_size: Side of the central view, or (height, width).
+        image_size: Side of the view, or (height, width).
         limit: At most so many images; None for all.
+        view_of: ``(image [h, w, c], image_size=)`` -> ``[s, s, c]`` in [0, 1].
 
     Returns:
         A finite dataset of {"image": float32 [b, s, s, 3] in [0, 1], "label": int64
@@ -195,7 +201,7 @@ def make_eval_dataset(
         raise ConfigError(f"at least one image must be evaluated. Received: {limit}.")
 
     def view(example: Example) -> Example:
-        image = augmentations.eval_view(example["image"], image_size=image_size)
+        image = view_of(example["image"], image_size=image_size)
         return {"image": image, "label": example["label"], "mask": True}
 
     if split.fits_in_memory:

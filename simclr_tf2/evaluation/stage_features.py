@@ -124,6 +124,40 @@ def stage_model(backbone: keras.Model) -> keras.Model:
     return keras.Model(backbone.input, pooled, name="stages")
 
 
+def feature5_model(
+    encoder: keras.Model, image_size: int | tuple[int, int]
+) -> keras.Model:
+    """The last block group of an encoder, pooled to 2x2 and flattened; float32.
+
+    8,192 numbers at 224 pixels and width 1 of a bottleneck network. The weights are
+    those of ``encoder``, not a copy.
+
+    Args:
+        encoder: Images -> h, as ``models.build_encoder`` makes it, or as it was loaded
+            from an export; of one image size or of any.
+        image_size: Side of the images, or (height, width).
+
+    Returns:
+        ``[n, height, width, c]`` -> ``[n, d]``.
+
+    Raises:
+        ConfigError: A network that does not end in ``final_avg_pool``.
+    """
+    names = {layer.name: layer for layer in encoder.layers}
+    if "final_avg_pool" not in names:
+        raise ConfigError(
+            f"feature5 is the map that the layer final_avg_pool reads, and "
+            f"{encoder.name} has no such layer; pass --svm_features=h"
+        )
+    last = keras.Model(encoder.input, names["final_avg_pool"].input, name="last_map")
+    sides = (image_size,) * 2 if isinstance(image_size, int) else image_size
+    images = keras.Input((*sides, encoder.input.shape[-1]), name="images")
+    x = last(images)
+    grid = (min(GRIDS[-1], x.shape[1]), min(GRIDS[-1], x.shape[2]))
+    flat = keras.layers.Flatten(name=STAGES[-1], dtype="float32")(pool_to(x, grid))
+    return keras.Model(images, flat, name=STAGES[-1])
+
+
 def split_stages(joined: Features, dims: Sequence[int]) -> list[Features]:
     """The five depths of features that were stored side by side, without a copy.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 TITLES = {
@@ -16,6 +16,8 @@ TITLES = {
     "low_shot": "low-shot",
     "supervised": "classifier",
 }
+# Those of ``--svm_features``: the notes say what they read.
+SEVERAL_FEATURES = ("svm", "low_shot")
 MEASURES = {"map": "mAP", "map11": "11-point mAP", "mean_per_class": "mean per class"}
 
 
@@ -96,6 +98,7 @@ def _notes(records: list[dict[str, Any]]) -> list[str]:
     for protocol in dict.fromkeys(r["protocol"] for r in records):
         record = next(r for r in records if r["protocol"] == protocol)
         settings = [f"{n} {record[n]:g}" for n in ("C", "k") if n in record]
+        settings = _features_read(record) + settings
         settings += [record["scaler"]] if record.get("scaler") else []
         settings += [f"top-5 {100 * record['top5']:.1f} %"] if "top5" in record else []
         settings += _mean_per_class(record)
@@ -103,7 +106,30 @@ def _notes(records: list[dict[str, Any]]) -> list[str]:
         notes.append(f"{TITLES.get(protocol, protocol)}: {', '.join(settings)}")
     if not all(r.get("converged", True) for r in records):
         notes.append("* did not converge: the value may still move")
+    notes += capped_notes(records)
     return [*notes, *chance_notes({record["row"]: record for record in records})]
+
+
+def _features_read(record: dict[str, Any]) -> list[str]:
+    """Which features of which view, of protocols that can read more than h."""
+    if record["protocol"] not in SEVERAL_FEATURES or "features" not in record:
+        return []
+    dims = f" ({record['feature_dim']:,} numbers)" if "feature_dim" in record else ""
+    return [f"{record['features']}{dims} of {record['view']}"]
+
+
+def capped_notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line if --probe_examples left training images out of a published protocol."""
+    capped = [record for record in records if "capped_by" in record]
+    if not capped:
+        return []
+    titles = dict.fromkeys(TITLES.get(r["protocol"], r["protocol"]) for r in capped)
+    first = capped[0]
+    return [
+        f"{', '.join(titles)}: learned from {first['train_examples']:,} of "
+        f"{first['train_examples_available']:,} images ({first['capped_by']}); "
+        "published values learned from all"
+    ]
 
 
 def chance_notes(records: Mapping[str, Mapping[str, Any]]) -> list[str]:

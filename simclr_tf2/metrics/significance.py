@@ -1,4 +1,4 @@
-"""Is a difference more than chance: intervals and paired tests of two runs."""
+"""Intervals of one result, and paired tests of two trained networks."""
 
 from __future__ import annotations
 
@@ -92,10 +92,11 @@ def mean_per_class_interval(
 
 
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> dict[str, Any]:
-    """Do two classifiers err equally often on the same examples? Exact test.
+    """Test whether two classifiers are right equally often on examples like these.
 
     Among the examples that only one of them gets right, each is as likely to be that
-    one: two-sided binomial test (McNemar, Psychometrika 12 (1947) 153-157).
+    one: two-sided binomial test (McNemar, Psychometrika 12 (1947) 153-157). It is about
+    these two classifiers as they are trained, not about what trained them.
 
     Args:
         correct_a: ``[n]`` bool, whether the first is right on each example.

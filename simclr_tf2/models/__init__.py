@@ -7,6 +7,7 @@ from simclr_tf2.models.resnet import (
     build_encoder,
     build_resnet,
     freeze_up_to_block,
+    open_residual_branches,
 )
 from simclr_tf2.models.simclr import (
     SimCLR,
@@ -27,6 +28,7 @@ __all__ = [
     "copy_weights",
     "export_copy",
     "freeze_up_to_block",
+    "open_residual_branches",
     "recompute",
     "recomputed",
     "stem_at",

@@ -115,6 +115,21 @@ def build_encoder(backbone: keras.Model) -> keras.Model:
     )
 
 
+def open_residual_branches(backbone: keras.Model) -> None:
+    """Set the last gamma of each residual block, which starts at 0, to 1.
+
+    With 0 every block is its shortcut: a good start of training, but such a network
+    without training passes almost nothing of its 3x3 convolutions to h, and is no
+    baseline of what the architecture alone gives.
+    """
+    for layer in backbone.layers:
+        zero = isinstance(layer, keras.layers.BatchNormalization) and isinstance(
+            layer.gamma_initializer, keras.initializers.Zeros
+        )
+        if zero and layer.gamma is not None:
+            layer.gamma.assign(keras.ops.ones_like(layer.gamma))
+
+
 def scaled_filters(filters: int, width_multiplier: float) -> int:
     """``filters * width_multiplier`` to the nearest whole number (halves up), >= 1."""
     return max(1, int(filters * width_multiplier + 0.5))

@@ -71,15 +71,14 @@ def tiles(
     """(value, name, remark) of the few numbers that are looked for first."""
     found: list[tuple[str, str, str]] = []
     for key in plots.accuracy_keys(results)[:2]:
-        row = results[0]
-        if plots.is_number(row.get(key)):
-            found.append(
-                (
-                    f"{100 * row[key]:.1f} %",
-                    plots.metric_label(key),
-                    str(row.get("row", "")),
-                )
+        row = next(r for r in results if plots.is_number(r.get(key)))
+        found.append(
+            (
+                f"{100 * row[key]:.1f} %",
+                plots.metric_label(key),
+                str(row.get("row", "")),
             )
+        )
     loss = _last(scalars, "contrastive_loss", "loss")
     if loss is not None:
         remark = "" if chance_loss is None else f"chance {chance_loss:.2f}"

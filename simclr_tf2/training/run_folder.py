@@ -55,6 +55,7 @@ FREE = frozenset(
         "knn_temperature",
         "knn_metric",
         "knn_weighting",
+        "svm_features",
         "features_epochs",
         "features_milestones",
         "best_metric",

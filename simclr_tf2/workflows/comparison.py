@@ -1,8 +1,12 @@
-"""Two runs on the same test images: is one better, or is it luck?
+"""Compare two trained networks on the same test images.
 
 Labels are compared image by image with McNemar's exact test. What is no proportion is
 compared by a permutation test of paired values: images for means over classes and over
 draws of few labels, classes for average precisions.
+
+Both tests take the two networks as they are and ask whether they would differ on other
+images like these. How much a recipe varies from seed to seed is in neither, so a small
+p value does not say that one recipe is better than the other.
 """
 
 from __future__ import annotations
@@ -15,8 +19,10 @@ import numpy as np
 from simclr_tf2.config import ConfigError
 from simclr_tf2.metrics import significance
 from simclr_tf2.workflows.kept_predictions import Other
+from simclr_tf2.workflows.representations import SVM_PROTOCOLS
 
 SEED = 0  # of the permutations
+ABOUT = "these two trained networks on images like these, not their recipes or seeds"
 
 
 def check(other: Other, keys: Collection[str], images: Mapping[str, Any]) -> None:
@@ -50,13 +56,29 @@ def check(other: Other, keys: Collection[str], images: Mapping[str, Any]) -> Non
         )
     if not set(keys) & set(other.predictions):
         raise ConfigError(
-            f"--compare_with={other.name}: the runs share no protocol: there "
-            f"{_names(other.predictions)}, here {_names(keys)}"
+            f"--compare_with={other.name}: {_nothing_shared(keys, other)}"
         )
 
 
-def _names(keys: Collection[str]) -> str:
-    return ", ".join(dict.fromkeys(key.split("/")[-1] for key in keys)) or "none"
+def _nothing_shared(keys: Collection[str], other: Other) -> str:
+    """Why no row and protocol of the two runs is the same."""
+    here, there = _names(keys), _names(other.predictions)
+    common = set(here) & set(there)
+    if common:
+        hint = "; evaluate both runs with the same --svm_features"
+        return (
+            "the runs share no protocol of one row: there "
+            f"{', '.join(other.predictions)}, here {', '.join(keys)}"
+            f"{hint if common & set(SVM_PROTOCOLS) else ''}"
+        )
+    return (
+        f"the runs share no protocol: there {', '.join(there) or 'none'}, here "
+        f"{', '.join(here) or 'none'}"
+    )
+
+
+def _names(keys: Collection[str]) -> list[str]:
+    return list(dict.fromkeys(key.split("/")[-1] for key in keys))
 
 
 def compare(
@@ -71,8 +93,9 @@ def compare(
 
     Returns:
         "row/protocol" -> ``here`` and ``there``, their ``difference``, ``test`` and
-        its two-sided ``p_value``; of labels also how many images only one of them got
-        right, and ``mean_per_class`` with the same of its own.
+        its two-sided ``p_value``, and what that is ``about``; of labels also how many
+        images only one of them got right, and ``mean_per_class`` with the same of its
+        own.
 
     Raises:
         ConfigError: The other run's predictions are of other images, or share nothing.
@@ -88,7 +111,9 @@ def compare(
         if key in other.predictions and ours.shape == other.predictions[key].shape
     }
     if not found:
-        raise ConfigError(f"--compare_with={other.name}: the runs share no protocol")
+        raise ConfigError(
+            f"--compare_with={other.name}: {_nothing_shared(predictions, other)}"
+        )
     return found
 
 
@@ -112,6 +137,7 @@ def _tested(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray) -> dict[st
         "here": float(right.mean()),
         "there": float(right_there.mean()),
         "test": "McNemar, exact",
+        "about": ABOUT,
         **significance.mcnemar(right, right_there),
         "mean_per_class": _permuted(right * weights, right_there * weights, "images"),
     }
@@ -122,6 +148,7 @@ def _permuted(ours: np.ndarray, theirs: np.ndarray, what: str) -> dict[str, Any]
         "here": float(ours.mean()),
         "there": float(theirs.mean()),
         "test": f"permutation of {len(ours)} {what}",
+        "about": ABOUT,
         **significance.permutation_test(ours, theirs, seed=SEED),
     }
 
@@ -147,4 +174,5 @@ def render(found: dict[str, dict[str, Any]], other: str) -> str:
     lines.append("p: exact McNemar test, two-sided")
     if any("only_a" not in r for r in rows.values()):
         lines.append("* permutation test of paired images, or classes for mAP")
+    lines.append(f"p is about {ABOUT}")
     return "\n".join(lines)

@@ -31,8 +31,8 @@ from simclr_tf2.workflows.export import restore_model
 from simclr_tf2.workflows.following import new_checkpoints, scalars, write_followed
 from simclr_tf2.workflows.measuring import (
     FINETUNED_ROW,
+    Baselines,
     Measured,
-    Rows,
     baseline_rows,
     measure,
     measure_model,
@@ -96,7 +96,7 @@ def _measure_each(
     watch = asked.watch and total_steps is not None and not _is_complete(folder)
     growing = watch and _is_growing(folder, total_steps or 0)
     log = summaries.EventLog(folder / f"tensorboard/{name or 'eval'}")
-    baselines: dict[str, Rows] | None = None
+    baselines: Baselines | None = None
     document = None
     for _ in new_checkpoints(
         folder,

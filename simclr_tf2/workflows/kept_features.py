@@ -10,7 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import distribution, evaluation
+from simclr_tf2 import augmentations, distribution, evaluation
+from simclr_tf2.augmentations import policy
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
@@ -36,17 +37,40 @@ class View:
 
 
 def eval_view(config: Config) -> View:
-    """The view of an evaluation (``pipeline.make_eval_dataset``)."""
+    """The view of an evaluation: the centre (``augmentations.eval_view``)."""
+    key = {"view": list(config.data.height_width)}
+    return _view(config, augmentations.eval_view, key)
 
+
+def squashed_view(config: Config) -> View:
+    """The whole image, its aspect not kept (``augmentations.squashed_view``)."""
+    geometry = {
+        "size": list(config.data.height_width),
+        "window": "whole, squashed",
+        "shorter_side_first": shorter_side_first(config),
+    }
+    return _view(config, augmentations.squashed_view, {"view": geometry})
+
+
+def shorter_side_first(config: Config) -> int:
+    """Shorter side of the image after the first of the two steps of a squashed view."""
+    proportion = policy.eval_proportion(config.data.image_size)
+    return round(min(config.data.height_width) / proportion)
+
+
+def _view(
+    config: Config, view_of: Callable[..., tf.Tensor], key: dict[str, Any]
+) -> View:
     def dataset(split: Split, limit: int | None) -> tf.data.Dataset:
         return pipeline.make_eval_dataset(
             split,
             batch_size=config.evaluation.eval_batch_size,
             image_size=config.data.image_size,
             limit=limit,
+            view_of=view_of,
         )
 
-    return View(dataset, lambda split: {"view": list(config.data.height_width)})
+    return View(dataset, lambda split: key)
 
 
 def features_of(

@@ -13,23 +13,27 @@ import keras
 import numpy as np
 
 from simclr_tf2 import distribution, evaluation, models
-from simclr_tf2.augmentations import crop, policy
 from simclr_tf2.config import Config
 from simclr_tf2.data import datasets, pipeline
 from simclr_tf2.evaluation import Features, feature_cache
 from simclr_tf2.evaluation.semi_table import render_semi
 from simclr_tf2.startup import describe_environment
-from simclr_tf2.workflows import kept_features, model_protocols, transfer
-from simclr_tf2.workflows.splits import Splits
+from simclr_tf2.workflows import (
+    kept_features,
+    model_protocols,
+    representations,
+    transfer,
+)
+from simclr_tf2.workflows.representations import Representation, eval_geometry
+from simclr_tf2.workflows.splits import Splits, capped_probes
 
 logger = logging.getLogger(__name__)
 
 Rows = tuple[Features, Features]  # of the probe and the evaluation split
-ROW = "SimCLR h"
+Baselines = dict[str, dict[str, Rows]]  # name of a representation -> row -> features
 FINETUNED_ROW = "Fine-tuned network"
 ONLINE_ROW = "Online linear head"
 DEPTHS = "features"  # a protocol with a table of its own
-BASELINES = ("Random encoder h", "PCA-256 of pixels")
 PIXELS_GIB = 4.0  # [ours] the PCA baseline is left out above
 
 
@@ -71,7 +75,7 @@ def measure_model(
     config: Config,
     splits: Splits,
     model: models.SimCLR,
-    baselines: dict[str, Rows] | None = None,
+    baselines: Baselines | None = None,
     *,
     keep: Path | None = None,
 ) -> Measured:
@@ -92,8 +96,10 @@ def measure_model(
         measured = measured.joined(*own)
     digest = feature_cache.digest_of_weights(model)
     for record in [*measured.results.values(), measured.others.get("label_free")]:
-        if record is not None and record.get("row") not in BASELINES:
-            record.setdefault("weights", digest)
+        if record is None or record.get("row") in representations.BASELINE_ROWS:
+            continue
+        record.setdefault("weights", digest)
+    _mark_capped(config, splits, measured.results)
     return dataclasses.replace(measured, weights=digest)
 
 
@@ -102,45 +108,80 @@ def measure(
     splits: Splits,
     encoder: keras.Model,
     *,
-    baselines: dict[str, Rows] | None = None,
+    baselines: Baselines | None = None,
     keep: Path | None = None,
 ) -> Measured:
-    """Run ``config.evaluation.protocols`` on h and, if asked, on the baselines.
+    """Run the protocols on frozen features and, if asked, on those of the baselines.
 
     Args:
         config: Whole config of the run.
         splits: Opened splits; ``probe`` and ``eval`` labelled.
         encoder: Images -> h; not moved by this (checked bit for bit).
         baselines: What ``baseline_rows`` gave before; None makes them now.
-        keep: The folder that keeps the features of h.
+        keep: The folder that keeps the features of ``encoder``.
     """
-    protocols = on_features(config)
-    if not protocols or splits.eval is None:
+    chosen = representations.chosen(config)
+    if not chosen or splits.eval is None:
         return Measured()
-    with evaluation.assert_unchanged(encoder):
-        rows = {ROW: _features(config, splits, encoder, keep)}
-    rows |= baseline_rows(config, splits) if baselines is None else baselines
-    results = evaluation.evaluate_rows(
-        rows,
-        protocols,
-        seed=config.seed,
-        keep_predictions=True,
-        settings=protocol_settings(config),
-    )
     digest = feature_cache.digest_of_weights(encoder)
-    for record in results.values():
-        if record["row"] == ROW:
-            record["weights"] = digest
-    train, test = rows[ROW]
-    empty = Measured(train=train, test=test, weights=digest)
-    return empty.joined(results, test.labels)
+    if baselines is None:
+        baselines = baseline_rows(config, splits)
+    results: dict[str, dict[str, Any]] = {}
+    measured = Measured(weights=digest)
+    for part in chosen:
+        with evaluation.assert_unchanged(encoder):
+            train, test = _features(config, splits, part, encoder, keep)
+        found = evaluation.evaluate_rows(
+            {part.row: (train, test), **baselines.get(part.name, {})},
+            part.protocols,
+            seed=config.seed,
+            keep_predictions=True,
+            settings=protocol_settings(config),
+        )
+        for record in found.values():
+            record |= part.facts
+            if record["row"] == part.row:
+                record["weights"] = digest
+        results |= found
+        if part.name == "h":  # the features that the report shows
+            measured = dataclasses.replace(measured, train=train, test=test)
+    _mark_capped(config, splits, results)
+    return measured.joined(_in_order(results, chosen), test.labels)
+
+
+def _in_order(
+    results: dict[str, dict[str, Any]], chosen: list[Representation]
+) -> dict[str, dict[str, Any]]:
+    """Rows of the network first, then of the random one, then of pixels."""
+    rows = [p.row for p in chosen] + [p.random_row for p in chosen]
+    rows.append(representations.PIXELS_ROW)
+    keys = sorted(results, key=lambda key: rows.index(results[key]["row"]))
+    return {key: results[key] for key in keys}
+
+
+def _mark_capped(
+    config: Config, splits: Splits, results: dict[str, dict[str, Any]]
+) -> None:
+    """Say in the records that --probe_examples left training images out."""
+    for protocol in capped_probes(config, splits.probe):
+        assert splits.probe is not None
+        for record in results.values():
+            if record["protocol"] == protocol:
+                record["train_examples_available"] = splits.probe.num_examples
+                record["capped_by"] = (
+                    f"--probe_examples={config.evaluation.probe_examples}"
+                )
 
 
 def predicted(config: Config, splits: Splits) -> list[str]:
     """Names of what ``measure_model`` keeps predictions of; of a classifier, if any."""
     if splits.eval is None:
         return []
-    names = [f"{ROW}/{protocol}" for protocol in on_features(config)]
+    names = [
+        f"{part.row}/{protocol}"
+        for part in representations.chosen(config)
+        for protocol in part.protocols
+    ]
     if DEPTHS in config.evaluation.protocols:
         names += [f"{row}/{DEPTHS}" for row in model_protocols.ROWS]
     online = config.training.lineareval_while_pretraining and splits.train.has_labels
@@ -168,7 +209,7 @@ def protocol_settings(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def on_features(config: Config) -> tuple[str, ...]:
-    """Those protocols that read h alone."""
+    """Those protocols that read frozen features: h, or feature5 (--svm_features)."""
     chosen = config.evaluation.protocols
     return tuple(name for name in chosen if name in evaluation.EVALUATORS)
 
@@ -221,20 +262,32 @@ def render(measured: Measured) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def baseline_rows(config: Config, splits: Splits) -> dict[str, Rows]:
-    """Features that no training made: of a random encoder and of pixels."""
-    wanted = config.evaluation.baselines and on_features(config)
-    if not (wanted and splits.eval):
+def baseline_rows(config: Config, splits: Splits) -> Baselines:
+    """Features that no training made, of a random encoder and of pixels.
+
+    Returns:
+        For each representation that a protocol reads, rows of the same view.
+    """
+    chosen = representations.chosen(config)
+    if not (config.evaluation.baselines and chosen and splits.eval):
         return {}
-    rows = {BASELINES[0]: _features(config, splits, random_encoder(config))}
-    pixels = _pixel_features(config, splits)
-    if pixels is not None:
-        rows[BASELINES[1]] = pixels
-    return rows
+    encoder = random_encoder(config)
+    found: Baselines = {}
+    for part in chosen:
+        rows = {part.random_row: _features(config, splits, part, encoder)}
+        pixels = _pixel_features(config, splits, part)
+        if pixels is not None:
+            rows[representations.PIXELS_ROW] = pixels
+        found[part.name] = rows
+    return found
 
 
 def random_encoder(config: Config) -> keras.Model:
-    """The same network with fresh weights: what the architecture alone gives."""
+    """The same network with fresh weights: what the architecture alone gives.
+
+    The last gamma of each residual block is 1. Training starts from 0, where a network
+    passes almost nothing of its 3x3 convolutions to h.
+    """
     keras.utils.set_random_seed(config.seed + 1)
     fresh = models.build_simclr(
         config.model,
@@ -242,6 +295,7 @@ def random_encoder(config: Config) -> keras.Model:
         channels=config.data.image_channels,
         export=True,
     )
+    models.open_residual_branches(fresh.backbone)
     return models.build_encoder(fresh.backbone)
 
 
@@ -327,22 +381,6 @@ def results_document(
     }
 
 
-def eval_geometry(config: Config) -> dict[str, Any]:
-    """How an image becomes the view that features are made of."""
-    height, width = config.data.height_width
-    whole = max(height, width) <= policy.NO_CENTER_CROP_UP_TO
-    return {
-        "height": height,
-        "width": width,
-        "channels": config.data.image_channels,
-        "window": "centre, of the view's aspect",
-        "window_of_the_largest_possible_side": 1.0 if whole else crop.EVAL_PROPORTION,
-        "resize": "bicubic",
-        "range": [0, 1],
-        "flip": False,
-    }
-
-
 def view_size(config: Config) -> str:
     """The size of a view in words: "224", "64x96"."""
     return "x".join(map(str, dict.fromkeys(config.data.height_width)))
@@ -368,18 +406,25 @@ def limits(config: Config) -> tuple[int, int | None]:
 
 
 def _features(
-    config: Config, splits: Splits, encoder: keras.Model, keep: Path | None = None
-) -> tuple[Features, Features]:
-    make = kept_features.features_of(config, keep)
+    config: Config,
+    splits: Splits,
+    part: Representation,
+    encoder: keras.Model,
+    keep: Path | None = None,
+) -> Rows:
+    make = kept_features.features_of(config, keep, view=part.view)
+    network = representations.network_of(part.name, config, encoder)
     assert splits.probe is not None and splits.eval is not None
     probe_limit, eval_limit = limits(config)
     return (
-        make(encoder, splits.probe, probe_limit),
-        make(encoder, splits.eval, eval_limit),
+        make(network, splits.probe, probe_limit),
+        make(network, splits.eval, eval_limit),
     )
 
 
-def _pixel_features(config: Config, splits: Splits) -> tuple[Features, Features] | None:
+def _pixel_features(
+    config: Config, splits: Splits, part: Representation
+) -> Rows | None:
     assert splits.probe is not None and splits.eval is not None
     counts = [
         min(split.num_examples, limit or split.num_examples)
@@ -394,7 +439,7 @@ def _pixel_features(config: Config, splits: Splits) -> tuple[Features, Features]
         return None
     raw = [
         evaluation.raw_pixels(
-            eval_dataset(config, split, limit), name=split.split, max_gib=PIXELS_GIB
+            part.view.dataset(split, limit), name=split.split, max_gib=PIXELS_GIB
         )
         for split, limit in zip(
             (splits.probe, splits.eval), limits(config), strict=True

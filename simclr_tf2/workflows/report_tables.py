@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simclr_tf2.evaluation.semi_table import render_semi
+from simclr_tf2.evaluation.table import capped_notes
 from simclr_tf2.workflows import transfer
 from simclr_tf2.workflows.measuring import DEPTHS, Measured
 
@@ -44,6 +45,7 @@ def tables(measured: Measured, comparison: str = "") -> list[Table]:
     """
     found = [
         _by_k(measured.results),
+        _svm(measured.results),
         _few_labels(measured.results),
         _depths(measured.results),
         _label_free(measured.others.get("label_free")),
@@ -51,6 +53,10 @@ def tables(measured: Measured, comparison: str = "") -> list[Table]:
         _text(
             "Few labels, fine-tuned",
             render_semi(measured.others["semi"]) if "semi" in measured.others else "",
+        ),
+        _text(
+            "Learned from a part of the images",
+            "\n".join(capped_notes(list(measured.results.values()))),
         ),
         _text("Beside another run", comparison),
     ]
@@ -82,6 +88,20 @@ def _by_k(results: Records) -> Table | None:
     }
 
 
+def _svm(results: Records) -> Table | None:
+    """What the SVMs read, and their mean average precision."""
+    records = _of(results, "svm")
+    if not records:
+        return None
+    rows = [[r["row"], f"{r['feature_dim']:,}", _percent(r["map"])] for r in records]
+    return {
+        "title": "A linear SVM for each class",
+        "about": _features_read(records[0]),
+        "heads": ["", "dimensions", "mAP %"],
+        "rows": rows,
+    }
+
+
 def _few_labels(results: Records) -> Table | None:
     """Mean and deviation over draws of k labelled images of each class."""
     records = _of(results, "low_shot")
@@ -101,10 +121,18 @@ def _few_labels(results: Records) -> Table | None:
     what = "Top-1" if kind == "top1" else "mAP"
     return {
         "title": "A few labelled images of each class",
-        "about": f"{what} in %, mean ± deviation over {records[0]['samples']} draws.",
+        "about": f"{what} in %, mean ± deviation over {records[0]['samples']} draws. "
+        + _features_read(records[0]),
         "heads": ["", *(f"{k}" for k in records[0]["shots"])],
         "rows": rows,
     }
+
+
+def _features_read(record: Mapping[str, Any]) -> str:
+    """Which features of which view, of a protocol that can read more than h."""
+    if "features" not in record:
+        return ""
+    return f"Learned from {record['features']} of {record['view']}."
 
 
 def _depths(results: Records) -> Table | None:

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 # Protocols that take several yes-or-no labels an image.
 SEVERAL_LABELS = {"svm", "low_shot", "label_free", "transfer"}
 WITHOUT_LABELS = {"label_free", "transfer"}
+# Protocols of papers, whose published values learned from every training image.
+OF_PAPERS = ("weighted_knn", "logreg_sweep", "linear", "svm", "low_shot", "features")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,30 @@ def open_splits(
         raise ConfigError(_shared_text(splits, shared))
     if shared:
         logger.warning("%s", _shared_text(splits, shared))
+    _warn_of_capped_probes(config, splits.probe)
     return splits
+
+
+def capped_probes(config: Config, probe: datasets.Split | None) -> list[str]:
+    """Protocols of papers that --probe_examples keeps from learning from all images."""
+    if probe is None or probe.num_examples <= config.evaluation.probe_examples:
+        return []
+    return [name for name in config.evaluation.protocols if name in OF_PAPERS]
+
+
+def _warn_of_capped_probes(config: Config, probe: datasets.Split | None) -> None:
+    capped = capped_probes(config, probe)
+    if capped and probe is not None:
+        logger.warning(
+            "--probe_examples=%d: %s learn from so many of the %s images of %s, where "
+            "published values learned from all; pass --probe_examples=%d to compare "
+            "with those",
+            config.evaluation.probe_examples,
+            ", ".join(capped),
+            f"{probe.num_examples:,}",
+            probe.split,
+            probe.num_examples,
+        )
 
 
 def shared_images(splits: Splits) -> int:

@@ -9,13 +9,14 @@ from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.stage_features import (
     GRIDS,
     STAGES,
+    feature5_model,
     five_linear,
     pool_to,
     split_stages,
     stage_grids,
     stage_model,
 )
-from simclr_tf2.models.resnet import build_resnet
+from simclr_tf2.models.resnet import build_encoder, build_resnet
 from tests.evaluation.clusters import clusters
 
 RNG = np.random.default_rng(0)
@@ -255,3 +256,34 @@ def test_bad_settings_are_one_clear_line(kwargs, message):
     settings = {"seed": 0, "epochs": 1} | kwargs
     with pytest.raises(ConfigError, match=message):
         five_linear(stages(20, seed=1), stages(9, seed=2), **settings)
+
+
+@pytest.mark.parametrize("known_size", [True, False])
+def test_feature5_is_the_fifth_of_the_stages(known_size):
+    backbone = build_resnet(10, width_multiplier=0.125, stem="stride2", image_size=96)
+    encoder = backbone
+    if not known_size:
+        encoder = build_resnet(
+            10, width_multiplier=0.125, stem="stride2", image_size=None
+        )
+        encoder.set_weights(backbone.get_weights())
+    images = RNG.random((3, 96, 96, 3)).astype(np.float32)
+    expected = stage_model(backbone)(images, training=False)[4]
+    found = feature5_model(build_encoder(encoder), 96)(images, training=False)
+    assert found.shape == (3, 4 * 64)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_feature5_of_resnet50_at_224_pixels_has_8192_numbers_in_2x2_windows_of_6():
+    backbone = build_resnet(50, image_size=224)
+    model = feature5_model(build_encoder(backbone), 224)
+    assert model.output_shape == (None, 8192)
+    assert backbone.output["block_group4"].shape == (None, 7, 7, 2048)
+
+
+def test_feature5_of_a_foreign_network_is_one_clear_line():
+    images = keras.Input((8, 8, 3))
+    foreign = keras.Model(images, keras.layers.Flatten()(images))
+    with pytest.raises(ConfigError, match="final_avg_pool.*--svm_features=h") as caught:
+        feature5_model(foreign, 8)
+    assert "\n" not in str(caught.value)

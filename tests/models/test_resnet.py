@@ -9,7 +9,7 @@ import tensorflow as tf
 from simclr_tf2.config import ConfigError, ModelConfig
 from simclr_tf2.models import build_resnet, build_simclr, freeze_up_to_block
 from simclr_tf2.models.reference_names import reference_variables
-from simclr_tf2.models.resnet import scaled_filters
+from simclr_tf2.models.resnet import open_residual_branches, scaled_filters
 
 ENDPOINTS = [
     "initial_conv",
@@ -258,3 +258,28 @@ def test_bad_arguments_are_named(arguments, named):
         build_resnet(**{"depth": 18, **arguments})
     with pytest.raises(ConfigError, match="fine_tune_after_block"):
         freeze_up_to_block(None, 5)
+
+
+@pytest.mark.parametrize(
+    ("depth", "sk_ratio", "se_ratio"), [(10, 0.0625, 0), (18, 0, 0.25), (50, 0, 0)]
+)
+def test_open_residual_branches_have_every_last_gamma_at_1(depth, sk_ratio, se_ratio):
+    backbone = build_resnet(
+        depth,
+        width_multiplier=0.0625,
+        sk_ratio=sk_ratio,
+        se_ratio=se_ratio,
+        image_size=32,
+    )
+    gammas = {v.path: v for v in backbone.variables if v.path.endswith("/gamma")}
+    closed = [path for path, v in gammas.items() if not v.numpy().any()]
+    last = 3 if depth == 50 else 2
+    blocks = {path.split("_batch")[0] for path in closed}
+    assert len(closed) == len(blocks) == {10: 4, 18: 8, 50: 16}[depth]
+    assert all(f"batch_normalization_{last}/" in path for path in closed)
+    images = np.random.default_rng(0).random((3, 32, 32, 3), np.float32)
+    before = backbone(images, training=False)["final_avg_pool"].numpy()
+    open_residual_branches(backbone)
+    assert all((v.numpy() == 1).all() for v in gammas.values())
+    after = backbone(images, training=False)["final_avg_pool"].numpy()
+    assert abs(after - before).max() > 0.1 * abs(before).max()

@@ -49,6 +49,10 @@ def test_the_p_value_is_the_exact_two_sided_one(tmp_path):
     assert found["p_value"] == pytest.approx(2 * (1 + 9) / 2**9)  # 9 coins, at most 1
     text = comparison.render({"SimCLR h/knn": found}, "b")
     assert "95.0" in text and "77.5" in text and "0.0391" in text
+    # A p value of two trained networks says nothing of other seeds of their recipes.
+    assert "trained networks" in text and "not their recipes or seeds" in text
+    assert "not their recipes or seeds" in found["about"]
+    assert found["mean_per_class"]["about"] == found["about"]
 
 
 def test_the_mean_over_classes_has_a_permutation_test_of_its_own(tmp_path):
@@ -134,6 +138,14 @@ def test_a_file_that_does_not_say_which_images_is_taken_by_their_number(tmp_path
     comparison.check(there, {"SimCLR h/knn"}, images)
     with pytest.raises(ConfigError, match="there 40 images, here mine:test .7"):
         comparison.check(there, {"SimCLR h/knn"}, images | {"count": 7})
+
+
+def test_other_features_of_one_protocol_are_named(tmp_path):
+    there = save(tmp_path / "a", labels=LABELS, svm=LABELS)
+    images = kept_predictions.images_of(of_arrays(0), None)
+    with pytest.raises(ConfigError, match="SimCLR h/svm, here .*--svm_features") as e:
+        comparison.check(there, {"SimCLR feature5/svm"}, images)
+    assert "\n" not in str(e.value)
 
 
 def test_nothing_to_compare_is_refused_beforehand(tmp_path):

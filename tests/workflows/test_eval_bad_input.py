@@ -150,7 +150,7 @@ def test_a_frozen_protocol_that_moves_the_backbone_is_stopped(folder, monkeypatc
     """The guard of the whole story: broken on purpose by a dishonest extraction."""
     make = measuring.kept_features.features_of
 
-    def dishonest(config, keep):
+    def dishonest(config, keep, **_):
         def extract(encoder, split, limit):
             found = make(config, None)(encoder, split, limit)
             statistic = next(w for w in encoder.weights if "moving_mean" in w.path)

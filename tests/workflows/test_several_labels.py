@@ -77,7 +77,7 @@ def test_svm_and_low_shot_measure_a_run_with_several_labels(run):
     labels, folder, done = run
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((folder / "results.json").read_text())["results"]
-    for row in ("SimCLR h", "Random encoder h", "PCA-256 of pixels"):
+    for row in ("SimCLR feature5", "Random encoder feature5", "PCA-256 of pixels"):
         record = results[f"{row}/low_shot"]
         assert record["measure"] == "map" and record["shots"] == [1, 2]
         assert 0 < record["value"] <= 1 and record["value"] == record["map_mean"][-1]
@@ -94,7 +94,7 @@ def test_the_average_precision_is_that_of_scikit_learn_on_the_kept_features(run)
     _, folder, done = run
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((folder / "results.json").read_text())["results"][
-        "SimCLR h/svm"
+        "SimCLR feature5/svm"
     ]
     (x, y), (test_x, test_y) = (
         (h / (np.linalg.norm(h, axis=1, keepdims=True) + 1e-5), targets)
@@ -128,5 +128,5 @@ def test_a_later_evaluation_reads_what_is_kept(run, caplog):
     found = workflows.run(flags.config_from_flags(values))["results"]
     assert caplog.text.count("read from") == 2
     assert found.keys() == first.keys()
-    for name in ("SimCLR h/svm", "SimCLR h/low_shot"):
+    for name in ("SimCLR feature5/svm", "SimCLR feature5/low_shot"):
         assert found[name]["value"] == first[name]["value"]

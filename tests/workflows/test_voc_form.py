@@ -4,8 +4,10 @@ import dataclasses
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from simclr_tf2.config import ConfigError, DataConfig
 from simclr_tf2.data import opening
@@ -67,8 +69,37 @@ def test_svm_on_voc_by_the_command_line(finished, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((folder / "results_voc07.json").read_text())
     assert found["dataset"] == "voc/2007"
-    record = found["results"]["SimCLR h/svm"]
+    record = found["results"]["SimCLR feature5/svm"]
     assert record["train_split"] == "train+validation"
     assert record["test_examples"] == 50
     assert 0.9 < record["value"] <= 1  # image n is the same in all splits
     assert "measured on voc/2007" in done.stdout
+    assert record["features"] == "feature5" and record["feature_dim"] == 4 * 64
+    assert record["preprocessing"]["window"] == "the whole image, aspect not kept"
+    assert "SVM: feature5 (256 numbers) of the whole image squashed to" in done.stdout
+    kept_features = {
+        len(labels): np.load(entry / "features.npy")
+        for entry in (folder / "features").iterdir()
+        if (labels := np.load(entry / "labels.npy")).ndim == 2
+    }
+    expected = feature5_of_whole_images(folder, tmp_path / "data")
+    np.testing.assert_allclose(kept_features[50], expected, rtol=1e-4, atol=1e-5)
+
+
+def feature5_of_whole_images(folder, data_dir):
+    """The last map (2x2) of encoder.keras on images whose aspect is not kept."""
+    data = DataConfig(dataset="voc/2007", data_dir=str(data_dir), label_key="labels")
+    split = opening.open_split(data, "test")
+    views = []
+    for example in split.as_dataset():
+        image = split.source.decode(example)
+        rows, columns, _ = image.shape
+        assert 40 <= rows < columns == 50  # the shorter side first, then both
+        for sides in ((32, 32 * columns // rows), (32, 32)):
+            image = tf.image.resize(image, sides, method="bicubic")
+        views.append(image / 255)
+    encoder = keras.models.load_model(folder / "encoder.keras")
+    last = keras.Model(encoder.input, encoder.get_layer("final_avg_pool").input)
+    maps = last(tf.clip_by_value(tf.stack(views), 0, 1), training=False).numpy()
+    assert maps.shape == (50, 2, 2, 64)
+    return maps.reshape(50, -1)
