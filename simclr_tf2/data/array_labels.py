@@ -77,20 +77,20 @@ def _flat(labels: np.ndarray, name: str) -> np.ndarray:
 
 def _from_text(arrays: Mapping[str, np.ndarray]) -> Labels:
     texts = {split: _as_text(array) for split, array in arrays.items()}
-    names = sorted(set(texts.get("train", ())) - set(_NO_TEXT))
-    every = {text for array in texts.values() for text in array.tolist()}
+    names = sorted(set(texts.get("train", [])) - set(_NO_TEXT))
+    every = {text for array in texts.values() for text in array}
     names += sorted(every - set(names) - set(_NO_TEXT))
     ids = dict.fromkeys(_NO_TEXT, NONE) | {text: i for i, text in enumerate(names)}
     by_split = {
-        split: np.array([ids[text] for text in array.tolist()], np.int64)
+        split: np.array([ids[text] for text in array], np.int64)
         for split, array in texts.items()
     }
     return Labels(by_split, len(names), tuple(names))
 
 
-def _as_text(labels: np.ndarray) -> np.ndarray:
+def _as_text(labels: np.ndarray) -> list[str]:
     text = np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
-    return np.char.strip(text)
+    return np.char.strip(text).tolist()
 
 
 def _whole(labels: np.ndarray, name: str) -> np.ndarray:

@@ -135,6 +135,11 @@ def resolve(setting: str, seen: Seen, *, name: str) -> str:
             f"{name}: {seen} of type {seen.kind} are read with --pixel_range={chosen}; "
             f"pass LO,HI for other limits{full}"
         )
+    elif seen.usual > high + (high - low):
+        _warn(
+            f"{name}: {seen} go far beyond the range that is read ({read}), so images "
+            f"have white areas; --pixel_range={suggest(seen)} keeps them"
+        )
     elif seen.usual > high or seen.low < low:
         _tell(f"{name}: {seen}; those outside of {read} are clipped")
     return chosen
