@@ -196,7 +196,7 @@ def _load(path: str) -> dict[str, np.ndarray]:
             for name in file.files:
                 arrays[name] = file[name]
     except (OSError, ValueError, EOFError) as error:
-        if "allow_pickle" in str(error):
+        if name and "allow_pickle" in str(error):
             raise ConfigError(
                 f"{name} of --dataset={path} is an array of Python objects, which "
                 "could run code; save text as labels.astype(str), numbers as "

@@ -243,7 +243,8 @@ def _to_gray(pixels: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def _to_rgb(pixels: tf.Tensor, count: int) -> tf.Tensor:
-    return tf.repeat(pixels[..., :1], 3, axis=2) if count <= 2 else pixels[..., :3]
+    # Not tf.repeat, which does not know uint16.
+    return tf.concat([pixels[..., :1]] * 3, axis=2) if count <= 2 else pixels[..., :3]
 
 
 def _to_rgba(pixels: tf.Tensor, count: int) -> tf.Tensor:

@@ -184,14 +184,15 @@ def _top(value: float, kind: np.dtype) -> int:
 
 
 def suggest(seen: Seen) -> str:
-    """A range "LO,HI" that holds nearly all values that were seen."""
-    low, high = seen.low, max(seen.usual, seen.low)
-    if 0 <= low <= 0.1 * high:
-        low = 0.0
-    if seen.whole:
-        high = float(np.ceil(high))
+    """A range "LO,HI" that holds the values that were seen, but for a few."""
+    high = seen.high if seen.high <= 2 * abs(seen.usual) else seen.usual
+    low = 0.0 if 0 <= seen.low <= 0.1 * high else seen.low
     if seen.whole and not low and 255 < high <= 65535:
         high = _top(high, seen.kind)
+    elif not seen.whole:  # three digits, outwards
+        digits = 10.0 ** (np.floor(np.log10(max(abs(low), abs(high), 1e-30))) - 2)
+        low, high = np.floor(low / digits) * digits, np.ceil(high / digits) * digits
+    high = np.ceil(high) if seen.whole else high
     return f"{number(low)},{number(high if high > low else low + 1)}"
 
 
