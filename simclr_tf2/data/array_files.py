@@ -48,7 +48,7 @@ def from_arrays(
         ConfigError: Shapes, types or values that do not fit.
     """
     images = _as_images(np.asarray(images), channels, name)
-    chosen = pixel_range.of_arrays([images], pixels, name=name)
+    chosen, seen = pixel_range.of_arrays([images], pixels, name=name)
     read = None
     if labels is not None:
         read = array_labels.read({split: _one_each(labels, images, name)}, name=name)
@@ -60,6 +60,7 @@ def from_arrays(
         class_names=tuple(class_names) or (read.class_names if read else ()),
         num_classes=num_classes or (read.num_classes if read else 0),
         pixels=chosen,
+        seen=seen,
     )
 
 
@@ -91,7 +92,7 @@ def open_array_split(
     if len({array.dtype for array in found.values()}) > 1:
         kinds = ", ".join(f"{s} {a.dtype}" for s, a in found.items())
         raise ConfigError(f"{path} has images of several types ({kinds}); save one")
-    chosen = pixel_range.of_arrays(list(found.values()), pixels, name=path)
+    chosen, seen = pixel_range.of_arrays(list(found.values()), pixels, name=path)
     read = None
     if labels:
         own = {s: _one_each(a, found[s], f"{path}:{s}") for s, a in labels.items()}
@@ -111,6 +112,7 @@ def open_array_split(
         class_names=read.class_names if read is not None and labelled else (),
         num_classes=read.num_classes if read is not None and labelled else 0,
         pixels=chosen,
+        seen=seen,
     )
     ranges = tuple((f"{path}:{p.split}", p.start, p.stop) for p in parts)
     assert isinstance(opened.source, ArraySource)
@@ -136,6 +138,7 @@ def _split(
     class_names: tuple[str, ...],
     num_classes: int,
     pixels: str,
+    seen: pixel_range.Seen,
 ) -> Split:
     known = labels is not None
     labels = np.full(len(images), array_labels.NONE) if labels is None else labels
@@ -152,6 +155,7 @@ def _split(
         label_shape=labels.shape[1:],
         pixel_range=pixels,
         pixel_bytes=images.dtype.itemsize,
+        seen=seen,
     )
 
 

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 
 from simclr_tf2.config import ConfigError
 from simclr_tf2.data import image_files, pixel_range, prepare, records, sources
+from simclr_tf2.data.pixel_range import Seen
 from simclr_tf2.data.sources import Shape
 
 MEMORY_LIMIT = 2 << 30  # bytes of pixels, or of encoded images, held in memory
@@ -37,6 +38,7 @@ class Split:
             where it is not known).
         pixel_range: Values of black and white, decided (``pixel_range.resolve``).
         pixel_bytes: Bytes of a decoded value: 1, or 2 where images have more bits.
+        seen: Values of the images as they are stored, where they were looked at.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Split:
     label_shape: tuple[int, ...] = ()
     pixel_range: str = "auto"
     pixel_bytes: int = 1
+    seen: Seen | None = dataclasses.field(default=None, compare=False)
 
     @property
     def fits_in_memory(self) -> bool:
@@ -169,10 +172,11 @@ def open_split(
         skip=not plain,
     )
     source: sources.Source
+    seen = None
     if plain:
         parts = [i for i in info.file_instructions if i.take]
         loaded = _load_arrays(read(), info.num_examples, name)
-        pixels = pixel_range.of_arrays([loaded.images], pixels, name=name)
+        pixels, seen = pixel_range.of_arrays([loaded.images], pixels, name=name)
         source = dataclasses.replace(
             loaded,
             images=pixel_range.to_pixels(loaded.images, pixels),
@@ -201,6 +205,7 @@ def open_split(
         source=source,
         pixel_range=pixels,
         pixel_bytes=pixel_bytes(source),
+        seen=seen,
     )
 
 

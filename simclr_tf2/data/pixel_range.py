@@ -145,15 +145,21 @@ def resolve(setting: str, seen: Seen, *, name: str) -> str:
     return chosen
 
 
-def of_arrays(arrays: Sequence[np.ndarray], setting: str, *, name: str) -> str:
+def of_arrays(
+    arrays: Sequence[np.ndarray], setting: str, *, name: str
+) -> tuple[str, Seen]:
     """``resolve`` for arrays of images of one type; names those that hold NaN.
+
+    Returns:
+        The range, and the values that were seen.
 
     Raises:
         ConfigError: As ``resolve``; an image that is nothing but NaN.
     """
     for array in arrays:
         _name_missing(array, name)
-    return resolve(setting, look(arrays), name=name)
+    seen = look(arrays)
+    return resolve(setting, seen, name=name), seen
 
 
 def _choose(seen: Seen, name: str) -> str:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from simclr_tf2 import augmentations, plots
 from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.data import image_sets, opening, scan_report
+from simclr_tf2.data import image_sets, opening, pixel_range, scan_report
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.image_sets import ImageSet
 from simclr_tf2.training import run_folder
@@ -95,9 +95,19 @@ def _of_split(split: Split) -> dict[str, Any]:
         "bytes": split.encoded_bytes,
         "size": "various" if height is None else f"{height}x{width}",
         "channels": channels,
+        "pixel values": _values(split),
         "pixel range": split.pixel_range,
         "classes": dict(zip(names, counts, strict=True)) if labels else None,
     }
+
+
+def _values(split: Split) -> str:
+    """Smallest and largest value as stored, and the type."""
+    seen = split.seen
+    if seen is None:
+        return "8 bits" if split.pixel_bytes == 1 else "16 bits"
+    low, high = pixel_range.number(seen.low), pixel_range.number(seen.high)
+    return f"{low} to {high} ({seen.kind})"
 
 
 def _labels(split: Split) -> Any:
