@@ -130,7 +130,7 @@ def resolve(setting: str, seen: Seen, *, name: str) -> str:
             "spreads them over all of it"
         )
     elif setting == AUTO and chosen not in (AUTO, FULL):
-        full = "" if seen.kind.kind == "f" else f", {FULL} for every bit"
+        full = "" if seen.kind.kind == "f" else f", {FULL} for the whole type"
         _warn(
             f"{name}: {seen} of type {seen.kind} are read with --pixel_range={chosen}; "
             f"pass LO,HI for other limits{full}"
