@@ -168,6 +168,7 @@ def _as_images(images: np.ndarray, channels: int | None, name: str) -> np.ndarra
             f"images of {name} must be numbers [n, h, w, c] with n > 0. "
             f"Received: {images.dtype} {shape}."
         )
+    images = images.astype(images.dtype.newbyteorder("="), copy=False)
     if channels is None or images.shape[3] == channels:
         return images
     if images.shape[1] == channels:

@@ -182,7 +182,7 @@ class _Look:
             return
         index.height[row], index.width[row] = shape[:2]
         if pixels.dtype != tf.uint8:
-            index.values[row] = pixel_range.spread(pixels.numpy())
+            index.values[row] = pixel_range.spread(np.asarray(pixels))
 
 
 def _status(path: bytes) -> tuple[int, int]:

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 AUTO, FULL = "auto", "full"
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
 USUAL = 99.9  # per cent of the values lie below what is called usual
+SPARSE = 0.01  # [ours] of all values: usual ones below that say nothing
 EMPTY = 1 / 8  # [ours] of a range: if less is used, there is a warning
 ROUNDING = 1e-3  # floats this far outside of 0 to 1 still are in 0 to 1
 _CHUNK = 1 << 22  # values that are converted at once
@@ -64,6 +65,15 @@ class Seen:
             True,
             len(found),
         )
+
+    @property
+    def top(self) -> float:
+        """Largest value that counts: without a few hot pixels among many.
+
+        Images with few bright spots, on which all depends, count whole.
+        """
+        sparse = self.usual - self.low <= SPARSE * (self.high - self.low)
+        return self.high if sparse else self.usual
 
     def __str__(self) -> str:
         return (
@@ -121,7 +131,7 @@ def resolve(setting: str, seen: Seen, *, name: str) -> str:
     """
     chosen = _choose(seen, name) if setting == AUTO else setting
     low, high = limits(chosen, seen.kind)
-    used = (min(seen.usual, high) - max(seen.low, low)) / (high - low)
+    used = (min(seen.top, high) - max(seen.low, low)) / (high - low)
     read = f"{number(low)} to {number(high)}"
     if used <= EMPTY and seen.high > seen.low:
         _warn(
@@ -135,12 +145,12 @@ def resolve(setting: str, seen: Seen, *, name: str) -> str:
             f"{name}: {seen} of type {seen.kind} are read with --pixel_range={chosen}; "
             f"pass LO,HI for other limits{full}"
         )
-    elif seen.usual > high + (high - low):
+    elif seen.top > high + (high - low):
         _warn(
             f"{name}: {seen} go far beyond the range that is read ({read}), so images "
             f"have white areas; --pixel_range={suggest(seen)} keeps them"
         )
-    elif seen.usual > high or seen.low < low:
+    elif seen.high > high or seen.low < low:
         _tell(f"{name}: {seen}; those outside of {read} are clipped")
     return chosen
 
@@ -191,7 +201,7 @@ def _top(value: float, kind: np.dtype) -> int:
 
 def suggest(seen: Seen) -> str:
     """A range "LO,HI" that holds the values that were seen, but for a few."""
-    high = seen.high if seen.high <= 2 * abs(seen.usual) else seen.usual
+    high = seen.high if seen.high <= 2 * abs(seen.top) else seen.top
     low = 0.0 if 0 <= seen.low <= 0.1 * high else seen.low
     if seen.whole and not low and 255 < high <= 65535:
         high = _top(high, seen.kind)

@@ -121,6 +121,25 @@ def test_a_range_that_is_mostly_empty_is_warned_of(images, setting, flag, caplog
     assert "nearly flat" in caplog.text and flag in caplog.text
 
 
+def test_hot_pixels_are_not_the_range_and_bright_spots_are(caplog):
+    """A dead pixel in a 12-bit image, and stars on a black sky."""
+    images = np.rint(np.tile(UNIT, (8, 8, 8, 1)) * 4095).astype(np.uint16)
+    images[0, 0, 0] = 65535
+    assert from_arrays(images).pixel_range == "full"
+    assert "nearly flat; --pixel_range=0,4095" in caplog.text
+    caplog.clear()
+    stars = np.zeros_like(images)
+    stars[:, 3, 4] = 60000
+    assert from_arrays(stars, name="stars").pixel_range == "full"
+    assert caplog.text == ""
+
+
+def test_big_endian_arrays_are_read():
+    stored = (UNIT * 4095).astype(">u2")
+    images, _ = from_arrays(stored).arrays()
+    np.testing.assert_allclose(as_unit(images), stored / 4095, rtol=0, atol=STEP)
+
+
 def test_a_good_range_is_not_warned_of(caplog):
     from_arrays((UNIT * 65535).astype(np.uint16))
     from_arrays(UNIT)
