@@ -131,6 +131,13 @@ _integer(
     "Channels of the images: 3, or 1 or 4 of image files, or any number of arrays. "
     "Colour operations that need RGB are left out of other images.",
 )
+_string(
+    "pixel_range",
+    "Values of black and white in images of more than 8 bits: LO,HI (0,4095 for 12-bit "
+    "scans, -1000,3000 for CT), full for the whole range of the type (floats: 0 to 1), "
+    "or auto: found from the type and from the values of the whole data set, said in "
+    "the log and kept with the run. Images of 8 bits are 0 to 255.",
+)
 _bool("cache_dataset", "Keep the encoded images of the split in memory, at any size.")
 _enum(
     "cache",
@@ -477,11 +484,15 @@ _string("master", "Address of the TPU master, when --tpu_name is not used.")
 # Export
 _list(
     "export_formats",
-    "What to export, comma-separated: keras (encoder.keras), "
-    "saved_model (TF Hub form). Empty for none.",
+    "What to export, comma-separated: keras (encoder.keras, takes images in [0, 1]), "
+    "keras_uint8 (encoder_uint8.keras, takes uint8 images of any size and crops and "
+    "resizes them itself), saved_model (TF Hub form). Empty for none.",
 )
 _integer("keep_hub_module_max", "Newest SavedModels to keep; 0 keeps all.")
-_string("input", "Embed: a folder of images, or name:split of a data set.")
+_string(
+    "input",
+    "Embed: a folder of images, an .npz file, or name:split of a data set or a file.",
+)
 _string("output", "Embed: file to write, .npz, .csv or .parquet.")
 _string("preview", "Scan: write a picture (.png) of originals beside their views.")
 

@@ -10,6 +10,7 @@ from the data (steps, scaled learning rate) are functions elsewhere, never writt
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,7 +68,7 @@ BEST_METRICS = (
 KNN_METRICS = ("cosine", "euclidean")
 KNN_WEIGHTINGS = ("exp", "uniform")
 SVM_FEATURES = ("feature5", "h")
-EXPORT_FORMATS = ("keras", "saved_model")
+EXPORT_FORMATS = ("keras", "keras_uint8", "saved_model")
 IMAGE_LAYOUTS = ("auto", "flat", "class", "split_class")
 AUGMENT_BACKENDS = ("auto", "numba", "tf")
 AUGMENT_PLACES = ("host", "device")
@@ -122,6 +123,7 @@ class DataConfig:
     labels_per_class: int = 0  # [ours] the same as a number
     image_size: int | tuple[int, int] = 224
     image_channels: int = 3  # [ours]
+    pixel_range: str = "auto"  # [ours]
     cache_dataset: bool = False
     cache: str = "auto"  # [ours]
     check_files: str = "decode"  # [ours]
@@ -131,6 +133,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", parse_image_size(self.image_size))
+        object.__setattr__(self, "pixel_range", parse_pixel_range(self.pixel_range))
         _require(bool(self.dataset), "dataset", "a data set name", self.dataset)
         for side in self.height_width:
             _require(
@@ -209,6 +212,28 @@ def parse_image_size(value: Any, flag: str = "image_size") -> int | tuple[int, i
         value,
     )
     return sides[0] if len(set(sides)) == 1 else (sides[0], sides[1])
+
+
+def parse_pixel_range(value: Any) -> str:
+    """``auto``, ``full`` or ``LO,HI`` (also as a pair) -> the same, spelled one way.
+
+    Raises:
+        ConfigError: It is none of these, or LO is not below HI.
+    """
+    if value in ("auto", "full"):
+        return value
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        low, high = (float(part) for part in parts)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    _require(
+        math.isfinite(low) and math.isfinite(high) and low < high,
+        "pixel_range",
+        "auto, full, or LO,HI: the values of black and white (0,4095)",
+        value,
+    )
+    return f"{low:.9g},{high:.9g}"
 
 
 @dataclass(frozen=True, kw_only=True)

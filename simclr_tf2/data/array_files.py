@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import re
 
 import numpy as np
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import slices
+from simclr_tf2.data import array_labels, pixel_range, slices
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.layouts import SPLIT_NAMES
 from simclr_tf2.data.sources import ArraySource
+
+logger = logging.getLogger(__name__)
+
+# Names of arrays, in lower case, before or after the name of a split.
+_IMAGES, _LABELS = ("images", "x"), ("labels", "y")
 
 
 def from_arrays(
@@ -20,90 +28,91 @@ def from_arrays(
     split: str = "train",
     class_names: tuple[str, ...] = (),
     num_classes: int | None = None,
+    channels: int | None = None,
+    pixels: str = pixel_range.AUTO,
 ) -> Split:
     """A split of images in memory, for the library.
 
     Args:
-        images: uint8 or uint16 [n, h, w, c], any number of channels; [n, h, w] is gray.
-        labels: Integers [n], -1 where there is none; or [n, l], yes-or-no labels.
+        images: [n, h, w, c] of any number type, any number of channels; [n, h, w] is
+            gray.
+        labels: As ``array_labels.read``; None: there are none.
         name: For messages and results.
         split: For messages and results.
-        class_names: In label order.
+        class_names: In label order; default: what the labels say.
         num_classes: One more than the largest label unless given.
+        channels: Expected; images [n, c, h, w] are turned where only that fits.
+        pixels: ``--pixel_range``: auto, full or "LO,HI".
 
     Raises:
-        ConfigError: Shapes or types that do not fit.
+        ConfigError: Shapes, types or values that do not fit.
     """
-    images = np.asarray(images)
-    images = images[..., None] if images.ndim == 3 else images
-    if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16) or not len(images):
-        raise ConfigError(
-            f"images of {name} must be uint8 or uint16 [n, h, w, c] with n > 0. "
-            f"Received: {images.dtype} {images.shape}."
-        )
-    known = labels is not None
-    labels = np.full(len(images), -1) if labels is None else np.asarray(labels)
-    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
-        raise ConfigError(
-            f"labels of {name} must be integers, one an image. "
-            f"Received: {labels.dtype} {labels.shape} for {len(images)} images."
-        )
-    single = labels.ndim == 1
-    classes = num_classes or (
-        int(labels.max()) + 1 if known and single else labels.shape[-1] if known else 0
-    )
-    return Split(
+    images = _as_images(np.asarray(images), channels, name)
+    chosen, seen = pixel_range.of_arrays([images], pixels, name=name)
+    read = None
+    if labels is not None:
+        read = array_labels.read({split: _one_each(labels, images, name)}, name=name)
+    return _split(
+        images,
+        read.by_split[split] if read else None,
         name=name,
         split=split,
-        num_examples=len(images),
-        num_classes=classes or None,
-        class_names=tuple(class_names),
-        has_labels=single and known and bool((labels >= 0).all()),
-        image_shape=(images.shape[1], images.shape[2], images.shape[3]),
-        source=ArraySource(images, labels.astype(np.int64)),
-        label_shape=labels.shape[1:],
+        class_names=tuple(class_names) or (read.class_names if read else ()),
+        num_classes=num_classes or (read.num_classes if read else 0),
+        pixels=chosen,
+        seen=seen,
     )
 
 
-def open_array_split(path: str, spec: str) -> Split:
+def open_array_split(
+    path: str,
+    spec: str,
+    *,
+    channels: int | None = None,
+    pixels: str = pixel_range.AUTO,
+) -> Split:
     """Open a split of an .npz file.
 
-    Its arrays are ``images`` and ``labels`` (the split ``train``) or, for each split,
-    ``NAME_images`` and ``NAME_labels``; Keras's ``x_train``, ``y_train``, ``x_test``
-    and ``y_test`` are known too. Labels may be missing.
+    Its arrays are ``images`` and ``labels`` (or ``x`` and ``y``; the split ``train``)
+    or, for each split, ``NAME_images`` and ``NAME_labels`` (or ``x_NAME`` and
+    ``y_NAME``), in upper or lower case. ``val`` is ``validation``. Labels may be
+    missing. Range of the pixels and classes are those of all splits together.
+
+    Args:
+        path: The file.
+        spec: A split, or slices of some.
+        channels: As ``from_arrays``.
+        pixels: As ``from_arrays``.
 
     Raises:
         ConfigError: No such file or split, or arrays that are no images.
     """
-    try:
-        with np.load(path) as file:  # allow_pickle stays off: a file must not run code
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"--dataset={path} cannot be read: {error}") from error
-    found = _by_split(arrays)
-    if not found:
-        raise ConfigError(
-            f"--dataset={path} holds no images, only: {', '.join(arrays)}; name them "
-            "images or train_images, and labels or train_labels"
-        )
-    sizes = {name: len(images) for name, (images, _) in found.items()}
-    parts = slices.resolve(spec, sizes, name=path)
-    chosen = [found[p.split] for p in parts]
-    rows = [slice(p.start, p.stop) for p in parts]
-    images = [pair[0][row] for pair, row in zip(chosen, rows, strict=True)]
-    labels = [
-        pair[1][row]
-        for pair, row in zip(chosen, rows, strict=True)
-        if pair[1] is not None
-    ]
-    classes = [int(y.max()) + 1 for _, y in found.values() if y is not None]
-    opened = from_arrays(
-        np.concatenate(images),
-        np.concatenate(labels) if len(labels) == len(images) else None,
+    found, labels = _by_split(_load(path), path)
+    found = {s: _as_images(a, channels, f"{path}:{s}") for s, a in found.items()}
+    if len({array.dtype for array in found.values()}) > 1:
+        kinds = ", ".join(f"{s} {a.dtype}" for s, a in found.items())
+        raise ConfigError(f"{path} has images of several types ({kinds}); save one")
+    chosen, seen = pixel_range.of_arrays(list(found.values()), pixels, name=path)
+    read = None
+    if labels:
+        own = {s: _one_each(a, found[s], f"{path}:{s}") for s, a in labels.items()}
+        read = array_labels.read(own, name=path)
+    parts = slices.resolve(
+        _usual_names(spec), {s: len(a) for s, a in found.items()}, name=path
+    )
+    rows = [(p.split, slice(p.start, p.stop)) for p in parts]
+    labelled = read is not None and all(s in read.by_split for s, _ in rows)
+    opened = _split(
+        np.concatenate([found[s][row] for s, row in rows]),
+        np.concatenate([read.by_split[s][row] for s, row in rows])
+        if read is not None and labelled
+        else None,
         name=path,
         split=spec,
-        num_classes=max(classes) if len(labels) == len(images) else None,
+        class_names=read.class_names if read is not None and labelled else (),
+        num_classes=read.num_classes if read is not None and labelled else 0,
+        pixels=chosen,
+        seen=seen,
     )
     ranges = tuple((f"{path}:{p.split}", p.start, p.stop) for p in parts)
     assert isinstance(opened.source, ArraySource)
@@ -111,17 +120,143 @@ def open_array_split(path: str, spec: str) -> Split:
     return dataclasses.replace(opened, source=source)
 
 
+def split_names(path: str) -> tuple[str, ...]:
+    """Splits of an .npz file.
+
+    Raises:
+        ConfigError: It cannot be read, or holds no images.
+    """
+    return tuple(_by_split(_load(path), path)[0])
+
+
+def _split(
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    name: str,
+    split: str,
+    class_names: tuple[str, ...],
+    num_classes: int,
+    pixels: str,
+    seen: pixel_range.Seen,
+) -> Split:
+    known = labels is not None
+    labels = np.full(len(images), array_labels.NONE) if labels is None else labels
+    images = pixel_range.to_pixels(images, pixels)
+    return Split(
+        name=name,
+        split=split,
+        num_examples=len(images),
+        num_classes=num_classes or None,
+        class_names=class_names,
+        has_labels=labels.ndim == 1 and known and bool((labels >= 0).all()),
+        image_shape=(images.shape[1], images.shape[2], images.shape[3]),
+        source=ArraySource(images, labels.astype(np.int64)),
+        label_shape=labels.shape[1:],
+        pixel_range=pixels,
+        pixel_bytes=images.dtype.itemsize,
+        seen=seen,
+    )
+
+
+def _as_images(images: np.ndarray, channels: int | None, name: str) -> np.ndarray:
+    """[n, h, w, c], whatever the order; numbers or bool."""
+    images = images[..., None] if images.ndim == 3 else images
+    shape = "x".join(map(str, images.shape))
+    if images.ndim != 4 or images.dtype.kind not in "biuf" or not images.size:
+        raise ConfigError(
+            f"images of {name} must be numbers [n, h, w, c] with n > 0. "
+            f"Received: {images.dtype} {shape}."
+        )
+    images = images.astype(images.dtype.newbyteorder("="), copy=False)
+    if channels is None or images.shape[3] == channels:
+        return images
+    if images.shape[1] == channels:
+        logger.info("%s: %s is read as channels first", name, shape)
+        return np.moveaxis(images, 1, 3)
+    first = images.shape[1] < min(images.shape[2:])
+    count = images.shape[1 if first else 3]
+    order = " first" if first else ""
+    raise ConfigError(
+        f"{name} has images of {count} channels{order} ({shape}); pass "
+        f"--image_channels={count}"
+    )
+
+
+def _one_each(labels: np.ndarray, images: np.ndarray, name: str) -> np.ndarray:
+    labels = np.asarray(labels)
+    if not labels.ndim or len(labels) != len(images):
+        raise ConfigError(
+            f"labels of {name} must be one an image. Received: "
+            f"{len(labels) if labels.ndim else 1} for {len(images)} images."
+        )
+    return labels
+
+
+def _load(path: str) -> dict[str, np.ndarray]:
+    arrays = {}
+    name = ""
+    try:
+        with np.load(path) as file:  # allow_pickle stays off: a file must not run code
+            for name in file.files:
+                arrays[name] = file[name]
+    except (OSError, ValueError, EOFError) as error:
+        if name and "allow_pickle" in str(error):
+            raise ConfigError(
+                f"{name} of --dataset={path} is an array of Python objects, which "
+                "could run code; save text as labels.astype(str), numbers as "
+                "labels.astype(int), images of one size as np.stack(images)"
+            ) from error
+        raise ConfigError(f"--dataset={path} cannot be read: {error}") from error
+    return arrays
+
+
 def _by_split(
-    arrays: dict[str, np.ndarray],
-) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-    found = {}
-    for name, array in arrays.items():
-        if name == "images":
-            found["train"] = (array, arrays.get("labels"))
-        elif name.endswith("_images"):
-            split = name.removesuffix("_images")
-            found[split] = (array, arrays.get(f"{split}_labels"))
-        elif name.startswith("x_"):
-            split = name.removeprefix("x_")
-            found[split] = (array, arrays.get(f"y_{split}"))
-    return found
+    arrays: dict[str, np.ndarray], path: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Images and labels of each split."""
+    images: dict[str, np.ndarray] = {}
+    labels: dict[str, np.ndarray] = {}
+    unknown = []
+    for key, array in arrays.items():
+        for names, found in ((_IMAGES, images), (_LABELS, labels)):
+            split = _split_of(key, names)
+            if split is None:
+                continue
+            if split in found:
+                raise ConfigError(
+                    f"{path} has two arrays for the {names[0]} of {split}"
+                )
+            found[split] = array
+            break
+        else:
+            unknown.append(key)
+    if not images:
+        raise ConfigError(
+            f"--dataset={path} holds no images, only: {', '.join(arrays)}; name them "
+            "images or train_images, and labels or train_labels"
+        )
+    unknown += [f"labels of {split}" for split in labels.keys() - images.keys()]
+    if unknown:
+        logger.warning("%s: not read: %s", path, ", ".join(unknown))
+    return images, {s: array for s, array in labels.items() if s in images}
+
+
+def _split_of(key: str, names: tuple[str, ...]) -> str | None:
+    """The split of the array ``key`` if it is one of ``names``, else None."""
+    long, short = names
+    lower = key.lower()
+    if lower in names:
+        return "train"
+    split = key[: -len(long) - 1] if lower.endswith(f"_{long}") else ""
+    split = key[len(short) + 1 :] if lower.startswith(f"{short}_") else split
+    return SPLIT_NAMES.get(split.lower(), split) or None
+
+
+def _usual_names(spec: str) -> str:
+    """``val[:10]+test`` -> ``validation[:10]+test``."""
+    return re.sub(
+        r"(^|\+)\s*([\w-]+)",
+        lambda m: m[1] + SPLIT_NAMES.get(m[2].lower(), m[2]),
+        spec,
+    )

@@ -12,10 +12,12 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import prepare, records, sources
+from simclr_tf2.data import image_files, pixel_range, prepare, records, sources
+from simclr_tf2.data.pixel_range import Seen
 from simclr_tf2.data.sources import Shape
 
 MEMORY_LIMIT = 2 << 30  # bytes of pixels, or of encoded images, held in memory
+SAMPLE = 64  # [ours] records that say which values images of 16 bits have
 ENCODED_CHANNELS = (1, 3, 4)  # what image files can be decoded to
 
 
@@ -34,6 +36,9 @@ class Split:
         source: The images.
         label_shape: () for one label each, (l,) for l yes-or-no labels (1, 0, or -1
             where it is not known).
+        pixel_range: Values of black and white, decided (``pixel_range.resolve``).
+        pixel_bytes: Bytes of a decoded value: 1, or 2 where images have more bits.
+        seen: Values of the images as they are stored, where they were looked at.
     """
 
     name: str
@@ -45,6 +50,9 @@ class Split:
     image_shape: Shape
     source: sources.Source = dataclasses.field(repr=False, compare=False)
     label_shape: tuple[int, ...] = ()
+    pixel_range: str = "auto"
+    pixel_bytes: int = 1
+    seen: Seen | None = dataclasses.field(default=None, compare=False)
 
     @property
     def fits_in_memory(self) -> bool:
@@ -58,14 +66,14 @@ class Split:
         height, width, channels = self.image_shape
         if height is None or width is None:
             return None
-        return self.num_examples * height * width * channels
+        return self.num_examples * height * width * channels * self.pixel_bytes
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """All images and labels, decoded once and kept (read-only views).
 
         Returns:
-            uint8 [num_examples, h, w, c] and int64 [num_examples], or None when the
-            split has no labels.
+            uint8 or uint16 [num_examples, h, w, c] and int64 [num_examples], or None
+            when the split has no labels.
 
         Raises:
             ConfigError: The sizes vary or the pixels exceed MEMORY_LIMIT.
@@ -126,6 +134,7 @@ def open_split(
     channels: int = 3,
     image_key: str = "image",
     label_key: str = "label",
+    pixels: str = pixel_range.AUTO,
 ) -> Split:
     """Open a split of a TFDS data set.
 
@@ -141,6 +150,7 @@ def open_split(
         image_key: Feature with the images.
         label_key: Feature with the labels; unless it is there, that of the set's
             ``supervised_keys``.
+        pixels: ``--pixel_range``: auto, full or "LO,HI".
 
     Raises:
         ConfigError: Unknown set, config or split; unprepared; empty; no images.
@@ -162,18 +172,28 @@ def open_split(
         skip=not plain,
     )
     source: sources.Source
+    seen = None
     if plain:
         parts = [i for i in info.file_instructions if i.take]
+        loaded = _load_arrays(read(), info.num_examples, name)
+        pixels, seen = pixel_range.of_arrays([loaded.images], pixels, name=name)
         source = dataclasses.replace(
-            _load_arrays(read(), info.num_examples, name),
+            loaded,
+            images=pixel_range.to_pixels(loaded.images, pixels),
             ranges=tuple((str(i.filename), i.skip, i.skip + i.take) for i in parts),
         )
     else:
-        source = sources.RecordSource(
-            shards=records.Shards.from_info(builder, info, found_key, image_key),
-            read=read,
-            shape=shape,
+        source = wide_pixels(
+            sources.RecordSource(
+                shards=records.Shards.from_info(builder, info, found_key, image_key),
+                read=read,
+                shape=shape,
+            ),
+            pixels,
+            name=name,
+            sixteen=feature.np_dtype == np.uint16,
         )
+        pixels = source.pixels or pixels
     return Split(
         name=name,
         split=split,
@@ -183,7 +203,44 @@ def open_split(
         has_labels=found_key is not None and labels_known(read, split),
         image_shape=shape,
         source=source,
+        pixel_range=pixels,
+        pixel_bytes=pixel_bytes(source),
+        seen=seen,
     )
+
+
+def wide_pixels(
+    source: sources.RecordSource, pixels: str, *, name: str, sixteen: bool
+) -> sources.RecordSource:
+    """The source with a range of its own where its images have 16 bits.
+
+    The range is found from the first ``SAMPLE`` images.
+
+    Args:
+        source: Of encoded images.
+        pixels: ``--pixel_range``.
+        name: The data set, for messages.
+        sixteen: Whether the images have 16 bits.
+    """
+    if not sixteen:
+        natural = pixel_range.limits(pixels, np.uint8) == (0, 255)
+        return source if natural else dataclasses.replace(source, pixels=pixels)
+    first = source.examples().take(SAMPLE)
+    found = [
+        pixel_range.spread(image_files.decode_sixteen(e["image"]).numpy())
+        for e in first
+        if image_files.has_sixteen_bits(e["image"])
+    ]
+    seen = pixel_range.Seen.of_spreads(found, np.uint16)
+    chosen = pixel_range.resolve(pixels, seen, name=name)
+    return dataclasses.replace(source, pixels=chosen)
+
+
+def pixel_bytes(source: sources.Source) -> int:
+    """Bytes of one value of a decoded image."""
+    if isinstance(source, sources.ArraySource):
+        return source.images.dtype.itemsize
+    return 1 if getattr(source, "pixels", None) is None else 2
 
 
 def require_labels(split: Split) -> None:
@@ -232,10 +289,11 @@ def require_images(builder: Any, name: str, key: str) -> Any:
             f"{', '.join(sorted(features))}; name one with --image_key or choose a "
             "data set of images"
         )
-    if found.np_dtype not in (np.uint8, np.uint16):
+    kind = np.dtype(found.np_dtype)
+    if kind.kind not in "biuf" or (image and kind not in (np.uint8, np.uint16)):
         raise ConfigError(
-            f"{name} holds images of type {found.np_dtype.__name__}; 8- or 16-bit "
-            "images are needed"
+            f"{name} holds images of type {kind.name}; encoded images must have 8 or "
+            "16 bits, and others must be numbers"
         )
     return found
 

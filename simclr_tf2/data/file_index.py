@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.data import image_files, image_headers, index_cache
+from simclr_tf2.data import image_files, image_headers, index_cache, pixel_range
 from simclr_tf2.data.index_columns import DIGEST_BYTES, FileIndex
 from simclr_tf2.data.layouts import Listing
 
@@ -56,7 +56,8 @@ def build_index(
         max_pixels: Images of more are bad and never decoded.
         workers: Threads; default: two a core (they wait for the disk).
         check: "header" reads headers and hashes, and decodes only files that lack a
-            proper end; "decode" decodes every image as training will.
+            proper end, and those of 16 bits for the range of their values; "decode"
+            decodes every image as training will.
         progress: Called with (files looked at, files in all), from this thread.
     """
     assert check in CHECKS, check
@@ -146,7 +147,7 @@ class _Look:
     def _needs_decoding(self, row: int) -> bool:
         index = self.index
         return bool(
-            (self.decode or not index.complete[row])
+            (self.decode or not index.complete[row] or index.bits[row] > 8)
             and not index.decoded[row]
             and not index.error[row]
             and index.pixels[row] <= self.max_pixels
@@ -166,15 +167,22 @@ class _Look:
         index = self.index
         index.decoded[row] = True
         usual = index.format[row] in ("jpeg", "png", "gif")
-        decode = image_files.decode_usual if usual else image_files.decode
+        decode: Callable[..., tf.Tensor] = (
+            image_files.decode_usual if usual else image_files.decode
+        )
+        if index.format[row] == "png" and index.bits[row] == 16:
+            decode = image_files.decode_sixteen
         try:
             with tf.device("/cpu:0"):
-                shape = decode(contents).shape
+                pixels = decode(contents)
+                shape = pixels.shape
         except (tf.errors.OpError, MemoryError) as error:
             kind = "damaged" if index.complete[row] else "cut off, its end is missing"
             index.error[row] = f"{kind}: {_reason(error)}"
             return
         index.height[row], index.width[row] = shape[:2]
+        if pixels.dtype != tf.uint8:
+            index.values[row] = pixel_range.spread(np.asarray(pixels))
 
 
 def _status(path: bytes) -> tuple[int, int]:

@@ -8,15 +8,18 @@ for four channels gives indices as alpha, and EXIF orientation is ignored.
 Rules, whatever the format: alpha is dropped, not blended, for 3 channels and for 1; it
 is 255 where the file has none and 4 are asked for, and for every BMP (most writers
 leave that byte undefined); gray is repeated; colour becomes gray as 0.299 R + 0.587 G +
-0.114 B; CMYK becomes RGB; of 16 bits the upper 8 are kept; of an animation the first
-frame. Colour profiles are ignored.
+0.114 B; CMYK becomes RGB; of an animation the first frame. Colour profiles are ignored.
+Of 16 bits ``decode`` keeps the upper 8, ``decode_wide`` those of a range.
 """
 
 from __future__ import annotations
 
 import functools
 
+import numpy as np
 import tensorflow as tf
+
+from simclr_tf2.data import pixel_range
 
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG's own Y
 
@@ -53,6 +56,56 @@ def decode(
     )
     pixels = tf.ensure_shape(pixels, [None, None, channels])
     return pixels if orientation is None else orient(pixels, orientation)
+
+
+def decode_wide(
+    contents: tf.Tensor,
+    *,
+    channels: int = 3,
+    pixels: str,
+    orientation: tf.Tensor | int | None = None,
+) -> tf.Tensor:
+    """``decode`` for sets in which images have 16 bits: value of a range -> uint16.
+
+    Args:
+        contents: string scalar; as ``decode``, and so are the others.
+        channels: 1, 3 or 4.
+        pixels: What ``pixel_range.resolve`` gave; images of 8 bits are 0 to 255 unless
+            it lies within.
+        orientation: EXIF orientation.
+
+    Returns:
+        uint16 [h, w, channels]; 0 and 65535 are the ends of the range.
+
+    Raises:
+        tf.errors.InvalidArgumentError: Damaged bytes.
+    """
+    contents = tf.convert_to_tensor(contents, tf.string)
+
+    def sixteen() -> tf.Tensor:
+        found = _to_channels(decode_sixteen(contents), channels)
+        return pixel_range.scale(found, *pixel_range.limits(pixels, np.uint16))
+
+    def eight() -> tf.Tensor:
+        found = decode(contents, channels=channels)
+        return pixel_range.scale(found, *pixel_range.limits(pixels, np.uint8))
+
+    found = tf.cond(has_sixteen_bits(contents), sixteen, eight)
+    found = tf.ensure_shape(found, [None, None, channels])
+    return found if orientation is None else orient(found, orientation)
+
+
+def decode_sixteen(contents: tf.Tensor) -> tf.Tensor:
+    """Pixels of a PNG as they are stored, uint16 [h, w, channels of the file]."""
+    return tf.io.decode_png(contents, dtype=tf.uint16)
+
+
+def has_sixteen_bits(contents: tf.Tensor) -> tf.Tensor:
+    """Whether an encoded image is a PNG of 16 bits, bool scalar."""
+    beginning = tf.strings.substr(contents, 0, 25)
+    data = tf.io.decode_raw(beginning, tf.uint8)
+    png = tf.strings.substr(contents, 0, 4) == b"\x89PNG"
+    return png & tf.reduce_all(data[24:25] == 16)
 
 
 def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
@@ -186,15 +239,19 @@ def _to_gray(pixels: tf.Tensor, count: int) -> tf.Tensor:
     if count <= 2:
         return pixels[..., :1]
     gray = tf.tensordot(tf.cast(pixels[..., :3], tf.float32), _GRAY, 1)
-    return tf.cast(tf.round(gray), tf.uint8)[..., tf.newaxis]
+    return tf.cast(tf.round(gray), pixels.dtype)[..., tf.newaxis]
 
 
 def _to_rgb(pixels: tf.Tensor, count: int) -> tf.Tensor:
-    return tf.repeat(pixels[..., :1], 3, axis=2) if count <= 2 else pixels[..., :3]
+    # Not tf.repeat, which does not know uint16.
+    return tf.concat([pixels[..., :1]] * 3, axis=2) if count <= 2 else pixels[..., :3]
 
 
 def _to_rgba(pixels: tf.Tensor, count: int) -> tf.Tensor:
     if count == 4:
         return pixels
-    alpha = pixels[..., 1:] if count == 2 else tf.fill(tf.shape(pixels[..., :1]), 255)
-    return tf.concat([_to_rgb(pixels, count), tf.cast(alpha, tf.uint8)], axis=2)
+    opaque = tf.constant(pixels.dtype.max, pixels.dtype)
+    alpha = (
+        pixels[..., 1:] if count == 2 else tf.fill(tf.shape(pixels[..., :1]), opaque)
+    )
+    return tf.concat([_to_rgb(pixels, count), alpha], axis=2)

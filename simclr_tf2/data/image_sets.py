@@ -20,6 +20,7 @@ from simclr_tf2.data import (
     layouts,
     manifest,
     order,
+    pixel_range,
     prepare,
     slices,
 )
@@ -46,6 +47,7 @@ class FileSource:
         orientations: uint8 [n], of EXIF (1 is upright).
         sizes: int64 [n], bytes.
         shape: Of a decoded image.
+        pixels: ``pixel_range.resolve`` where images have 16 bits; None: 8 bits.
     """
 
     paths: tuple[bytes, ...]
@@ -54,6 +56,7 @@ class FileSource:
     sizes: np.ndarray
     shape: Shape
     random_access: bool = True
+    pixels: str | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -63,7 +66,8 @@ class FileSource:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Of names and sizes of the files, and of labels."""
-        return digest(self.paths, self.sizes.tobytes(), self.labels.tobytes())
+        wide = [] if self.pixels is None else [f"pixels {self.pixels}"]
+        return digest(self.paths, self.sizes.tobytes(), self.labels.tobytes(), *wide)
 
     @functools.cached_property
     def _tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -94,11 +98,13 @@ class FileSource:
 
     def decode(self, example: Example) -> tf.Tensor:
         """Pixels [h, w, c]."""
-        pixels = image_files.decode(
-            example["image"],
-            channels=self.shape[2],
-            orientation=example["orientation"],
-        )
+        settings = {"channels": self.shape[2], "orientation": example["orientation"]}
+        if self.pixels is None:
+            pixels = image_files.decode(example["image"], **settings)
+        else:
+            pixels = image_files.decode_wide(
+                example["image"], pixels=self.pixels, **settings
+            )
         return tf.ensure_shape(pixels, self.shape)
 
     def first_broken(self) -> str | None:
@@ -182,8 +188,23 @@ class ImageSet:
         }
         return {**found, "all": self.good}
 
-    def open(self, spec: str, *, channels: int = 3) -> Split:
+    @functools.cached_property
+    def seen(self) -> pixel_range.Seen | None:
+        """Values of the images of 16 bits; None where there are none."""
+        rows = self.good[self.index.bits[self.good] == 16]
+        if not rows.size:
+            return None
+        return pixel_range.Seen.of_spreads(self.index.values[rows].tolist(), np.uint16)
+
+    def open(
+        self, spec: str, *, channels: int = 3, pixels: str = pixel_range.AUTO
+    ) -> Split:
         """Open a split or slices of some ("train[:80%]").
+
+        Args:
+            spec: The split.
+            channels: Of the decoded images.
+            pixels: ``--pixel_range``: auto, full or "LO,HI".
 
         Raises:
             ConfigError: No such split, or no image in it.
@@ -191,14 +212,24 @@ class ImageSet:
         sizes = {name: len(places) for name, places in self.splits.items()}
         parts = slices.resolve(spec, sizes, name=self.name)
         rows = np.concatenate([self.splits[p.split][p.start : p.stop] for p in parts])
-        return self._split(rows, spec, channels)
+        return self._split(rows, spec, channels, pixels)
 
-    def open_sorted(self, *, channels: int = 3) -> Split:
+    def open_sorted(
+        self, *, channels: int = 3, pixels: str = pixel_range.AUTO
+    ) -> Split:
         """All usable images in the order of their paths."""
-        return self._split(np.sort(self.good), "all", channels)
+        return self._split(np.sort(self.good), "all", channels, pixels)
 
-    def _split(self, rows: np.ndarray, spec: str, channels: int) -> Split:
+    def _decided(self, pixels: str) -> str | None:
+        """The range of all images; None where they are read with 8 bits."""
+        if self.seen is not None:
+            return pixel_range.resolve(pixels, self.seen, name=self.name)
+        natural = pixel_range.limits(pixels, np.uint8) == (0, 255)
+        return None if natural else pixels
+
+    def _split(self, rows: np.ndarray, spec: str, channels: int, pixels: str) -> Split:
         labels = self._all_labels[rows]
+        wide = self._decided(pixels)
         shape = self._shape(rows, channels)
         single = labels.ndim == 1
         return Split(
@@ -215,8 +246,11 @@ class ImageSet:
                 orientations=self.index.orientation[rows],
                 sizes=self.index.size[rows],
                 shape=shape,
+                pixels=wide,
             ),
             label_shape=labels.shape[1:],
+            pixel_range=wide or pixels,
+            pixel_bytes=1 if wide is None else 2,
         )
 
     def _path(self, row: int) -> bytes:
@@ -246,7 +280,12 @@ def open_image_set(data: DataConfig) -> ImageSet:
             manifest that cannot be read.
     """
     plain = dataclasses.replace(
-        data, train_split="", data_service=None, cache="auto", cache_dataset=False
+        data,
+        train_split="",
+        data_service=None,
+        cache="auto",
+        cache_dataset=False,
+        pixel_range=pixel_range.AUTO,
     )
     return _open_image_set(plain)
 

@@ -20,6 +20,7 @@ COLUMNS: dict[str, tuple[type | str, int | str, tuple[int, ...]]] = {
     "pixels": (np.int64, 0, ()),
     "complete": (np.bool_, True, ()),
     "decoded": (np.bool_, False, ()),
+    "values": (np.float32, 0, (3,)),
     "digest": (np.uint8, 0, (DIGEST_BYTES,)),
     "error": (object, "", ()),
 }
@@ -42,6 +43,8 @@ class FileIndex:
         pixels: int64 [n], most that decoding holds at once (all frames of a GIF).
         complete: bool [n], whether the file has a proper end.
         decoded: bool [n], whether the pixels were decoded once.
+        values: float32 [n, 3], smallest, largest and usual value of an image of more
+            than 8 bits (``pixel_range.spread``); zeros where not decoded.
         digest: uint8 [n, 16], BLAKE2b of the contents; zeros where not read.
         error: str [n] (object), why the image is bad; "" where it is good.
     """
@@ -58,6 +61,7 @@ class FileIndex:
     pixels: np.ndarray
     complete: np.ndarray
     decoded: np.ndarray
+    values: np.ndarray
     digest: np.ndarray
     error: np.ndarray
 

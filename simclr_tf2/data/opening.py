@@ -22,8 +22,12 @@ def open_split(data: DataConfig, split: str) -> Split:
     if data.image_dir or data.manifest:
         _require_encoded(data)
         images = image_sets.open_image_set(data)
-        return images.open(split, channels=data.image_channels)
-    keys = {"image_key": data.image_key, "label_key": data.label_key}
+        return images.open(split, channels=data.image_channels, pixels=data.pixel_range)
+    keys = {
+        "image_key": data.image_key,
+        "label_key": data.label_key,
+        "pixels": data.pixel_range,
+    }
     if data.tfrecords:
         _require_encoded(data)
         return record_files.open_record_split(
@@ -34,13 +38,12 @@ def open_split(data: DataConfig, split: str) -> Split:
             **keys,
         )
     if data.dataset.endswith(".npz"):
-        found = array_files.open_array_split(data.dataset, split)
-        if found.image_shape[2] != data.image_channels:
-            raise ConfigError(
-                f"{data.dataset} has images of {found.image_shape[2]} channels; pass "
-                f"--image_channels={found.image_shape[2]}"
-            )
-        return found
+        return array_files.open_array_split(
+            data.dataset,
+            split,
+            channels=data.image_channels,
+            pixels=data.pixel_range,
+        )
     if data.label_key != DataConfig.label_key and presence.has_presence(data):
         return presence.open_presence(data, split)
     return datasets.open_split(

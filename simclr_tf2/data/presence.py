@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
@@ -42,7 +43,7 @@ def open_presence(data: DataConfig, split: str) -> Split:
         data.dataset, data_dir=data.data_dir, download=data.download
     )
     info = datasets.split_info(builder, data.dataset, split)
-    datasets.require_images(builder, data.dataset, data.image_key)
+    feature = datasets.require_images(builder, data.dataset, data.image_key)
     label = builder.info.features[data.label_key].feature
     shape = (None, None, data.image_channels)
     read = functools.partial(
@@ -53,6 +54,17 @@ def open_presence(data: DataConfig, split: str) -> Split:
         data.label_key,
         label.num_classes,
     )
+    source = datasets.wide_pixels(
+        sources.RecordSource(
+            shards=records.Shards.from_info(builder, info, None, data.image_key),
+            read=read,
+            shape=shape,
+            reading=f"classes shown of {data.label_key}",
+        ),
+        data.pixel_range,
+        name=data.dataset,
+        sixteen=feature.np_dtype == np.uint16,
+    )
     return Split(
         name=data.dataset,
         split=split,
@@ -61,13 +73,10 @@ def open_presence(data: DataConfig, split: str) -> Split:
         class_names=tuple(label.names),
         has_labels=False,
         image_shape=shape,
-        source=sources.RecordSource(
-            shards=records.Shards.from_info(builder, info, None, data.image_key),
-            read=read,
-            shape=shape,
-            reading=f"classes shown of {data.label_key}",
-        ),
+        source=source,
         label_shape=(label.num_classes,),
+        pixel_range=source.pixels or data.pixel_range,
+        pixel_bytes=datasets.pixel_bytes(source),
     )
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import records, slices
-from simclr_tf2.data.datasets import Split
+from simclr_tf2.data import image_files, pixel_range, records, slices
+from simclr_tf2.data.datasets import Split, pixel_bytes, wide_pixels
 from simclr_tf2.data.sources import RecordSource
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ def open_record_split(
     channels: int = 3,
     image_key: str = "image",
     label_key: str = "label",
+    pixels: str = pixel_range.AUTO,
 ) -> Split:
     """Open a split of TFRecord files.
 
@@ -43,6 +44,7 @@ def open_record_split(
         channels: Of the decoded images: 1, 3 or 4.
         image_key: Feature with the encoded image.
         label_key: Feature with an integer label; without it there are no labels.
+        pixels: ``--pixel_range``: auto, full or "LO,HI".
 
     Raises:
         ConfigError: No file, no such feature, damaged records, no example.
@@ -57,6 +59,16 @@ def open_record_split(
     labelled = all(shards[p.split][0].label_key for p in parts)
     classes = max(found for _, found in shards.values())
     shape = (None, None, channels)
+    source = RecordSource(
+        shards=joined, read=functools.partial(_in_order, joined), shape=shape
+    )
+    first = next(iter(source.examples()))
+    source = wide_pixels(
+        source,
+        pixels,
+        name=pattern,
+        sixteen=bool(image_files.has_sixteen_bits(first["image"])),
+    )
     return Split(
         name=pattern,
         split=split,
@@ -65,9 +77,9 @@ def open_record_split(
         class_names=(),
         has_labels=labelled,
         image_shape=shape,
-        source=RecordSource(
-            shards=joined, read=functools.partial(_in_order, joined), shape=shape
-        ),
+        source=source,
+        pixel_range=source.pixels or pixels,
+        pixel_bytes=pixel_bytes(source),
     )
 
 

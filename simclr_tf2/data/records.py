@@ -72,13 +72,26 @@ class Shards:
         return example[self.image_key], example.get(self.label_key, none)
 
 
-def decode(image: tf.Tensor, shape: tuple[int | None, int | None, int]) -> tf.Tensor:
-    """Encoded image -> uint8 [h, w, c], c of ``shape``.
+def decode(
+    image: tf.Tensor,
+    shape: tuple[int | None, int | None, int],
+    *,
+    pixels: str | None = None,
+) -> tf.Tensor:
+    """Encoded image -> uint8 [h, w, c], c of ``shape``; uint16 with ``pixels``.
 
     With 3 channels gray becomes RGB and alpha is dropped; with 1 colour becomes luma.
+
+    Args:
+        image: string scalar.
+        shape: Of the result.
+        pixels: As ``image_files.decode_wide``; None decodes to 8 bits.
     """
-    pixels = image_files.decode(image, channels=shape[2])
-    return tf.ensure_shape(pixels, shape)
+    if pixels is None:
+        decoded = image_files.decode(image, channels=shape[2])
+    else:
+        decoded = image_files.decode_wide(image, channels=shape[2], pixels=pixels)
+    return tf.ensure_shape(decoded, shape)
 
 
 def stream(

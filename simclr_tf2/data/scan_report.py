@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from simclr_tf2.data import pixel_range
 from simclr_tf2.data.index_columns import FileIndex
 from simclr_tf2.data.layouts import Listing
 
@@ -23,6 +24,9 @@ def summarize(
     listing: Listing,
     index: FileIndex,
     split_of: Sequence[str | None] | None = None,
+    *,
+    seen: pixel_range.Seen | None = None,
+    pixels: str = pixel_range.AUTO,
 ) -> dict[str, Any]:
     """Everything a scan found, of types that JSON knows.
 
@@ -30,6 +34,8 @@ def summarize(
         listing: The files.
         index: What is in them, row by row as in ``listing``.
         split_of: Split of each image if it is not the listing's (made by hash).
+        seen: Values of the images of 16 bits.
+        pixels: ``--pixel_range``.
     """
     splits = list(listing.splits if split_of is None else split_of)
     good = index.good
@@ -52,6 +58,7 @@ def summarize(
         "formats": _count(list(index.format), good, ""),
         "channels": _count([str(c) for c in index.channels], good, ""),
         "bits": _count([str(b) for b in index.bits], good, ""),
+        "pixels": _pixels(listing, seen, pixels),
         "turned_by_exif": int((index.orientation[good] > 1).sum()),
         "duplicates": _duplicates(listing, index, splits),
         "others": dict(listing.others),
@@ -138,6 +145,22 @@ def _duplicates(
     )
 
 
+def _pixels(
+    listing: Listing, seen: pixel_range.Seen | None, pixels: str
+) -> dict[str, Any] | None:
+    """Values of the images of 16 bits, and the range they are read with."""
+    if seen is None:
+        return None
+    return {
+        "images": seen.images,
+        "min": seen.low,
+        "max": seen.high,
+        "usual_max": seen.usual,
+        "read_as": pixel_range.resolve(pixels, seen, name=listing.root),
+        "suggested": pixel_range.suggest(seen),
+    }
+
+
 def _suggest(
     summary: dict[str, Any], index: FileIndex, splits: Sequence[str | None]
 ) -> dict[str, str]:
@@ -153,6 +176,8 @@ def _suggest(
     channels = index.channels[index.good]
     if (channels <= 2).all():
         flags["--image_channels"] = "1"
+    if summary["pixels"] and summary["pixels"]["read_as"] != pixel_range.FULL:
+        flags["--pixel_range"] = summary["pixels"]["read_as"]
     train = sum(
         bool(use) and split in ("train", "unlabeled", None)
         for split, use in zip(splits, index.good, strict=True)
@@ -182,6 +207,13 @@ def render(summary: dict[str, Any]) -> str:
             )
     for name in ("formats", "channels", "bits"):
         lines += _table(name, summary[name])
+    if summary["pixels"]:
+        lines.append(
+            "pixel values: {min:g} to {max:g} in {images} images of 16 bits, 99.9 % up "
+            "to {usual_max:g}; read with --pixel_range={read_as}".format(
+                **summary["pixels"]
+            )
+        )
     if summary["turned_by_exif"]:
         lines.append(f"turned upright by EXIF: {summary['turned_by_exif']}")
     lines += _duplicate_lines(summary["duplicates"])

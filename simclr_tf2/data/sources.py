@@ -72,6 +72,7 @@ class RecordSource:
         read: Makes a dataset of {"image", "label", "index"} in order.
         shape: Of a decoded image.
         reading: What else the labels depend on, beside the keys in ``shards``.
+        pixels: ``pixel_range.resolve`` where images have 16 bits; None: 8 bits.
     """
 
     shards: records.Shards
@@ -79,6 +80,7 @@ class RecordSource:
     shape: Shape
     reading: str = ""
     random_access: bool = False
+    pixels: str | None = None
 
     @functools.cached_property
     def num_bytes(self) -> int:
@@ -98,6 +100,7 @@ class RecordSource:
             shards.skip.tolist(),
             shards.take.tolist(),
             *(key for key, plain in zip(keys, usual, strict=True) if key != plain),
+            *([] if self.pixels is None else [f"pixels {self.pixels}"]),
         )
 
     def examples(self) -> tf.data.Dataset:
@@ -116,7 +119,7 @@ class RecordSource:
 
     def decode(self, example: Example) -> tf.Tensor:
         """Pixels [h, w, c]."""
-        return records.decode(example["image"], self.shape)
+        return records.decode(example["image"], self.shape, pixels=self.pixels)
 
     def first_broken(self) -> str | None:
         """What cannot be read by now, with why."""

@@ -18,7 +18,7 @@ _CHUNK = 256  # queries at a time, so that similarities never need [m, n] at onc
 
 
 def to_uint8(images: Any) -> np.ndarray:
-    """[..., h, w, c] uint8 or float in [0, 1] (NaN: 0) -> [..., h, w, 3] uint8.
+    """[..., h, w, c] uint8, uint16 or float in [0, 1] (NaN: 0) -> [..., h, w, 3] uint8.
 
     Of more than three channels the first three are shown, of two the first.
     """
@@ -28,7 +28,9 @@ def to_uint8(images: Any) -> np.ndarray:
             f"images must be [..., height, width, channels]. Received: {array.shape}."
         )
     array = array[..., : 3 if array.shape[-1] >= 3 else 1]
-    if array.dtype != np.uint8:
+    if array.dtype == np.uint16:
+        array = (array // 257).astype(np.uint8)
+    elif array.dtype != np.uint8:
         if np.issubdtype(array.dtype, np.floating):
             array = np.nan_to_num(array.astype(np.float32)) * 255.0 + 0.5
         array = np.clip(array, 0, 255).astype(np.uint8)

@@ -9,6 +9,7 @@ from simclr_tf2.saved_model.reference_weights import (
     build_reference_model,
     load_reference_weights,
 )
+from simclr_tf2.saved_model.uint8_encoder import with_preprocessing
 
 __all__ = [
     "assign_reference_weights",
@@ -19,4 +20,5 @@ __all__ = [
     "read_reference",
     "save_encoder",
     "save_hub_module",
+    "with_preprocessing",
 ]

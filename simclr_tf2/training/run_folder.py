@@ -85,6 +85,10 @@ FREE = frozenset(
 )
 
 
+# What runs did before there was a setting, where that is not its default.
+BEFORE = {"pixel_range": "full"}
+
+
 def config_json(config: Config) -> str:
     """The config as JSON, one object per section."""
     flat = config_lib.to_flat(config)
@@ -99,7 +103,8 @@ def read_config(folder: str | os.PathLike) -> Config:
     """
     path = Path(folder) / "config.json"
     try:
-        return config_lib.from_flat(_with_a_name_of_files(json.loads(path.read_text())))
+        flat = _with_a_name_of_files(json.loads(path.read_text()))
+        return config_lib.from_flat({**BEFORE, **flat})
     except FileNotFoundError:
         raise ConfigError(
             f"{folder} is not a run folder: it has no config.json"
@@ -117,6 +122,8 @@ def _with_a_name_of_files(flat: dict[str, Any]) -> dict[str, Any]:
 
 def settled(config: Config, before: Config) -> Config:
     """``config`` with what an earlier start of the run chose where it says auto."""
+    if config.data.pixel_range == "auto":
+        config = with_pixel_range(config, before.data.pixel_range)
     if config.training.mixed_precision != "auto":
         return config
     return with_precision(config, before.training.mixed_precision)
@@ -126,6 +133,12 @@ def with_precision(config: Config, mixed_precision: str) -> Config:
     """``config`` with another ``--mixed_precision``."""
     training = dataclasses.replace(config.training, mixed_precision=mixed_precision)
     return dataclasses.replace(config, training=training)
+
+
+def with_pixel_range(config: Config, pixel_range: str) -> Config:
+    """``config`` with another ``--pixel_range``."""
+    data = dataclasses.replace(config.data, pixel_range=pixel_range)
+    return dataclasses.replace(config, data=data)
 
 
 def check(config: Config) -> None:

@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2 import config as config_lib
 from simclr_tf2 import evaluation, saved_model
 from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.data import image_sets, opening, pipeline
+from simclr_tf2.data import array_files, image_sets, opening, pipeline
 from simclr_tf2.training import run_folder
 
 logger = logging.getLogger(__name__)
@@ -55,10 +56,11 @@ def embed(config: Config, flagfile: str = "") -> dict[str, Any]:
 
 
 def _as_trained(config: Config, encoder: keras.Model) -> Config:
-    """Size and channels of the run's images, and where its data sets are.
+    """Size, channels and range of the run's images, and where its data sets are.
 
-    A folder that holds only an exported encoder has no config: then what the encoder
-    says counts, and the flags where it takes images of any size.
+    A range that is given counts. A folder that holds only an exported encoder has no
+    config: then what the encoder says counts, and the flags where it takes images of
+    any size.
     """
     assert config.model_dir is not None
     _, height, width, channels = encoder.input_shape
@@ -67,6 +69,8 @@ def _as_trained(config: Config, encoder: keras.Model) -> Config:
         data = dataclasses.replace(
             data, manifest=None, tfrecords=None, image_dir=None, label_columns=()
         )
+        if "pixel_range" in config_lib.given_settings(config):
+            data = dataclasses.replace(data, pixel_range=config.data.pixel_range)
         return dataclasses.replace(config, data=data)
     size = (height, width) if height else config.data.image_size
     data = dataclasses.replace(config.data, image_size=size, image_channels=channels)
@@ -79,7 +83,9 @@ def _of_folder(
     """Every usable image below ``folder``; broken ones are named in the log."""
     data = dataclasses.replace(config.data, image_dir=folder, image_layout="flat")
     images = image_sets.open_image_set(dataclasses.replace(data, max_bad_fraction=1.0))
-    split = images.open_sorted(channels=config.data.image_channels)
+    split = images.open_sorted(
+        channels=config.data.image_channels, pixels=config.data.pixel_range
+    )
     dataset = pipeline.make_eval_dataset(
         split, batch_size=batch, image_size=config.data.image_size
     )
@@ -92,10 +98,13 @@ def _of_split(
 ) -> tuple[list[str], np.ndarray, np.ndarray | None]:
     assert config.export.input is not None
     name, colon, split_name = config.export.input.rpartition(":")
-    if not colon:
+    if config.export.input.endswith(".npz"):  # all of it
+        name = config.export.input
+        split_name = "+".join(array_files.split_names(name))
+    elif not colon:
         raise ConfigError(
-            f"--input={config.export.input} is neither a folder nor NAME:SPLIT of a "
-            "data set"
+            f"--input={config.export.input} is neither a folder nor an .npz file nor "
+            "NAME:SPLIT of a data set"
         )
     data = dataclasses.replace(config.data, dataset=name)
     split = opening.open_split(data, split_name)

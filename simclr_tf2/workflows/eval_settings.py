@@ -143,7 +143,8 @@ def _absolute(path: str | None) -> str | None:
 
 def _identity(data: DataConfig) -> tuple[Any, ...]:
     """Changes when the images or their labels do."""
-    return (*_source(data), *(getattr(data, name) for name in READING))
+    reading = (*READING, "pixel_range")
+    return (*_source(data), *(getattr(data, name) for name in reading))
 
 
 def _model(model: ModelConfig, data: DataConfig, trained: DataConfig) -> ModelConfig:

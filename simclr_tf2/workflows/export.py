@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from simclr_tf2 import models, saved_model
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.training import checkpoints, run_folder
+
+KERAS_TEXT = "keras.models.load_model(path)(images in [0, 1]) -> h"
+UINT8_TEXT = "keras.models.load_model(path)(uint8 images of any size) -> h"
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +34,9 @@ def export(config: Config, flagfile: str = "") -> dict[str, Any]:
     if config.training.checkpoint:
         model, step = convert(config, config.training.checkpoint, folder)
     else:
-        model, step = restore_model(run_folder.read_config(folder), folder)
+        trained = run_folder.read_config(folder)
+        config = dataclasses.replace(config, data=trained.data)
+        model, step = restore_model(trained, folder)
     files = write_exports(config, model, folder, step=step)
     for path, text in files:
         print(f"{path}: {text}", flush=True)
@@ -92,7 +98,15 @@ def write_exports(
         path = saved_model.save_encoder(
             models.build_encoder(model.backbone), folder / "encoder.keras"
         )
-        files.append((path, "keras.models.load_model(path)(images) -> h"))
+        files.append((path, KERAS_TEXT))
+    if "keras_uint8" in config.export.export_formats:
+        whole = saved_model.with_preprocessing(
+            models.build_encoder(model.backbone),
+            image_size=config.data.image_size,
+            channels=model.backbone.input_shape[-1],
+        )
+        path = saved_model.save_encoder(whole, folder / "encoder_uint8.keras")
+        files.append((path, UINT8_TEXT))
     if "saved_model" in config.export.export_formats:
         path = saved_model.save_hub_module(
             model,

@@ -8,7 +8,7 @@ from typing import Any
 from simclr_tf2 import distribution, evaluation
 from simclr_tf2.config import Config
 from simclr_tf2.training import run_folder
-from simclr_tf2.workflows import after_training, precision
+from simclr_tf2.workflows import after_training, pixels, precision
 from simclr_tf2.workflows.baselines import check_baselines, measure_baseline
 from simclr_tf2.workflows.classifier_run import train_classifier
 from simclr_tf2.workflows.labelled import open_labelled
@@ -38,7 +38,9 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
         print(evaluation.render(done["results"]), flush=True)
         return done
     strategy = distribution.shared_strategy(config.distribution)
+    config = pixels.recorded(config)
     labelled = open_labelled(config)
+    config = pixels.decided(config, labelled.train)
     if not config.training.checkpoint:
         logger.warning("no --checkpoint: training starts from random weights")
     trained = train_classifier(config, strategy, labelled, flagfile=flagfile)

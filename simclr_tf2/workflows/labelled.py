@@ -13,6 +13,7 @@ from simclr_tf2.config import Config
 from simclr_tf2.data import datasets, subset
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation import semi_supervised
+from simclr_tf2.workflows import pixels
 from simclr_tf2.workflows.splits import open_split
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def open_labelled(config: Config) -> Labelled:
         ConfigError: No such split, no labels, or too few for the share asked for.
     """
     whole = open_split(config, config.data.train_split)
+    config = pixels.decided(config, whole)
     test = open_split(config, config.evaluation.eval_split)
     for split in (whole, test):
         datasets.require_labels(split)

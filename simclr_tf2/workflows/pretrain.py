@@ -29,6 +29,7 @@ from simclr_tf2.training import cached_gradients, checkpoints, run_folder, steps
 from simclr_tf2.workflows import (
     after_training,
     fit,
+    pixels,
     precision,
     progress_lines,
     watching,
@@ -70,7 +71,9 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
         print(evaluation.render(done["results"]), flush=True)
         return done
     strategy = distribution.shared_strategy(config.distribution)
+    config = pixels.recorded(config)
     splits = open_splits(config)
+    config = pixels.decided(config, splits.train)
     total_steps = fit.check_steps(config, splits.train, strategy.num_replicas_in_sync)
     check_micro_batches(config, strategy.num_replicas_in_sync)
     augment_backend(config)

@@ -18,6 +18,7 @@ from simclr_tf2.evaluation import Features
 from simclr_tf2.startup import describe_environment
 from simclr_tf2.training import summaries
 from simclr_tf2.workflows import report_tables
+from simclr_tf2.workflows.export import KERAS_TEXT, UINT8_TEXT
 from simclr_tf2.workflows.following import read_followed
 from simclr_tf2.workflows.measuring import Measured, eval_dataset, limits
 from simclr_tf2.workflows.splits import Splits
@@ -167,7 +168,8 @@ def files_there(folder: Path, name: str | None) -> list[tuple[Path, str]]:
     """What a run folder holds of what the report tells about."""
     mark = f"_{name}" if name else ""
     known = {
-        "encoder.keras": "keras.models.load_model(path)(images) -> h",
+        "encoder.keras": KERAS_TEXT,
+        "encoder_uint8.keras": UINT8_TEXT,
         "saved_model": "hub.load(path)(images) -> dict of endpoints",
         f"results{mark}.json": "every number with what it rests on",
         f"evaluations{mark}.jsonl": "a line for each checkpoint that was measured",

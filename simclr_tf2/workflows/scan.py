@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from simclr_tf2 import augmentations, plots
 from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.data import image_sets, opening, scan_report
+from simclr_tf2.data import image_sets, opening, pixel_range, scan_report
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.image_sets import ImageSet
 from simclr_tf2.training import run_folder
@@ -35,7 +35,7 @@ def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
     images = None
     if config.data.image_dir or config.data.manifest:
         images = image_sets.look_at(config.data)
-        summary = summarize(images)
+        summary = summarize(images, config.data.pixel_range)
         print(scan_report.render(summary), flush=True)
     else:
         summary = _of_split(opening.open_split(config.data, config.data.train_split))
@@ -47,7 +47,11 @@ def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
         if images is not None and not images.good.size:
             raise ConfigError("--preview: there is no usable image to show")
         split = (
-            images.open("all", channels=config.data.image_channels)
+            images.open(
+                "all",
+                channels=config.data.image_channels,
+                pixels=config.data.pixel_range,
+            )
             if images is not None
             else opening.open_split(config.data, config.data.train_split)
         )
@@ -55,10 +59,14 @@ def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
     return summary
 
 
-def summarize(images: ImageSet) -> dict[str, Any]:
-    """What scan.json says of files."""
+def summarize(images: ImageSet, pixels: str) -> dict[str, Any]:
+    """What scan.json says of files; ``pixels`` is ``--pixel_range``."""
     return scan_report.summarize(
-        images.listing, images.index, split_of=images.split_names.tolist()
+        images.listing,
+        images.index,
+        split_of=images.split_names.tolist(),
+        seen=images.seen,
+        pixels=pixels,
     )
 
 
@@ -66,7 +74,9 @@ def record(config: Config, folder: Path, *splits: Split | None) -> None:
     """Keep with a run what its images and classes were: scan.json, classes.json."""
     if config.data.image_dir or config.data.manifest:
         images = image_sets.open_image_set(config.data)
-        run_folder.write_json(folder / "scan.json", summarize(images))
+        run_folder.write_json(
+            folder / "scan.json", summarize(images, config.data.pixel_range)
+        )
     names = next((s.class_names for s in splits if s and s.class_names), ())
     if names:
         run_folder.write_json(folder / "classes.json", list(names))
@@ -85,8 +95,19 @@ def _of_split(split: Split) -> dict[str, Any]:
         "bytes": split.encoded_bytes,
         "size": "various" if height is None else f"{height}x{width}",
         "channels": channels,
+        "pixel values": _values(split),
+        "pixel range": split.pixel_range,
         "classes": dict(zip(names, counts, strict=True)) if labels else None,
     }
+
+
+def _values(split: Split) -> str:
+    """Smallest and largest value as stored, and the type."""
+    seen = split.seen
+    if seen is None:
+        return "8 bits" if split.pixel_bytes == 1 else "16 bits"
+    low, high = pixel_range.number(seen.low), pixel_range.number(seen.high)
+    return f"{low} to {high} ({seen.kind})"
 
 
 def _labels(split: Split) -> Any:

@@ -185,7 +185,9 @@ def _open_tfds(data: DataConfig, name: str) -> Opened:
 
 def _open_folder(data: DataConfig, folder: str, known: TransferSet | None) -> Opened:
     images = image_sets.open_image_set(_plain(data, image_dir=folder))
-    read = functools.partial(images.open, channels=data.image_channels)
+    read = functools.partial(
+        images.open, channels=data.image_channels, pixels=data.pixel_range
+    )
     splits = [split for split, rows in images.splits.items() if len(rows)]
     opened = _open_by_names(read, splits, folder)
     return dataclasses.replace(opened, metric=known.metric) if known else opened

@@ -49,6 +49,72 @@ def test_gray_images_without_a_channel_axis(tmp_path):
     assert split.image_shape == (4, 3, 1)
 
 
+LABELS = [1, 0, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected", "names"),
+    [
+        (np.array(LABELS, np.float64), LABELS, ()),
+        (np.array(LABELS, np.uint8), LABELS, ()),
+        (np.array(LABELS)[:, None], LABELS, ()),
+        (np.eye(3, dtype=np.int64)[LABELS], LABELS, ()),
+        (np.eye(3, dtype=np.float32)[LABELS], LABELS, ()),
+        (np.eye(3, dtype=bool)[LABELS], LABELS, ()),
+        (np.array(LABELS) + 1, LABELS, ("1", "2", "3")),
+        (np.array([30, 7, 200, 30, 7]), LABELS, ("7", "30", "200")),
+        (np.array(["b", "a", "c", "b", "a"]), LABELS, ("a", "b", "c")),
+        (np.array([b"b", b"a", b"c", b"b", b"a"]), LABELS, ("a", "b", "c")),
+        (np.array(["ü ", "a", "", "-1", "a"]), [1, 0, -1, -1, 0], ("a", "ü")),
+        (np.array([1, 0, np.nan, -1, 0]), [1, 0, -1, -1, 0], ()),
+    ],
+)
+def test_labels_in_any_form_become_class_numbers(tmp_path, labels, expected, names):
+    split = saved(tmp_path, images=IMAGES, labels=labels)
+    found = [int(e["label"]) for e in split.as_dataset()]
+    assert found == expected
+    assert split.class_names == names and split.num_classes == max(expected) + 1
+    assert split.has_labels == (min(expected) >= 0) and split.label_shape == ()
+
+
+def test_several_labels_an_image_stay_as_they_are(tmp_path):
+    labels = np.array([[1, 1, 0], [0, 0, 0], [1, 0, -1], [0, 1, 0], [0, 0, 1]])
+    for kind in (np.int64, np.float32):
+        split = saved(tmp_path, images=IMAGES, labels=labels.astype(kind))
+        assert split.label_shape == (3,) and not split.has_labels
+        np.testing.assert_array_equal(split.source.labels, labels)
+
+
+def test_classes_are_those_of_all_splits_of_the_file(tmp_path):
+    """A slice or a split with fewer classes keeps the numbers of the whole."""
+    arrays = {
+        "x_train": IMAGES,
+        "y_train": np.array(["dog", "cat", "dog", "cat", "emu"]),
+        "X_val": IMAGES[:2],
+        "Y_val": np.array(["ant", "emu"]),
+    }
+    for spec, labels in (("validation", [3, 2]), ("val[1:]", [2]), ("train", [1, 0])):
+        split = saved(tmp_path, spec, **arrays)
+        assert split.class_names == ("cat", "dog", "emu", "ant")
+        np.testing.assert_array_equal(split.source.labels[:2], labels)
+
+
+def test_channels_first_is_turned_where_only_that_fits(tmp_path, caplog):
+    caplog.set_level("INFO")
+    first = np.moveaxis(IMAGES, 3, 1)
+    assert first.shape == (5, 7, 4, 3)
+    images, _ = saved(tmp_path, images=first).arrays()
+    np.testing.assert_array_equal(images, IMAGES)
+    assert "channels first" in caplog.text
+    images, _ = saved(tmp_path, images=first, channels=3).arrays()  # fits as it is
+    np.testing.assert_array_equal(images, first)
+
+
+def test_arrays_that_are_not_read_are_named(tmp_path, caplog):
+    saved(tmp_path, images=IMAGES, masks=IMAGES, y_test=np.arange(5))
+    assert "not read: masks, labels of test" in caplog.text
+
+
 def test_mistakes_are_one_line(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK")
     broken = DataConfig(dataset=str(tmp_path / "broken.npz"))
@@ -56,7 +122,20 @@ def test_mistakes_are_one_line(tmp_path):
         (lambda: saved(tmp_path, images=IMAGES, channels=3), "--image_channels=7"),
         (lambda: saved(tmp_path, a=IMAGES), "only: a"),
         (lambda: saved(tmp_path, "test", images=IMAGES), "no split 'test'"),
-        (lambda: saved(tmp_path, images=IMAGES.astype(np.float32)), "uint8 or uint16"),
+        (lambda: saved(tmp_path, images=IMAGES.astype(str)), "must be numbers"),
+        (lambda: saved(tmp_path, images=IMAGES[0, 0]), "[n, h, w, c]"),
+        (
+            lambda: saved(tmp_path, images=IMAGES, labels=np.array([1, "a"] * 5, "O")),
+            "labels.astype(str)",
+        ),
+        (lambda: saved(tmp_path, images=IMAGES, labels=np.ones((5, 7)) / 2), "argmax"),
+        (lambda: saved(tmp_path, images=IMAGES, labels=np.arange(5) / 2), "fractions"),
+        (lambda: saved(tmp_path, images=IMAGES, labels=np.arange(5) - 2), "-1 is no"),
+        (lambda: saved(tmp_path, x_train=IMAGES, train_images=IMAGES), "two arrays"),
+        (
+            lambda: saved(tmp_path, images=np.zeros((2, 13, 32, 32)), channels=3),
+            "13 channels first (2x13x32x32); pass --image_channels=13",
+        ),
         (lambda: from_arrays(IMAGES, np.zeros(4, int)), "one an image"),
         (lambda: opening.open_split(broken, "train"), "cannot be read"),
     ):

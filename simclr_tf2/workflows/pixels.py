@@ -1,0 +1,30 @@
+"""``--pixel_range=auto``: decided with the training images, kept with the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from simclr_tf2.config import Config
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.training import run_folder
+
+
+def recorded(config: Config) -> Config:
+    """``config`` with the range of the run that goes on, or of ``--checkpoint``.
+
+    One of ``--checkpoint`` is that of a run of this program; others say nothing.
+    """
+    for place in (config.model_dir, config.training.checkpoint):
+        folder = Path(place) if place else None
+        if folder is None or config.data.pixel_range != "auto":
+            break
+        folder = folder if folder.is_dir() else folder.parent
+        if (folder / "config.json").is_file():
+            before = run_folder.read_config(folder)
+            return run_folder.with_pixel_range(config, before.data.pixel_range)
+    return config
+
+
+def decided(config: Config, train: Split) -> Config:
+    """``config`` with the range that the training images were opened with."""
+    return run_folder.with_pixel_range(config, train.pixel_range)
