@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import config as config_lib
-from simclr_tf2 import models
+from simclr_tf2 import models, stopping
 from simclr_tf2.config import Config
 from simclr_tf2.evaluation import feature_cache
 from simclr_tf2.training import run_folder
@@ -60,6 +60,9 @@ def finish(
     Returns:
         What results.json holds.
     """
+    stopping.saved(
+        f"step {step} is saved; the same command goes on with the evaluation"
+    )
     exported = models.export_copy(model)
     encoder = models.build_encoder(exported.backbone)
     with timed(timings, "evaluation"):
