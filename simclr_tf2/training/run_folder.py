@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import re
 from pathlib import Path
@@ -14,6 +15,8 @@ from simclr_tf2 import files
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.training import checkpoints
 from simclr_tf2.training.errors import RunFailed
+
+logger = logging.getLogger(__name__)
 
 # Settings that may change between two starts of one run: they steer how it is watched,
 # where it runs and what is made of it, not what is learned.
@@ -87,6 +90,8 @@ FREE = frozenset(
 
 # Where the images are: may change as long as they are the same (``run_history``).
 PLACES = ("image_dir", "manifest", "tfrecords")
+# Where none of these is, nothing has been learned that other settings would lose.
+OUTCOMES = ("checkpoint", "results.json", "encoder.keras", "saved_model")
 LENGTH = {"train_epochs", "train_steps"}  # may change with --extend
 
 
@@ -186,6 +191,13 @@ def _check_same(config: Config, before: Config, folder: Path) -> None:
         and not (extend and name in LENGTH)
     ]
     changed = [f"{name} (there {old[name]!r}, now {new[name]!r})" for name in names]
+    if changed and not any((folder / name).exists() for name in OUTCOMES):
+        logger.warning(
+            "%s was started with other settings and holds no checkpoint yet: it is "
+            "started anew with these",
+            folder,
+        )
+        return
     if changed and set(names) <= LENGTH:
         raise ConfigError(
             f"{folder} holds a run of another length: {'; '.join(changed)}. Add "

@@ -15,7 +15,6 @@ import tensorflow as tf
 from simclr_tf2 import (
     augmentations,
     distribution,
-    evaluation,
     losses,
     models,
     optimizers,
@@ -72,8 +71,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     run_folder.check(config)
     done = after_training.finished(config)
     if done is not None:
-        logger.info("%s is finished at step %s", config.model_dir, done["step"])
-        print(evaluation.render(done["results"]), flush=True)
+        after_training.show_finished(config, done)
         return done
     strategy = distribution.shared_strategy(config.distribution)
     splits = open_splits(config)
