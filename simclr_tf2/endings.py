@@ -31,12 +31,10 @@ def line_and_code(error: BaseException) -> tuple[str, int] | None:
     if reason is None:
         return None
     path = files.failed_path(error)
-    what = "could not write" if reason in _FULL else "could not read or write"
-    return (
-        f"error: {what}{f' {path}' if path else ''}: {reason}; mend that and start the "
-        "same command again",
-        1,
-    )
+    full = reason in _FULL
+    what = f"could not {'write' if full else 'read or write'} {path or 'a file'}"
+    remedy = "make room for it" if full else "mend that"
+    return f"error: {what}: {reason}; {remedy} and start the same command again", 1
 
 
 @contextlib.contextmanager

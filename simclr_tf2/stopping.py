@@ -54,11 +54,13 @@ def install() -> None:
     """
     if _Process.installed or threading.current_thread() is not threading.main_thread():
         return
-    _Process.terminal = os.dup(2)
-    reader, _Process.writer = os.pipe()
-    os.set_blocking(_Process.writer, False)
-    signal.set_wakeup_fd(_Process.writer, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+    _Process.terminal, _Process.saved = os.dup(2), ""
+    if os.name == "posix":
+        reader, _Process.writer = os.pipe()
+        os.set_blocking(_Process.writer, False)
+        signal.set_wakeup_fd(_Process.writer, warn_on_full_buffer=False)
+        threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+        os.register_at_fork(after_in_child=_uninstall)  # a pool ends its workers
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             _Process.before[number] = signal.signal(number, _interrupt)
@@ -81,12 +83,13 @@ def handled() -> Iterator[None]:
 def _uninstall() -> None:
     if not _Process.installed:
         return
-    signal.set_wakeup_fd(-1)
     for number, handler in _Process.before.items():
         signal.signal(number, handler)
-    os.close(_Process.writer)  # ends the watching thread
+    if _Process.writer >= 0:
+        signal.set_wakeup_fd(-1)
+        os.close(_Process.writer)  # ends the watching thread
     os.close(_Process.terminal)
-    _Process.before, _Process.terminal = {}, 2
+    _Process.before, _Process.terminal, _Process.writer = {}, 2, -1
     _Process.installed, _Process.said, _Process.saved = False, False, ""
 
 

@@ -111,6 +111,21 @@ with stopping.asked() as request:
     assert (found, err) == (130, "stopped by SIGINT: nothing had to be saved\n")
 
 
+def test_a_worker_that_a_pool_ends_stops_nobody_else():
+    """A forked process has the signals of an ordinary one."""
+    body = """
+import multiprocessing, os
+pool = multiprocessing.get_context("fork").Pool(1)
+pool.map(abs, [1])
+pool.terminate()
+pool.join()
+time.sleep(stopping.GRACE_SECONDS + 1)
+ready()
+time.sleep(60)"""
+    found, err, _ = stop(body.strip(), signal.SIGTERM)
+    assert (found, err) == (143, "stopped by SIGTERM: nothing had to be saved\n")
+
+
 def test_the_process_is_as_before_after_the_block():
     from simclr_tf2 import endings
 
