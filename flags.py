@@ -319,6 +319,12 @@ _enum(
     "of each residual block (blocks) or of each of the four groups at once (groups).",
 )
 _string("checkpoint", "Start from the weights of this checkpoint or run folder.")
+_bool(
+    "extend",
+    "Go on with a run of this --model_dir to another --train_epochs or --train_steps "
+    "than it was started with; the learning rate follows the schedule of the new "
+    "length from there on. Without it a run of another length is refused.",
+)
 _float("checkpoint_epochs", "Epochs between checkpoints.")
 _integer(
     "checkpoint_steps",

@@ -1,10 +1,15 @@
 """Command line of SimCLR: parse flags, build the Config, run the workflow.
 
 Exit codes: 0 done; 1 run failed; 2 usage or data error (one line); 3 loss not finite;
-42 stopped by a signal and saved.
+42 stopped by a signal and saved; 130 or 143 stopped before there was something to save.
 """
 
 from __future__ import annotations
+
+from simclr_tf2 import stopping
+
+if __name__ == "__main__":  # before anything that takes time is imported
+    stopping.install()
 
 import logging
 import os
@@ -15,11 +20,12 @@ from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 import flags
+from simclr_tf2 import endings
 from simclr_tf2.config import ConfigError
 
 
-def _fail(message: object, code: int) -> int:
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+def _end(line: str, code: int) -> int:
+    print(line, file=sys.stderr, flush=True)
     return code
 
 
@@ -27,7 +33,7 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return absl_flags.FLAGS(argv)
     except absl_flags.Error as error:
-        sys.exit(_fail(error, 2))
+        sys.exit(_end(f"error: {' '.join(str(error).split())}", 2))
 
 
 def _main(argv: list[str]) -> int:
@@ -48,13 +54,11 @@ def _main(argv: list[str]) -> int:
         from simclr_tf2 import workflows
 
         workflows.run(config, flagfile=flags.flagfile_text(config))
-    except ConfigError as error:
-        return _fail(error, 2)
     except Exception as error:
-        code = getattr(error, "exit_code", None)  # the run's own, expected endings
-        if code is None:
+        ending = endings.line_and_code(error)
+        if ending is None or isinstance(error, BrokenPipeError):
             raise
-        return _fail(error, code)
+        return _end(*ending)
     return 0
 
 
@@ -70,10 +74,11 @@ def _log_to_stderr() -> None:
 
 def main() -> None:
     """Console entry point."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    _log_to_stderr()
-    absl_flags.adopt_module_key_flags(flags)
-    app.run(_main, flags_parser=_parse)
+    with endings.of_process():
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        _log_to_stderr()
+        absl_flags.adopt_module_key_flags(flags)
+        app.run(_main, flags_parser=_parse)
 
 
 if __name__ == "__main__":

@@ -409,6 +409,7 @@ class TrainingConfig:
     steps_per_loop: str | int = "auto"  # [ours] the reference: until a checkpoint
     remat: str = "off"  # [ours] recompute activations (arXiv 1604.06174)
     checkpoint: str | None = None
+    extend: bool = False  # [ours]
     checkpoint_epochs: float = 1.0
     checkpoint_steps: int = 0
     keep_checkpoint_max: int = 5

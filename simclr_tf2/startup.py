@@ -59,7 +59,7 @@ def start_tensorflow(*, deterministic: bool = False, seed: int = 0) -> None:
             if deterministic:
                 tf.random.set_seed(seed)
                 tf.config.experimental.enable_op_determinism()
-        except BaseException:
+        except Exception:
             os.dup2(kept, 2)
             held.seek(0)
             sys.stderr.write(held.read().decode(errors="replace"))

@@ -8,15 +8,19 @@ values nor how the file numbers them matters: a SavedModel files the same variab
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+from simclr_tf2 import files
 from simclr_tf2.config import ConfigError
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -53,8 +57,8 @@ class ReferenceFile:
             ConfigError: The file is damaged.
         """
         try:
-            reader = tf.train.load_checkpoint(self.prefix)
-            return {key: reader.get_tensor(key) for key in keys}
+            with _reader(self.prefix) as reader:
+                return {key: reader.get_tensor(key) for key in keys}
         except Exception as error:  # damage shows as DataLoss, IndexError, ...
             raise _damaged(self.prefix, error) from error
 
@@ -110,11 +114,12 @@ def open_file(path: str | os.PathLike) -> ReferenceFile:
             f"{prefix} does not come from the reference code (google-research/simclr, "
             "tf2): it has no model/resnet_model"
         )
-    shapes = {
-        key: tuple(shape)
-        for key, shape in tf.train.list_variables(prefix)
-        if key != _GRAPH
-    }
+    with _reader(prefix) as reader:
+        shapes = {
+            key: tuple(shape)
+            for key, shape in reader.get_variable_to_shape_map().items()
+            if key != _GRAPH
+        }
     variables = _walk(graph, root)
     lost = sorted(set(variables.values()) - set(shapes))
     if lost:
@@ -134,10 +139,10 @@ def _newest(folder: Path, pattern: str) -> Path | None:
 def _read_graph(prefix: str) -> trackable_object_graph_pb2.TrackableObjectGraph:
     graph = trackable_object_graph_pb2.TrackableObjectGraph()
     try:
-        reader = tf.train.load_checkpoint(prefix)
-        if reader.has_tensor(_GRAPH):
-            graph.ParseFromString(reader.get_tensor(_GRAPH))
-            return graph
+        with _reader(prefix) as reader:
+            if reader.has_tensor(_GRAPH):
+                graph.ParseFromString(reader.get_tensor(_GRAPH))
+                return graph
     except Exception as error:
         raise _damaged(prefix, error) from error
     raise ConfigError(
@@ -146,9 +151,17 @@ def _read_graph(prefix: str) -> trackable_object_graph_pb2.TrackableObjectGraph:
     )
 
 
+@contextlib.contextmanager
+def _reader(prefix: str) -> Iterator[Any]:
+    """The values of a checkpoint by key; the path may have any characters."""
+    with files.plain_prefix(prefix) as plain:
+        yield tf.train.load_checkpoint(plain)
+
+
 def _damaged(prefix: str, error: Exception) -> ConfigError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return ConfigError(f"{prefix} cannot be read (damaged or incomplete?): {reason}")
+    return ConfigError(
+        f"{prefix} cannot be read (damaged or incomplete?): {files.reason(error)}"
+    )
 
 
 def _children(graph, node: int) -> dict[str, int]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2 import files
 from simclr_tf2.config import ConfigError
 from simclr_tf2.training.errors import RunFailed
 
@@ -46,7 +51,7 @@ def save(
     prefix = str(Path(folder) / f"ckpt-{step}")
     try:
         checkpoint.write(prefix)
-        Path(prefix + ".config.json").write_text(config_json)
+        files.write_text(Path(prefix + ".config.json"), config_json)
         # For tools that ask tf.train for the latest one.
         tf.compat.v1.train.update_checkpoint_state(
             str(folder),
@@ -56,9 +61,13 @@ def save(
             ],
         )
     except (tf.errors.OpError, OSError) as error:
+        _remove(prefix)
+        shutil.rmtree(f"{prefix}_temp", ignore_errors=True)
+        older = list_checkpoints(folder)
         raise RunFailed(
-            f"could not write checkpoint {prefix}: {_first_line(error)}; free "
-            "some space and start the same command again (older ones are intact)"
+            f"could not write checkpoint {prefix}: {files.reason(error)}; make room "
+            "for it and start the same command again: it goes on from step "
+            f"{older[0][0] if older else 0}"
         ) from error
     for _, old in list_checkpoints(folder)[keep:]:
         _remove(old)
@@ -79,13 +88,14 @@ def restore_newest(
     candidates = list_checkpoints(folder)
     for step, prefix in candidates:
         try:
-            status = checkpoint.read(prefix)
-            status.assert_existing_objects_matched().assert_consumed()
+            with files.plain_prefix(prefix) as plain:
+                status = checkpoint.read(plain)
+                status.assert_existing_objects_matched().assert_consumed()
         except Exception as error:  # damage shows as IndexError, RuntimeError, ...
             logger.warning(
                 "checkpoint %s cannot be used (%s); trying an older one",
                 prefix,
-                _first_line(error),
+                files.reason(error),
             )
             continue
         return step
@@ -103,8 +113,11 @@ def _remove(prefix: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+@contextlib.contextmanager
+def _reader(prefix: str) -> Iterator[Any]:
+    """The values of a checkpoint by key; the path may have any characters."""
+    with files.plain_prefix(prefix) as plain:
+        yield tf.train.load_checkpoint(plain)
 
 
 def of_run(
@@ -156,7 +169,7 @@ def restore_weights(
             _assign(model.variables, prefix)
         except Exception as error:  # damage shows as IndexError, RuntimeError, ...
             logger.warning(
-                "checkpoint %s cannot be used (%s)", prefix, _first_line(error)
+                "checkpoint %s cannot be used (%s)", prefix, files.reason(error)
             )
             continue
         return found
@@ -188,38 +201,38 @@ def initialize_weights(
         _assign(variables, prefix)
     except Exception as error:
         raise ConfigError(
-            f"--checkpoint={source} does not fit this model: {_first_line(error)}"
+            f"--checkpoint={source} does not fit this model: {files.reason(error)}"
         ) from error
 
 
 def _assign(variables: list[keras.Variable], prefix: str) -> None:
     """Assign all variables or none; what is missing or of another shape is named."""
-    reader = tf.train.load_checkpoint(prefix)
-    shapes = reader.get_variable_to_shape_map()
     names = [f"model/{_key(v.path)}/.ATTRIBUTES/VARIABLE_VALUE" for v in variables]
-    wrong = [
-        f"{v.path} is {shapes.get(name, 'missing')} there, {list(v.shape)} here"
-        for name, v in zip(names, variables, strict=True)
-        if shapes.get(name) != list(v.shape)
-    ]
-    if wrong:
-        rest = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ConfigError("; ".join(wrong[:3]) + rest)
-    values = [reader.get_tensor(name) for name in names]
+    with _reader(prefix) as reader:
+        shapes = reader.get_variable_to_shape_map()
+        wrong = [
+            f"{v.path} is {shapes.get(name, 'missing')} there, {list(v.shape)} here"
+            for name, v in zip(names, variables, strict=True)
+            if shapes.get(name) != list(v.shape)
+        ]
+        if wrong:
+            rest = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise ConfigError("; ".join(wrong[:3]) + rest)
+        values = [reader.get_tensor(name) for name in names]
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
 def weights(prefix: str) -> dict[str, np.ndarray]:
     """Every model variable of a checkpoint by its path."""
-    reader = tf.train.load_checkpoint(prefix)
-    return {
-        name.removeprefix("model/").split("/")[0].replace("|", "/"): (
-            reader.get_tensor(name)
-        )
-        for name in reader.get_variable_to_shape_map()
-        if name.startswith("model/")
-    }
+    with _reader(prefix) as reader:
+        return {
+            name.removeprefix("model/").split("/")[0].replace("|", "/"): (
+                reader.get_tensor(name)
+            )
+            for name in reader.get_variable_to_shape_map()
+            if name.startswith("model/")
+        }
 
 
 def num_classes(folder: str | os.PathLike) -> int | None:
@@ -230,10 +243,11 @@ def num_classes(folder: str | os.PathLike) -> int | None:
     """
     for _, prefix in list_checkpoints(folder):
         try:
-            shapes = dict(tf.train.list_variables(prefix))
+            with _reader(prefix) as reader:
+                shapes = reader.get_variable_to_shape_map()
         except Exception as error:  # damage shows as IndexError, RuntimeError, ...
             logger.warning(
-                "checkpoint %s cannot be used (%s)", prefix, _first_line(error)
+                "checkpoint %s cannot be used (%s)", prefix, files.reason(error)
             )
             continue
         kernel = shapes.get("model/head_supervised|kernel/.ATTRIBUTES/VARIABLE_VALUE")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2 import stopping
 from simclr_tf2.training.errors import NotFinite, Stopped
 from simclr_tf2.training.steps import Step
 
@@ -97,17 +95,18 @@ def train(
     window: list[Any] = []
     now = trained = start_step
     since = time.perf_counter()
-    with _stop_signals() as stopped:
+    with stopping.asked() as stopped:
         while now < cadence.total_steps:
             steps = min(pace.steps(), cadence.next_event(now) - now)
             window.append(chunk(iterator, steps))
+            stopped.listen()  # from the first step on there is something to save
             if len(window) > 1:  # waits for the chunk before, while this one runs
                 window[-2] = np.asarray(window[-2])
             now += steps
             pace.ran(steps)
             log_due = cadence.due(cadence.log_every, now)
-            stopping = stopped.is_set()  # read once: what stops here is saved here
-            save_due = cadence.due(cadence.checkpoint_every, now) or stopping
+            stop_now = stopped.is_set()  # read once: what stops here is saved here
+            save_due = cadence.due(cadence.checkpoint_every, now) or stop_now
             monitor_due = cadence.due(cadence.monitor_every, now)
             if log_due or save_due:
                 means = _means(chunk.names, window, now)
@@ -125,11 +124,17 @@ def train(
                 since = time.perf_counter()
             if log_due or save_due or monitor_due:
                 pace.skip()
-            if stopping and now < cadence.total_steps:
-                raise Stopped(
-                    f"stopped by a signal at step {now} and saved; "
-                    "the same command goes on from there"
-                )
+            if stop_now and now < cadence.total_steps:
+                raise _stopped(now)
+    if stopped.is_set():
+        raise _stopped(now)
+
+
+def _stopped(step: int) -> Stopped:
+    return Stopped(
+        f"stopped by a signal at step {step} and saved; the same command goes on from "
+        "there"
+    )
 
 
 class _Pace:
@@ -226,25 +231,3 @@ def _means(names: list[str], window: list[Any], step: int) -> Scalars:
             "--warmup_epochs or --mixed_precision=off"
         )
     return means
-
-
-@contextmanager
-def _stop_signals():
-    """An event that SIGTERM or Ctrl-C sets; a second Ctrl-C interrupts at once."""
-    stopped = threading.Event()
-
-    def ask(number, _frame):
-        if stopped.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        logger.warning("signal %d: finishing this step and saving", number)
-        stopped.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

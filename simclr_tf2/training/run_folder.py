@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import config as config_lib
+from simclr_tf2 import files
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.training import checkpoints
 from simclr_tf2.training.errors import RunFailed
+
+logger = logging.getLogger(__name__)
 
 # Settings that may change between two starts of one run: they steer how it is watched,
 # where it runs and what is made of it, not what is learned.
@@ -34,6 +38,7 @@ FREE = frozenset(
         "log_steps",
         "progress",
         "monitor_epochs",
+        "extend",
         "checkpoint_epochs",
         "checkpoint_steps",
         "keep_checkpoint_max",
@@ -84,6 +89,12 @@ FREE = frozenset(
     }
 )
 
+# Where the images are: may change as long as they are the same (``run_history``).
+PLACES = ("image_dir", "manifest", "tfrecords")
+# Where none of these is, nothing has been learned that other settings would lose.
+OUTCOMES = ("checkpoint", "results.json", "encoder.keras", "saved_model")
+LENGTH = {"train_epochs", "train_steps"}  # may change with --extend
+
 
 # What runs did before there was a setting, where that is not its default.
 BEFORE = {"pixel_range": "full"}
@@ -124,6 +135,8 @@ def settled(config: Config, before: Config) -> Config:
     """``config`` with what an earlier start of the run chose where it says auto."""
     if config.data.pixel_range == "auto":
         config = with_pixel_range(config, before.data.pixel_range)
+    training = dataclasses.replace(config.training, extend=before.training.extend)
+    config = dataclasses.replace(config, training=training)
     if config.training.mixed_precision != "auto":
         return config
     return with_precision(config, before.training.mixed_precision)
@@ -152,6 +165,12 @@ def check(config: Config) -> None:
         raise ConfigError("--model_dir is required: the folder this run is kept in")
     folder = Path(config.model_dir)
     _check_writable(folder)
+    if files.has_pattern(folder) and not files.can_link():
+        raise ConfigError(
+            f"--model_dir={folder}: TensorFlow reads [ ] * ? and \\ in a path as a "
+            "pattern and would not find its checkpoints again; choose a path without "
+            "them"
+        )
     if not folder.exists():
         return
     if (folder / "config.json").exists():
@@ -174,13 +193,32 @@ def _check_writable(folder: Path) -> None:
 
 
 def _check_same(config: Config, before: Config, folder: Path) -> None:
+    extend = config.training.extend
     config = settled(config, before)
     new, old = config_lib.to_flat(config), config_lib.to_flat(before)
-    changed = [
-        f"{name} (there {old[name]!r}, now {new[name]!r})"
+    names = [
+        name
         for name in new
-        if name not in FREE and new[name] != old[name]
+        if name not in FREE
+        and new[name] != old[name]
+        and not _only_moved(name, old[name], new[name])
+        and not (extend and name in LENGTH)
     ]
+    changed = [f"{name} (there {old[name]!r}, now {new[name]!r})" for name in names]
+    if changed and not any((folder / name).exists() for name in OUTCOMES):
+        logger.warning(
+            "%s was started with other settings and holds no checkpoint yet: it is "
+            "started anew with these",
+            folder,
+        )
+        return
+    if changed and set(names) <= LENGTH:
+        raise ConfigError(
+            f"{folder} holds a run of another length: {'; '.join(changed)}. Add "
+            "--extend to go on to the new last step in this folder (the learning rate "
+            "follows the schedule of that length from there on), or start a new run "
+            f"from its weights: --checkpoint={folder} --model_dir=NEW"
+        )
     if changed:
         raise ConfigError(
             f"{folder} holds another run; it differs in: {'; '.join(changed)}. Choose "
@@ -193,29 +231,50 @@ def _check_same(config: Config, before: Config, folder: Path) -> None:
         )
 
 
+def _only_moved(name: str, old: Any, new: Any) -> bool:
+    """Whether a setting says where images are, in both cases in the same way."""
+    if name == "dataset":
+        return old.endswith(".npz") and new.endswith(".npz")
+    return name in PLACES and bool(old) and bool(new)
+
+
 def create(config: Config, flagfile: str) -> Path:
-    """Make the folder with config.json and flags.txt; returns its path."""
+    """Make the folder with config.json and flags.txt; returns its path.
+
+    Results of a finished run that goes on under other settings are no longer final.
+    """
     assert config.model_dir is not None
-    folder = Path(config.model_dir)
+    folder, text = Path(config.model_dir), config_json(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "config.json", config_json(config))
-        write_text(folder / "flags.txt", flagfile)
+        if _text_of(folder / "config.json") not in ("", text):
+            _reopen(folder / "results.json")
+        files.write_text(folder / "config.json", text)
+        files.write_text(folder / "flags.txt", flagfile)
     except OSError as error:
-        raise RunFailed(f"could not write in {folder}: {error}") from error
+        raise RunFailed(
+            f"could not write in {folder}: {files.reason(error)}"
+        ) from error
     return folder
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: a temporary file beside it, then a rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _text_of(path: Path) -> str:
     try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _reopen(results: Path) -> None:
+    """Take back that the run is finished."""
+    try:
+        document = json.loads(results.read_text())
+    except (OSError, ValueError):
+        return
+    if document.pop("finished", None):
+        write_json(results, document)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """``write_text`` of indented JSON."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
+    """Write indented JSON, the whole file or nothing."""
+    files.write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
 
+from simclr_tf2 import files
+
 logger = logging.getLogger(__name__)
 
 
 class EventLog:
-    """Scalars for TensorBoard, in a folder of their own."""
+    """Scalars for TensorBoard, in a folder of their own, made with the first one."""
 
     def __init__(self, folder: Path) -> None:
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self._folder = folder
+
+    @functools.cached_property
+    def _writer(self) -> tf.summary.SummaryWriter:
+        return tf.summary.create_file_writer(str(self._folder))
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Write what is known at ``step``, at once."""
@@ -28,8 +34,9 @@ class EventLog:
         self._writer.flush()
 
     def close(self) -> None:
-        """Close the file."""
-        self._writer.close()
+        """Close the file, if there is one."""
+        if "_writer" in self.__dict__:
+            self._writer.close()
 
 
 class MetricsLog:
@@ -74,9 +81,7 @@ def _truncate(path: Path, start_step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in read_metrics(path.parent) if line["step"] <= start_step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    os.replace(temporary, path)
+    files.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 class Progress:

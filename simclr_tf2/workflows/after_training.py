@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import config as config_lib
-from simclr_tf2 import models
+from simclr_tf2 import models, stopping
 from simclr_tf2.config import Config
 from simclr_tf2.evaluation import feature_cache
-from simclr_tf2.training import run_folder
+from simclr_tf2.training import run_folder, run_history
 from simclr_tf2.workflows import reporting
 from simclr_tf2.workflows.eval_files import facts_of_splits, keep_predictions
 from simclr_tf2.workflows.export import write_exports
@@ -46,6 +46,18 @@ def finished(config: Config) -> dict[str, Any] | None:
     return document if same and document.get("finished") else None
 
 
+def show_finished(config: Config, document: dict[str, Any]) -> None:
+    """Print what a finished run has measured, from its results.json."""
+    logger.info("%s is finished at step %s", config.model_dir, document["step"])
+    others = {
+        name: value
+        for name, value in document.items()
+        if name in ("label_free", "semi") or name.startswith("transfer")
+    }
+    tables = render(Measured(document["results"], others=others))
+    print(tables or "nothing was measured: --protocols was empty", flush=True)
+
+
 def finish(
     config: Config,
     splits: Splits,
@@ -60,6 +72,9 @@ def finish(
     Returns:
         What results.json holds.
     """
+    stopping.saved(
+        f"step {step} is saved; the same command goes on with the evaluation"
+    )
     exported = models.export_copy(model)
     encoder = models.build_encoder(exported.backbone)
     with timed(timings, "evaluation"):
@@ -120,6 +135,9 @@ def conclude(
     weights = measured.weights or feature_cache.digest_of_weights(exported)
     document = results_document(config, measured.results, step=step, weights=weights)
     document |= (facts or {}) | measured.others
+    changes = run_history.starts(folder)
+    if len(changes) > 1:  # another length or other images, from a step on
+        document["history"] = changes
     document |= {"timings": timings, "finished": True}
     run_folder.write_json(folder / "results.json", document)
     if config.evaluation.eval_name:

@@ -13,11 +13,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import models, optimizers
+from simclr_tf2 import models, optimizers, stopping
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.training import checkpoints, run_folder, steps
+from simclr_tf2.training import checkpoints, run_folder, run_history, steps
 from simclr_tf2.workflows import (
     after_training,
     fit,
@@ -83,10 +83,14 @@ def train_classifier(
     total_steps = fit.check_steps(config, train, strategy.num_replicas_in_sync)
     fit.check_compile(config, strategy)
     _check_odd_share(config, strategy)
+    run_history.check(
+        config,
+        train,
+        classes=train.class_names,
+        total_steps=total_steps,
+        fixed=labelled.chosen is not None,
+    )
     config = precision.decided(config, strategy)
-    folder = run_folder.create(config, flagfile)
-    record(config, folder, train)
-    save_choice(config, folder, labelled)
     timings = {"start": time.perf_counter() - started}
 
     keras.utils.set_random_seed(config.seed)
@@ -97,8 +101,24 @@ def train_classifier(
         models.copy_weights(initial.projection_head, model.projection_head)
     checkpoint = checkpoints.of_run(model, optimizer)
     start_step = pretrain.restore(
-        config, checkpoint, model, folder, with_head=False, source=initial is None
+        config,
+        checkpoint,
+        model,
+        Path(str(config.model_dir)),
+        with_head=False,
+        source=initial is None,
     )
+    # Here, where nothing is refused any more, the first file is written.
+    folder = run_folder.create(config, flagfile)
+    record(config, folder)
+    run_history.write(
+        folder,
+        train,
+        classes=train.class_names,
+        start_step=start_step,
+        total_steps=total_steps,
+    )
+    save_choice(config, folder, labelled)
     warned = False
     if start_step < total_steps:
         with after_training.timed(timings, "training"):
@@ -113,6 +133,8 @@ def train_classifier(
                 start_step=start_step,
                 total_steps=total_steps,
             )
+    total_steps = max(start_step, total_steps)
+    stopping.saved(f"step {total_steps} is saved; the same command goes on from there")
     with after_training.timed(timings, "evaluation"):
         exported = models.export_copy(model)
         results = classify(config, labelled.test, exported, row=row)

@@ -9,6 +9,7 @@ from typing import Any
 
 from simclr_tf2 import models, saved_model
 from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.files import has_pattern
 from simclr_tf2.training import checkpoints, run_folder
 
 KERAS_TEXT = "keras.models.load_model(path)(images in [0, 1]) -> h"
@@ -94,6 +95,12 @@ def write_exports(
         (path, how to load it) of each.
     """
     files = []
+    if "saved_model" in config.export.export_formats and has_pattern(folder):
+        logger.warning(
+            "%s: TensorFlow reads [ ] * ? and \\ in a path as a pattern; copy "
+            "saved_model to a path without them before you load it",
+            folder,
+        )
     if "keras" in config.export.export_formats:
         path = saved_model.save_encoder(
             models.build_encoder(model.backbone), folder / "encoder.keras"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from simclr_tf2 import distribution, evaluation
+from simclr_tf2 import distribution
 from simclr_tf2.config import Config
 from simclr_tf2.training import run_folder
 from simclr_tf2.workflows import after_training, pixels, precision
@@ -34,8 +34,7 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
     run_folder.check(config)
     done = after_training.finished(config)
     if done is not None:
-        logger.info("%s is finished at step %s", config.model_dir, done["step"])
-        print(evaluation.render(done["results"]), flush=True)
+        after_training.show_finished(config, done)
         return done
     strategy = distribution.shared_strategy(config.distribution)
     config = pixels.recorded(config)

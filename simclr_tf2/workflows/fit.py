@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import distribution
+from simclr_tf2 import distribution, stopping
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.optimizers import loss_scale, total_steps
@@ -149,6 +149,7 @@ def fit(
             config_json=run_folder.config_json(config),
             keep=training.keep_checkpoint_max,
         )
+        stopping.saved(f"step {now} is saved; the same command goes on from there")
 
     try:
         loop.train(

@@ -15,7 +15,6 @@ import tensorflow as tf
 from simclr_tf2 import (
     augmentations,
     distribution,
-    evaluation,
     losses,
     models,
     optimizers,
@@ -25,7 +24,13 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.training import cached_gradients, checkpoints, run_folder, steps
+from simclr_tf2.training import (
+    cached_gradients,
+    checkpoints,
+    run_folder,
+    run_history,
+    steps,
+)
 from simclr_tf2.workflows import (
     after_training,
     fit,
@@ -67,27 +72,36 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     run_folder.check(config)
     done = after_training.finished(config)
     if done is not None:
-        logger.info("%s is finished at step %s", config.model_dir, done["step"])
-        print(evaluation.render(done["results"]), flush=True)
+        after_training.show_finished(config, done)
         return done
     strategy = distribution.shared_strategy(config.distribution)
     config = pixels.recorded(config)
     splits = open_splits(config)
     config = pixels.decided(config, splits.train)
     total_steps = fit.check_steps(config, splits.train, strategy.num_replicas_in_sync)
+    classes = run_history.class_names(splits.train, splits.probe)
+    run_history.check(config, splits.train, classes=classes, total_steps=total_steps)
     check_micro_batches(config, strategy.num_replicas_in_sync)
     augment_backend(config)
     fit.check_compile(config, strategy)
     config = precision.decided(config, strategy)
-    folder = run_folder.create(config, flagfile)
-    record(config, folder, splits.train, splits.probe)
     timings = {"start": time.perf_counter() - started}
 
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         model, optimizer = build(config, splits, total_steps, strategy)
     checkpoint = checkpoints.of_run(model, optimizer)
-    start_step = restore(config, checkpoint, model, folder)
+    start_step = restore(config, checkpoint, model, Path(str(config.model_dir)))
+    # Here, where nothing is refused any more, the first file is written.
+    folder = run_folder.create(config, flagfile)
+    record(config, folder)
+    run_history.write(
+        folder,
+        splits.train,
+        classes=classes,
+        start_step=start_step,
+        total_steps=total_steps,
+    )
 
     if start_step < total_steps:
         begun = time.perf_counter()
@@ -106,7 +120,12 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     else:
         logger.info("training is finished: %d of %d steps", start_step, total_steps)
     return after_training.finish(
-        config, splits, model, folder, step=total_steps, timings=timings
+        config,
+        splits,
+        model,
+        folder,
+        step=max(start_step, total_steps),
+        timings=timings,
     )
 
 

@@ -70,16 +70,13 @@ def summarize(images: ImageSet, pixels: str) -> dict[str, Any]:
     )
 
 
-def record(config: Config, folder: Path, *splits: Split | None) -> None:
-    """Keep with a run what its images and classes were: scan.json, classes.json."""
+def record(config: Config, folder: Path) -> None:
+    """Keep with a run what its image files were: scan.json."""
     if config.data.image_dir or config.data.manifest:
         images = image_sets.open_image_set(config.data)
         run_folder.write_json(
             folder / "scan.json", summarize(images, config.data.pixel_range)
         )
-    names = next((s.class_names for s in splits if s and s.class_names), ())
-    if names:
-        run_folder.write_json(folder / "classes.json", list(names))
 
 
 def _of_split(split: Split) -> dict[str, Any]:

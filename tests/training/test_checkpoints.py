@@ -1,5 +1,6 @@
 """Checkpoints are whole, counted, and never silently replaced by a fresh start."""
 
+import errno
 import logging
 
 import numpy as np
@@ -75,17 +76,68 @@ def test_a_checkpoint_of_another_model_is_not_loaded_in_part(tmp_path):
         checkpoints.restore_newest(other, tmp_path)
 
 
-def test_a_failed_write_is_one_line_and_keeps_the_older_one(tmp_path, monkeypatch):
-    save_steps(tmp_path, 1)
+NODE = "{{function_node __wrapped__SaveV2_dtypes_3_device_/job:localhost/replica:0}} "
 
-    def full(*_, **__):
-        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+@pytest.mark.parametrize("before", [(), (1,)])
+def test_a_failed_write_is_one_line_and_leaves_only_the_older_one(
+    tmp_path, monkeypatch, before
+):
+    """As TensorFlow fails on a full disk: parts stay, and the reason comes last."""
+    save_steps(tmp_path, *before)
+    files = {path.name for path in tmp_path.iterdir()}
+
+    def full(prefix):
+        (tmp_path / "ckpt-2_temp").mkdir()
+        (tmp_path / "ckpt-2_temp" / "part-00000-of-00001").write_text("half of it")
+        path = f"{prefix}_temp/part-00000-of-00001{'.' * 200}"
+        text = f"{NODE}{path}; No space left on device [Op:SaveV2]"
+        raise tf.errors.ResourceExhaustedError(None, None, text)
 
     broken = holder(2.0)
     monkeypatch.setattr(broken, "write", full)
-    with pytest.raises(checkpoints.RunFailed, match="No space left.*intact"):
+    step = before[0] if before else 0
+    with pytest.raises(checkpoints.RunFailed) as caught:
         checkpoints.save(broken, tmp_path, step=2, config_json="{}", keep=1)
-    assert checkpoints.restore_newest(holder(), tmp_path) == 1
+    text = str(caught.value)
+    assert "ckpt-2: No space left on device; make room" in text
+    assert "{" not in text and "\n" not in text and text.endswith(f"from step {step}")
+    assert {path.name for path in tmp_path.iterdir()} == files
+    assert checkpoints.restore_newest(holder(), tmp_path) == (step or None)
+
+
+def test_a_config_that_finds_no_room_takes_its_checkpoint_with_it(
+    tmp_path, monkeypatch
+):
+    save_steps(tmp_path, 1)
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoints.files, "write_text", full)
+    with pytest.raises(checkpoints.RunFailed, match="No space left on device"):
+        save_steps(tmp_path, 2, keep=1)
+    assert [step for step, _ in checkpoints.list_checkpoints(tmp_path)] == [1]
+
+
+@pytest.mark.parametrize(
+    "name", ["[b 1]", "a*b", "q?x", "back\\slash", "\\[x]", "{a,b}"]
+)
+def test_a_path_that_tensorflow_reads_as_a_pattern_is_read_as_it_is(tmp_path, name):
+    """Beside a folder that the pattern would find."""
+    for other in ("b", "aXXb", "qXx", "backslash", "[x]"):
+        (tmp_path / other).mkdir()
+        save_steps(tmp_path / other, 7)
+    folder = tmp_path / name
+    folder.mkdir()
+    save_steps(folder, 1, 2)
+    fresh = holder()
+    assert checkpoints.restore_newest(fresh, folder) == 2
+    assert (fresh.w.numpy() == 2).all()
+    (_, prefix), *_ = checkpoints.list_checkpoints(folder)
+    with checkpoints._reader(prefix) as reader:
+        (key,) = (k for k in reader.get_variable_to_shape_map() if k.startswith("w/"))
+        assert (reader.get_tensor(key) == 2).all()
 
 
 def test_missing_checkpoint_argument_is_an_error_not_a_fresh_start(tmp_path):

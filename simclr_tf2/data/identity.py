@@ -1,0 +1,47 @@
+"""Which images a split holds, wherever they lie: a digest to tell a change by."""
+
+from __future__ import annotations
+
+import os
+
+from simclr_tf2.data import prepare
+from simclr_tf2.data.image_sets import FileSource
+from simclr_tf2.data.sources import ArraySource, RecordSource, Source, digest
+from simclr_tf2.data.subset import SubsetSource
+
+SAMPLED = 1000  # [ours] images of an array whose pixels are read
+
+
+def images_digest(source: Source) -> str:
+    """Name the images: of files the names below their common folder, and their sizes.
+
+    A folder that was moved keeps its digest. Of record files it takes names, sizes and
+    the records that belong to the split, of arrays the shape and a sample of pixels.
+    """
+    if isinstance(source, FileSource):
+        return digest(_below_common_folder(source.paths), source.sizes.tobytes())
+    if isinstance(source, RecordSource):
+        shards = source.shards
+        names = [os.path.basename(os.fsdecode(path)) for path in shards.files]
+        sizes = prepare.file_sizes(list(shards.files))
+        return digest(names, sizes, shards.skip.tolist(), shards.take.tolist())
+    if isinstance(source, ArraySource):
+        every = max(1, len(source.images) // SAMPLED)
+        return digest(source.images.shape, source.images[::every].tobytes())
+    if isinstance(source, SubsetSource):
+        return digest(images_digest(source.base), source.indices.tobytes())
+    return source.fingerprint
+
+
+def labels_digest(source: Source) -> str:
+    """Name the labels in the order of the images; empty where they are in records."""
+    if isinstance(source, FileSource | ArraySource):
+        return digest(source.labels.tobytes())
+    return ""
+
+
+def _below_common_folder(paths: tuple[bytes, ...]) -> list[str]:
+    texts = [os.fsdecode(path) for path in paths]
+    start = os.path.commonprefix(texts)
+    cut = max(start.rfind("/"), start.rfind(os.sep)) + 1
+    return [text[cut:] for text in texts]

@@ -1,0 +1,136 @@
+"""Whole files or none, paths that TensorFlow reads, and why a write failed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# TensorFlow looks checkpoints up with fnmatch(3): "[b]" would be b, "\\[" would be [.
+_PATTERN = re.compile(r"[\[\]*?\\]")
+# What the system says where a disk or a permission is the reason.
+_CODES = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENAMETOOLONG,
+    errno.EMFILE,
+    errno.ENFILE,
+)
+_REASONS = {os.strerror(code): code for code in _CODES}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing: a temporary file beside it, then a rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def has_pattern(path: str | os.PathLike) -> bool:
+    r"""Whether TensorFlow would read ``path`` as a pattern: one of ``[ ] * ? \``."""
+    return _PATTERN.search(os.path.abspath(path)) is not None
+
+
+def can_link() -> bool:
+    """Whether this system makes symbolic links, and in a place without patterns."""
+    try:
+        with _links() as folder:
+            os.symlink(folder, os.path.join(folder, "link"))
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def plain_prefix(prefix: str | os.PathLike) -> Iterator[str]:
+    """Yield a checkpoint prefix that TensorFlow finds, for reading within the block.
+
+    ``prefix`` itself where it is plain; else one of symbolic links to its files.
+
+    Raises:
+        OSError: The system makes no links.
+    """
+    if not has_pattern(prefix):
+        yield os.fspath(prefix)
+        return
+    source = Path(os.path.abspath(prefix))
+    with _links() as folder:
+        for path in source.parent.iterdir():
+            if path.name.startswith(f"{source.name}."):
+                suffix = path.name.removeprefix(source.name)
+                os.symlink(path, os.path.join(folder, f"checkpoint{suffix}"))
+        yield os.path.join(folder, "checkpoint")
+
+
+@contextlib.contextmanager
+def _links() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="simclr_tf2_") as folder:
+        if has_pattern(folder):
+            raise OSError(
+                f"the folder of temporary files, {folder}, is read as a pattern"
+            )
+        yield folder
+
+
+def system_reason(error: BaseException) -> str | None:
+    """Say why the system refused a file ("No space left on device").
+
+    Looks through an error and what caused it, of Python, HDF5 or TensorFlow.
+
+    Returns:
+        None where no reason of a disk or a permission is named.
+    """
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, OSError) and current.errno in _CODES:
+            return os.strerror(current.errno)
+        for reason in _REASONS:
+            if reason in str(current):
+                return reason
+        current = current.__cause__ or current.__context__
+    return None
+
+
+def failed_path(error: BaseException) -> str | None:
+    """The file that an error or its cause is about, where one says so."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, OSError) and current.filename is not None:
+            return os.fsdecode(current.filename)
+        current = current.__cause__ or current.__context__
+    return None
+
+
+def reason(error: BaseException, *, width: int = 200) -> str:
+    """Say in one line why something failed, without TensorFlow's names of nodes.
+
+    Args:
+        error: Of a file that was read or written.
+        width: Characters at most, unless the system names the reason.
+    """
+    known = system_reason(error)
+    if known:
+        return known
+    text = re.sub(r"\{\{[^}]*\}\}\s*|\s*\[Op:\w+\]", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= width else text[: width - 3] + "..."

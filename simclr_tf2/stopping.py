@@ -1,0 +1,187 @@
+"""SIGINT and SIGTERM: a line and an exit code, whenever they arrive.
+
+Outside training a signal ends the program at once; what is written is written whole or
+not at all. While the training loop runs it asks for a stop, and the loop saves first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+logger = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAVED = 42  # exit code: stopped, and the same command goes on
+GRACE_SECONDS = 5.0  # for what is open to be closed
+
+
+class Interrupted(BaseException):
+    """A signal arrived outside training; not an Exception, so that nobody handles it.
+
+    Attributes:
+        exit_code: Of the command.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"exit code {exit_code}")
+        self.exit_code = exit_code
+
+
+class _Process:
+    """What this process has to know when a signal arrives."""
+
+    installed = False
+    saved = ""  # what is safe and what comes next; empty: nothing was trained yet
+    waiting = 0  # loops that save before they end
+    terminal = 2  # file descriptor of the line; stderr may be held back for a while
+    said = False
+    before: dict[int, Any] = {}
+    writer = -1
+
+
+def install() -> None:
+    """End the program with one line at SIGINT and SIGTERM from now on.
+
+    Signals that are ignored (``nohup``, a shell's background jobs) stay ignored.
+    """
+    if _Process.installed or threading.current_thread() is not threading.main_thread():
+        return
+    _Process.terminal, _Process.saved = os.dup(2), ""
+    if os.name == "posix":
+        reader, _Process.writer = os.pipe()
+        os.set_blocking(_Process.writer, False)
+        signal.set_wakeup_fd(_Process.writer, warn_on_full_buffer=False)
+        threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+        os.register_at_fork(after_in_child=_uninstall)  # a pool ends its workers
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            _Process.before[number] = signal.signal(number, _interrupt)
+    _Process.installed = True
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+    """Have signals handled within the block, and as before after it."""
+    if _Process.installed:
+        yield
+        return
+    install()
+    try:
+        yield
+    finally:
+        _uninstall()
+
+
+def _uninstall() -> None:
+    if not _Process.installed:
+        return
+    for number, handler in _Process.before.items():
+        signal.signal(number, handler)
+    if _Process.writer >= 0:
+        signal.set_wakeup_fd(-1)
+        os.close(_Process.writer)  # ends the watching thread
+    os.close(_Process.terminal)
+    _Process.before, _Process.terminal, _Process.writer = {}, 2, -1
+    _Process.installed, _Process.said, _Process.saved = False, False, ""
+
+
+def saved(text: str) -> None:
+    """Tell what a stop from now on loses nothing of.
+
+    Args:
+        text: What is saved and how to go on: the end of a sentence.
+    """
+    _Process.saved = text
+
+
+@contextlib.contextmanager
+def asked() -> Iterator[StopRequest]:
+    """Let signals ask for a stop within the block, once its loop says so."""
+    request = StopRequest()
+    try:
+        yield request
+    finally:
+        request.close()
+
+
+class StopRequest:
+    """Whether a signal asked a loop to stop."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._before: dict[int, Any] = {}
+
+    def listen(self) -> None:
+        """From now on signals wait for the loop; before, they end the program."""
+        if self._before or threading.current_thread() is not threading.main_thread():
+            return
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._ask)
+        _Process.waiting += bool(self._before)
+
+    def is_set(self) -> bool:
+        """Whether to save and stop."""
+        return self._event.is_set()
+
+    def close(self) -> None:
+        """Treat signals as before ``listen``."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._before:
+            _Process.waiting -= 1
+            self._before = {}
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._event.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt  # the second Ctrl-C
+        name = signal.Signals(number).name
+        logger.warning("%s: finishing this step and saving", name)
+        self._event.set()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    if _Process.said:  # asked a second time: do not wait for anything
+        os._exit(_exit_code(number))
+    _say(number)
+    raise Interrupted(_exit_code(number))
+
+
+def _exit_code(number: int) -> int:
+    return SAVED if _Process.saved else 128 + number
+
+
+def _say(number: int) -> None:
+    """Write the one line, unless it stands there already."""
+    if _Process.said:
+        return
+    _Process.said = True
+    name = signal.Signals(number).name
+    line = f"stopped by {name}: {_Process.saved or 'nothing had to be saved'}\n"
+    with contextlib.suppress(OSError):  # the terminal is gone
+        os.write(_Process.terminal, line.encode())
+
+
+def _watch(reader: int) -> None:
+    """End the process where the main thread does not come to it.
+
+    Python's handlers wait for the end of a call into C code, which may take minutes;
+    this thread does not.
+    """
+    while numbers := os.read(reader, 64):
+        number = numbers[0]
+        if number not in SIGNALS or _Process.waiting:
+            continue
+        time.sleep(GRACE_SECONDS)
+        if _Process.installed and not _Process.waiting:
+            _say(number)
+            os._exit(_exit_code(number))
+    os.close(reader)

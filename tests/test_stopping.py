@@ -1,0 +1,160 @@
+"""SIGINT and SIGTERM: one line and an exit code, at any moment and within seconds."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests import command_line
+
+BEGIN = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from simclr_tf2 import endings, stopping
+with endings.of_process():
+    def ready():
+        print("ready", flush=True)
+"""
+
+
+def stop(body, number, *, times=1):
+    """(Exit code, stderr, seconds from signal to end) of BEGIN and ``body``."""
+    code = BEGIN + "".join(f"    {line}\n" for line in body.splitlines())
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(command_line.ROOT)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n", process.stderr.read()
+    since = time.monotonic()
+    for _ in range(times):
+        process.send_signal(number)
+        time.sleep(0.2)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err, time.monotonic() - since
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_before_anything_is_saved_it_is_128_and_the_number_in_one_line(number, code):
+    found, err, _ = stop("ready()\ntime.sleep(60)", number)
+    name = signal.Signals(number).name
+    assert (found, err) == (code, f"stopped by {name}: nothing had to be saved\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_once_something_is_saved_it_is_42_and_says_how_to_go_on(number):
+    body = "stopping.saved('step 12 is saved')\nready()\ntime.sleep(60)"
+    found, err, _ = stop(body, number)
+    name = signal.Signals(number).name
+    assert (found, err) == (42, f"stopped by {name}: step 12 is saved\n")
+
+
+def test_what_is_open_is_closed_first():
+    body = """
+try:
+    ready()
+    time.sleep(60)
+except Exception:
+    print("nobody handles it by mistake")
+finally:
+    print("closed", file=sys.stderr, flush=True)"""
+    found, err, _ = stop(body.strip(), signal.SIGTERM)
+    assert found == 143 and err.splitlines()[1:] == ["closed"]
+
+
+def test_a_call_that_does_not_come_back_is_ended_within_seconds():
+    """Python's handlers wait for the end of a call into C; the process does not."""
+    body = """
+import hashlib
+ready()
+hashlib.pbkdf2_hmac("sha256", b"x", b"y", 500_000_000)"""
+    found, err, seconds = stop(body.strip(), signal.SIGTERM)
+    assert found == 143 and err == "stopped by SIGTERM: nothing had to be saved\n"
+    assert seconds < 60  # of minutes
+
+
+def test_a_loop_that_listens_is_asked_and_not_interrupted():
+    body = """
+with stopping.asked() as request:
+    request.listen()
+    ready()
+    while not request.is_set():
+        time.sleep(0.01)
+    time.sleep(stopping.GRACE_SECONDS + 1)  # saving may take its time
+    print("saved", file=sys.stderr)"""
+    found, err, _ = stop(body.strip(), signal.SIGTERM)
+    assert found == 0 and err.splitlines()[-1] == "saved"
+
+
+def test_the_second_ctrl_c_does_not_wait_for_the_loop():
+    body = """
+with stopping.asked() as request:
+    request.listen()
+    ready()
+    time.sleep(60)
+    time.sleep(60)"""
+    found, err, _ = stop(body.strip(), signal.SIGINT, times=2)
+    assert found == 130 and "Traceback" not in err
+
+
+def test_before_its_first_step_a_loop_is_interrupted():
+    body = """
+with stopping.asked() as request:
+    ready()
+    time.sleep(60)"""
+    found, err, _ = stop(body.strip(), signal.SIGINT)
+    assert (found, err) == (130, "stopped by SIGINT: nothing had to be saved\n")
+
+
+def test_a_worker_that_a_pool_ends_stops_nobody_else():
+    """A forked process has the signals of an ordinary one."""
+    body = """
+import multiprocessing, os
+pool = multiprocessing.get_context("fork").Pool(1)
+pool.map(abs, [1])
+pool.terminate()
+pool.join()
+time.sleep(stopping.GRACE_SECONDS + 1)
+ready()
+time.sleep(60)"""
+    found, err, _ = stop(body.strip(), signal.SIGTERM)
+    assert (found, err) == (143, "stopped by SIGTERM: nothing had to be saved\n")
+
+
+def test_the_process_is_as_before_after_the_block():
+    from simclr_tf2 import endings
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with endings.of_process():
+        assert signal.getsignal(signal.SIGTERM) != before[0]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_help_that_is_cut_off_by_head_shows_no_traceback():
+    command = f"{sys.executable} run.py --helpfull | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"],
+        cwd=command_line.ROOT,
+        env=command_line.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.count("\n") == 1 and done.stderr == ""
+    assert done.returncode != 0
+
+
+def test_a_signal_while_tensorflow_is_imported_is_one_line():
+    """From the first import on; stderr is held back at that time."""
+    process = command_line.start("--mode=pretrain", "--model_dir=/nowhere/run")
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, out
+    assert out == "stopped by SIGINT: nothing had to be saved\n"
