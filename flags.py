@@ -120,6 +120,14 @@ _bool(
 )
 _string("train_split", "Split to train on; slices such as train[:80%] work.")
 _float(
+    "valid_size",
+    "Pretrain: part of --train_split (0.05) that is never trained on. The contrastive "
+    "loss on it, with fixed views, is logged as valid_loss at each --monitor_epochs. "
+    "Files are chosen by a hash of their path, so that the choice stays when files are "
+    "added. Default: 0.05 of your own images without labels if there are 400 or more, "
+    "else 0.",
+)
+_float(
     "label_fraction",
     "Finetune and --protocols=semi: use the labels of so large a part of each class of "
     "--train_split, drawn by --seed (0.01 and 0.1 in the paper).",
@@ -433,7 +441,8 @@ _string(
     "best_metric",
     "With --mode=eval: keep the checkpoint with the highest value of this in "
     "MODEL_DIR/best, whatever the run deletes: a name of --protocols, supervised (the "
-    "run's own classifier) or rankme (of label_free).",
+    "run's own classifier) or rankme (of label_free). valid_loss, also with "
+    "--mode=pretrain: the one with the lowest loss on what --valid_size holds out.",
 )
 _float(
     "watch_timeout",

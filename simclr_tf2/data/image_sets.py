@@ -46,6 +46,7 @@ class FileSource:
         orientations: uint8 [n], of EXIF (1 is upright).
         sizes: int64 [n], bytes.
         shape: Of a decoded image.
+        keys: uint64 [n], a hash of each path below the folder.
     """
 
     paths: tuple[bytes, ...]
@@ -54,6 +55,7 @@ class FileSource:
     sizes: np.ndarray
     shape: Shape
     random_access: bool = True
+    keys: np.ndarray | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -182,6 +184,11 @@ class ImageSet:
         }
         return {**found, "all": self.good}
 
+    def median_height_width(self) -> tuple[float, float]:
+        """Median height and median width of the usable images, in pixels, upright."""
+        height, width = (side[self.good] for side in self.index.upright_shape())
+        return float(np.median(height)), float(np.median(width))
+
     def open(self, spec: str, *, channels: int = 3) -> Split:
         """Open a split or slices of some ("train[:80%]").
 
@@ -215,6 +222,7 @@ class ImageSet:
                 orientations=self.index.orientation[rows],
                 sizes=self.index.size[rows],
                 shape=shape,
+                keys=self._hashes[rows],
             ),
             label_shape=labels.shape[1:],
         )
@@ -246,7 +254,13 @@ def open_image_set(data: DataConfig) -> ImageSet:
             manifest that cannot be read.
     """
     plain = dataclasses.replace(
-        data, train_split="", data_service=None, cache="auto", cache_dataset=False
+        data,
+        train_split="",
+        data_service=None,
+        cache="auto",
+        cache_dataset=False,
+        image_size=DataConfig.image_size,
+        valid_size=None,
     )
     return _open_image_set(plain)
 
