@@ -25,7 +25,7 @@ class Spacing:
 
 
 CHECKPOINTS = Spacing(share=0.02, seconds=60.0)  # [ours] of the user's own images
-LOOKS = Spacing(share=0.05, seconds=20.0)  # [ours] likewise
+LOOKS = Spacing(share=0.1, seconds=20.0)  # [ours] likewise
 
 
 @dataclass(frozen=True, kw_only=True)

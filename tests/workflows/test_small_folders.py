@@ -12,6 +12,7 @@ from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
 from simclr_tf2.data import held_out, opening
 from simclr_tf2.training.checkpoints import list_checkpoints
+from simclr_tf2.workflows import fit
 from tests.workflows.test_bad_input import tiny_config
 
 IMAGES, EPOCHS = 40, 20
@@ -203,3 +204,40 @@ def test_a_data_set_by_name_has_the_references_steps_and_no_part_held_out(
     assert last["step"] == int(images * 0.1) // 64 + 1
     assert last["epoch"] == pytest.approx(0.1)
     assert json.loads((tmp_path / "config.json").read_text())["valid_size"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "workers", "expected"),
+    [
+        ({}, False, (True, True, True)),
+        ({"log_steps": 50}, False, (False, True, True)),  # the default, but asked for
+        ({"checkpoint_epochs": 1.0}, False, (True, False, True)),
+        ({"checkpoint_steps": 3}, False, (True, False, True)),
+        ({"monitor_epochs": 1.0}, False, (True, True, False)),
+        ({}, True, (False, False, False)),
+    ],
+)
+def test_a_clock_decides_only_what_was_not_asked_for_and_for_one_worker(
+    given, workers, expected
+):
+    asked = config_lib.from_flat({"image_dir": "photos", **given})
+    asked = config_lib.dataclasses.replace(asked, given=frozenset(given))
+    found = fit.cadence_of(
+        asked, total_steps=90, steps_per_epoch=4, several_workers=workers
+    )
+    by_clock = (
+        found.log_seconds > 0,
+        found.checkpoint_spacing is not None,
+        found.monitor_spacing is not None,
+    )
+    assert by_clock == expected
+    assert found.checkpoint_every == given.get("checkpoint_steps", 4)
+    assert (found.log_every, found.monitor_every) == (50, 4)
+
+
+def test_a_data_set_by_name_is_saved_and_looked_at_each_epoch():
+    found = fit.cadence_of(
+        config_lib.Config(), total_steps=90, steps_per_epoch=4, several_workers=False
+    )
+    assert found.checkpoint_spacing is found.monitor_spacing is None
+    assert found.checkpoint_every == found.monitor_every == 4
