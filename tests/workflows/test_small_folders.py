@@ -2,6 +2,7 @@
 
 import json
 import logging
+import types
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from simclr_tf2.config import ConfigError
 from simclr_tf2.data import held_out, opening
 from simclr_tf2.training.checkpoints import list_checkpoints
 from simclr_tf2.workflows import fit
-from tests.workflows.test_bad_input import tiny_config
 
 IMAGES, EPOCHS = 40, 20
 NETWORK = {
@@ -73,12 +73,16 @@ def watched(photos):
     records = []
     handler = logging.Handler()
     handler.emit = lambda record: records.append(record.getMessage())
-    logging.getLogger("simclr_tf2").addHandler(handler)
+    logger = logging.getLogger("simclr_tf2")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     settings = {"valid_size": 0.25, "monitor_epochs": 2.0, "best_metric": "valid_loss"}
     try:
         workflows.run(config(photos, "watched", **settings))
     finally:
-        logging.getLogger("simclr_tf2").removeHandler(handler)
+        logger.removeHandler(handler)
+        logger.setLevel(level)
     return metrics(photos, "watched"), records
 
 
@@ -182,28 +186,21 @@ def test_a_held_out_loss_that_cannot_be_is_refused_first(photos, settings, messa
     assert not (photos.parent / "refused").exists()
 
 
-def test_a_data_set_by_name_has_the_references_steps_and_no_part_held_out(
-    data_dir, tmp_path
-):
-    settings = {"train_steps": 0, "train_epochs": 0.1, "log_steps": 1}
-    workflows.run(
-        tiny_config(
-            model_dir=str(tmp_path),
-            data_dir=str(data_dir),
-            protocols=(),
-            export_formats=(),
-            report=False,
-            **settings,
-        )
-    )
-    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-    images = opening.open_split(
-        config_lib.DataConfig(dataset="simclr_shapes/tiny", data_dir=str(data_dir)),
-        "unlabeled",
-    ).num_examples
-    assert last["step"] == int(images * 0.1) // 64 + 1
-    assert last["epoch"] == pytest.approx(0.1)
-    assert json.loads((tmp_path / "config.json").read_text())["valid_size"] is None
+def test_a_data_set_by_name_has_the_references_steps_and_the_same_last_epoch():
+    """CIFAR-10 in batches of 512: 97,657 steps, of which 97 see whole batches."""
+    cifar10 = types.SimpleNamespace(num_examples=50_000)
+    flat = {"dataset": "cifar10", "train_epochs": 1000.0, "train_batch_size": 512}
+    by_name = config_lib.from_flat(flat)
+    own = config_lib.from_flat({**flat, "image_dir": "cifar10"})
+    assert fit.steps_of(by_name, cifar10) == 97_657
+    assert fit.steps_of(own, cifar10) == 97_000
+    assert fit.epoch_length(by_name, 97_657, 97) == pytest.approx(97.657)
+    assert fit.epoch_length(own, 97_000, 97) == pytest.approx(97)
+    for total, asked in ((97_657, by_name), (97_000, own)):
+        assert total / fit.epoch_length(asked, total, 97) == pytest.approx(1000)
+    assert fit.images_per_epoch(by_name, cifar10) == 50_000
+    assert fit.images_per_epoch(own, cifar10) == 97 * 512  # the warm-up's epoch too
+    assert by_name.data.valid_size is None
 
 
 @pytest.mark.parametrize(

