@@ -120,12 +120,25 @@ _bool(
 )
 _string("train_split", "Split to train on; slices such as train[:80%] work.")
 _float(
+    "valid_size",
+    "Pretrain: part of --train_split (0.05) that is never trained on. The contrastive "
+    "loss on it, with fixed views, is logged as valid_loss at each --monitor_epochs. "
+    "Files are chosen by a hash of their path, so that the choice stays when files are "
+    "added. Default: 0.05 of your own images without labels if there are 400 or more, "
+    "else 0.",
+)
+_float(
     "label_fraction",
     "Finetune and --protocols=semi: use the labels of so large a part of each class of "
     "--train_split, drawn by --seed (0.01 and 0.1 in the paper).",
 )
 _integer("labels_per_class", "The same, as a number of images per class.")
-_string("image_size", "Side of the training images in pixels, or HEIGHTxWIDTH.")
+_string(
+    "image_size",
+    "Side of the training images in pixels, or HEIGHTxWIDTH. Without it pretraining on "
+    "your own images takes the largest of 32, 64, 96 and 224 that enlarges no typical "
+    "image.",
+)
 _integer(
     "image_channels",
     "Channels of the images: 3, or 1 or 4 of image files, or any number of arrays. "
@@ -273,8 +286,16 @@ _float(
     "Finetune: the same for everything below the classifier.",
 )
 # Training
-_integer("train_batch_size", "Images per step over all replicas.")
-_float("train_epochs", "Passes over the training split.")
+_integer(
+    "train_batch_size",
+    "Images per step over all replicas. Without it pretraining on your own images "
+    "takes the largest power of two up to 512 that leaves four steps an epoch.",
+)
+_float(
+    "train_epochs",
+    "Passes over the training split: images * epochs // batch + 1 steps, as in the "
+    "reference code; of your own images so many passes of whole batches.",
+)
 _integer("train_steps", "Exact number of steps; overrides --train_epochs when above 0.")
 _bool(
     "lineareval_while_pretraining",
@@ -325,17 +346,28 @@ _bool(
     "than it was started with; the learning rate follows the schedule of the new "
     "length from there on. Without it a run of another length is refused.",
 )
-_float("checkpoint_epochs", "Epochs between checkpoints.")
+_float(
+    "checkpoint_epochs",
+    "Epochs between checkpoints; 0: the last step only. Without it and "
+    "--checkpoint_steps checkpoints of your own images, whose epochs may be short, "
+    "come at most once a minute.",
+)
 _integer(
     "checkpoint_steps",
     "Steps between checkpoints; overrides --checkpoint_epochs when above 0.",
 )
 _integer("keep_checkpoint_max", "Newest checkpoints to keep.")
-_integer("log_steps", "Steps between lines of the log, metrics.jsonl and TensorBoard.")
+_integer(
+    "log_steps",
+    "Steps between lines of the log, metrics.jsonl and TensorBoard, kept exactly. "
+    "Without it: after steps 1, 2, 5, 10, 20, every 50 steps and every 15 seconds.",
+)
 _float(
     "monitor_epochs",
     "Epochs between looks without a trained probe: online kNN, "
-    "spread, alignment, uniformity and rank of the embeddings; 0 for never.",
+    "spread, alignment, uniformity and rank of the embeddings, and the loss on what "
+    "--valid_size holds out; 0 for never. Without it looks at your own images take at "
+    "most 10 % of the time.",
 )
 _enum(
     "progress",
@@ -460,7 +492,8 @@ _string(
     "best_metric",
     "With --mode=eval: keep the checkpoint with the highest value of this in "
     "MODEL_DIR/best, whatever the run deletes: a name of --protocols, supervised (the "
-    "run's own classifier) or rankme (of label_free).",
+    "run's own classifier) or rankme (of label_free). valid_loss, also with "
+    "--mode=pretrain: the one with the lowest loss on what --valid_size holds out.",
 )
 _float(
     "watch_timeout",

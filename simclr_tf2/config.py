@@ -64,6 +64,7 @@ BEST_METRICS = (
     "low_shot",
     "supervised",
     "rankme",
+    "valid_loss",
 )
 KNN_METRICS = ("cosine", "euclidean")
 KNN_WEIGHTINGS = ("exp", "uniform")
@@ -119,6 +120,7 @@ class DataConfig:
     data_dir: str = "data"  # [ours] beside the code; reference: TFDS's home folder
     download: bool = False  # [ours] the reference downloads unasked
     train_split: str = "train"
+    valid_size: float | None = None  # [ours] None: 0.05 of own images without labels
     label_fraction: float = 1.0  # [ours] of each class, for --mode=finetune
     labels_per_class: int = 0  # [ours] the same as a number
     image_size: int | tuple[int, int] = 224
@@ -161,6 +163,12 @@ class DataConfig:
             self.label_fraction,
         )
         _require_not_negative(self, "labels_per_class")
+        _require(
+            self.valid_size is None or 0 <= self.valid_size < 1,
+            "valid_size",
+            "from 0 (none) to below 1",
+            self.valid_size,
+        )
         if self.labels_per_class and self.label_fraction < 1:
             raise ConfigError(
                 "--label_fraction and --labels_per_class both say how many labels are "
@@ -186,6 +194,11 @@ class DataConfig:
     def source(self) -> str:
         """The images by the name that the user gave them."""
         return self.manifest or self.image_dir or self.tfrecords or self.dataset
+
+    @property
+    def by_name(self) -> bool:
+        """Whether the images are a data set with a name, not files of the user."""
+        return not self.own_images and not self.dataset.endswith((".npz", ".npy"))
 
     @property
     def own_images(self) -> bool:

@@ -48,6 +48,7 @@ class FileSource:
         sizes: int64 [n], bytes.
         shape: Of a decoded image.
         pixels: ``pixel_range.resolve`` where images have 16 bits; None: 8 bits.
+        keys: uint64 [n], a hash of each path below the folder.
     """
 
     paths: tuple[bytes, ...]
@@ -57,6 +58,7 @@ class FileSource:
     shape: Shape
     random_access: bool = True
     pixels: str | None = None
+    keys: np.ndarray | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -188,6 +190,11 @@ class ImageSet:
         }
         return {**found, "all": self.good}
 
+    def median_height_width(self) -> tuple[float, float]:
+        """Median height and median width of the usable images, in pixels, upright."""
+        height, width = (side[self.good] for side in self.index.upright_shape())
+        return float(np.median(height)), float(np.median(width))
+
     @functools.cached_property
     def seen(self) -> pixel_range.Seen | None:
         """Values of the images of 16 bits; None where there are none."""
@@ -247,6 +254,7 @@ class ImageSet:
                 sizes=self.index.size[rows],
                 shape=shape,
                 pixels=wide,
+                keys=self._hashes[rows],
             ),
             label_shape=labels.shape[1:],
             pixel_range=wide or pixels,
@@ -286,6 +294,8 @@ def open_image_set(data: DataConfig) -> ImageSet:
         cache="auto",
         cache_dataset=False,
         pixel_range=pixel_range.AUTO,
+        image_size=DataConfig.image_size,
+        valid_size=None,
     )
     return _open_image_set(plain)
 

@@ -216,6 +216,65 @@ def make_eval_dataset(
     return _finish(dataset)
 
 
+def make_fixed_views_dataset(
+    split: Split,
+    *,
+    batch_size: int,
+    image_size: Size,
+    strength: float,
+    use_blur: bool,
+    seed: int,
+    backend: str = "tf",
+) -> tf.data.Dataset:
+    """Two views of every image once, in index order, the same at each pass.
+
+    Args:
+        split: What ``open_split`` gave.
+        batch_size: Views per batch; the last batch is padded up to it.
+        image_size: As ``make_pretrain_dataset``, like ``strength`` and ``use_blur``.
+        strength: See there.
+        use_blur: See there.
+        seed: Of the views; with an image's index it says what they are.
+        backend: Of ``augmentations.BACKENDS``.
+
+    Returns:
+        A finite dataset as ``make_eval_dataset``: view 1 and view 2 of the first image,
+        of the second, and so on.
+    """
+    fetch = _from_pixels(split) if split.fits_in_memory else _decoded(split)
+    make_views = augmentations.BACKENDS[backend]
+
+    def make(example: Example) -> Example:
+        index = tf.cast(example["index"], tf.int64)
+        seeds = order.example_seeds(seed, tf.constant(0, tf.int64), index[tf.newaxis])
+        views = make_views(
+            fetch(example)["image"],
+            seed=seeds[0],
+            num_views=2,
+            image_size=image_size,
+            strength=strength,
+            use_blur=use_blur,
+        )
+        return {
+            "image": tf.stack(views),
+            "label": tf.fill([2], tf.constant(-1, tf.int64)),
+            "mask": tf.fill([2], True),
+        }
+
+    dataset = split.as_dataset()
+    if split.fits_in_memory:
+        dataset = tf.data.Dataset.range(split.num_examples)
+        dataset = dataset.map(lambda index: {"index": index})
+    dataset = _parallel_map(dataset, make).unbatch()
+    dataset = dataset.batch(batch_size).map(lambda batch: _pad(batch, batch_size))
+    return _finish(dataset)
+
+
+def is_readable_by_index(split: Split, cache: str = "auto") -> bool:
+    """Whether training reads a split image by image, and not as a stream."""
+    return split.source.random_access or _held(split, cache) != "off"
+
+
 def _train_batches(
     split: Split,
     plan: order.BatchPlan,

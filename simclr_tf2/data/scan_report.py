@@ -8,15 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2.data import pixel_range
+from simclr_tf2.data import fitting, pixel_range
 from simclr_tf2.data.index_columns import FileIndex
 from simclr_tf2.data.layouts import Listing
 
-# Sizes worth suggesting: those of the paper's CIFAR-10 (appendix B.9) and ImageNet
-# recipes, and two that STL-10 and Tiny ImageNet use.
-_IMAGE_SIZES = (32, 64, 96, 224)
-_BLUR_ABOVE = 32  # pixels; the paper leaves blur out on CIFAR-10 (appendix B.9)
-_BATCH_SIZES = (4096, 2048, 1024, 512, 256, 128, 64, 32, 16)
 _LINES = 10  # of a list that may be long, in the terminal
 
 
@@ -168,22 +163,26 @@ def _suggest(
     if not summary["images"]:
         return {}
     flags: dict[str, str] = {}
-    shorter = min(summary["height"]["median"], summary["width"]["median"])
-    size = max((s for s in _IMAGE_SIZES if s <= shorter), default=_IMAGE_SIZES[0])
+    size = fitting.image_size(summary["height"]["median"], summary["width"]["median"])
     flags["--image_size"] = str(size)
-    if size <= _BLUR_ABOVE:
+    if size <= fitting.BLUR_ABOVE:
         flags["--nouse_blur"] = ""
     channels = index.channels[index.good]
     if (channels <= 2).all():
         flags["--image_channels"] = "1"
     if summary["pixels"] and summary["pixels"]["read_as"] != pixel_range.FULL:
         flags["--pixel_range"] = summary["pixels"]["read_as"]
+    names = {str(split) for split in splits}
+    train_split = "train" if names & {"train", "None"} else "unlabeled"
     train = sum(
-        bool(use) and split in ("train", "unlabeled", None)
+        bool(use) and split in (train_split, None)
         for split, use in zip(splits, index.good, strict=True)
     )
-    batch = next((b for b in _BATCH_SIZES if b * 4 <= train), None)
-    flags["--train_batch_size"] = str(batch or max(train, 1))
+    flags["--train_batch_size"] = str(fitting.batch_size(train))
+    labelled = bool(summary["classes"] or summary["multi_labels"])
+    valid = fitting.valid_size(train, labelled=labelled)
+    if valid:
+        flags["--valid_size"] = f"{valid:g}"
     return flags
 
 

@@ -13,6 +13,8 @@ from simclr_tf2.evaluation.accuracy import classifier_accuracy
 from simclr_tf2.evaluation.embed import write_embeddings
 from simclr_tf2.evaluation.features import Features, extract, raw_pixels
 from simclr_tf2.evaluation.guard import assert_unchanged
+from simclr_tf2.evaluation.held_out import batch_sizes as held_out_batch_sizes
+from simclr_tf2.evaluation.held_out import make_held_out_loss
 from simclr_tf2.evaluation.knn import knn5_6, knn5_8, weighted_knn
 from simclr_tf2.evaluation.linear import linear_sgd
 from simclr_tf2.evaluation.logistic import stl10_logreg
@@ -31,8 +33,10 @@ __all__ = [
     "classifier_accuracy",
     "evaluate_rows",
     "extract",
+    "held_out_batch_sizes",
     "knn5_6",
     "knn5_8",
+    "make_held_out_loss",
     "make_monitor",
     "monitor",
     "pca256",

@@ -51,6 +51,12 @@ def make_monitor(
         labels, one class, features that are not finite) is absent, with a log line.
     """
     width: list[int] = []
+    said: set[str] = set()
+
+    def say_once(level: int, what: str, why: ConfigError) -> None:
+        if what not in said:
+            said.add(what)
+            logger.log(level, "%s: %s", what, why)
 
     @tf.function(reduce_retracing=True)
     def both(image):
@@ -69,13 +75,17 @@ def make_monitor(
         try:
             return everything()
         except ConfigError as error:  # watching must not end a run that can go on
-            logger.warning("nothing measured online: %s", error)
+            say_once(logging.WARNING, "nothing measured online", error)
             return {}
 
     def everything() -> dict[str, float]:
         bank_h, _, bank_labels = encoded(bank)
         h, z, labels = encoded(queries)
-        result = _knn(Features(bank_h, bank_labels), Features(h, labels))
+        try:
+            result = _knn(Features(bank_h, bank_labels), Features(h, labels))
+        except ConfigError as error:
+            say_once(logging.INFO, "no online kNN", error)
+            result = {}
         result |= _geometry(h, z)
         if views is not None:
             first, second = (encoded([{"image": view}])[1] for view in views)
@@ -93,11 +103,7 @@ def monitor(
 
 
 def _knn(bank: Features, queries: Features) -> dict[str, float]:
-    try:
-        found = weighted_knn(bank, queries, ks=KS)
-    except ConfigError as error:
-        logger.info("no online kNN: %s", error)
-        return {}
+    found = weighted_knn(bank, queries, ks=KS)
     return {f"knn_{name}": found[name] for name in (f"top1_k{k}" for k in KS)}
 
 

@@ -37,12 +37,14 @@ class Panel:
 PANELS = (
     Panel(
         name="loss", title="Contrastive loss", unit="nats, mean over both views",
-        keys="loss|contrastive_loss|contrast_loss", 
-        about="Dashed: a model that cannot tell the pair from the negatives.",
+        keys="loss|contrastive_loss|contrast_loss|valid_loss",
+        about="Dashed: a model that cannot tell the pair from the negatives. Held-out "
+        "batches can be smaller than those of training; their chance level is then "
+        "lower, see the log.",
     ),
     Panel(
         name="contrastive_accuracy", title="Contrastive accuracy", unit="% of views",
-        keys=r"contrastive_accuracy|contrastive_top\d", percent=True,
+        keys=r"(valid_)?contrastive_accuracy|contrastive_top\d", percent=True,
         about="Views whose nearest candidate in the batch is their own pair.",
     ),
     Panel(
@@ -86,7 +88,7 @@ PANELS = (
     ),
     Panel(
         name="contrastive_entropy", title="Entropy of the contrastive softmax",
-        unit="nats", keys="contrastive_entropy",
+        unit="nats", keys="(valid_)?contrastive_entropy",
     ),
     Panel(
         name="images_per_second", title="Training speed", unit="images per second",
@@ -96,6 +98,9 @@ PANELS = (
 _NOT_CURVES = {"step", "time", "timestamp", "wall_time", "seconds", "epoch"}
 _LABELS = {
     "std_z": "z", "std_h": "h", "supervised_accuracy": "linear head",
+    "loss": "training", "contrastive_accuracy": "training",
+    "contrastive_entropy": "training", "valid_loss": "held out",
+    "valid_contrastive_accuracy": "held out", "valid_contrastive_entropy": "held out",
 }  # fmt: skip
 
 

@@ -131,6 +131,10 @@ def _check_loss(scalars: Scalars, chance_loss: float | None) -> list[tuple[bool,
     if loss < 0.95 * chance_loss:
         return [(True, f"The loss fell to {loss:.3f}, below its chance level "
                        f"{chance_loss:.3f}.")]  # fmt: skip
+    if loss > 1.02 * chance_loss:
+        return [(False, f"The loss, {loss:.3f}, ended above its chance level "
+                        f"{chance_loss:.3f}: the two views of an image are not nearer "
+                        "to each other than to other images.")]  # fmt: skip
     return [(False, f"The loss, {loss:.3f}, is still near its chance level "
                     f"{chance_loss:.3f}: little was learned.")]  # fmt: skip
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import stopping
+from simclr_tf2.training.cadence import Cadence, Schedule
 from simclr_tf2.training.errors import NotFinite, Stopped
 from simclr_tf2.training.steps import Step
 
@@ -26,32 +27,16 @@ MOST_STEPS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cadence:
-    """Steps in all, and steps between events (0: never)."""
-
-    total_steps: int
-    log_every: int
-    checkpoint_every: int
-    monitor_every: int = 0
-
-    def due(self, every: int, step: int) -> bool:
-        """Whether an event is due after ``step`` steps; the last step counts."""
-        return every > 0 and (step % every == 0 or step == self.total_steps)
-
-    def next_event(self, step: int) -> int:
-        """The first step after ``step`` at which anything is due."""
-        events = (self.log_every, self.checkpoint_every, self.monitor_every)
-        ends = [(step // every + 1) * every for every in events if every > 0]
-        return min([*ends, self.total_steps])
-
-
-@dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """What the loop calls: at a log line, a checkpoint and a look at the model."""
+    """What the loop calls: at a log line, a checkpoint and a look at the model.
+
+    ``ran`` is called after each chunk of steps; it must not wait for a device.
+    """
 
     log: Callable[[int, Scalars], None]
     save: Callable[[int], None]
     monitor: Callable[[int], None]
+    ran: Callable[[int], None] = lambda _: None
 
 
 def train(
@@ -71,7 +56,8 @@ def train(
     Steps are run in chunks, each one call of a graph that loops; a chunk ends where a
     hook is due, so that its length shows in nothing but speed. Scalars are averaged
     over replicas and over the steps since the last log line. Time in hooks does not
-    count as training time.
+    count as training time, nor does the first chunk, in which the graph is made: until
+    there is another one, "images_per_second" is not among the scalars.
 
     Args:
         step: What one replica does with one element.
@@ -94,7 +80,8 @@ def train(
     iterator = iter(dataset)
     window: list[Any] = []
     now = trained = start_step
-    since = time.perf_counter()
+    schedule = Schedule(cadence)
+    since: float | None = None  # the rate is counted from the end of the first chunk
     with stopping.asked() as stopped:
         while now < cadence.total_steps:
             steps = min(pace.steps(), cadence.next_event(now) - now)
@@ -104,24 +91,31 @@ def train(
                 window[-2] = np.asarray(window[-2])
             now += steps
             pace.ran(steps)
-            log_due = cadence.due(cadence.log_every, now)
+            hooks.ran(now)
+            log_due = schedule.log(now)
             stop_now = stopped.is_set()  # read once: what stops here is saved here
-            save_due = cadence.due(cadence.checkpoint_every, now) or stop_now
-            monitor_due = cadence.due(cadence.monitor_every, now)
+            save_due = schedule.save(now) or stop_now
+            monitor_due = schedule.monitor(now)
             if log_due or save_due:
                 means = _means(chunk.names, window, now)
+            hooks_began = time.perf_counter()
             if log_due:
-                seconds = time.perf_counter() - since
-                rate = (now - trained) * examples_per_step / max(seconds, 1e-9)
-                hooks.log(now, {**means, "images_per_second": rate})
+                if since is not None:
+                    seconds = hooks_began - since
+                    rate = (now - trained) * examples_per_step / max(seconds, 1e-9)
+                    means["images_per_second"] = rate
+                hooks.log(now, means)
                 window.clear()
-                trained = now
             if save_due:
-                hooks.save(now)
+                with schedule.saving():
+                    hooks.save(now)
             if monitor_due:
-                hooks.monitor(now)
-            if log_due:
-                since = time.perf_counter()
+                with schedule.looking():
+                    hooks.monitor(now)
+            if log_due or since is None:
+                since, trained = time.perf_counter(), now
+            else:
+                since += time.perf_counter() - hooks_began
             if log_due or save_due or monitor_due:
                 pace.skip()
             if stop_now and now < cadence.total_steps:

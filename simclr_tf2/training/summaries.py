@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import tensorflow as tf
 
@@ -87,13 +89,15 @@ def _truncate(path: Path, start_step: int) -> None:
 class Progress:
     """The line a person reads while it trains.
 
-    On a terminal a live bar (rich); in a file plain lines. ``none`` is silent.
+    On a terminal a live bar (rich), with lines and messages above it; in a file plain
+    lines. ``none`` is silent.
 
     Args:
         style: auto, bar, plain or none.
         total_steps: Steps of the whole run.
         start_step: Steps done before this start.
-        describe: (step, scalars) -> the text of one line.
+        describe: (step, scalars, columns) -> the text of one log line, on several lines
+            where it would be wider than so many columns; None: no limit.
     """
 
     def __init__(
@@ -102,38 +106,71 @@ class Progress:
         *,
         total_steps: int,
         start_step: int,
-        describe: Callable[[int, dict[str, float]], str],
+        describe: Callable[[int, dict[str, float], int | None], str],
     ) -> None:
         if style == "auto":
             style = "bar" if sys.stdout.isatty() else "plain"
         self._style, self._describe = style, describe
         self._bar = None
+        self._moved: list[tuple[logging.StreamHandler, TextIO]] = []
         if style == "bar":
             from rich import progress as rich_progress
 
             self._bar = rich_progress.Progress(
-                rich_progress.TextColumn("[bold]pretraining"),
+                rich_progress.TextColumn("[bold]training"),
                 rich_progress.BarColumn(bar_width=24),
                 rich_progress.MofNCompleteColumn(),
                 rich_progress.TimeElapsedColumn(),
                 rich_progress.TimeRemainingColumn(),
                 transient=True,
+                # What is written to a file stays there; the rest goes above the bar.
+                redirect_stdout=sys.stdout.isatty(),
+                redirect_stderr=sys.stderr.isatty(),
             )
+            before = sys.stderr
             self._task = self._bar.add_task("", total=total_steps, completed=start_step)
             self._bar.start()
+            self._move_messages(before)
+
+    def move(self, step: int) -> None:
+        """Move the bar; what it shows is drawn by a thread, ten times a second."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step)
 
     def show(self, step: int, scalars: dict[str, float]) -> None:
         """Show a log line; moves the bar."""
         if self._style == "none":
             return
-        text = self._describe(step, scalars)
         if self._bar is not None:
-            self._bar.console.print(text, highlight=False, soft_wrap=True)
-            self._bar.update(self._task, completed=step)
+            text = self._describe(step, scalars, self._bar.console.width)
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.move(step)
         else:
-            print(text, flush=True)
+            columns = None
+            if sys.stdout.isatty():
+                columns = shutil.get_terminal_size().columns
+            print(self._describe(step, scalars, columns), flush=True)
 
     def close(self) -> None:
         """Take the bar away; its lines stay."""
         if self._bar is not None:
             self._bar.stop()
+        for handler, stream in self._moved:
+            handler.setStream(stream)
+        self._moved.clear()
+
+    def _move_messages(self, before: TextIO) -> None:
+        """Let the handlers of our log write above the bar, where they share its place.
+
+        A handler keeps the stream that it was made with, so that rich, which puts
+        another one in the place of ``sys.stderr``, would not see it.
+        """
+        if sys.stderr is before:  # a file: the bar does not stand there
+            return
+        for handler in [
+            *logging.getLogger("simclr_tf2").handlers,
+            *logging.getLogger().handlers,
+        ]:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is before:
+                self._moved.append((handler, handler.stream))
+                handler.setStream(sys.stderr)

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 RECORD = "best.json"
 OWN_CLASSIFIER = "supervised"
 WITHOUT_LABELS = {"rankme": "h_rankme"}  # arXiv 2210.02885: chooses without labels
+VALID_LOSS = "valid_loss"  # of images that are held out of training; lower is better
 
 
 class BestCheckpoint:
@@ -32,7 +33,8 @@ class BestCheckpoint:
 
     Args:
         folder: The run folder.
-        metric: A protocol's name, ``supervised`` or ``rankme``; higher is better.
+        metric: A protocol's name, ``supervised`` or ``rankme``, where higher is better,
+            or ``valid_loss``, where lower is.
         name: Of the evaluation; the folder is ``best_NAME`` then.
         split: The one that is measured, for the record: the choice is made on it.
     """
@@ -77,13 +79,21 @@ class BestCheckpoint:
         if not math.isfinite(value):
             metric = self._facts["metric"]
             logger.warning("%s of ckpt-%d is %s: not kept", metric, step, value)
-        elif self._best is None or value > self._best["value"]:
+        elif self.improves(value):
             if not (self._held / f"ckpt-{step}.index").exists():
                 logger.warning("ckpt-%d was gone before it could be kept", step)
             else:
                 self._best = {**self._facts, "step": step, "value": value}
                 self._publish(step)
         return dict(self._best or {})
+
+    def improves(self, value: float) -> bool:
+        """Whether a finite value is better than the best so far."""
+        if self._best is None or not math.isfinite(value):
+            return math.isfinite(value)
+        if self._facts["metric"] == VALID_LOSS:
+            return value < self._best["value"]
+        return value > self._best["value"]
 
     def _publish(self, step: int) -> None:
         self.place.mkdir(exist_ok=True)
@@ -131,6 +141,8 @@ def of_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint | 
     asked = config.evaluation
     if not asked.best_metric:
         return None
+    if asked.best_metric == VALID_LOSS:
+        return by_valid_loss(config, folder, splits)
     by_protocol = {"rankme": "label_free"}.get(asked.best_metric, asked.best_metric)
     if by_protocol not in (*asked.protocols, OWN_CLASSIFIER):
         raise ConfigError(
@@ -149,6 +161,25 @@ def of_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint | 
         metric=asked.best_metric,
         name=asked.eval_name,
         split=of_other + asked.eval_split,
+    )
+
+
+def by_valid_loss(config: Config, folder: Path, splits: Splits) -> BestCheckpoint:
+    """The keeper of the checkpoint with the lowest loss on held-out images.
+
+    Raises:
+        ConfigError: No images are held out.
+    """
+    if splits.held is None:
+        raise ConfigError(
+            f"--best_metric={VALID_LOSS} cannot be measured: no images of the run are "
+            "held out; pretrain with --valid_size=0.05"
+        )
+    return BestCheckpoint(
+        folder,
+        metric=VALID_LOSS,
+        name=config.evaluation.eval_name,
+        split=splits.held.split,
     )
 
 
@@ -186,6 +217,8 @@ def value_of(
     Raises:
         ConfigError: It was not measured.
     """
+    if metric in others.get("held_out", {}):
+        return float(others["held_out"][metric])
     if metric in WITHOUT_LABELS and "label_free" in others:
         return float(others["label_free"][WITHOUT_LABELS[metric]])
     names = (f"SimCLR h/{metric}", *(n for n in results if n.endswith(f"/{metric}")))

@@ -277,7 +277,7 @@ def _train(
     assert train.num_classes is not None
     lines = progress_lines.TrainingLines(
         total_steps=total_steps,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=fit.epoch_length(config, total_steps, steps_per_epoch),
         chance=math.log(train.num_classes),
         accuracy="supervised_accuracy",
         chance_formula="ln(classes)",

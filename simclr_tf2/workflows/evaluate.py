@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from simclr_tf2.workflows import (
     kept_predictions,
     reporting,
     training_end,
+    valid_loss,
 )
 from simclr_tf2.workflows.eval_files import (
     read_document,
@@ -92,6 +94,8 @@ def _measure_each(
     assert config.model_dir is not None
     folder = Path(config.model_dir)
     total_steps = last_step(merged, folder, splits)
+    splits = _with_held_out(merged, splits)
+    valid = functools.partial(valid_loss.make, config, splits)
     best = best_checkpoint.of_config(config, folder, splits)
     watch = asked.watch and total_steps is not None and not _is_complete(folder)
     growing = watch and _is_growing(folder, total_steps or 0)
@@ -117,7 +121,8 @@ def _measure_each(
             _complete_own(measured, splits, folder, step)
             _require_anything(measured)
             results, others = measured.results, measured.others
-            chosen = best.offer(step, results, others) if best else {}
+            held_out = {"held_out": valid(model)()} if splits.held else {}
+            chosen = best.offer(step, results, others | held_out) if best else {}
         values = {key: record["value"] for key, record in results.items()}
         log.write(step, values | scalars(others))
         write_followed(folder, name, step, results, others)
@@ -128,6 +133,16 @@ def _measure_each(
             _report(config, splits, model, measured, document)
     log.close()
     return document
+
+
+def _with_held_out(merged: Merged, splits: Splits) -> Splits:
+    """With the images that the run holds out, where the best is chosen on them."""
+    same = merged.config.data.train_split == merged.trained.data.train_split
+    chosen_on = merged.config.evaluation.best_metric == best_checkpoint.VALID_LOSS
+    if not (chosen_on and merged.own and same):
+        return splits
+    _, held = valid_loss.divided(merged.trained, splits.train)
+    return dataclasses.replace(splits, held=held)
 
 
 def _complete_own(measured: Measured, splits: Splits, folder: Path, step: int) -> None:

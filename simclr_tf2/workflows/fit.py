@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from simclr_tf2 import config as config_lib
 from simclr_tf2 import distribution, stopping
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.optimizers import loss_scale, total_steps
-from simclr_tf2.training import checkpoints, loop, run_folder, summaries
+from simclr_tf2.training import cadence, checkpoints, loop, run_folder, summaries
 from simclr_tf2.training.errors import RunFailed
 from simclr_tf2.training.steps import Step
+from simclr_tf2.workflows.best_checkpoint import VALID_LOSS, BestCheckpoint
 
 logger = logging.getLogger(__name__)
 
@@ -58,13 +61,36 @@ def check_compile(config: Config, strategy: tf.distribute.Strategy) -> None:
 
 
 def steps_of(config: Config, split: Split) -> int:
-    """Steps of a run on ``split``."""
-    return total_steps(
-        num_examples=split.num_examples,
-        global_batch_size=config.training.train_batch_size,
-        train_epochs=config.training.train_epochs,
-        train_steps=config.training.train_steps,
-    )
+    """Steps of a run on ``split``.
+
+    Of a data set by name as in the reference code, which rounds up. Of the user's own
+    images so many passes of whole batches, so that ``--train_epochs=20`` ends at 20.
+    """
+    training = config.training
+    if training.train_steps or config.data.by_name:
+        return total_steps(
+            num_examples=split.num_examples,
+            global_batch_size=training.train_batch_size,
+            train_epochs=training.train_epochs,
+            train_steps=training.train_steps,
+        )
+    whole_batches = split.num_examples // training.train_batch_size
+    return max(1, round(whole_batches * training.train_epochs))
+
+
+def images_per_epoch(config: Config, split: Split) -> int:
+    """Images that an epoch of the schedule has: of own images those that are seen."""
+    batch = config.training.train_batch_size
+    if config.data.by_name:
+        return split.num_examples
+    return split.num_examples // batch * batch
+
+
+def epoch_length(config: Config, total_steps: int, steps_per_epoch: int) -> float:
+    """Steps of an epoch as it is shown: the last step is at ``--train_epochs``."""
+    if config.training.train_steps:
+        return steps_per_epoch
+    return total_steps / config.training.train_epochs
 
 
 def cache_of(config: Config) -> str:
@@ -96,8 +122,9 @@ def fit(
     steps_per_epoch: int,
     start_step: int,
     total_steps: int,
-    describe: Callable[[int, Scalars], str],
+    describe: Callable[[int, Scalars, int | None], str],
     look: Callable[[], Scalars],
+    best: BestCheckpoint | None = None,
 ) -> None:
     """Train to ``total_steps``; logs, checkpoints and looks go to the run folder.
 
@@ -113,8 +140,9 @@ def fit(
         steps_per_epoch: Steps in one pass.
         start_step: Steps done before.
         total_steps: Steps in all.
-        describe: Text of a log line.
+        describe: Text of a log line, and for a terminal's width.
         look: Measures the model as it is, at ``--monitor_epochs``.
+        best: Keeps the checkpoint with the lowest held-out loss, if that is asked for.
     """
     training = config.training
     log = summaries.MetricsLog(folder, start_step=start_step)
@@ -135,7 +163,7 @@ def fit(
             now,
             {
                 **scalars,
-                "epoch": now / steps_per_epoch,
+                "epoch": now / epoch_length(config, total_steps, steps_per_epoch),
                 "learning_rate": rate,
                 **loss_scale.scalars(optimizer, now),
             },
@@ -151,21 +179,32 @@ def fit(
         )
         stopping.saved(f"step {now} is saved; the same command goes on from there")
 
+    def on_look(now: int) -> None:
+        found = look()
+        if found:
+            show(now, found)
+        value = found.get(VALID_LOSS, math.nan)
+        if best is not None and best.improves(value):
+            if not (folder / f"ckpt-{now}.index").exists():
+                on_save(now)
+            with best.holding(now):
+                best.offer(now, {}, {"held_out": {VALID_LOSS: value}})
+
     try:
         loop.train(
             step,
             dataset,
             strategy=strategy,
-            cadence=loop.Cadence(
+            cadence=cadence_of(
+                config,
                 total_steps=total_steps,
-                log_every=training.log_steps,
-                checkpoint_every=training.checkpoint_steps
-                or _steps(training.checkpoint_epochs, steps_per_epoch)
-                or total_steps,  # 0 epochs: only the last step
-                monitor_every=_steps(training.monitor_epochs, steps_per_epoch),
+                steps_per_epoch=steps_per_epoch,
+                several_workers=isinstance(
+                    strategy, tf.distribute.MultiWorkerMirroredStrategy
+                ),
             ),
             hooks=loop.Hooks(
-                log=on_log, save=on_save, monitor=lambda now: show(now, look())
+                log=on_log, save=on_save, monitor=on_look, ran=progress.move
             ),
             examples_per_step=training.train_batch_size,
             start_step=start_step,
@@ -178,6 +217,35 @@ def fit(
     finally:
         log.close()
         progress.close()
+
+
+def cadence_of(
+    config: Config, *, total_steps: int, steps_per_epoch: int, several_workers: bool
+) -> cadence.Cadence:
+    """When the run logs, saves and looks: exactly as asked, else as it is worth.
+
+    Where nothing was asked, the first steps are logged and a line comes every few
+    seconds; of the user's own images, whose epochs may be short, checkpoints and looks
+    are left out that come too soon after the last one. Several workers must agree
+    without a clock: they go by steps alone.
+    """
+    training, given = config.training, config_lib.given_settings(config)
+    timed_logs = "log_steps" not in given
+    by_worth = not (config.data.by_name or several_workers)
+    save_asked = {"checkpoint_steps", "checkpoint_epochs"} & given
+    look_asked = "monitor_epochs" in given
+    return cadence.Cadence(
+        total_steps=total_steps,
+        log_every=training.log_steps,
+        checkpoint_every=training.checkpoint_steps
+        or _steps(training.checkpoint_epochs, steps_per_epoch)
+        or total_steps,  # 0 epochs: only the last step
+        monitor_every=_steps(training.monitor_epochs, steps_per_epoch),
+        first_logs=cadence.FIRST_LOGS if timed_logs else (),
+        log_seconds=cadence.LOG_SECONDS if timed_logs and not several_workers else 0.0,
+        checkpoint_spacing=cadence.CHECKPOINTS if by_worth and not save_asked else None,
+        monitor_spacing=cadence.LOOKS if by_worth and not look_asked else None,
+    )
 
 
 def _name_broken_file(split: Split, error: tf.errors.OpError) -> None:

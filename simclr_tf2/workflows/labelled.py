@@ -13,7 +13,7 @@ from simclr_tf2.config import Config
 from simclr_tf2.data import datasets, subset
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation import semi_supervised
-from simclr_tf2.workflows import pixels
+from simclr_tf2.workflows import pixels, valid_loss
 from simclr_tf2.workflows.splits import open_split
 
 logger = logging.getLogger(__name__)
@@ -52,9 +52,12 @@ def open_labelled(config: Config) -> Labelled:
 
 
 def training_images(config: Config, train: Split) -> Split:
-    """What of ``train`` the run ``config`` trains on: fewer with a share of labels."""
+    """What of ``train`` the run ``config`` trains on.
+
+    Fewer images with a share of labels, or with a part that is held out.
+    """
     if "finetune" not in (config.mode, config.train_mode):
-        return train
+        return valid_loss.divided(config, train)[0]
     return _take(train, _choose(config, train))
 
 

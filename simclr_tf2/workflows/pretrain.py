@@ -33,10 +33,13 @@ from simclr_tf2.training import (
 )
 from simclr_tf2.workflows import (
     after_training,
+    best_checkpoint,
     fit,
+    fitted,
     pixels,
     precision,
     progress_lines,
+    valid_loss,
     watching,
 )
 from simclr_tf2.workflows.scan import record
@@ -69,6 +72,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
             "drop it or use --mode=finetune"
         )
     warn_of_no_effect(config)
+    config = fitted.with_earlier_choices(config)
     run_folder.check(config)
     done = after_training.finished(config)
     if done is not None:
@@ -77,11 +81,15 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     strategy = distribution.shared_strategy(config.distribution)
     config = pixels.recorded(config)
     splits = open_splits(config)
+    replicas = strategy.num_replicas_in_sync
+    config = fitted.to_images(config, splits.train, replicas=replicas)
+    splits = valid_loss.with_held_out(config, splits)
+    check_valid_loss(config, splits)
     config = pixels.decided(config, splits.train)
-    total_steps = fit.check_steps(config, splits.train, strategy.num_replicas_in_sync)
+    total_steps = fit.check_steps(config, splits.train, replicas)
     classes = run_history.class_names(splits.train, splits.probe)
     run_history.check(config, splits.train, classes=classes, total_steps=total_steps)
-    check_micro_batches(config, strategy.num_replicas_in_sync)
+    check_micro_batches(config, replicas)
     augment_backend(config)
     fit.check_compile(config, strategy)
     config = precision.decided(config, strategy)
@@ -93,7 +101,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     checkpoint = checkpoints.of_run(model, optimizer)
     start_step = restore(config, checkpoint, model, Path(str(config.model_dir)))
     # Here, where nothing is refused any more, the first file is written.
-    folder = run_folder.create(config, flagfile)
+    folder = run_folder.create(config, fitted.as_comments(config, flagfile))
     record(config, folder)
     run_history.write(
         folder,
@@ -134,8 +142,32 @@ def warn_of_no_effect(config: Config) -> None:
     flat, defaults = config_lib.to_flat(config), config_lib.field_defaults()
     for name in NOT_IN_PRETRAINING:
         used = name == "finetune_baselines" and "semi" in config.evaluation.protocols
+        used = used or flat[name] == best_checkpoint.VALID_LOSS
         if flat[name] != defaults[name] and not used:
             logger.warning("--%s has no effect in --mode=pretrain", name)
+
+
+def check_valid_loss(config: Config, splits: Splits) -> None:
+    """Refuse to keep the best checkpoint by a loss that is never measured.
+
+    Raises:
+        ConfigError: ``--best_metric=valid_loss`` without held-out images or looks.
+    """
+    best = best_by_valid_loss(config, splits, Path(config.model_dir or "."))
+    if best is not None and not config.training.monitor_epochs:
+        raise ConfigError(
+            "--best_metric=valid_loss is measured at each --monitor_epochs, and "
+            "--monitor_epochs=0 means never; leave it out"
+        )
+
+
+def best_by_valid_loss(
+    config: Config, splits: Splits, folder: Path
+) -> best_checkpoint.BestCheckpoint | None:
+    """What keeps the best checkpoint while training goes on, if that is asked for."""
+    if config.evaluation.best_metric != best_checkpoint.VALID_LOSS:
+        return None
+    return best_checkpoint.by_valid_loss(config, folder, splits)
 
 
 def build(
@@ -219,7 +251,7 @@ def make_optimizer(
         config.optimizer.learning_rate,
         scaling=config.optimizer.learning_rate_scaling,
         global_batch_size=config.training.train_batch_size,
-        num_examples=split.num_examples,
+        num_examples=fit.images_per_epoch(config, split),
         train_epochs=config.training.train_epochs,
         train_steps=total_steps,
         warmup_epochs=config.optimizer.warmup_epochs,
@@ -295,6 +327,7 @@ def _train(
         {"numba": "Numba", "tf": "TensorFlow"}[backend],
         ", but for colours and blur: by the device" if on_device else "",
     )
+    valid_loss.announce(config, splits)
     dataset = strategy.distribute_datasets_from_function(
         lambda context: pipeline.make_pretrain_dataset(
             splits.train,
@@ -351,9 +384,15 @@ def _train(
         total_steps=total_steps,
         describe=progress_lines.TrainingLines(
             total_steps=total_steps,
-            steps_per_epoch=steps_per_epoch,
+            steps_per_epoch=fit.epoch_length(config, total_steps, steps_per_epoch),
             chance=chance,
             chance_formula=formula,
+            warmup_steps=optimizers.warmup_steps(
+                num_examples=fit.images_per_epoch(config, splits.train),
+                warmup_epochs=config.optimizer.warmup_epochs,
+                global_batch_size=batch,
+            ),
         ),
-        look=watching.make_watch(config, splits, model),
+        look=watching.make_watch(config, splits, model, strategy),
+        best=best_by_valid_loss(config, splits, folder),
     )

@@ -11,18 +11,20 @@ PRETRAINING = (
     "the encoder learns nothing. Try a lower --learning_rate, a longer "
     "--warmup_epochs, or look at the augmented pairs in report.html"
 )
+NEAR_CHANCE = 0.02  # [ours] of the chance level, on either side
 
 
 class TrainingLines:
-    """(step, scalars) -> one line of text; warns once when the loss sits at chance.
+    """(step, scalars) -> one line of text; warns once when the loss stays at chance.
 
     Args:
         total_steps: Steps of the run.
-        steps_per_epoch: Steps in one pass.
+        steps_per_epoch: Steps in one epoch, as it is shown.
         chance: Loss of a model that knows nothing.
         accuracy: Name of the accuracy that stands beside the loss.
         chance_formula: Where ``chance`` comes from, for the warning.
         advice: What the warning says is wrong and to do.
+        warmup_steps: No warning before their end: the loss may be anywhere.
 
     Attributes:
         warned: Whether it has.
@@ -32,36 +34,54 @@ class TrainingLines:
         self,
         *,
         total_steps: int,
-        steps_per_epoch: int,
+        steps_per_epoch: float,
         chance: float,
         accuracy: str = "contrastive_accuracy",
         chance_formula: str = "ln(2N-1)",
         advice: str = PRETRAINING,
+        warmup_steps: int = 0,
     ) -> None:
         self._total, self._steps_per_epoch = total_steps, steps_per_epoch
         self._chance, self._formula = chance, chance_formula
         self._accuracy = accuracy
         self.warned, self._advice = False, advice
+        self._judged_from = max(100, steps_per_epoch, warmup_steps)
+        self._at_chance_since: int | None = None
         self._last: tuple[int, float] | None = None
         self._pace: float | None = None
 
-    def __call__(self, step: int, scalars: dict[str, float]) -> str:
-        """The line; ``scalars`` are of training or, without a loss, of a look."""
+    def __call__(
+        self, step: int, scalars: dict[str, float], columns: int | None = None
+    ) -> str:
+        """The line; ``scalars`` are of training or, without a loss, of a look.
+
+        In ``columns`` a line of training is kept short, by what a progress bar or the
+        next line shows as well; that of a look goes on in lines of its own.
+        """
         width = len(str(self._total))
         epoch = step / self._steps_per_epoch
-        head = f"step {step:>{width}}/{self._total}  epoch {epoch:6.2f}"
+        head = [f"step {step:>{width}}/{self._total}", f"epoch {epoch:6.2f}"]
         if "loss" not in scalars:
-            looks = (_named(name, value) for name, value in scalars.items())
-            return "  ".join([head, *looks])
+            looks = [_named(name, value) for name, value in scalars.items()]
+            return _filled([*head, *looks], columns)
         self._warn_at_chance(step, scalars["loss"])
-        line = (
-            f"{head}  {scalars['images_per_second']:,.0f} img/s  "
-            f"loss {scalars['loss']:.3f} (chance {self._chance:.3f})  "
-            f"acc {100 * scalars[self._accuracy]:.1f} %"
-        )
+        rate = scalars.get("images_per_second")
+        loss = f"loss {scalars['loss']:.3f} (chance {self._chance:.3f})"
+        accuracy = f"acc {100 * scalars[self._accuracy]:.1f} %"
+        extras = {
+            "speed": f"{rate:,.0f} img/s" if rate is not None else "",
+            "probe": "",
+            "lr": f"lr {scalars['learning_rate']:.2e}",
+            "ETA": f"ETA {self._eta(step)}",
+        }
         if "supervised_accuracy" in scalars and self._accuracy != "supervised_accuracy":
-            line += f"  probe {100 * scalars['supervised_accuracy']:.1f} %"
-        return f"{line}  lr {scalars['learning_rate']:.2e}  ETA {self._eta(step)}"
+            extras["probe"] = f"probe {100 * scalars['supervised_accuracy']:.1f} %"
+        parts = [*head, extras["speed"], loss, accuracy, *list(extras.values())[1:]]
+        for name in ("lr", "ETA", "speed", "probe"):
+            if columns is None or len(_line(parts)) <= columns:
+                break
+            parts.remove(extras[name])
+        return _line(parts)
 
     def _eta(self, step: int) -> str:
         now = time.perf_counter()
@@ -77,18 +97,42 @@ class TrainingLines:
         return f"{hours}:{clock}" if hours else clock
 
     def _warn_at_chance(self, step: int, loss: float) -> None:
-        late = step >= max(100, self._steps_per_epoch)
-        if self.warned or not late or loss < 0.98 * self._chance:
-            return
-        self.warned = True
-        logger.warning(
-            "the loss %.3f sits at its chance level %s = %.3f: %s",
-            loss,
-            self._formula,
-            self._chance,
-            self._advice,
-        )
+        """Warn once when two lines in a row are at chance, after the warm-up."""
+        near = abs(loss - self._chance) <= NEAR_CHANCE * self._chance
+        if self.warned or step < self._judged_from or not near:
+            self._at_chance_since = None
+        elif self._at_chance_since is None:
+            self._at_chance_since = step
+        else:
+            self.warned = True
+            logger.warning(
+                "the loss is at its chance level since step %d: %.3f, and %s is %.3f: "
+                "%s",
+                self._at_chance_since,
+                loss,
+                self._formula,
+                self._chance,
+                self._advice,
+            )
+
+
+def _line(parts: list[str]) -> str:
+    return "  ".join(part for part in parts if part)
+
+
+def _filled(parts: list[str], columns: int | None) -> str:
+    """Join parts into lines of at most ``columns``; later lines are indented."""
+    if columns is None:
+        return _line(parts)
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + 2 + len(part) <= columns:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(f"  {part}")
+    return "\n".join(lines)
 
 
 def _named(name: str, value: float) -> str:
-    return f"{name} {100 * value:.1f} %" if "top" in name else f"{name} {value:.3f}"
+    share = "top" in name or "accuracy" in name
+    return f"{name} {100 * value:.1f} %" if share else f"{name} {value:.3f}"

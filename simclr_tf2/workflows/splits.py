@@ -29,7 +29,8 @@ class Splits:
 
     ``own`` says whether they are of the data set that the network learned from, and
     ``unseen`` whether its classifier may be scored: on no other set, and on none of the
-    images that it was trained on.
+    images that it was trained on. ``held`` is what ``--valid_size`` takes out of
+    ``train`` for the contrastive loss, or None.
     """
 
     train: datasets.Split
@@ -37,6 +38,7 @@ class Splits:
     eval: datasets.Split | None
     own: bool = True
     unseen: bool = True
+    held: datasets.Split | None = None
 
 
 def open_splits(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import tensorflow as tf
+
 from simclr_tf2 import evaluation, models
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
+from simclr_tf2.workflows import valid_loss
 from simclr_tf2.workflows.splits import Splits
 
 BATCH = 250  # [ours] bank and queries are whole batches of this size
@@ -15,9 +18,14 @@ VIEWS = 128  # [ours] pairs for alignment
 
 
 def make_watch(
-    config: Config, splits: Splits, model: models.SimCLR
+    config: Config,
+    splits: Splits,
+    model: models.SimCLR,
+    strategy: tf.distribute.Strategy,
 ) -> Callable[[], dict[str, float]]:
     """A function that measures ``model`` as it is: kNN, spread, alignment, rank.
+
+    With ``splits.held`` the contrastive loss on these images comes first.
 
     Bank and queries are disjoint parts of the labelled probe split (of the training
     split when nothing is labelled), never of the evaluation split: what is watched must
@@ -46,9 +54,11 @@ def make_watch(
         outputs = model(image, training=False)
         return outputs["representation"], outputs["projection"]
 
-    return evaluation.make_monitor(
+    monitor = evaluation.make_monitor(
         encode,
         images.take(BANK_BATCHES),
         images.skip(BANK_BATCHES),
         views=next(iter(pairs))["views"],
     )
+    held_out_loss = valid_loss.make(config, splits, model, strategy)
+    return lambda: held_out_loss() | monitor()

@@ -276,6 +276,16 @@ def test_collapse_chance_loss_and_weak_results_are_warned_of():
     assert [good for good, _ in found] == [False] * 3
 
 
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [(1.9, "below its chance"), (2.19, "still near"), (2.6, "ended above its chance")],
+)
+def test_a_loss_is_said_to_be_where_it_is(loss, words):
+    scalars = {"loss": np.array([[9, loss]])}
+    ((good, text),) = verdict.checks(scalars, [], None, 2.197)
+    assert words in text and good == (loss < 2)
+
+
 def test_large_images_are_shrunk_to_keep_the_page_small(tmp_path):
     images = np.random.default_rng(0).random([20, 224, 224, 3], np.float32)
     given = (

@@ -22,9 +22,11 @@ def run(
     value=lambda x: x,
     strategy=None,
     steps_per_loop=0,
+    ran=None,
 ):
     """Train on the numbers 1, 2, ...; returns the calls of every hook."""
     calls = {"log": [], "save": [], "monitor": []}
+    moved = [] if ran is None else ran
     strategy = strategy or tf.distribute.OneDeviceStrategy("/cpu:0")
     replicas = strategy.num_replicas_in_sync
     numbers = tf.data.Dataset.range(start * replicas + 1, 10**6)
@@ -43,6 +45,7 @@ def run(
             log=lambda step, scalars: calls["log"].append((step, scalars["x"])),
             save=calls["save"].append,
             monitor=calls["monitor"].append,
+            ran=moved.append,
         ),
         examples_per_step=1,
         start_step=start,
@@ -55,6 +58,46 @@ def test_every_step_is_run_once_and_the_last_chunk_is_trimmed():
     calls = run(7)
     assert calls["log"] == [(3, 2.0), (6, 5.0), (7, 7.0)]  # means since the last line
     assert calls["save"] == [4, 7] and calls["monitor"] == [5, 7]
+
+
+def test_every_step_is_told_where_a_chunk_is_one_step():
+    told = []
+    run(7, steps_per_loop=1, ran=told)
+    assert told == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_rate_counts_no_step_in_which_the_graph_is_made(monkeypatch):
+    """The first chunk has no rate; time in hooks is not training time."""
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
+    rates, save = {}, []
+
+    def ran(step):
+        clock[0] += 100.0 if step == 1 else 2.0
+
+    def slow(step):
+        save.append(step)
+        clock[0] += 50.0
+
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    loop.train(
+        lambda x: {"x": tf.cast(x, tf.float32)},
+        strategy.distribute_datasets_from_function(lambda _: tf.data.Dataset.range(99)),
+        strategy=strategy,
+        cadence=loop.Cadence(
+            total_steps=7, log_every=4, checkpoint_every=3, first_logs=(1,)
+        ),
+        hooks=loop.Hooks(
+            log=lambda step, x: rates.update({step: x.get("images_per_second")}),
+            save=slow,
+            monitor=lambda _: None,
+            ran=ran,
+        ),
+        examples_per_step=10,
+        steps_per_loop=1,
+    )
+    assert save == [3, 6, 7]
+    assert rates == {1: None, 4: pytest.approx(5.0), 7: pytest.approx(5.0)}
 
 
 def test_a_resumed_loop_does_only_what_is_left():

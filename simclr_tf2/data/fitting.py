@@ -1,0 +1,52 @@
+"""Settings fitted to a user's own images: what scan suggests and pretraining takes."""
+
+from __future__ import annotations
+
+# Sizes worth suggesting: those of the paper's CIFAR-10 (appendix B.9) and ImageNet
+# recipes, and two that STL-10 and Tiny ImageNet use.
+IMAGE_SIZES = (32, 64, 96, 224)
+BATCH_SIZES = (512, 256, 128, 64, 32, 16)  # the default at most
+STEPS_PER_EPOCH = 4  # [ours] at least
+BLUR_ABOVE = 32  # pixels; the paper leaves blur out on CIFAR-10 (appendix B.9)
+VALID_SIZE = 0.05  # [ours] of images without labels
+LEAST_VALID_IMAGES = 20  # [ours] fewer say too little
+
+
+def image_size(height: float, width: float) -> int:
+    """Return the largest usual side that enlarges no typical image.
+
+    Args:
+        height: Of a typical image (the median), in pixels.
+        width: Likewise.
+
+    Returns:
+        One of ``IMAGE_SIZES``; the smallest for images that are smaller still.
+    """
+    shorter = min(height, width)
+    return max((s for s in IMAGE_SIZES if s <= shorter), default=IMAGE_SIZES[0])
+
+
+def batch_size(num_images: int, *, replicas: int = 1) -> int:
+    """Return the largest usual batch that makes ``STEPS_PER_EPOCH`` steps an epoch.
+
+    Args:
+        num_images: Images to train on.
+        replicas: The batch is a multiple of it, where there are so many images.
+
+    Returns:
+        512 at most; with fewer than 64 images 16, or all of them.
+    """
+    fitting = (b for b in BATCH_SIZES if b * STEPS_PER_EPOCH <= num_images)
+    batch = next(fitting, min(num_images, BATCH_SIZES[-1]))
+    return max(batch // replicas * replicas, 1)
+
+
+def valid_size(num_images: int, *, labelled: bool) -> float:
+    """Return the part of the images to hold out: 0.05 of enough without labels.
+
+    Args:
+        num_images: Images of the training split.
+        labelled: Whether they have labels, on which the encoder is scored anyway.
+    """
+    enough = VALID_SIZE * num_images >= LEAST_VALID_IMAGES
+    return VALID_SIZE if enough and not labelled else 0.0

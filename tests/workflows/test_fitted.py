@@ -1,0 +1,110 @@
+"""What is fitted to own images, and that scan suggests the same."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf2 import config as config_lib
+from simclr_tf2.config import DataConfig
+from simclr_tf2.data import fitting, image_sets, scan_report
+from simclr_tf2.workflows import fitted
+
+
+@pytest.mark.parametrize(
+    ("images", "replicas", "expected"),
+    [
+        (1, 1, 1),
+        (12, 1, 12),
+        (63, 1, 16),
+        (64, 1, 16),
+        (400, 1, 64),  # 128 would make 3 steps an epoch
+        (511, 1, 64),
+        (512, 1, 128),
+        (2_048, 1, 512),
+        (1_000_000, 1, 512),  # the default at most
+        (400, 3, 63),  # what three replicas can share
+    ],
+)
+def test_a_batch_leaves_four_steps_an_epoch(images, replicas, expected):
+    assert fitting.batch_size(images, replicas=replicas) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((20, 24), 32), ((64, 500), 64), ((130, 120), 96), ((3000, 4000), 224)],
+)
+def test_an_image_size_enlarges_no_typical_image(shape, expected):
+    assert fitting.image_size(*shape) == expected
+
+
+@pytest.mark.parametrize(
+    ("images", "labelled", "expected"),
+    [(400, False, 0.05), (399, False, 0.0), (400, True, 0.0)],
+)
+def test_enough_images_without_labels_hold_a_part_out(images, labelled, expected):
+    assert fitting.valid_size(images, labelled=labelled) == expected
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """40 unlabelled images of 70 x 100 to 90 x 100 pixels."""
+    for i in range(40):
+        pixels = np.random.default_rng(i).integers(0, 255, [70 + i // 2, 100, 3])
+        data = tf.io.encode_png(pixels.astype(np.uint8)).numpy()
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        (tmp_path / "photos" / f"{i}.png").write_bytes(data)
+    return tmp_path
+
+
+def flat(photos, **settings):
+    return {
+        "image_dir": str(photos / "photos"),
+        "data_dir": str(photos / "data"),
+        "model_dir": str(photos / "run"),
+        **settings,
+    }
+
+
+def test_scan_suggests_what_pretraining_takes(photos):
+    config = config_lib.from_flat(flat(photos))
+    images = image_sets.open_image_set(config.data)
+    summary = scan_report.summarize(images.listing, images.index)
+    taken = fitted.to_images(config, images.open("train"))
+    assert (taken.data.image_size, taken.training.train_batch_size) == (64, 16)
+    assert summary["suggested"] == {"--image_size": "64", "--train_batch_size": "16"}
+
+
+def test_what_was_given_is_kept_and_a_large_batch_is_warned_of(photos, caplog):
+    config = config_lib.from_flat(flat(photos, train_batch_size=32, image_size=48))
+    train = image_sets.open_image_set(config.data).open("train")
+    with caplog.at_level("INFO", "simclr_tf2"):
+        taken = fitted.to_images(config, train)
+    assert taken.training == config.training and taken.data.image_size == 48
+    assert (
+        "--train_batch_size=32 makes 1 step an epoch of 40 images, and 8 of them are "
+        "left out of each epoch; --train_batch_size=16 makes 2" in caplog.text
+    )
+
+
+def test_a_data_set_by_name_keeps_every_default():
+    config = config_lib.Config(data=DataConfig(dataset="cifar10"))
+    assert fitted.to_images(config, train=None) is config
+
+
+def test_a_run_that_goes_on_keeps_what_it_chose(photos):
+    before = config_lib.from_flat(flat(photos, train_batch_size=24, valid_size=0.1))
+    (photos / "run").mkdir()
+    text = fitted.run_folder.config_json(before)
+    (photos / "run" / "config.json").write_text(text)
+    again = fitted.with_earlier_choices(config_lib.from_flat(flat(photos)))
+    assert again.training.train_batch_size == 24 and again.data.valid_size == 0.1
+    other = config_lib.from_flat(flat(photos, train_batch_size=32))
+    assert fitted.with_earlier_choices(other).training.train_batch_size == 32
+
+
+def test_flags_txt_shows_what_was_fitted_as_a_comment(photos):
+    config = config_lib.from_flat(flat(photos, train_batch_size=16))
+    text = "--mode=pretrain\n# --train_batch_size=512\n# --seed=0\n"
+    assert fitted.as_comments(config, text) == (
+        "--mode=pretrain\n# --train_batch_size=16\n# --seed=0\n"
+    )
