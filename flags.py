@@ -419,10 +419,12 @@ _string(
 _integer("probe_examples", "At most so many images of it.")
 _bool("baselines", "Also measure a random encoder and PCA of the pixels.")
 _bool("report", "Write report.html: curves, pictures and tables of the run.")
-_string(
+_list(
     "compare_with",
-    "With --mode=eval: another run folder, evaluated on the same images; McNemar's "
-    "test says whether the difference is luck.",
+    "With --mode=eval: other run folders, comma-separated, evaluated on the same "
+    "images. Predictions are compared image by image (McNemar's exact test); without "
+    "labels, or with --protocols=label_free, a table shows the label-free numbers and "
+    "the share of nearest images that the runs have in common.",
 )
 _bool(
     "watch",
@@ -469,7 +471,20 @@ _list(
 _integer("keep_hub_module_max", "Newest SavedModels to keep; 0 keeps all.")
 _string("input", "Embed: a folder of images, or name:split of a data set.")
 _string("output", "Embed: file to write, .npz, .csv or .parquet.")
-_string("preview", "Scan: write a picture (.png) of originals beside their views.")
+_string(
+    "preview",
+    "Picture to write (.png). With --mode=scan: originals beside their views. With "
+    "--mode=embed --neighbours_of: the nearest images.",
+)
+_list(
+    "neighbours_of",
+    "With --mode=embed: image files, comma-separated. Prints the images of --input "
+    "that are most similar to each of them; --output may be left out then.",
+)
+_integer(
+    "num_neighbours",
+    "With --mode=embed --neighbours_of: how many similar images are shown for each.",
+)
 
 
 # Words of the reference's README that its program no longer reads.
