@@ -477,11 +477,14 @@ _integer(
 )
 _bool("baselines", "Also measure a random encoder and PCA of the pixels.")
 _bool("report", "Write report.html: curves, pictures and tables of the run.")
-_string(
+_list(
     "compare_with",
-    "With --mode=eval: another run folder, evaluated on the same images. McNemar's "
-    "test says whether its trained network and this one differ on images like these. "
-    "It does not compare recipes or seeds: for that, train several seeds of each.",
+    "With --mode=eval: other run folders, comma-separated, evaluated on the same "
+    "images. McNemar's test says whether the trained network of each and this one "
+    "differ on images like these. It does not compare recipes or seeds: for that, "
+    "train several seeds of each. Without labels, or with --protocols=label_free, a "
+    "table shows the label-free numbers and the share of nearest images that the runs "
+    "have in common.",
 )
 _bool(
     "watch",
@@ -533,7 +536,20 @@ _string(
     "Embed: a folder of images, an .npz file, or name:split of a data set or a file.",
 )
 _string("output", "Embed: file to write, .npz, .csv or .parquet.")
-_string("preview", "Scan: write a picture (.png) of originals beside their views.")
+_string(
+    "preview",
+    "Picture to write (.png). With --mode=scan: originals beside their views. With "
+    "--mode=embed --neighbours_of: the nearest images.",
+)
+_list(
+    "neighbours_of",
+    "With --mode=embed: image files, comma-separated. Prints the images of --input "
+    "that are most similar to each of them; --output may be left out then.",
+)
+_integer(
+    "num_neighbours",
+    "With --mode=embed --neighbours_of: how many similar images are shown for each.",
+)
 
 
 # Words of the reference's README that its program no longer reads.

@@ -492,7 +492,7 @@ class EvaluationConfig:
     probe_examples: int = 50_000  # [ours] at most so many of them
     baselines: bool = True  # [ours] random encoder and PCA rows in the table
     report: bool = True  # [ours] report.html at the end
-    compare_with: str | None = None  # [ours] another run folder
+    compare_with: tuple[str, ...] = ()  # [ours] other run folders
     watch: bool = True  # [ours] eval of an unfinished run follows it (reference)
     best_metric: str = ""  # [ours] which checkpoint is kept as the best
     watch_timeout: float = 0.0  # [ours] minutes without a checkpoint; 0: no limit
@@ -515,6 +515,8 @@ class EvaluationConfig:
         _require_positive(self, "features_epochs")
         milestones = _milestones(self.features_milestones, self.features_epochs)
         object.__setattr__(self, "features_milestones", milestones)
+        runs = (self.compare_with,) if isinstance(self.compare_with, str) else None
+        object.__setattr__(self, "compare_with", runs or tuple(self.compare_with or ()))
         for protocol in self.protocols:
             _require_choice("protocols", protocol, PROTOCOLS)
         if self.best_metric:
@@ -603,12 +605,15 @@ class ExportConfig:
     keep_hub_module_max: int = 1
     input: str | None = None  # [ours] embed: a folder of images or TFDS name:split
     output: str | None = None  # [ours] embed: .npz, .csv or .parquet
-    preview: str | None = None  # [ours] scan: a .png of originals and views
+    preview: str | None = None  # [ours] scan, embed: a .png
+    neighbours_of: tuple[str, ...] = ()  # [ours] embed: image files
+    num_neighbours: int = 8  # [ours] embed: of each of them
 
     def __post_init__(self) -> None:
         for name in self.export_formats:
             _require_choice("export_formats", name, EXPORT_FORMATS)
         _require_not_negative(self, "keep_hub_module_max")
+        _require_positive(self, "num_neighbours")
         if self.output is not None:
             _require(
                 re.search(r"\.(npz|csv|parquet)$", self.output) is not None,

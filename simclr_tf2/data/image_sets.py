@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -318,6 +319,26 @@ def look_at(data: DataConfig) -> ImageSet:
         progress=_Progress(data.source),
     )
     return ImageSet(data.source, found, index)
+
+
+def open_files(paths: Sequence[str], data: DataConfig) -> ImageSet:
+    """Look into a few image files by their paths; broken ones stay in the index.
+
+    Args:
+        paths: Of files, absolute or from the working directory.
+        data: ``max_image_pixels`` is read.
+    """
+    listing = Listing(
+        root=os.getcwd(),
+        paths=tuple(paths),
+        labels=None,
+        splits=(None,) * len(paths),
+        layout="flat",
+    )
+    index = file_index.build_index(
+        listing, max_pixels=data.max_image_pixels, check="decode"
+    )
+    return ImageSet(", ".join(paths), listing, index)
 
 
 class _Progress:

@@ -80,6 +80,34 @@ def augmentation_grid(
         return figure
 
 
+def nearest_images(
+    queries: Any, neighbours: Sequence[Sequence[Any]], captions: Sequence[Sequence[str]]
+) -> Figure:
+    """Draw each query with its neighbours in a row, most similar first.
+
+    Args:
+        queries: [m, h, w, c] uint8 or float in [0, 1].
+        neighbours: m times k images [h, w, c].
+        captions: m times k short texts, shown above the neighbours.
+    """
+    columns = 1 + max(map(len, neighbours))
+    with drawing.style():
+        figure = drawing.new_figure(1.15 * columns, 1.35 * len(neighbours) + 0.2)
+        grid = figure.subplots(len(neighbours), columns, squeeze=False)
+        for line, query, row, texts in zip(
+            grid, queries, neighbours, captions, strict=True
+        ):
+            for axes in line:
+                axes.set_axis_off()
+            for axes, image, text in zip(
+                line, [query, *row], ["query", *texts], strict=False
+            ):
+                axes.set_axis_on()
+                _show(axes, to_uint8(image))
+                axes.set_title(text, fontsize=8)
+        return figure
+
+
 def _unit(features: Any) -> np.ndarray:
     rows = np.nan_to_num(np.asarray(features, np.float32))
     rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))

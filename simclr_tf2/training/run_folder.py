@@ -81,6 +81,8 @@ FREE = frozenset(
         "keep_hub_module_max",
         "input",
         "output",
+        "neighbours_of",
+        "num_neighbours",
         "jit_compile",
         "steps_per_loop",
         "remat",

@@ -15,7 +15,9 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2 import evaluation, saved_model
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import array_files, image_sets, opening, pipeline
+from simclr_tf2.data.datasets import Split
 from simclr_tf2.training import run_folder
+from simclr_tf2.workflows import nearest_images
 
 logger = logging.getLogger(__name__)
 
@@ -23,36 +25,46 @@ logger = logging.getLogger(__name__)
 def embed(config: Config, flagfile: str = "") -> dict[str, Any]:
     """``--mode=embed``: images of ``--input`` -> h in ``--output``, one row per image.
 
+    With ``--neighbours_of`` the nearest images of given pictures are printed as well.
     Files that cannot be decoded are named in the log and left out.
 
     Raises:
         ConfigError: A missing flag, nothing to read, or no encoder.
     """
+    queried = bool(config.export.neighbours_of)
     for name, value in (
         ("model_dir", config.model_dir),
         ("input", config.export.input),
-        ("output", config.export.output),
+        ("output", config.export.output or queried),
     ):
         if not value:
             raise ConfigError(f"--mode=embed needs --{name}")
-    assert config.model_dir and config.export.input and config.export.output
+    folder, output = config.export.input, config.export.output
+    assert config.model_dir and folder
     encoder = saved_model.load_encoder(config.model_dir)
     config = _as_trained(config, encoder)
     batch = config.evaluation.eval_batch_size
-    folder, output = config.export.input, config.export.output
-    assert folder is not None and output is not None
+    queries = nearest_images.open_queries(config) if queried else None
     if tf.io.gfile.isdir(folder):
-        names, features = _of_folder(encoder, config, folder, batch)
+        split, names, features = _of_folder(encoder, config, folder, batch)
         labels = None
     else:
-        names, features, labels = _of_split(encoder, config, batch)
-    evaluation.write_embeddings(output, names=names, features=features, labels=labels)
-    print(
-        f"{config.export.output}: h of {len(names)} images, "
-        f"{features.shape[1]} numbers each",
-        flush=True,
+        split, names, features, labels = _of_split(encoder, config, batch)
+    if output:
+        evaluation.write_embeddings(
+            output, names=names, features=features, labels=labels
+        )
+        print(
+            f"{output}: h of {len(names)} images, {features.shape[1]} numbers each",
+            flush=True,
+        )
+    found = {"images": len(names), "dim": int(features.shape[1])}
+    if queries is None:
+        return found
+    nearest = nearest_images.nearest_images(
+        config, encoder, queries, split, names=names, features=features
     )
-    return {"images": len(names), "dim": int(features.shape[1])}
+    return found | {"nearest": nearest}
 
 
 def _as_trained(config: Config, encoder: keras.Model) -> Config:
@@ -79,7 +91,7 @@ def _as_trained(config: Config, encoder: keras.Model) -> Config:
 
 def _of_folder(
     encoder: keras.Model, config: Config, folder: str, batch: int
-) -> tuple[list[str], np.ndarray]:
+) -> tuple[Split, list[str], np.ndarray]:
     """Every usable image below ``folder``; broken ones are named in the log."""
     data = dataclasses.replace(config.data, image_dir=folder, image_layout="flat")
     images = image_sets.open_image_set(dataclasses.replace(data, max_bad_fraction=1.0))
@@ -90,12 +102,13 @@ def _of_folder(
         split, batch_size=batch, image_size=config.data.image_size
     )
     found = evaluation.extract(lambda x: encoder(x, training=False), dataset)
-    return [images.listing.paths[row] for row in np.sort(images.good)], found.features
+    names = [images.listing.paths[row] for row in np.sort(images.good)]
+    return split, names, found.features
 
 
 def _of_split(
     encoder: keras.Model, config: Config, batch: int
-) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+) -> tuple[Split, list[str], np.ndarray, np.ndarray | None]:
     assert config.export.input is not None
     name, colon, split_name = config.export.input.rpartition(":")
     if config.export.input.endswith(".npz"):  # all of it
@@ -113,4 +126,4 @@ def _of_split(
     )
     found = evaluation.extract(lambda x: encoder(x, training=False), dataset)
     names = [f"{config.export.input}/{i}" for i in range(len(found))]
-    return names, found.features, found.labels if split.has_labels else None
+    return split, names, found.features, found.labels if split.has_labels else None

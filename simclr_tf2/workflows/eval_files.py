@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,15 @@ import numpy as np
 
 from simclr_tf2.config import Config
 from simclr_tf2.training import run_folder
-from simclr_tf2.workflows import comparison, kept_predictions
+from simclr_tf2.workflows import comparison, kept_predictions, label_free_comparison
 from simclr_tf2.workflows.eval_settings import Merged
-from simclr_tf2.workflows.measuring import Measured, limits, results_document
+from simclr_tf2.workflows.measuring import (
+    COMPARED_IMAGES,
+    Measured,
+    limits,
+    results_document,
+    unlabelled_split,
+)
 from simclr_tf2.workflows.splits import Splits, shared_images
 
 logger = logging.getLogger(__name__)
@@ -25,9 +33,18 @@ def renew(
     measured: Measured,
     step: int | None,
     best: dict[str, Any],
-    other: kept_predictions.Other | None,
+    others: Sequence[OtherRun] = (),
 ) -> dict[str, Any]:
-    """Write results.json (or results_NAME.json); a finished run stays finished."""
+    """Write results.json (or results_NAME.json); a finished run stays finished.
+
+    Args:
+        merged: Settings of the evaluation.
+        splits: Opened splits.
+        measured: What was found.
+        step: Step of the weights, None for a bare encoder.
+        best: What ``--best_metric`` chose; empty without it.
+        others: Runs to compare with.
+    """
     config = merged.config
     assert config.model_dir is not None
     folder, name = Path(config.model_dir), config.evaluation.eval_name
@@ -45,16 +62,74 @@ def renew(
         document |= {key: before[key] for key in kept if key in before}
     run_folder.write_json(path, document)
     keep_predictions(config, folder, measured, splits)
-    if other is not None:
-        labels = measured.labels if measured.labels is not None else other.labels
-        document["comparison"] = comparison.compare(
-            measured.predictions, np.asarray(labels), other
-        )
-        print(comparison.render(document["comparison"], other.name), flush=True)
+    if others:
+        document |= _compared(config, measured, others)
+        print(comparison_text(document), flush=True)
         run_folder.write_json(path, document)
     if not merged.own:
         logger.info("%s: every number with what it rests on", path)
     return document
+
+
+@dataclass(frozen=True)
+class OtherRun:
+    """A run that ``--compare_with`` names.
+
+    Attributes:
+        name: Its folder, as given.
+        predictions: What it predicted; None where nothing is compared by labels.
+        label_free: What it keeps without labels; None where that is not compared.
+    """
+
+    name: str
+    predictions: kept_predictions.Other | None
+    label_free: label_free_comparison.LabelFreeRun | None
+
+
+def _compared(
+    config: Config, measured: Measured, others: Sequence[OtherRun]
+) -> dict[str, Any]:
+    """Compare with other runs: by predictions, and without labels.
+
+    Returns:
+        ``comparison``: run -> "row/protocol" -> record; ``label_free_comparison``: a
+        record a run. Each only where there is something to compare.
+    """
+    found: dict[str, Any] = {}
+    tests = {
+        other.name: comparison.compare(
+            measured.predictions,
+            np.asarray(
+                other.predictions.labels if measured.labels is None else measured.labels
+            ),
+            other.predictions,
+        )
+        for other in others
+        if other.predictions is not None
+    }
+    if tests:
+        found["comparison"] = tests
+    unlabelled = [other.label_free for other in others if other.label_free]
+    if unlabelled and measured.neighbours is not None:
+        found["label_free_comparison"] = label_free_comparison.compare(
+            measured.others["label_free"],
+            measured.neighbours,
+            unlabelled,
+            name=str(config.model_dir),
+        )
+    return found
+
+
+def comparison_text(document: Mapping[str, Any]) -> str:
+    """Format what results.json says of other runs; empty if it says nothing."""
+    parts = [
+        comparison.render(records, name)
+        for name, records in document.get("comparison", {}).items()
+    ]
+    if "label_free_comparison" in document:
+        rows = document["label_free_comparison"]
+        parts.append(label_free_comparison.render(rows))
+    return "\n\n".join(parts)
 
 
 def results_path(folder: Path, name: str | None) -> Path:
@@ -80,11 +155,18 @@ def facts_of_splits(splits: Splits) -> dict[str, Any]:
 def keep_predictions(
     config: Config, folder: Path, measured: Measured, splits: Splits
 ) -> None:
-    """Write what was predicted for every test image, for ``--compare_with``."""
+    """Write what ``--compare_with`` reads: predictions, and neighbours of h."""
+    name = config.evaluation.eval_name
+    if measured.neighbours is not None:
+        label_free_comparison.save(
+            label_free_comparison.neighbours_path(folder, name),
+            measured.neighbours,
+            label_free_images(splits),
+        )
     if measured.predictions:
         assert measured.labels is not None
         kept_predictions.save_predictions(
-            kept_predictions.predictions_path(folder, config.evaluation.eval_name),
+            kept_predictions.predictions_path(folder, name),
             measured.predictions,
             measured.labels,
             tested_images(config, splits),
@@ -95,3 +177,8 @@ def tested_images(config: Config, splits: Splits) -> dict[str, Any]:
     """Which images the protocols are tested on, as predictions remember them."""
     assert splits.eval is not None
     return kept_predictions.images_of(splits.eval, limits(config)[1])
+
+
+def label_free_images(splits: Splits) -> dict[str, Any]:
+    """Say which images neighbours are kept of."""
+    return kept_predictions.images_of(unlabelled_split(splits), COMPARED_IMAGES)

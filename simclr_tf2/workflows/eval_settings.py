@@ -165,7 +165,7 @@ def _evaluation(
 ) -> EvaluationConfig:
     names = [f.name for f in dataclasses.fields(EvaluationConfig)]
     changes = {n: getattr(asked.evaluation, n) for n in names if n in given}
-    base: dict[str, Any] = {"compare_with": None}
+    base: dict[str, Any] = {"compare_with": ()}
     if not own:
         base["eval_name"] = name_of(data)
         changes = {n: v for n, v in changes.items() if v or n != "eval_name"}

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ from simclr_tf2.workflows import (
     comparison,
     eval_settings,
     kept_predictions,
+    label_free_comparison,
     reporting,
     training_end,
     valid_loss,
 )
 from simclr_tf2.workflows.eval_files import (
+    OtherRun,
+    comparison_text,
+    label_free_images,
     read_document,
     renew,
     results_path,
@@ -38,6 +43,7 @@ from simclr_tf2.workflows.measuring import (
     baseline_rows,
     measure,
     measure_model,
+    measures_without_labels,
     on_features,
     predicted,
     render,
@@ -76,17 +82,17 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     _require_same_images_as_before(merged, folder)
     distribution.shared_strategy(config.distribution)  # before devices are counted
     splits = _open(merged)
-    other = _other_run(config, splits)
-    document = _measure_each(merged, splits, other, asked)
+    others = _other_runs(config, splits)
+    document = _measure_each(merged, splits, others, asked)
     if document is None:
-        return _measure_export(merged, splits, other)
+        return _measure_export(merged, splits, others)
     return document
 
 
 def _measure_each(
     merged: Merged,
     splits: Splits,
-    other: kept_predictions.Other | None,
+    others: Sequence[OtherRun],
     asked: EvaluationConfig,
 ) -> dict[str, Any] | None:
     """Measure each checkpoint as it comes; what results.json holds of the last one."""
@@ -120,15 +126,16 @@ def _measure_each(
             )
             _complete_own(measured, splits, folder, step)
             _require_anything(measured)
-            results, others = measured.results, measured.others
+            results = measured.results
             held_out = {"held_out": valid(model)()} if splits.held else {}
-            chosen = best.offer(step, results, others | held_out) if best else {}
+            found = measured.others | held_out
+            chosen = best.offer(step, results, found) if best else {}
         values = {key: record["value"] for key, record in results.items()}
-        log.write(step, values | scalars(others))
-        write_followed(folder, name, step, results, others)
+        log.write(step, values | scalars(measured.others))
+        write_followed(folder, name, step, results, measured.others)
         where = f", {_measured_on(config)}" if not splits.own else ""
         print(f"step {step}{where}\n{render(measured)}", flush=True)
-        document = renew(merged, splits, measured, step, chosen, other)
+        document = renew(merged, splits, measured, step, chosen, others)
         if config.evaluation.report:
             _report(config, splits, model, measured, document)
     log.close()
@@ -201,18 +208,48 @@ def _measured_on(config: Config) -> str:
     return f"measured on {config.data.source}"
 
 
-def _other_run(config: Config, splits: Splits) -> kept_predictions.Other | None:
-    """What ``--compare_with`` names, checked before anything is measured."""
+def _other_runs(config: Config, splits: Splits) -> list[OtherRun]:
+    """Read the runs that ``--compare_with`` names, before anything is measured."""
     asked = config.evaluation
     if not asked.compare_with:
-        return None
-    other = kept_predictions.load(asked.compare_with, name=asked.eval_name)
+        return []
     keys = predicted(config, splits)
+    without_labels = measures_without_labels(config, splits)
     assert config.model_dir is not None
     if not checkpoints.list_checkpoints(Path(config.model_dir)):  # encoder.keras alone
         keys = [key for key in keys if key.split("/")[-1] in on_features(config)]
-    comparison.check(other, keys, tested_images(config, splits) if keys else {})
-    return other
+        without_labels = False
+    if not keys and not without_labels:
+        raise ConfigError(
+            f"--compare_with={','.join(asked.compare_with)} compares predictions, and "
+            "none of the --protocols keeps any; add one such as knn or logreg, or "
+            "label_free"
+        )
+    return [
+        _other_run(config, splits, run, keys, without_labels)
+        for run in asked.compare_with
+    ]
+
+
+def _other_run(
+    config: Config, splits: Splits, run: str, keys: list[str], without_labels: bool
+) -> OtherRun:
+    """Read one of them; without labels only where it was measured so as well."""
+    name = config.evaluation.eval_name
+    predictions = unlabelled = None
+    if keys:
+        predictions = kept_predictions.load(run, name=name)
+        comparison.check(predictions, keys, tested_images(config, splits))
+    if without_labels:
+        try:
+            unlabelled = label_free_comparison.load(run, name=name)
+            label_free_comparison.check(unlabelled, label_free_images(splits))
+        except ConfigError as error:
+            if not keys:
+                raise
+            logger.warning("not compared without labels: %s", error)
+            unlabelled = None
+    return OtherRun(run, predictions, unlabelled)
 
 
 def _require_same_images_as_before(merged: Merged, folder: Path) -> None:
@@ -229,7 +266,7 @@ def _require_same_images_as_before(merged: Merged, folder: Path) -> None:
 
 
 def _measure_export(
-    merged: Merged, splits: Splits, other: kept_predictions.Other | None
+    merged: Merged, splits: Splits, others: Sequence[OtherRun]
 ) -> dict[str, Any]:
     """Measure encoder.keras of a folder that keeps no checkpoint."""
     config = merged.config
@@ -257,7 +294,7 @@ def _measure_export(
     measured = measure(config, splits, encoder)
     title = "" if merged.own else f"{_measured_on(config)}\n"
     print(f"{title}{evaluation.render(measured.results)}", flush=True)
-    return renew(merged, splits, measured, None, {}, other)
+    return renew(merged, splits, measured, None, {}, others)
 
 
 def _is_complete(folder: Path) -> bool:
@@ -270,11 +307,6 @@ def _is_complete(folder: Path) -> bool:
 def _is_growing(folder: Path, total_steps: int) -> bool:
     found = checkpoints.list_checkpoints(folder)
     return not found or found[0][0] < total_steps
-
-
-def _comparison_text(config: Config, document: dict[str, Any]) -> str:
-    other = config.evaluation.compare_with
-    return comparison.render(document["comparison"], other) if other else ""
 
 
 def _require_anything(measured: Measured) -> None:
@@ -313,6 +345,6 @@ def _report(
         folder,
         files=reporting.files_there(folder, config.evaluation.eval_name),
         timings=document.get("timings", {}),
-        comparison=_comparison_text(config, document),
+        comparison=comparison_text(document),
     )
     logger.info("%s is renewed", path)

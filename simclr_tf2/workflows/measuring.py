@@ -16,6 +16,7 @@ from simclr_tf2 import distribution, evaluation, models
 from simclr_tf2.config import Config
 from simclr_tf2.data import datasets, pipeline
 from simclr_tf2.evaluation import Features, feature_cache
+from simclr_tf2.evaluation.neighbour_overlap import nearest_others
 from simclr_tf2.evaluation.semi_table import render_semi
 from simclr_tf2.startup import describe_environment
 from simclr_tf2.workflows import (
@@ -34,6 +35,7 @@ Baselines = dict[str, dict[str, Rows]]  # name of a representation -> row -> fea
 FINETUNED_ROW = "Fine-tuned network"
 ONLINE_ROW = "Online linear head"
 DEPTHS = "features"  # a protocol with a table of its own
+COMPARED_IMAGES = 2000  # [ours] of which neighbours are kept
 PIXELS_GIB = 4.0  # [ours] the PCA baseline is left out above
 
 
@@ -43,7 +45,8 @@ class Measured:
 
     ``predictions`` holds the predicted label of every test image, by the same names,
     and ``labels`` what these images are; ``others`` what is no row of the table, by
-    protocol; ``weights`` the digest of the measured network.
+    protocol; ``weights`` the digest of the measured network; ``neighbours`` are those
+    of the images that ``label_free`` was measured on.
     """
 
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -53,6 +56,7 @@ class Measured:
     test: Features | None = None
     others: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
+    neighbours: np.ndarray | None = None  # int32 [n, k]: nearest other images by h
 
     def joined(
         self, records: dict[str, dict[str, Any]], labels: np.ndarray
@@ -230,11 +234,18 @@ def _measure_network(
                 config, splits, model, make, limits(config)
             )
             measured = measured.joined(stages, test.labels)
-        unlabelled = chosen and splits.probe is None  # what can be said of those
-        if "label_free" in chosen or unlabelled:
-            split = splits.eval or splits.train
+        if measures_without_labels(config, splits):
+            split = unlabelled_split(splits)
             measured.others["label_free"] = model_protocols.measure_without_labels(
-                config, split, model
+                config,
+                split,
+                model,
+                random=random_network(config) if config.evaluation.baselines else None,
+            )
+            make = kept_features.features_of(config, keep)
+            h = make(models.build_encoder(model.backbone), split, COMPARED_IMAGES)
+            measured = dataclasses.replace(
+                measured, neighbours=nearest_others(h.features)
             )
     if "transfer" in chosen:
         encoder = models.build_encoder(model.backbone)
@@ -246,6 +257,17 @@ def _measure_network(
 
         measured.others["semi"] = semi.measure_semi(config, model)
     return measured
+
+
+def measures_without_labels(config: Config, splits: Splits) -> bool:
+    """Whether ``measure_model`` measures ``label_free``: asked for, or all there is."""
+    chosen = config.evaluation.protocols
+    return "label_free" in chosen or bool(chosen and splits.probe is None)
+
+
+def unlabelled_split(splits: Splits) -> datasets.Split:
+    """Return the split that ``label_free`` measures."""
+    return splits.eval or splits.train
 
 
 def render(measured: Measured) -> str:
@@ -283,7 +305,12 @@ def baseline_rows(config: Config, splits: Splits) -> Baselines:
 
 
 def random_encoder(config: Config) -> keras.Model:
-    """The same network with fresh weights: what the architecture alone gives.
+    """Build the encoder of ``random_network``: what the architecture alone gives."""
+    return models.build_encoder(random_network(config).backbone)
+
+
+def random_network(config: Config) -> models.SimCLR:
+    """Build the network of the run with fresh weights and its projection head.
 
     The last gamma of each residual block is 1. Training starts from 0, where a network
     passes almost nothing of its 3x3 convolutions to h.
@@ -296,7 +323,7 @@ def random_encoder(config: Config) -> keras.Model:
         export=True,
     )
     models.open_residual_branches(fresh.backbone)
-    return models.build_encoder(fresh.backbone)
+    return fresh
 
 
 def classify(

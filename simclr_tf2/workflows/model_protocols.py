@@ -99,9 +99,25 @@ def _stage_record(
 
 
 def measure_without_labels(
-    config: Config, split: Split, model: models.SimCLR
+    config: Config,
+    split: Split,
+    model: models.SimCLR,
+    *,
+    random: models.SimCLR | None = None,
 ) -> dict[str, Any]:
-    """``label_free``: spread, rank and alignment of h and z on pairs of views."""
+    """Measure spread, rank and alignment of h and z on pairs of views (``label_free``).
+
+    Args:
+        config: Whole config; views and seed come from it.
+        split: Its first images are measured; they need no labels.
+        model: In export form.
+        random: The same network with random weights, measured on the same views; None
+            leaves it out.
+
+    Returns:
+        What ``evaluation.label_free`` returns, with the split, and the same numbers of
+        ``random`` under ``random_encoder``.
+    """
     count = min(LABEL_FREE_IMAGES, split.num_examples)
     batch = min(config.evaluation.eval_batch_size, count)
     views = pipeline.make_pretrain_dataset(
@@ -113,29 +129,60 @@ def measure_without_labels(
         seed=config.seed + 1,
     ).take(count // batch)
 
+    measured = [_encoder_of_both(network) for network in (model, random) if network]
+    columns: list[list[list[np.ndarray]]] = [[[], [], [], []] for _ in measured]
+    for element in views:
+        for encode, parts in zip(measured, columns, strict=True):
+            first, second = (encode(view) for view in element["views"])
+            for part, values in zip(parts, (*first, *second), strict=True):
+                part.append(values.numpy())
+    found, *beside = (_label_free(parts, config.seed) for parts in columns)
+    if beside:
+        numbers = {k: v for k, v in beside[0].items() if k[:2] in ("h_", "z_")}
+        found["random_encoder"] = numbers
+    return {"split": split.split, "views": "two pretraining views", **found}
+
+
+def _encoder_of_both(model: models.SimCLR) -> Callable:
     @tf.function
     def encode(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = model(images, training=False)
         return outputs["representation"], outputs["projection"]
 
-    columns: list[list[np.ndarray]] = [[], [], [], []]
-    for element in views:
-        first, second = (encode(view) for view in element["views"])
-        for column, values in zip(columns, (*first, *second), strict=True):
-            column.append(values.numpy())
-    h, z, h_other, z_other = (np.concatenate(column) for column in columns)
-    found = label_free(h, z, h_other=h_other, z_other=z_other, seed=config.seed)
-    return {"split": split.split, "views": "two pretraining views", **found}
+    return encode
+
+
+def _label_free(parts: list[list[np.ndarray]], seed: int) -> dict[str, Any]:
+    h, z, h_other, z_other = (np.concatenate(part) for part in parts)
+    return label_free(h, z, h_other=h_other, z_other=z_other, seed=seed)
+
+
+# Name in a label_free record -> (words for a person, which direction is better).
+LABEL_FREE_ROWS = {
+    "std": ("spread", "higher; 0 is collapse"),
+    "std_if_even": ("spread, if even", "the best spread"),
+    "alignment": ("alignment", "lower, if uniformity does not rise"),
+    "uniformity": ("uniformity", "lower"),
+    "rankme": ("RankMe", "higher"),
+    "rankme_max": ("RankMe, at most", "the best RankMe"),
+}
 
 
 def render_label_free(found: dict[str, Any]) -> str:
-    """The label-free numbers as a small table of h and z."""
-    names = ("std", "std_if_even", "alignment", "uniformity", "rankme", "rankme_max")
-    lines = [f"without labels {'h':>12} {'z':>12}"]
-    for name in names:
-        h, z = (found.get(f"{part}_{name}") for part in "hz")
-        lines.append(f"{name:14} {_number(h):>12} {_number(z):>12}")
-    return "\n".join([*lines, f"{found['images']} images of {found['split']}"])
+    """Format the label-free numbers as a table: h and z, beside a random encoder."""
+    random = found.get("random_encoder")
+    heads = ["h", "z", *(["random h", "random z"] if random else [])]
+    lines = [f"{'without labels':15} {_columns(heads)}  better"]
+    for name, (words, better) in LABEL_FREE_ROWS.items():
+        records = [found, *([random] if random else [])]
+        values = [_number(r.get(f"{part}_{name}")) for r in records for part in "hz"]
+        lines.append(f"{words:15} {_columns(values)}  {better}")
+    beside = "; random: the same network without training" if random else ""
+    return "\n".join([*lines, f"{found['images']} images of {found['split']}{beside}"])
+
+
+def _columns(texts: list[str]) -> str:
+    return " ".join(f"{text:>10}" for text in texts)
 
 
 def _number(value: float | None) -> str:

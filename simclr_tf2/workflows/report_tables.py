@@ -9,18 +9,19 @@ from simclr_tf2.evaluation.semi_table import render_semi
 from simclr_tf2.evaluation.table import capped_notes
 from simclr_tf2.workflows import transfer
 from simclr_tf2.workflows.measuring import DEPTHS, Measured
+from simclr_tf2.workflows.model_protocols import LABEL_FREE_ROWS
 
 Records = Mapping[str, Mapping[str, Any]]
 Table = dict[str, Any]
 
 KEYS = {"knn": "knn10"}
 SAID = {
-    "std": "spread of unit vectors; 0 if collapsed",
-    "std_if_even": "the same, spread evenly",
-    "alignment": "distance of two views; lower is closer",
-    "uniformity": "lower covers more of the sphere",
-    "rankme": "effective number of dimensions",
-    "rankme_max": "its bound",
+    "std": "Deviation of the unit vectors, mean over dimensions",
+    "std_if_even": "Deviation of vectors spread evenly over the sphere",
+    "alignment": "Squared distance of two views of an image",
+    "uniformity": "How evenly the vectors cover the sphere",
+    "rankme": "Effective number of dimensions",
+    "rankme_max": "Bound of RankMe: images or dimensions",
 }
 
 
@@ -160,20 +161,28 @@ def _depths(results: Records) -> Table | None:
 def _label_free(found: Mapping[str, Any] | None) -> Table | None:
     if not found:
         return None
+    random = found.get("random_encoder")
+    records = [found, random] if random else [found]
     rows = [
         [
-            name.replace("_", " "),
-            *(_number(found.get(f"{part}_{name}")) for part in "hz"),
-            text,
+            words,
+            *(_number(r.get(f"{part}_{name}")) for r in records for part in "hz"),
+            f"{SAID[name]}. Better: {better}.",
         ]
-        for name, text in SAID.items()
+        for name, (words, better) in LABEL_FREE_ROWS.items()
     ]
     return {
         "title": "Without labels",
         "about": f"{found['images']:,} images of {found['split']}, two views each. "
         + ". ".join(text[:1].upper() + text[1:] for text in found["caveats"])
         + ".",
-        "heads": ["", "h", "z", "what it says"],
+        "heads": [
+            "",
+            "h",
+            "z",
+            *(["h, random encoder", "z, random encoder"] if random else []),
+            "what it says",
+        ],
         "rows": rows,
         "words": True,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from simclr_tf2.config import Config
 from simclr_tf2.data import datasets
 from simclr_tf2.evaluation import Features
 from simclr_tf2.startup import describe_environment
-from simclr_tf2.training import summaries
+from simclr_tf2.training import summaries, tensorboard_pictures
 from simclr_tf2.workflows import report_tables
 from simclr_tf2.workflows.export import KERAS_TEXT, UINT8_TEXT
 from simclr_tf2.workflows.following import read_followed
 from simclr_tf2.workflows.measuring import Measured, eval_dataset, limits
 from simclr_tf2.workflows.splits import Splits
+
+logger = logging.getLogger(__name__)
 
 PAIRS = 8  # [ours] pictures in the report
 MAP_IMAGES = 1000  # [ours] points of the map; also where neighbours are looked for
@@ -61,6 +64,13 @@ def write(
     numbers = tuple(map(str, range(shown.num_classes or 0)))
     class_names = shown.class_names or numbers
     pairs, notes = _pairs(config, splits.train)
+    _write_tensorboard(
+        folder / "tensorboard" / (name or ""),
+        step=_last_step(folder),
+        pairs=pairs,
+        shown=(images, test, shown),
+        bank=(bank_images, bank),
+    )
     return report.write_report(
         folder / (f"report_{name}.html" if name else "report.html"),
         title=f"SimCLR {'' if splits.own else 'measured '}on {config.data.source}",
@@ -84,6 +94,47 @@ def write(
         environment=describe_environment(),
         files=[(path.relative_to(folder), text) for path, text in files],
     )
+
+
+def _write_tensorboard(
+    folder: Path,
+    *,
+    step: int,
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    shown: tuple[np.ndarray, Features, datasets.Split],
+    bank: tuple[np.ndarray, Features],
+) -> None:
+    """Add augmented pairs, nearest neighbours and a projector to the events of a run.
+
+    A failure is logged, not raised: the events are for looking, and the report and the
+    results do not depend on them.
+    """
+    images, features, split = shown
+    labels = features.labels if split.has_labels else None
+    try:
+        picture = plots.augmentation_grid(*pairs)
+        png = plots.to_png(picture, dpi=110)
+        tensorboard_pictures.write_picture(folder, "augmented pairs", png, step=step)
+        picture = plots.neighbours(
+            images, features.features, bank[0], bank[1].features,
+            test_labels=labels, bank_labels=bank[1].labels,
+            class_names=split.class_names,
+        )  # fmt: skip
+        png = plots.to_png(picture, dpi=110)
+        tensorboard_pictures.write_picture(folder, "nearest images", png, step=step)
+        tensorboard_pictures.write_projector(
+            folder,
+            features.features,
+            images=plots.to_uint8(images),
+            labels=labels,
+            class_names=split.class_names,
+        )
+    except OSError as error:
+        logger.warning("TensorBoard: pictures were not written: %s", error)
+
+
+def _last_step(folder: Path) -> int:
+    return max((int(x["step"]) for x in summaries.read_metrics(folder)), default=0)
 
 
 def _images_and_features(
@@ -174,6 +225,7 @@ def files_there(folder: Path, name: str | None) -> list[tuple[Path, str]]:
         f"results{mark}.json": "every number with what it rests on",
         f"evaluations{mark}.jsonl": "a line for each checkpoint that was measured",
         f"predictions{mark}.npz": "what was predicted for every test image",
+        f"neighbours{mark}.npz": "nearest images of each image, for --compare_with",
         f"best{mark}": "the best checkpoint so far: a run folder of its own",
     }
     return [

@@ -84,10 +84,12 @@ def test_depths_are_compared_with_another_run(measured, tmp_path):
     shutil.copytree(folder, other)
     short = ["--features_epochs=4", "--features_milestones="]
     found = measure(folder, "--protocols=features", *short, f"--compare_with={other}")
-    record = found["comparison"]["SimCLR feature3/features"]
+    record = found["comparison"][str(other)]["SimCLR feature3/features"]
     assert record["test"].startswith("McNemar")
     assert found["results"]["SimCLR feature1/features"]["milestones"] == []
-    same = found["comparison"]["SimCLR AvgPool/features"]  # has no milestones
+    same = found["comparison"][str(other)][
+        "SimCLR AvgPool/features"
+    ]  # has no milestones
     assert same["difference"] == 0 and same["p_value"] == 1
 
 

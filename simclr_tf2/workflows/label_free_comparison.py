@@ -1,0 +1,174 @@
+"""Compare runs on the same images without labels: rank, spread, shared neighbours."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simclr_tf2.config import ConfigError
+from simclr_tf2.evaluation.neighbour_overlap import overlap
+
+# Key of a label_free record -> (heading, which direction is better).
+COLUMNS = {
+    "h_rankme": ("RankMe of h", "higher"),
+    "z_rankme": ("RankMe of z", "higher"),
+    "z_alignment": ("alignment", "lower"),
+    "z_uniformity": ("uniformity", "lower"),
+}
+
+
+@dataclass(frozen=True)
+class LabelFreeRun:
+    """What a run folder keeps of its representation, where no label is needed.
+
+    Attributes:
+        name: Its folder, as given.
+        record: The ``label_free`` record of its results.json.
+        neighbours: int32 ``[n, k]``, the nearest other images of each image.
+        images: Which images these are, as ``kept_predictions.images_of`` says.
+    """
+
+    name: str
+    record: dict[str, Any]
+    neighbours: np.ndarray
+    images: dict[str, Any]
+
+
+def neighbours_path(folder: Path, name: str | None) -> Path:
+    """Return where the neighbours of an evaluation are kept."""
+    return folder / (f"neighbours_{name}.npz" if name else "neighbours.npz")
+
+
+def save(path: Path, neighbours: np.ndarray, images: Mapping[str, Any]) -> None:
+    """Write the neighbours and which images they are of, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
+    try:
+        np.savez_compressed(
+            temporary, neighbours=neighbours, images=np.array(json.dumps(dict(images)))
+        )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(run: str, *, name: str | None) -> LabelFreeRun:
+    """Read what another run keeps for a comparison without labels.
+
+    Args:
+        run: Its folder.
+        name: ``--eval_name`` of both.
+
+    Raises:
+        ConfigError: The folder keeps nothing of the kind, or it cannot be read.
+    """
+    path = neighbours_path(Path(run), name)
+    results = Path(run) / (f"results_{name}.json" if name else "results.json")
+    try:
+        record = json.loads(results.read_text())["label_free"]
+        with np.load(path) as file:
+            images = json.loads(str(file["images"]))
+            return LabelFreeRun(run, record, file["neighbours"], images)
+    except (FileNotFoundError, KeyError):
+        raise ConfigError(
+            f"--compare_with={run} has no label_free results to compare with; measure "
+            f"it first: --mode=eval --model_dir={run} --protocols=label_free"
+        ) from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def check(run: LabelFreeRun, images: Mapping[str, Any]) -> None:
+    """Check that another run was measured on the same images.
+
+    Raises:
+        ConfigError: It was measured on others.
+    """
+    if any(run.images.get(key) != images[key] for key in ("count", "digest")):
+        there, here = (
+            f"{found['count']} images of {found['dataset']}:{found['split']}"
+            for found in (run.images, images)
+        )
+        raise ConfigError(
+            f"--compare_with={run.name}: measured on other images: there {there}, here "
+            f"{here}; measure both runs with the same --image_dir or --dataset and the "
+            "same --eval_split"
+        )
+
+
+def compare(
+    record: Mapping[str, Any],
+    neighbours: np.ndarray,
+    others: Sequence[LabelFreeRun],
+    *,
+    name: str,
+) -> list[dict[str, Any]]:
+    """Put the label-free numbers of several runs side by side.
+
+    Args:
+        record: The ``label_free`` record of this run.
+        neighbours: int32 ``[n, k]`` of this run.
+        others: The other runs, measured on the same images.
+        name: Of this run.
+
+    Returns:
+        One record a run, this one first: ``run``, the numbers of ``COLUMNS`` and, for
+        the others, ``same_neighbours``, the share of neighbours in common with this
+        run, beside its ``expected_by_chance``. The last record is the random encoder,
+        where it was measured.
+    """
+    k = neighbours.shape[1]
+    chance = k / max(len(neighbours) - 1, 1)
+    rows = [{"run": name, **_numbers(record)}]
+    for other in others:
+        rows.append(
+            {
+                "run": other.name,
+                **_numbers(other.record),
+                "same_neighbours": overlap(neighbours, other.neighbours),
+                "neighbours": k,
+                "expected_by_chance": chance,
+            }
+        )
+    if "random_encoder" in record:
+        rows.append({"run": "Random encoder", **_numbers(record["random_encoder"])})
+    return rows
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: record.get(key) for key in COLUMNS}
+
+
+def render(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format the comparison as aligned plain text."""
+    width = max(len("without labels"), *(len(row["run"]) for row in rows))
+    heads = [head for head, _ in COLUMNS.values()]
+    lines = [f"{'without labels':<{width}}  {'  '.join(heads)}  same neighbours"]
+    for row in rows:
+        cells = [
+            _cell(row[key], len(head)) for key, head in zip(COLUMNS, heads, strict=True)
+        ]
+        shared = row.get("same_neighbours")
+        share = "-" if shared is None else f"{100 * shared:.1f} %"
+        lines.append(f"{row['run']:<{width}}  {'  '.join(cells)}  {share:>15}")
+    better = [direction.rjust(len(head)) for head, direction in COLUMNS.values()]
+    lines.append(f"{'better':<{width}}  {'  '.join(better)}")
+    compared = next((row for row in rows if "neighbours" in row), None)
+    if compared is not None:
+        lines.append(
+            f"same neighbours: share of the {compared['neighbours']} nearest images "
+            f"in common with {rows[0]['run']}; by chance "
+            f"{100 * compared['expected_by_chance']:.1f} %. alignment and uniformity: "
+            "of z."
+        )
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, width: int) -> str:
+    return ("-" if value is None else f"{value:.4g}").rjust(width)
