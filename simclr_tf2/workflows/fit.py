@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +13,8 @@ from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.optimizers import loss_scale, total_steps
 from simclr_tf2.training import checkpoints, loop, run_folder, summaries
-from simclr_tf2.training.errors import RunFailed
 from simclr_tf2.training.steps import Step
-
-logger = logging.getLogger(__name__)
+from simclr_tf2.workflows import input_failures
 
 Scalars = dict[str, float]
 
@@ -97,7 +94,7 @@ def fit(
     start_step: int,
     total_steps: int,
     describe: Callable[[int, Scalars], str],
-    look: Callable[[], Scalars],
+    look: Callable[[], Scalars] | None,
 ) -> None:
     """Train to ``total_steps``; logs, checkpoints and looks go to the run folder.
 
@@ -114,7 +111,7 @@ def fit(
         start_step: Steps done before.
         total_steps: Steps in all.
         describe: Text of a log line.
-        look: Measures the model as it is, at ``--monitor_epochs``.
+        look: Measures the model as it is, at ``--monitor_epochs``; None: never.
     """
     training = config.training
     log = summaries.MetricsLog(folder, start_step=start_step)
@@ -150,6 +147,10 @@ def fit(
             keep=training.keep_checkpoint_max,
         )
 
+    def on_look(now: int) -> None:
+        if look is not None:
+            show(now, look())
+
     try:
         loop.train(
             step,
@@ -161,33 +162,24 @@ def fit(
                 checkpoint_every=training.checkpoint_steps
                 or _steps(training.checkpoint_epochs, steps_per_epoch)
                 or total_steps,  # 0 epochs: only the last step
-                monitor_every=_steps(training.monitor_epochs, steps_per_epoch),
+                monitor_every=_steps(training.monitor_epochs, steps_per_epoch)
+                if look
+                else 0,
             ),
-            hooks=loop.Hooks(
-                log=on_log, save=on_save, monitor=lambda now: show(now, look())
-            ),
+            hooks=loop.Hooks(log=on_log, save=on_save, monitor=on_look),
             examples_per_step=training.train_batch_size,
             start_step=start_step,
             jit_compile=training.jit_compile,
             steps_per_loop=_steps_per_loop(training.steps_per_loop, strategy),
         )
     except tf.errors.OpError as error:
-        _name_broken_file(split, error)
+        if input_failures.is_of_the_input(error):
+            input_failures.name_broken_file(split, error)
+        input_failures.name_lack_of_memory(error)
         raise
     finally:
         log.close()
         progress.close()
-
-
-def _name_broken_file(split: Split, error: tf.errors.OpError) -> None:
-    """Raise a RunFailed if an image file can no longer be read or decoded."""
-    logger.info("the input failed; looking for a file that cannot be read any more")
-    broken = split.source.first_broken()
-    if broken:
-        raise RunFailed(
-            f"{broken} cannot be read any more; mend or remove it and start the same "
-            "command again: it goes on from the last checkpoint"
-        ) from error
 
 
 def _steps_per_loop(steps: str | int, strategy: tf.distribute.Strategy) -> int:
