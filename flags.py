@@ -322,7 +322,14 @@ _integer("log_steps", "Steps between lines of the log, metrics.jsonl and TensorB
 _float(
     "monitor_epochs",
     "Epochs between looks without a trained probe: online kNN, "
-    "spread, alignment, uniformity and rank of the embeddings; 0 for never.",
+    "spread, alignment, uniformity and rank of the embeddings; 0 for never. Finetune: "
+    "between looks at the images of --finetune_validation.",
+)
+_float(
+    "finetune_validation",
+    "Finetune: hold out so large a part of each class of the training images (0.1), "
+    "never train on it and log its accuracy as validation_top1 at each look. 0: train "
+    "on all of them, as published recipes do; only the training accuracy is watched.",
 )
 _enum(
     "progress",

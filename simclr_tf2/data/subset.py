@@ -94,7 +94,18 @@ def take(split: Split, indices: np.ndarray, *, name: str) -> Split:
     )
 
 
+def stored_labels(source: Source) -> np.ndarray | None:
+    """Labels that are in memory already, int64 [n] or [n, l]; None of record files."""
+    if isinstance(source, SubsetSource):
+        known = stored_labels(source.base)
+        return None if known is None else known[source.indices]
+    return getattr(source, "labels", None)
+
+
 def labels_of(split: Split) -> np.ndarray:
     """All labels in index order, int64 [n]; no image is decoded."""
+    known = stored_labels(split.source)
+    if known is not None:
+        return known
     dataset = split.as_dataset().map(lambda e: e["label"])
     return np.array(list(dataset.as_numpy_iterator()), np.int64)

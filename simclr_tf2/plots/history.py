@@ -41,6 +41,16 @@ PANELS = (
         about="Dashed: a model that cannot tell the pair from the negatives.",
     ),
     Panel(
+        name="classification_loss", title="Loss of the classifier",
+        unit="nats, mean over images", keys="classification_loss",
+        about="Dashed: a classifier that gives every class the same probability.",
+    ),
+    Panel(
+        name="classification", title="Accuracy of the classifier", unit="% of images",
+        keys=r"training_accuracy|validation_(top\d|accuracy)", percent=True,
+        about="Training images are cropped; validation images are not trained on.",
+    ),
+    Panel(
         name="contrastive_accuracy", title="Contrastive accuracy", unit="% of views",
         keys=r"contrastive_accuracy|contrastive_top\d", percent=True,
         about="Views whose nearest candidate in the batch is their own pair.",
@@ -96,6 +106,7 @@ PANELS = (
 _NOT_CURVES = {"step", "time", "timestamp", "wall_time", "seconds", "epoch"}
 _LABELS = {
     "std_z": "z", "std_h": "h", "supervised_accuracy": "linear head",
+    "training_accuracy": "training",
 }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def tiles(
                     str(row.get("row", "")),
                 )
             )
-    loss = _last(scalars, "contrastive_loss", "loss")
+    loss = _last(scalars, "contrastive_loss", "loss", "classification_loss")
     if loss is not None:
         remark = "" if chance_loss is None else f"chance {chance_loss:.2f}"
         found.append((f"{loss:.3f}", "last loss", remark))
