@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import slices
+from simclr_tf2.data import order, slices
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.sources import ArraySource
 
@@ -71,7 +71,8 @@ def open_array_split(path: str, spec: str) -> Split:
 
     Its arrays are ``images`` and ``labels`` (the split ``train``) or, for each split,
     ``NAME_images`` and ``NAME_labels``; Keras's ``x_train``, ``y_train``, ``x_test``
-    and ``y_test`` are known too. Labels may be missing.
+    and ``y_test`` are known too. Labels may be missing. A slice is drawn from all of
+    its split (``order.drawn``), whose arrays may be sorted by class.
 
     Raises:
         ConfigError: No such file or split, or arrays that are no images.
@@ -90,7 +91,7 @@ def open_array_split(path: str, spec: str) -> Split:
     sizes = {name: len(images) for name, (images, _) in found.items()}
     parts = slices.resolve(spec, sizes, name=path)
     chosen = [found[p.split] for p in parts]
-    rows = [slice(p.start, p.stop) for p in parts]
+    rows = [order.drawn(p.start, p.stop, sizes[p.split]) for p in parts]
     images = [pair[0][row] for pair, row in zip(chosen, rows, strict=True)]
     labels = [
         pair[1][row]
@@ -105,9 +106,11 @@ def open_array_split(path: str, spec: str) -> Split:
         split=spec,
         num_classes=max(classes) if len(labels) == len(images) else None,
     )
-    ranges = tuple((f"{path}:{p.split}", p.start, p.stop) for p in parts)
+    places = tuple(
+        (f"{path}:{p.split}", row) for p, row in zip(parts, rows, strict=True)
+    )
     assert isinstance(opened.source, ArraySource)
-    source = dataclasses.replace(opened.source, ranges=ranges)
+    source = dataclasses.replace(opened.source, places=places)
     return dataclasses.replace(opened, source=source)
 
 

@@ -166,7 +166,10 @@ def open_split(
         parts = [i for i in info.file_instructions if i.take]
         source = dataclasses.replace(
             _load_arrays(read(), info.num_examples, name),
-            ranges=tuple((str(i.filename), i.skip, i.skip + i.take) for i in parts),
+            mixed=not builder.info.disable_shuffling,
+            places=tuple(
+                (str(i.filename), np.arange(i.skip, i.skip + i.take)) for i in parts
+            ),
         )
     else:
         source = sources.RecordSource(

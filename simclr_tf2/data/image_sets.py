@@ -54,6 +54,7 @@ class FileSource:
     sizes: np.ndarray
     shape: Shape
     random_access: bool = True
+    mixed: bool = True
 
     @property
     def num_bytes(self) -> int:

@@ -35,6 +35,11 @@ class SubsetSource:
         return self.base.random_access
 
     @property
+    def mixed(self) -> bool:
+        """As the base."""
+        return self.base.mixed
+
+    @property
     def num_bytes(self) -> int:
         """The subset's share of the bytes of the base."""
         return self.base.num_bytes * len(self.indices) // self.count
@@ -59,6 +64,7 @@ class SubsetSource:
         with tf.device("/cpu:0"):
             chosen = tf.constant(wanted)
         dataset = self.base.examples().filter(lambda e: tf.gather(chosen, e["index"]))
+        dataset = dataset.take(len(self.indices))  # reads nothing behind the last one
         return dataset.enumerate().map(lambda place, e: {**e, "index": place})
 
     def at(self, index: tf.Tensor) -> Example:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from simclr_tf2 import augmentations, evaluation, losses, plots, report
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
-from simclr_tf2.data import datasets
+from simclr_tf2.data import datasets, sampling
 from simclr_tf2.evaluation import Features
 from simclr_tf2.startup import describe_environment
 from simclr_tf2.training import summaries
@@ -89,15 +89,18 @@ def write(
 def _images_and_features(
     config: Config, split: datasets.Split, encoder: keras.Model, known: Features | None
 ) -> tuple[np.ndarray, Features]:
-    """The first images of a split with their h, from ``known`` where it is there."""
+    """A sample of a split with its h, from ``known`` where it is there."""
+    if known is not None:  # of the images of a limit
+        split = sampling.sample(split, len(known))
     count = min(MAP_IMAGES, split.num_examples, *(x for x in limits(config) if x))
+    rows = sampling.sampled_rows(split, count)
     dataset = eval_dataset(config, split, count)
     images = np.concatenate(
         [e["image"][e["mask"]] for e in dataset.as_numpy_iterator()]
     )
     if known is None:
-        known = evaluation.extract(lambda x: encoder(x, training=False), dataset)
-    return images, Features(known.features[:count], known.labels[:count])
+        return images, evaluation.extract(lambda x: encoder(x, training=False), dataset)
+    return images, Features(known.features[rows], known.labels[rows])
 
 
 def _pairs(
@@ -106,7 +109,7 @@ def _pairs(
     """Some images as evaluation sees them, two views of each, and what they drew."""
     make = _classifier_views if _is_finetuned(config) else _contrastive_views
     rows, notes = [], []
-    for i, example in enumerate(split.as_dataset().take(PAIRS)):
+    for i, example in enumerate(sampling.sample(split, PAIRS).as_dataset()):
         image = split.source.decode(example)
         views, note = make(config, image, i)
         size = config.data.image_size
