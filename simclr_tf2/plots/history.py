@@ -148,7 +148,8 @@ def panels(history: Iterable[Mapping[str, Any]]) -> list[tuple[Panel, dict]]:
         if mine:
             shown.append((panel, mine))
             rest = {k: v for k, v in rest.items() if k not in mine}
-    main = next((d["loss"] for _, d in shown if "loss" in d), None)
+    mains = (d[k] for _, d in shown for k in ("loss", "classification_loss") if k in d)
+    main = next(mains, None)
     if main is not None:  # total_loss of a run without other terms says nothing new
         rest = {k: v for k, v in rest.items() if not np.array_equal(v, main)}
     for i, (key, values) in enumerate(sorted(rest.items())):

@@ -45,7 +45,8 @@ def verdict(
     line = f"{name}: {accuracy:.1f} % {method}"
     if rest:
         line += " (" + ", ".join(f"{n} {a:.1f} %" for n, a in rest[:4]) + ")"
-    dataset = setting(config, "dataset")
+    sources = ("manifest", "image_dir", "tfrecords", "dataset")
+    dataset = next(filter(None, (setting(config, name) for name in sources)), None)
     if dataset:
         line += f" on {dataset} {setting(config, 'eval_split') or ''}".rstrip()
     return line

@@ -20,7 +20,7 @@ from simclr_tf2.workflows import (
 from simclr_tf2.workflows.baselines import check_baselines, measure_baseline
 from simclr_tf2.workflows.classifier_run import train_classifier
 from simclr_tf2.workflows.eval_files import facts_of_splits, keep_predictions
-from simclr_tf2.workflows.labelled import Labelled, open_labelled
+from simclr_tf2.workflows.labelled import Labelled, open_labelled, require_classes
 from simclr_tf2.workflows.splits import Splits
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
         print(evaluation.render(done["results"]), flush=True)
         return done
     strategy = distribution.shared_strategy(config.distribution)
+    require_classes(config)
     config = finetune_settings.with_eval_split(config)
     labelled = open_labelled(config)
     replicas = strategy.num_replicas_in_sync

@@ -54,6 +54,27 @@ def open_labelled(config: Config) -> Labelled:
     return Labelled(train, test, whole, chosen, watched)
 
 
+def require_classes(config: Config) -> None:
+    """Refuse training images that a classifier cannot learn from.
+
+    Raises:
+        ConfigError: No such split, no labels, or less than two classes.
+    """
+    train = open_split(config, config.data.train_split)
+    if config.data.own_images and not train.num_classes:
+        raise ConfigError(
+            f"{config.data.source} has no labels, and fine-tuning needs some: put the "
+            "images into one folder for each class (DIR/CLASS/image.jpg), or name them "
+            "in a --manifest with the columns path,label"
+        )
+    datasets.require_labels(train)
+    if (train.num_classes or 0) < 2:
+        raise ConfigError(
+            f"{train.name}:{train.split} has one class only; fine-tuning needs two or "
+            "more"
+        )
+
+
 def training_images(config: Config, train: Split) -> Split:
     """What of ``train`` the run ``config`` trains on: fewer with a share of labels."""
     if "finetune" not in (config.mode, config.train_mode):

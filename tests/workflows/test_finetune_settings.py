@@ -314,6 +314,7 @@ def test_without_validation_the_split_test_is_scored(finished, tmp_path, caplog)
         ({"count": 40}, ["--train_batch_size=4096"], "less than one batch"),
         ({"count": 40}, ["--finetune_validation=0.6"], "finetune_validation must"),
         ({"count": 40}, ["--train_split=unlabeled"], "no split 'unlabeled'"),
+        ({"count": 40}, ["--image_layout=flat"], "one folder for each class"),
     ],
 )
 def test_what_is_refused_leaves_nothing_behind(
