@@ -245,11 +245,12 @@ def _train_batches(
 
 
 def _warn_of_few_classes(split: Split, seed: int) -> None:
-    """Say that streamed records are sorted by class, if the first window shows it."""
+    """Say once that streamed records are sorted by class, if the first window shows it."""
     source, classes = split.source, split.num_classes or 0
     unsure = split.has_labels and isinstance(source, RecordSource) and not source.mixed
-    if not unsure or classes < 2:
+    if not unsure or classes < 2 or (split.name, split.split) in _SAID:
         return
+    _SAID.add((split.name, split.split))
     assert isinstance(source, RecordSource)
     labels = records.first_labels(source.shards, seed=seed)
     found = len(np.unique(labels))

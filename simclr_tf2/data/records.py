@@ -19,7 +19,7 @@ CYCLE = 16
 SHUFFLE_WINDOW = 4096
 # The same of records that may be sorted by class.
 MANY_FILES = 256
-WINDOW_BYTES = 1 << 30
+WINDOW_BYTES = 1 << 29
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,8 @@ def sample(split: Split, limit: int | None) -> Split:
     rows = sampled_rows(split, limit)
     if len(rows) == split.num_examples:
         return split
-    shards = _front(split, len(rows))
-    if shards is None or split.source.mixed:
+    shards = None if split.source.mixed else _front(split, len(rows))
+    if shards is None:
         return subset.take(split, rows, name=split.split)
     # Nothing behind the last record that may be drawn is read.
     front = dataclasses.replace(
