@@ -245,7 +245,7 @@ def _train_batches(
 
 
 def _warn_of_few_classes(split: Split, seed: int) -> None:
-    """Say once that streamed records are sorted by class, if the first window shows it."""
+    """Say once that streamed records are in class order, if the first window is."""
     source, classes = split.source, split.num_classes or 0
     unsure = split.has_labels and isinstance(source, RecordSource) and not source.mixed
     if not unsure or classes < 2 or (split.name, split.split) in _SAID:
