@@ -15,6 +15,7 @@ from simclr_tf2.config import ConfigError
 from simclr_tf2.data import array_files, opening, subset
 from simclr_tf2.workflows import finetune_settings
 from simclr_tf2.workflows.labelled import training_images
+from tests import command_line
 from tests.saved_model import reference_layout
 from tests.test_drop_in import COMMANDS, arguments
 from tests.test_flags import parsed
@@ -348,3 +349,53 @@ def test_images_that_are_trained_on_and_scored_are_warned_of(
     document = workflows.run(config)
     assert "8 of the 8 images of --eval_split=test are trained on" in caplog.text
     assert document["images_in_both_splits"] == 8
+
+
+@pytest.mark.slow
+def test_from_photos_to_a_fine_tuned_network_by_the_command_line(tmp_path):
+    """Unlabelled photos, a labelled folder, two commands; then measured again."""
+    photos = draw_photos(tmp_path / "photos")
+    labelled = draw_photos(tmp_path / "labelled", count=60)
+    data = f"--data_dir={tmp_path / 'data'}"
+    network = ["--image_size=40", "--resnet_depth=10", "--width_multiplier=0.125"]
+    first = command_line.run(
+        "--mode=pretrain",
+        f"--image_dir={photos}",
+        "--image_layout=flat",
+        *network,
+        "--train_batch_size=32",
+        "--train_steps=3",
+        f"--model_dir={tmp_path / 'run'}",
+        data,
+    )
+    assert first.returncode == 0, first.stderr[-3000:]
+    command = [
+        "--mode=finetune",
+        f"--checkpoint={tmp_path / 'run'}",
+        f"--image_dir={labelled}",
+        f"--model_dir={tmp_path / 'classifier'}",
+        data,
+    ]
+    refused = command_line.run(*command, "--resnet_depth=18")
+    assert refused.returncode == 2
+    assert "--resnet_depth=18 (there 10)" in refused.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "classifier").exists()
+    done = command_line.run(*command, "--train_epochs=3")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "ResNet-10, width 0.125" in done.stderr and "40 px" in done.stderr
+    for name in ("report.html", "encoder.keras", "results.json", "predictions.npz"):
+        assert (tmp_path / "classifier" / name).exists()
+    again = command_line.run(
+        "--mode=eval",
+        f"--model_dir={tmp_path / 'classifier'}",
+        "--protocols=",
+        "--eval_name=again",
+        data,
+    )
+    assert again.returncode == 0, again.stderr[-3000:]
+    key = "Fine-tuned network/supervised"
+    values = [
+        json.loads((tmp_path / "classifier" / name).read_text())["results"][key]
+        for name in ("results.json", "results_again.json")
+    ]
+    assert values[0]["value"] == values[1]["value"]
