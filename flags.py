@@ -367,7 +367,14 @@ _float(
     "Epochs between looks without a trained probe: online kNN, "
     "spread, alignment, uniformity and rank of the embeddings, and the loss on what "
     "--valid_size holds out; 0 for never. Without it looks at your own images take at "
-    "most 10 % of the time.",
+    "most 10 % of the time. Finetune: between looks at the images of "
+    "--finetune_validation.",
+)
+_float(
+    "finetune_validation",
+    "Finetune: hold out so large a part of each class of the training images (0.1), "
+    "never train on it and log its accuracy as validation_top1 at each look. 0: train "
+    "on all of them, as published recipes do; only the training accuracy is watched.",
 )
 _enum(
     "progress",

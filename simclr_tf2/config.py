@@ -428,6 +428,7 @@ class TrainingConfig:
     keep_checkpoint_max: int = 5
     log_steps: int = 50  # [ours]
     monitor_epochs: float = 1.0  # [ours] online kNN and collapse metrics
+    finetune_validation: float = 0.0  # [ours] of the training images, held out
     progress: str = "auto"  # [ours]
     deterministic: bool = False  # [ours] op determinism
     micro_batch_size: int = 0  # [ours] cached gradients (arXiv 2101.06983); 0: off
@@ -462,6 +463,12 @@ class TrainingConfig:
         _require_choice("progress", self.progress, PROGRESS)
         _require_choice("micro_batch_norm", self.micro_batch_norm, MICRO_BATCH_NORMS)
         _require_not_negative(self, "micro_batch_size")
+        _require(
+            0 <= self.finetune_validation <= 0.5,
+            "finetune_validation",
+            "from 0 (none) to 0.5",
+            self.finetune_validation,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

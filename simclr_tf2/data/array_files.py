@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import array_labels, pixel_range, slices
+from simclr_tf2.data import array_labels, order, pixel_range, slices
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.layouts import SPLIT_NAMES
 from simclr_tf2.data.sources import ArraySource
@@ -76,7 +76,9 @@ def open_array_split(
     Its arrays are ``images`` and ``labels`` (or ``x`` and ``y``; the split ``train``)
     or, for each split, ``NAME_images`` and ``NAME_labels`` (or ``x_NAME`` and
     ``y_NAME``), in upper or lower case. ``val`` is ``validation``. Labels may be
-    missing. Range of the pixels and classes are those of all splits together.
+    missing. A slice is drawn from all of its split (``order.drawn``), whose arrays may
+    be sorted by class. Range of the pixels and classes are those of all splits
+    together.
 
     Args:
         path: The file.
@@ -97,10 +99,9 @@ def open_array_split(
     if labels:
         own = {s: _one_each(a, found[s], f"{path}:{s}") for s, a in labels.items()}
         read = array_labels.read(own, name=path)
-    parts = slices.resolve(
-        _usual_names(spec), {s: len(a) for s, a in found.items()}, name=path
-    )
-    rows = [(p.split, slice(p.start, p.stop)) for p in parts]
+    sizes = {s: len(a) for s, a in found.items()}
+    parts = slices.resolve(_usual_names(spec), sizes, name=path)
+    rows = [(p.split, order.drawn(p.start, p.stop, sizes[p.split])) for p in parts]
     labelled = read is not None and all(s in read.by_split for s, _ in rows)
     opened = _split(
         np.concatenate([found[s][row] for s, row in rows]),
@@ -114,9 +115,11 @@ def open_array_split(
         pixels=chosen,
         seen=seen,
     )
-    ranges = tuple((f"{path}:{p.split}", p.start, p.stop) for p in parts)
+    places = tuple(
+        (f"{path}:{p.split}", row) for p, (_, row) in zip(parts, rows, strict=True)
+    )
     assert isinstance(opened.source, ArraySource)
-    source = dataclasses.replace(opened.source, ranges=ranges)
+    source = dataclasses.replace(opened.source, places=places)
     return dataclasses.replace(opened, source=source)
 
 

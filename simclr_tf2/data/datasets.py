@@ -180,7 +180,10 @@ def open_split(
         source = dataclasses.replace(
             loaded,
             images=pixel_range.to_pixels(loaded.images, pixels),
-            ranges=tuple((str(i.filename), i.skip, i.skip + i.take) for i in parts),
+            mixed=not builder.info.disable_shuffling,
+            places=tuple(
+                (str(i.filename), np.arange(i.skip, i.skip + i.take)) for i in parts
+            ),
         )
     else:
         source = wide_pixels(

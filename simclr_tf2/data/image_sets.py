@@ -60,6 +60,7 @@ class FileSource:
     random_access: bool = True
     pixels: str | None = None
     keys: np.ndarray | None = None
+    mixed: bool = True
 
     @property
     def num_bytes(self) -> int:
@@ -169,10 +170,16 @@ class ImageSet:
         return self.listing.class_names()
 
     @functools.cached_property
+    def holds_out(self) -> bool:
+        """Whether a part of train is the split ``validation``: there is no other."""
+        names = {split or "train" for split in self.listing.splits}
+        return bool(self.classes) and names <= NOT_HELD_OUT
+
+    @functools.cached_property
     def split_names(self) -> np.ndarray:
         """Split of every listed image."""
         names = np.array([split or "train" for split in self.listing.splits], object)
-        if self.classes and set(names) <= NOT_HELD_OUT:
+        if self.holds_out:
             held = self._hashes < np.uint64(HELD_OUT * 2**64)
             names[held & (names == "train")] = "validation"
         return names

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError
@@ -17,7 +18,7 @@ _WORD = (1 << 64) - 1
 # With TensorFlow's default of 4 rounds neighbouring keys give correlated orders
 # (z-score deviation 2.4 at n = 10,007); from 8 rounds on there is no trace of it.
 _CIPHER_ROUNDS = 16
-_ORDER, _AUGMENT, _WINDOW = 1, 2, 3  # separate streams under one seed
+_ORDER, _AUGMENT, _WINDOW, _DRAW = 1, 2, 3, 4  # separate streams under one seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,10 @@ class BatchPlan:
 
 def order_key(seed: int, epoch: tf.Tensor) -> tf.Tensor:
     """Key of an epoch's permutation, uint32 [3]."""
-    high = _fold(_fold(_root(seed), _ORDER), epoch)
+    return _key(_fold(_fold(_root(seed), _ORDER), epoch))
+
+
+def _key(high: tf.Tensor) -> tf.Tensor:
     low = _fold(high, 0)
     words = tf.concat([tf.bitcast(high, tf.uint32), tf.bitcast(low, tf.uint32)], 0)
     return words[:3]
@@ -102,6 +106,23 @@ def permute(position: tf.Tensor, *, key: tf.Tensor, size: int) -> tf.Tensor:
         max_index=tf.constant(size - 1, tf.int64),
         rounds=_CIPHER_ROUNDS,
     )
+
+
+def drawn(start: int, stop: int, size: int) -> np.ndarray:
+    """Places ``start`` to ``stop`` of a fixed permutation of 0..size-1, sorted.
+
+    The same for every seed and run, so that all measure on the same images; disjoint
+    ranges have no place in common, and all of 0..size is every place.
+
+    Returns:
+        int64 [stop - start].
+    """
+    if start == 0 and stop == size:
+        return np.arange(size, dtype=np.int64)
+    with tf.init_scope(), tf.device("/cpu:0"):
+        key = _key(_fold(_root(0), _DRAW))
+        position = tf.range(start, stop, dtype=tf.int64)
+        return np.sort(permute(position, key=key, size=size).numpy())
 
 
 def example_seeds(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:

@@ -16,15 +16,16 @@ import tensorflow as tf
 
 from simclr_tf2 import augmentations
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import datasets, order
+from simclr_tf2.data import datasets, order, records, sampling
 from simclr_tf2.data import service as data_service
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.data.sources import ArraySource
+from simclr_tf2.data.sources import ArraySource, RecordSource
 
 logger = logging.getLogger(__name__)
 
 _SAID: set[tuple[str, str]] = set()
 Example = dict[str, Any]
+FEW_CLASSES = 0.8  # [ours] of those that a random order would show
 PART = 64  # images of one call, at most
 LOCAL = 0x10CA1  # any number will do
 Size = int | tuple[int, int]
@@ -189,7 +190,7 @@ def make_eval_dataset(
         split: What ``open_split`` gave.
         batch_size: Images per batch; the last batch is padded up to it.
         image_size: Side of the view, or (height, width).
-        limit: At most so many images; None for all.
+        limit: At most so many images, a sample (``sampling.sample``); None for all.
         view_of: ``(image [h, w, c], image_size=)`` -> ``[s, s, c]`` in [0, 1].
 
     Returns:
@@ -205,12 +206,12 @@ def make_eval_dataset(
         return {"image": image, "label": example["label"], "mask": True}
 
     if split.fits_in_memory:
-        dataset = tf.data.Dataset.range(split.num_examples)
+        rows = sampling.sampled_rows(split, limit)
         fetch = _from_pixels(split)
-        dataset = dataset.map(lambda index: {"index": index})
+        dataset = tf.data.Dataset.from_tensor_slices({"index": rows})
     else:
+        split = sampling.sample(split, limit)
         dataset, fetch = split.as_dataset(), _decoded(split)
-    dataset = dataset.take(limit if limit is not None else -1)
     dataset = _parallel_map(dataset, lambda example: view(fetch(example)))
     dataset = dataset.batch(batch_size).map(lambda batch: _pad(batch, batch_size))
     return _finish(dataset)
@@ -287,6 +288,7 @@ def _train_batches(
     assert start_step >= 0, start_step
     fetch = _fetch(split, cache)
     if fetch is None:
+        _warn_of_few_classes(split, seed)
         dataset = split.source.stream(plan, seed=seed, start_step=start_step)
         fetch = _decoded(split)
     else:
@@ -305,6 +307,32 @@ def _train_batches(
     if service is not None:
         dataset = data_service.distribute(dataset, service)
     return _finish(dataset)
+
+
+def _warn_of_few_classes(split: Split, seed: int) -> None:
+    """Say once that streamed records are in class order, if the first window is."""
+    source, classes = split.source, split.num_classes or 0
+    unsure = split.has_labels and isinstance(source, RecordSource) and not source.mixed
+    if not unsure or classes < 2 or (split.name, split.split) in _SAID:
+        return
+    _SAID.add((split.name, split.split))
+    assert isinstance(source, RecordSource)
+    labels = records.first_labels(source.shards, seed=seed)
+    found = len(np.unique(labels))
+    expected = classes * (1 - (1 - 1 / classes) ** len(labels))  # in a random order
+    if found < FEW_CLASSES * expected:
+        logger.warning(
+            "%s:%s is sorted by class: the %d images that training mixes first are of "
+            "%d of %d classes, so that batches are less varied than random ones. Write "
+            "the records in random order or to more files, or pass --cache=encoded to "
+            "hold all %.1f GiB in memory",
+            split.name,
+            split.split,
+            len(labels),
+            found,
+            classes,
+            source.num_bytes / 2**30,
+        )
 
 
 def _batches_at_once(

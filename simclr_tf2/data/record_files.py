@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import hashlib
 import json
 import logging
@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import image_files, pixel_range, records, slices
+from simclr_tf2.data import image_files, order, pixel_range, records, slices
 from simclr_tf2.data.datasets import Split, pixel_bytes, wide_pixels
 from simclr_tf2.data.sources import RecordSource
 
@@ -35,6 +35,7 @@ def open_record_split(
     """Open a split of TFRecord files.
 
     Records are counted once; the counts are kept in ``data_dir`` until a file changes.
+    A slice is drawn from all of its split, whose files may be sorted by class.
 
     Args:
         pattern: Of the files, with ``{split}`` where its name stands. Without it all
@@ -59,9 +60,7 @@ def open_record_split(
     labelled = all(shards[p.split][0].label_key for p in parts)
     classes = max(found for _, found in shards.values())
     shape = (None, None, channels)
-    source = RecordSource(
-        shards=joined, read=functools.partial(_in_order, joined), shape=shape
-    )
+    source = RecordSource(shards=joined, read=joined.in_order, shape=shape)
     first = next(iter(source.examples()))
     source = wide_pixels(
         source,
@@ -183,44 +182,26 @@ def _count(file: str, label_key: str | None) -> tuple[int, int]:
 
 
 def _cut(shards: records.Shards, part: slices.Part) -> records.Shards:
-    """The records ``part.start`` to ``part.stop`` of a split."""
-    ends = np.cumsum(shards.take)
-    begins = ends - shards.take
-    skip = np.clip(part.start - begins, 0, shards.take)
-    take = np.clip(part.stop - begins, 0, shards.take) - skip
-    kept = np.flatnonzero(take > 0)
-    return records.Shards(
-        files=tuple(shards.files[i] for i in kept),
-        skip=skip[kept],
-        take=take[kept],
-        in_file=shards.in_file[kept],
-        file_format=shards.file_format,
-        label_key=shards.label_key,
-        image_key=shards.image_key,
-    )
+    """The records ``part.start`` to ``part.stop`` of a split, drawn from all of it."""
+    count = int(shards.take.sum())
+    if len(part) == count:
+        return shards
+    kept = np.zeros(count, bool)
+    kept[order.drawn(part.start, part.stop, count)] = True
+    return dataclasses.replace(shards, kept=kept)
 
 
 def _join(parts: list[records.Shards]) -> records.Shards:
-    first = parts[0]
-    return records.Shards(
+    kept = None
+    if any(part.kept is not None for part in parts):
+        kept = np.concatenate(
+            [np.ones(p.take.sum(), bool) if p.kept is None else p.kept for p in parts]
+        )
+    return dataclasses.replace(
+        parts[0],
         files=tuple(file for part in parts for file in part.files),
         skip=np.concatenate([part.skip for part in parts]),
         take=np.concatenate([part.take for part in parts]),
         in_file=np.concatenate([part.in_file for part in parts]),
-        file_format=first.file_format,
-        label_key=first.label_key,
-        image_key=first.image_key,
+        kept=kept,
     )
-
-
-def _in_order(shards: records.Shards) -> tf.data.Dataset:
-    """Every record once, one file after the other."""
-
-    def read(file: tf.Tensor) -> tf.data.Dataset:
-        dataset = tf.data.TFRecordDataset(tf.gather(list(shards.files), file))
-        dataset = dataset.skip(tf.gather(shards.skip, file))
-        return dataset.take(tf.gather(shards.take, file))
-
-    files = tf.data.Dataset.range(len(shards.files))
-    dataset = files.flat_map(read).map(shards.parse).enumerate()
-    return dataset.map(lambda index, e: {"image": e[0], "label": e[1], "index": index})

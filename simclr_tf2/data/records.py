@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from simclr_tf2.data import image_files, order, prepare
 CYCLE = 16
 # Records whose order is drawn together; at most two windows are in memory.
 SHUFFLE_WINDOW = 4096
+# The same of records that may be sorted by class.
+MANY_FILES = 256
+WINDOW_BYTES = 1 << 29
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,9 @@ class Shards:
         file_format: TFDS's name of the format.
         label_key: Feature that holds the label, or None.
         image_key: Feature that holds the encoded image.
+        mixed: Whether the records were shuffled before they were written.
+        kept: bool, of all records that ``take`` counts, in order: which of them belong
+            to the split; None: all.
     """
 
     files: tuple[str, ...]
@@ -39,6 +46,8 @@ class Shards:
     file_format: str
     label_key: str | None
     image_key: str = "image"
+    mixed: bool = False
+    kept: np.ndarray | None = None
 
     @classmethod
     def from_info(
@@ -54,12 +63,66 @@ class Shards:
             file_format=str(builder.info.file_format.value),
             label_key=label_key,
             image_key=image_key,
+            mixed=not builder.info.disable_shuffling,
         )
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Records of each file that belong to the split, int64 [files]."""
+        if self.kept is None:
+            return self.take
+        ends = np.cumsum(self.take)
+        before = np.concatenate([[0], np.cumsum(self.kept, dtype=np.int64)])
+        return before[ends] - before[ends - self.take]
 
     def num_bytes(self) -> int:
         """Bytes of the split's records on disk (by the share of each file)."""
         sizes = np.array(prepare.file_sizes(list(self.files)))
-        return int(np.sum(sizes * self.take / self.in_file))
+        return int(np.sum(sizes * self.counts / self.in_file))
+
+    def read_file(self, file: tf.Tensor) -> tf.data.Dataset:
+        """(index in the split, serialised record) of one file, by its number."""
+        dataset = tf.data.TFRecordDataset(tf.gather(list(self.files), file))
+        dataset = dataset.skip(tf.gather(self.skip, file))
+        dataset = dataset.take(tf.gather(self.take, file))
+        offsets = np.cumsum(self.take) - self.take  # index of each file's first record
+        dataset = dataset.enumerate(tf.gather(offsets, file))
+        if self.kept is None:
+            return dataset
+        with tf.init_scope(), tf.device("/cpu:0"):
+            kept = tf.constant(self.kept)
+            index = tf.constant(np.cumsum(self.kept, dtype=np.int64) - 1)
+        dataset = dataset.filter(lambda place, _: tf.gather(kept, place))
+        return dataset.map(lambda place, record: (tf.gather(index, place), record))
+
+    def in_order(self) -> tf.data.Dataset:
+        """Every image once, one file after the other: {"image", "label", "index"}."""
+        files = tf.data.Dataset.range(len(self.files))
+
+        def example(index: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
+            image, label = self.parse(record)
+            return {"image": image, "label": label, "index": index}
+
+        return files.flat_map(self.read_file).map(example)
+
+    def front(self, fraction: float) -> Shards:
+        """The first part of each file, at least a record of each."""
+        take = np.maximum(1, np.ceil(self.take * fraction)).astype(np.int64)
+        front = dataclasses.replace(self, take=np.minimum(take, self.take))
+        if self.kept is None:
+            return front
+        return dataclasses.replace(front, kept=self.kept[self._is_in(front)])
+
+    def places_of(self, front: Shards) -> np.ndarray:
+        """Index here of each record of ``front(...)``, int64."""
+        is_in = self._is_in(front)
+        return np.flatnonzero(is_in if self.kept is None else is_in[self.kept])
+
+    def _is_in(self, front: Shards) -> np.ndarray:
+        """Whether the records here, ``kept`` or not, are in the first part, bool."""
+        begins = np.cumsum(self.take) - self.take
+        place = np.arange(self.take.sum()) - np.repeat(begins, self.take)
+        return place < np.repeat(front.take, self.take)
 
     def parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Serialised example -> (encoded image, label or -1)."""
@@ -105,8 +168,9 @@ def stream(
 
     In each epoch the files are read in an order of their own, CYCLE at once in turn,
     and records are permuted within windows of SHUFFLE_WINDOW; all is a function of
-    (seed, epoch). Every worker reads every record, undecoded, so that the shares join
-    to the batch of a single worker.
+    (seed, epoch). Files that nobody has shuffled may be sorted by class: of those
+    MANY_FILES are read at once, in windows of WINDOW_BYTES. Every worker reads every
+    record, undecoded, so that the shares join to the batch of a single worker.
     """
     if shards.file_format != "tfrecord":
         raise ConfigError(
@@ -146,36 +210,49 @@ def _epoch_records(
 ) -> tf.data.Dataset:
     """(index, serialised record) of one epoch from place ``begin`` on."""
     count = len(shards.files)
-    blocks = -(-count // CYCLE)
+    cycle, window = reading(shards)
+    blocks = -(-count // cycle)
     files = order.permute(
         tf.range(count, dtype=tf.int64), key=order.order_key(seed, epoch), size=count
     )
-    sizes = tf.pad(tf.gather(shards.take, files), [[0, blocks * CYCLE - count]])
-    ends = tf.cumsum(tf.reduce_sum(tf.reshape(sizes, [blocks, CYCLE]), axis=1))
+    sizes = tf.pad(tf.gather(shards.counts, files), [[0, blocks * cycle - count]])
+    ends = tf.cumsum(tf.reduce_sum(tf.reshape(sizes, [blocks, cycle]), axis=1))
     first = tf.searchsorted(ends, begin[tf.newaxis], side="right", out_type=tf.int64)[0]
     before = tf.where(first > 0, tf.gather(ends, tf.maximum(first - 1, 0)), 0)
 
     def read_block(block: tf.Tensor) -> tf.data.Dataset:
-        dataset = _read_files(shards, files[block * CYCLE : (block + 1) * CYCLE])
-        dataset = dataset.batch(SHUFFLE_WINDOW).enumerate()
+        turn = files[block * cycle : (block + 1) * cycle]
+        dataset = _read_files(shards, turn, cycle)
+        dataset = dataset.batch(window).enumerate()
         return dataset.map(lambda n, batch: _shuffle(seed, epoch, block, n, batch))
 
     dataset = tf.data.Dataset.range(first, blocks).flat_map(read_block)
     return dataset.prefetch(1).unbatch().skip(begin - before)
 
 
-def _read_files(shards: Shards, files: tf.Tensor) -> tf.data.Dataset:
-    offsets = np.cumsum(shards.take) - shards.take  # index of each file's first record
+def reading(shards: Shards) -> tuple[int, int]:
+    """Files read at once, and records whose order is drawn together."""
+    if shards.mixed:
+        return CYCLE, SHUFFLE_WINDOW
+    count = int(shards.counts.sum())
+    held = WINDOW_BYTES * count // max(1, shards.num_bytes())
+    window = max(SHUFFLE_WINDOW, min(held, count))
+    return max(1, min(MANY_FILES, len(shards.files))), window
 
-    def read(file: tf.Tensor) -> tf.data.Dataset:
-        dataset = tf.data.TFRecordDataset(tf.gather(list(shards.files), file))
-        dataset = dataset.skip(tf.gather(shards.skip, file))
-        dataset = dataset.take(tf.gather(shards.take, file))
-        return dataset.enumerate(tf.gather(offsets, file))
 
+def first_labels(shards: Shards, *, seed: int) -> np.ndarray:
+    """Labels of the first window that training reads, int64 [n]; -1 for none."""
+    _, window = reading(shards)
+    begin = tf.constant(0, tf.int64)
+    first = _epoch_records(shards, tf.constant(0, tf.int64), begin=begin, seed=seed)
+    first = first.take(window).map(lambda _, record: shards.parse(record)[1])
+    return np.array(list(first.as_numpy_iterator()), np.int64)
+
+
+def _read_files(shards: Shards, files: tf.Tensor, cycle: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(files).interleave(
-        read,
-        cycle_length=CYCLE,
+        shards.read_file,
+        cycle_length=cycle,
         block_length=1,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,

@@ -38,6 +38,14 @@ class Source(Protocol):
         """Whether ``at`` works; else ``stream`` does."""
 
     @property
+    def mixed(self) -> bool:
+        """Whether the order is a shuffled one, so that the first images are a sample.
+
+        Arrays and record files may be sorted by class; what TFDS has prepared is
+        shuffled, and image files are in the order of a hash.
+        """
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of all images as they are stored."""
 
@@ -82,6 +90,11 @@ class RecordSource:
     random_access: bool = False
     pixels: str | None = None
 
+    @property
+    def mixed(self) -> bool:
+        """Whether the records were shuffled before they were written."""
+        return self.shards.mixed
+
     @functools.cached_property
     def num_bytes(self) -> int:
         """Bytes of all images as they are stored."""
@@ -101,6 +114,7 @@ class RecordSource:
             shards.take.tolist(),
             *(key for key, plain in zip(keys, usual, strict=True) if key != plain),
             *([] if self.pixels is None else [f"pixels {self.pixels}"]),
+            *([] if shards.kept is None else [shards.kept.tobytes()]),
         )
 
     def examples(self) -> tf.data.Dataset:
@@ -139,13 +153,15 @@ class ArraySource:
     Attributes:
         images: uint8 or uint16 [n, h, w, c].
         labels: int64 [n] or [n, l]; -1 for none.
-        ranges: (container, start, stop) of each part, where they are known.
+        mixed: Whether their order is a shuffled one.
+        places: (container, int64 [k] rows in it) of each part, where they are known.
     """
 
     images: np.ndarray
     labels: np.ndarray
     random_access: bool = True
-    ranges: tuple[tuple[str, int, int], ...] = ()
+    mixed: bool = False
+    places: tuple[tuple[str, np.ndarray], ...] = ()
 
     @property
     def num_bytes(self) -> int:

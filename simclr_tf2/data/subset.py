@@ -35,6 +35,11 @@ class SubsetSource:
         return self.base.random_access
 
     @property
+    def mixed(self) -> bool:
+        """As the base."""
+        return self.base.mixed
+
+    @property
     def num_bytes(self) -> int:
         """The subset's share of the bytes of the base."""
         return self.base.num_bytes * len(self.indices) // self.count
@@ -59,6 +64,7 @@ class SubsetSource:
         with tf.device("/cpu:0"):
             chosen = tf.constant(wanted)
         dataset = self.base.examples().filter(lambda e: tf.gather(chosen, e["index"]))
+        dataset = dataset.take(len(self.indices))  # reads nothing behind the last one
         return dataset.enumerate().map(lambda place, e: {**e, "index": place})
 
     def at(self, index: tf.Tensor) -> Example:
@@ -94,7 +100,18 @@ def take(split: Split, indices: np.ndarray, *, name: str) -> Split:
     )
 
 
+def stored_labels(source: Source) -> np.ndarray | None:
+    """Labels that are in memory already, int64 [n] or [n, l]; None of record files."""
+    if isinstance(source, SubsetSource):
+        known = stored_labels(source.base)
+        return None if known is None else known[source.indices]
+    return getattr(source, "labels", None)
+
+
 def labels_of(split: Split) -> np.ndarray:
     """All labels in index order, int64 [n]; no image is decoded."""
+    known = stored_labels(split.source)
+    if known is not None:
+        return known
     dataset = split.as_dataset().map(lambda e: e["label"])
     return np.array(list(dataset.as_numpy_iterator()), np.int64)

@@ -43,6 +43,16 @@ PANELS = (
         "lower, see the log.",
     ),
     Panel(
+        name="classification_loss", title="Loss of the classifier",
+        unit="nats, mean over images", keys="classification_loss",
+        about="Dashed: a classifier that gives every class the same probability.",
+    ),
+    Panel(
+        name="classification", title="Accuracy of the classifier", unit="% of images",
+        keys=r"training_accuracy|validation_(top\d|accuracy)", percent=True,
+        about="Training images are cropped; validation images are not trained on.",
+    ),
+    Panel(
         name="contrastive_accuracy", title="Contrastive accuracy", unit="% of views",
         keys=r"(valid_)?contrastive_accuracy|contrastive_top\d", percent=True,
         about="Views whose nearest candidate in the batch is their own pair.",
@@ -101,6 +111,7 @@ _LABELS = {
     "loss": "training", "contrastive_accuracy": "training",
     "contrastive_entropy": "training", "valid_loss": "held out",
     "valid_contrastive_accuracy": "held out", "valid_contrastive_entropy": "held out",
+    "training_accuracy": "training",
 }  # fmt: skip
 
 
@@ -142,7 +153,8 @@ def panels(history: Iterable[Mapping[str, Any]]) -> list[tuple[Panel, dict]]:
         if mine:
             shown.append((panel, mine))
             rest = {k: v for k, v in rest.items() if k not in mine}
-    main = next((d["loss"] for _, d in shown if "loss" in d), None)
+    mains = (d[k] for _, d in shown for k in ("loss", "classification_loss") if k in d)
+    main = next(mains, None)
     if main is not None:  # total_loss of a run without other terms says nothing new
         rest = {k: v for k, v in rest.items() if not np.array_equal(v, main)}
     for i, (key, values) in enumerate(sorted(rest.items())):

@@ -43,6 +43,7 @@ def write_report(
     environment: Mapping[str, str] | None = None,
     files: Sequence[tuple[Any, str]] = (),
     notice: str = "",
+    supervised: bool = False,
 ) -> Path:
     """Write a self-contained HTML page about one run, replacing ``path`` at once.
 
@@ -75,6 +76,7 @@ def write_report(
         environment: name -> version, device and so on.
         files: (path, description) of what the run wrote.
         notice: shown on top, e.g. that the run was interrupted.
+        supervised: whether the views are those of a classifier's training.
 
     Returns:
         ``path``.
@@ -83,6 +85,7 @@ def write_report(
     values = {
         "title": title,
         "notice": notice,
+        "supervised": supervised,
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "verdict": verdict.verdict(results, scalars, config, chance_loss),
         "tiles": verdict.tiles(scalars, results, timings, chance_loss),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,7 +71,12 @@ def curve_figures(
     references = {}
     if chance is not None:
         text = f"chance, {100 * chance:.3g} %"
-        references = {"online": (chance, text), "evaluated": (chance, text)}
+        references = dict.fromkeys(
+            ("online", "evaluated", "classification"), (chance, text)
+        )
+        nats = -math.log(chance)
+        text = f"chance, ln({len(class_names)}) = {nats:.2f}"
+        references["classification_loss"] = (nats, text)
     return [
         {
             "title": panel.title,

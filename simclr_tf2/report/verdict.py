@@ -45,7 +45,8 @@ def verdict(
     line = f"{name}: {accuracy:.1f} % {method}"
     if rest:
         line += " (" + ", ".join(f"{n} {a:.1f} %" for n, a in rest[:4]) + ")"
-    dataset = setting(config, "dataset")
+    sources = ("manifest", "image_dir", "tfrecords", "dataset")
+    dataset = next(filter(None, (setting(config, name) for name in sources)), None)
     if dataset:
         line += f" on {dataset} {setting(config, 'eval_split') or ''}".rstrip()
     return line
@@ -79,7 +80,7 @@ def tiles(
                 str(row.get("row", "")),
             )
         )
-    loss = _last(scalars, "contrastive_loss", "loss")
+    loss = _last(scalars, "contrastive_loss", "loss", "classification_loss")
     if loss is not None:
         remark = "" if chance_loss is None else f"chance {chance_loss:.2f}"
         found.append((f"{loss:.3f}", "last loss", remark))

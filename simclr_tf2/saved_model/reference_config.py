@@ -49,6 +49,12 @@ def model_config(
 
 
 def describe(config: ModelConfig, num_classes: int | None) -> str:
+    """``describe_network`` with its classes."""
+    head = f"{num_classes} classes" if num_classes else "no supervised head"
+    return f"{describe_network(config)}, {head}"
+
+
+def describe_network(config: ModelConfig) -> str:
     """One line about a network, such as "ResNet-50, width 2, sk_ratio 0.0625, ..."."""
     words = [f"ResNet-{config.resnet_depth}", f"width {config.width_multiplier:g}"]
     for name in ("sk_ratio", "se_ratio"):
@@ -60,7 +66,6 @@ def describe(config: ModelConfig, num_classes: int | None) -> str:
     else:
         layers = 1 if config.proj_head_mode == "linear" else config.num_proj_layers
         words.append(f"{layers}-layer projection head to {config.proj_out_dim}")
-    words.append(f"{num_classes} classes" if num_classes else "no supervised head")
     return ", ".join(words)
 
 

@@ -176,6 +176,19 @@ def restore_weights(
     raise ConfigError(f"{folder} holds no checkpoint that fits this model")
 
 
+def prefix_of(source: str) -> str:
+    """The prefix of a checkpoint: ``source`` itself, or the newest of a run folder.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    newest = list_checkpoints(source) if Path(source).is_dir() else []
+    prefix = newest[0][1] if newest else source
+    if not Path(prefix + ".index").exists():
+        raise ConfigError(f"--checkpoint={source}: no checkpoint there")
+    return prefix
+
+
 def initialize_weights(
     model: keras.Model, source: str, *, with_head: bool = True
 ) -> None:
@@ -189,10 +202,7 @@ def initialize_weights(
     Raises:
         ConfigError: Nothing there, or not every weight of the model is in it.
     """
-    newest = list_checkpoints(source) if Path(source).is_dir() else []
-    prefix = newest[0][1] if newest else source
-    if not Path(prefix + ".index").exists():
-        raise ConfigError(f"--checkpoint={source}: no checkpoint there")
+    prefix = prefix_of(source)
     variables = model.variables
     if not with_head and model.supervised_head is not None:
         head = {v.path for v in model.supervised_head.variables}

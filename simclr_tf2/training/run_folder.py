@@ -115,13 +115,25 @@ def read_config(folder: str | os.PathLike) -> Config:
         ConfigError: There is none, or it cannot be read.
     """
     path = Path(folder) / "config.json"
+    if not path.exists():
+        raise ConfigError(f"{folder} is not a run folder: it has no config.json")
+    return _read(path)
+
+
+def config_of_checkpoint(prefix: str) -> Config | None:
+    """The config with which ``prefix`` was saved, if it is still beside it.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    places = (Path(f"{prefix}.config.json"), Path(prefix).parent / "config.json")
+    return next((_read(path) for path in places if path.exists()), None)
+
+
+def _read(path: Path) -> Config:
     try:
         flat = _with_a_name_of_files(json.loads(path.read_text()))
         return config_lib.from_flat({**BEFORE, **flat})
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{folder} is not a run folder: it has no config.json"
-        ) from None
     except (json.JSONDecodeError, TypeError, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 

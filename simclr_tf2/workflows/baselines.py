@@ -39,7 +39,7 @@ def measure_baseline(
     """Train one of ``BASELINE_ROWS`` in ``baselines/NAME`` of the run, and score it.
 
     Returns:
-        A record, as ``classify`` makes them.
+        A record, as ``classify`` makes them, without predictions.
     """
     row = BASELINE_ROWS[name]
     logger.info("%s: %s", name, row)

@@ -17,17 +17,25 @@ from simclr_tf2 import models, optimizers, stopping
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.evaluation import classifier_accuracy
+from simclr_tf2.evaluation.features import collect, make_runner
 from simclr_tf2.training import checkpoints, run_folder, run_history, steps
 from simclr_tf2.workflows import (
     after_training,
     fit,
+    kept_features,
     precision,
     pretrain,
     progress_lines,
     training_end,
 )
 from simclr_tf2.workflows.labelled import Labelled, save_choice
-from simclr_tf2.workflows.measuring import FINETUNED_ROW, classify, results_document
+from simclr_tf2.workflows.measuring import (
+    FINETUNED_ROW,
+    Measured,
+    classify,
+    results_document,
+)
 from simclr_tf2.workflows.scan import record
 
 logger = logging.getLogger(__name__)
@@ -43,17 +51,22 @@ class Trained:
 
     Attributes:
         model: The network with it, in export form: float32.
-        results: A record of its accuracy, by name.
+        measured: Its accuracy and what it predicted.
         folder: Of the run.
         step: The last one.
         timings: Seconds by phase.
     """
 
     model: models.SimCLR
-    results: dict[str, dict[str, Any]]
+    measured: Measured
     folder: Path
     step: int
     timings: dict[str, float]
+
+    @property
+    def results(self) -> dict[str, dict[str, Any]]:
+        """A record of its accuracy, by name."""
+        return self.measured.results
 
 
 def train_classifier(
@@ -92,7 +105,7 @@ def train_classifier(
     )
     config = precision.decided(config, strategy)
     timings = {"start": time.perf_counter() - started}
-
+    assert config.model_dir is not None
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         model, optimizer = _build(config, train, total_steps, strategy)
@@ -104,7 +117,7 @@ def train_classifier(
         config,
         checkpoint,
         model,
-        Path(str(config.model_dir)),
+        Path(config.model_dir),
         with_head=False,
         source=initial is None,
     )
@@ -137,16 +150,18 @@ def train_classifier(
     stopping.saved(f"step {total_steps} is saved; the same command goes on from there")
     with after_training.timed(timings, "evaluation"):
         exported = models.export_copy(model)
-        results = classify(config, labelled.test, exported, row=row)
+        measured = Measured().joined(
+            *classify(config, labelled.test, exported, row=row)
+        )
     assert train.num_classes is not None
     training_end.complete(
-        results.values(),
+        measured.results.values(),
         folder,
         step=total_steps,
         classes=train.num_classes,
         quiet=warned,
     )
-    return Trained(exported, results, folder, total_steps, timings)
+    return Trained(exported, measured, folder, total_steps, timings)
 
 
 def train_beside(
@@ -296,23 +311,44 @@ def _train(
         start_step=start_step,
         total_steps=total_steps,
         describe=lines,
-        look=_make_look(config, labelled.test, model),
+        look=make_look(config, labelled.watched, model, strategy),
     )
     return lines.warned
 
 
-def _make_look(
-    config: Config, test: Split, model: models.SimCLR
-) -> Callable[[], dict[str, float]]:
-    """A function that scores ``model`` as it is, in float32 as the results are."""
+def make_look(
+    config: Config,
+    watched: Split | None,
+    model: models.SimCLR,
+    strategy: tf.distribute.Strategy,
+) -> Callable[[], dict[str, float]] | None:
+    """A function that scores ``model`` as it is on images it does not train on.
+
+    Traced once, on all replicas of this machine, in float32 as the results are.
+
+    Returns:
+        None where nothing is held out, or no look was asked for.
+    """
+    if watched is None or not config.training.monitor_epochs:
+        return None
     in_float32 = model
-    if config.training.mixed_precision != "off" and config.training.monitor_epochs:
-        in_float32 = models.export_copy(model)
+    if config.training.mixed_precision != "off":
+        with strategy.scope():
+            in_float32 = models.export_copy(model)
+    shared = kept_features.replicas(config)
+    runner = make_runner(
+        lambda images: in_float32.finetune_logits(images, training=False), shared
+    )
+    batch = min(config.evaluation.eval_batch_size, watched.num_examples)
+    images = pipeline.make_eval_dataset(
+        watched, batch_size=batch, image_size=config.data.image_size
+    )
 
     def look() -> dict[str, float]:
         if in_float32 is not model:
             models.copy_weights(model, in_float32)
-        (found,) = classify(config, test, in_float32).values()
-        return {f"eval_{k}": found[k] for k in ("top1", "top5") if k in found}
+        logits = collect(runner, images, limit=None, name=watched.split)
+        found = classifier_accuracy(logits)
+        return {f"validation_{k}": found[k] for k in ("top1", "top5") if k in found}
 
     return look

@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from pathlib import Path
 from typing import Any
 
-from simclr_tf2 import distribution
+from simclr_tf2 import distribution, models
 from simclr_tf2.config import Config
+from simclr_tf2.data import image_sets, overlap
 from simclr_tf2.training import run_folder
-from simclr_tf2.workflows import after_training, pixels, precision
+from simclr_tf2.workflows import (
+    after_training,
+    finetune_settings,
+    pixels,
+    precision,
+    reporting,
+)
 from simclr_tf2.workflows.baselines import check_baselines, measure_baseline
 from simclr_tf2.workflows.classifier_run import train_classifier
-from simclr_tf2.workflows.labelled import open_labelled
-from simclr_tf2.workflows.measuring import Measured
+from simclr_tf2.workflows.eval_files import facts_of_splits, keep_predictions
+from simclr_tf2.workflows.labelled import Labelled, open_labelled, require_classes
+from simclr_tf2.workflows.splits import Splits
 
 logger = logging.getLogger(__name__)
+
+FEW = 100  # [ours] test images, below which one of them moves the result by a point
 
 
 def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
     """Train the classifier (and what ``--fine_tune_after_block`` leaves trainable).
 
-    Starts from ``--checkpoint``; without one from random weights, which is the
-    supervised baseline, and says so. ``--finetune_baselines`` are trained after it on
-    the same images and stand beside it in the results.
+    Starts from ``--checkpoint``, whose network it has; without one from random weights,
+    which is the supervised baseline, and says so. ``--finetune_baselines`` are trained
+    after it on the same images and stand beside it in the results.
 
     Returns:
         What results.json holds.
 
     Raises:
-        ConfigError: A setting, the data or the run folder cannot be.
+        ConfigError: A setting, the data or the run folder cannot be; nothing is
+            written then.
     """
     check_baselines(config)
+    config = finetune_settings.settled(config)
     run_folder.check(config)
     done = after_training.finished(config)
     if done is not None:
@@ -38,21 +52,76 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
         return done
     strategy = distribution.shared_strategy(config.distribution)
     config = pixels.recorded(config)
+    require_classes(config)
+    config = finetune_settings.with_eval_split(config)
     labelled = open_labelled(config)
     config = pixels.decided(config, labelled.train)
+    replicas = strategy.num_replicas_in_sync
+    config = finetune_settings.fitted(config, labelled.train, replicas)
+    flagfile = finetune_settings.flagfile_text(flagfile, config)
     if not config.training.checkpoint:
         logger.warning("no --checkpoint: training starts from random weights")
+    _warn_of_test(config, labelled)
     trained = train_classifier(config, strategy, labelled, flagfile=flagfile)
     config = precision.decided(config, strategy)  # as the run folder now says
-    results = dict(trained.results)
+    measured = trained.measured
+    results = dict(measured.results)
     for name in config.evaluation.finetune_baselines:
         with after_training.timed(trained.timings, name):
             results |= measure_baseline(config, strategy, labelled, name)
+    measured = dataclasses.replace(measured, results=results)
+    splits = Splits(labelled.train, labelled.train, labelled.test)
+    keep_predictions(config, trained.folder, measured, splits)
+
+    def report(files: list[tuple[Path, str]]) -> Path:
+        return reporting.write(
+            config,
+            splits,
+            models.build_encoder(trained.model.backbone),
+            measured,
+            trained.folder,
+            files=files,
+            timings=trained.timings,
+        )
+
     return after_training.conclude(
         config,
         trained.model,
-        Measured(results),
+        measured,
         trained.folder,
         step=trained.step,
         timings=trained.timings,
+        report=report if config.evaluation.report else None,
+        facts=facts_of_splits(splits),
     )
+
+
+def _warn_of_test(config: Config, labelled: Labelled) -> None:
+    """Say what keeps the result from being a good estimate."""
+    train, test = labelled.train, labelled.test
+    shared = overlap.shared_images(train, test)
+    if shared:
+        logger.warning(
+            "%d of the %d images of --eval_split=%s are trained on: the result says "
+            "nothing about new images",
+            shared,
+            test.num_examples,
+            test.split,
+        )
+    if test.num_examples < FEW and _holds_out_itself(config):
+        logger.warning(
+            "%s is only %d images, a tenth of the folder: each moves the accuracy by "
+            "%.1f points. For a number to rely on label more images, or name larger "
+            "parts: --train_split=all[:70%%] --eval_split=all[70%%:]",
+            test.split,
+            test.num_examples,
+            100 / test.num_examples,
+        )
+
+
+def _holds_out_itself(config: Config) -> bool:
+    """Whether the images have no split to score on, and a tenth of them became one."""
+    if not (config.data.image_dir or config.data.manifest):
+        return False
+    images = image_sets.open_image_set(config.data)
+    return config.evaluation.eval_split == "validation" and images.holds_out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +15,9 @@ from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.optimizers import loss_scale, total_steps
 from simclr_tf2.training import cadence, checkpoints, loop, run_folder, summaries
-from simclr_tf2.training.errors import RunFailed
 from simclr_tf2.training.steps import Step
+from simclr_tf2.workflows import input_failures
 from simclr_tf2.workflows.best_checkpoint import VALID_LOSS, BestCheckpoint
-
-logger = logging.getLogger(__name__)
 
 Scalars = dict[str, float]
 
@@ -123,7 +120,7 @@ def fit(
     start_step: int,
     total_steps: int,
     describe: Callable[[int, Scalars, int | None], str],
-    look: Callable[[], Scalars],
+    look: Callable[[], Scalars] | None,
     best: BestCheckpoint | None = None,
 ) -> None:
     """Train to ``total_steps``; logs, checkpoints and looks go to the run folder.
@@ -141,7 +138,7 @@ def fit(
         start_step: Steps done before.
         total_steps: Steps in all.
         describe: Text of a log line, and for a terminal's width.
-        look: Measures the model as it is, at ``--monitor_epochs``.
+        look: Measures the model as it is, at ``--monitor_epochs``; None: never.
         best: Keeps the checkpoint with the lowest held-out loss, if that is asked for.
     """
     training = config.training
@@ -180,7 +177,7 @@ def fit(
         stopping.saved(f"step {now} is saved; the same command goes on from there")
 
     def on_look(now: int) -> None:
-        found = look()
+        found = look() if look is not None else {}
         if found:
             show(now, found)
         value = found.get(VALID_LOSS, math.nan)
@@ -202,6 +199,7 @@ def fit(
                 several_workers=isinstance(
                     strategy, tf.distribute.MultiWorkerMirroredStrategy
                 ),
+                looks=look is not None,
             ),
             hooks=loop.Hooks(
                 log=on_log, save=on_save, monitor=on_look, ran=progress.move
@@ -212,7 +210,9 @@ def fit(
             steps_per_loop=_steps_per_loop(training.steps_per_loop, strategy),
         )
     except tf.errors.OpError as error:
-        _name_broken_file(split, error)
+        if input_failures.is_of_the_input(error):
+            input_failures.name_broken_file(split, error)
+        input_failures.name_lack_of_memory(error)
         raise
     finally:
         log.close()
@@ -220,7 +220,12 @@ def fit(
 
 
 def cadence_of(
-    config: Config, *, total_steps: int, steps_per_epoch: int, several_workers: bool
+    config: Config,
+    *,
+    total_steps: int,
+    steps_per_epoch: int,
+    several_workers: bool,
+    looks: bool = True,
 ) -> cadence.Cadence:
     """When the run logs, saves and looks: exactly as asked, else as it is worth.
 
@@ -240,23 +245,12 @@ def cadence_of(
         checkpoint_every=training.checkpoint_steps
         or _steps(training.checkpoint_epochs, steps_per_epoch)
         or total_steps,  # 0 epochs: only the last step
-        monitor_every=_steps(training.monitor_epochs, steps_per_epoch),
+        monitor_every=_steps(training.monitor_epochs, steps_per_epoch) if looks else 0,
         first_logs=cadence.FIRST_LOGS if timed_logs else (),
         log_seconds=cadence.LOG_SECONDS if timed_logs and not several_workers else 0.0,
         checkpoint_spacing=cadence.CHECKPOINTS if by_worth and not save_asked else None,
         monitor_spacing=cadence.LOOKS if by_worth and not look_asked else None,
     )
-
-
-def _name_broken_file(split: Split, error: tf.errors.OpError) -> None:
-    """Raise a RunFailed if an image file can no longer be read or decoded."""
-    logger.info("the input failed; looking for a file that cannot be read any more")
-    broken = split.source.first_broken()
-    if broken:
-        raise RunFailed(
-            f"{broken} cannot be read any more; mend or remove it and start the same "
-            "command again: it goes on from the last checkpoint"
-        ) from error
 
 
 def _steps_per_loop(steps: str | int, strategy: tf.distribute.Strategy) -> int:

@@ -112,6 +112,7 @@ def features_of(
             "limit": limit,
             "channels": config.data.image_channels,
             "compute": "float32",
+            **({} if _is_first(split, limit) else {"sample": "drawn"}),
             **shown.key(split),
         }
 
@@ -123,6 +124,12 @@ def features_of(
         return FeatureCache(folder / "features").get(key, compute, name=split.split)
 
     return make
+
+
+def _is_first(split: Split, limit: int | None) -> bool:
+    """Whether the images of a limit are the first ones, as they always were once."""
+    whole = limit is None or limit >= split.num_examples
+    return whole or split.source.mixed
 
 
 def replicas(config: Config) -> tf.distribute.Strategy | None:

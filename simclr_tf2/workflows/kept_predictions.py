@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2.config import ConfigError
+from simclr_tf2.data import sampling
 from simclr_tf2.data.datasets import Split
 
 LABELS, IMAGES = "labels", "images"  # beside the predictions
@@ -61,9 +62,10 @@ def images_of(split: Split, limit: int | None) -> dict[str, Any]:
         split: The evaluation split.
         limit: At most so many images of it; None for all.
     """
-    count = min(split.num_examples, limit or split.num_examples)
+    tested = sampling.sample(split, limit)
+    count = tested.num_examples
     digest = hashlib.blake2b(digest_size=16)
-    for example in split.as_dataset().take(min(count, DIGESTED)).as_numpy_iterator():
+    for example in tested.as_dataset().take(DIGESTED).as_numpy_iterator():
         stored = example["image"]
         digest.update(stored if isinstance(stored, bytes) else stored.tobytes())
     return {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2.config import Config
+from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import datasets, subset
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation import semi_supervised
@@ -24,16 +24,20 @@ class Labelled:
     """Opened splits.
 
     Attributes:
-        train: What is trained on: all of ``whole``, or those chosen.
+        train: What is trained on: all of ``whole``, or those chosen, but what is
+            watched.
         test: What is scored.
         whole: The training split.
         chosen: Places in it whose labels are used, int64 ``[k]``; None for all.
+        watched: Images of the training split that are scored while it trains and never
+            trained on; None where nothing is held out.
     """
 
     train: Split
     test: Split
     whole: Split
     chosen: np.ndarray | None
+    watched: Split | None = None
 
 
 def open_labelled(config: Config) -> Labelled:
@@ -48,7 +52,29 @@ def open_labelled(config: Config) -> Labelled:
     for split in (whole, test):
         datasets.require_labels(split)
     chosen = _choose(config, whole)
-    return Labelled(_take(whole, chosen), test, whole, chosen)
+    train, watched = _hold_out(config, _take(whole, chosen))
+    return Labelled(train, test, whole, chosen, watched)
+
+
+def require_classes(config: Config) -> None:
+    """Refuse training images that a classifier cannot learn from.
+
+    Raises:
+        ConfigError: No such split, no labels, or less than two classes.
+    """
+    train = open_split(config, config.data.train_split)
+    if config.data.own_images and not train.num_classes:
+        raise ConfigError(
+            f"{config.data.source} has no labels, and fine-tuning needs some: put the "
+            "images into one folder for each class (DIR/CLASS/image.jpg), or name them "
+            "in a --manifest with the columns path,label"
+        )
+    datasets.require_labels(train)
+    if (train.num_classes or 0) < 2:
+        raise ConfigError(
+            f"{train.name}:{train.split} has one class only; fine-tuning needs two or "
+            "more"
+        )
 
 
 def training_images(config: Config, train: Split) -> Split:
@@ -58,13 +84,38 @@ def training_images(config: Config, train: Split) -> Split:
     """
     if "finetune" not in (config.mode, config.train_mode):
         return valid_loss.divided(config, train)[0]
-    return _take(train, _choose(config, train))
+    return _hold_out(config, _take(train, _choose(config, train)))[0]
 
 
 def _take(whole: Split, chosen: np.ndarray | None) -> Split:
     if chosen is None:
         return whole
     return subset.take(whole, chosen, name=f"{whole.split}, {len(chosen)} labels")
+
+
+def _hold_out(config: Config, train: Split) -> tuple[Split, Split | None]:
+    """Training images, and those of each class that are only watched.
+
+    Raises:
+        ConfigError: No class has an image to spare.
+    """
+    part = config.training.finetune_validation
+    if not part:
+        return train, None
+    labels = subset.labels_of(train)
+    drawn = semi_supervised.balanced_subset(labels, seed=config.seed, fraction=part)
+    spare = np.bincount(labels)[labels[drawn]] > 1  # a class keeps an image to learn
+    watched = drawn[spare]
+    if not len(watched):
+        raise ConfigError(
+            f"--finetune_validation={part:g}: no class of {train.name}:{train.split} "
+            "has two images; drop the flag or label more images"
+        )
+    rest = np.setdiff1d(np.arange(len(labels)), watched)
+    return (
+        subset.take(train, rest, name=f"{train.split}, {len(rest)} images"),
+        subset.take(train, watched, name=f"{train.split}, {len(watched)} held out"),
+    )
 
 
 def save_choice(config: Config, folder: Path, labelled: Labelled) -> None:

@@ -96,7 +96,7 @@ def measure_model(
     measured = measure(config, splits, encoder, baselines=baselines, keep=keep)
     measured = _measure_network(config, splits, model, measured, keep)
     if model.supervised_head is not None and splits.eval is not None and splits.unseen:
-        own = _classified(config, splits.eval, model, _own_row(config))
+        own = classify(config, splits.eval, model, row=_own_row(config))
         measured = measured.joined(*own)
     digest = feature_cache.digest_of_weights(model)
     for record in [*measured.results.values(), measured.others.get("label_free")]:
@@ -332,7 +332,7 @@ def classify(
     model: models.SimCLR,
     *,
     row: str = FINETUNED_ROW,
-) -> dict[str, dict[str, Any]]:
+) -> tuple[dict[str, dict[str, Any]], np.ndarray]:
     """Top-1 and top-5 of the model's own classifier on a labelled split.
 
     Args:
@@ -342,18 +342,9 @@ def classify(
         row: Name of the row in the table.
 
     Returns:
-        One record, as ``evaluation.evaluate_rows`` makes them, without predictions.
+        One record, as ``evaluation.evaluate_rows`` makes them with predictions, and the
+        true labels.
     """
-    records, _ = _classified(config, split, model, row)
-    for record in records.values():
-        del record["predictions"]
-    return records
-
-
-def _classified(
-    config: Config, split: datasets.Split, model: models.SimCLR, row: str
-) -> tuple[dict[str, dict[str, Any]], np.ndarray]:
-    """``classify`` with predictions, and the true labels."""
     limit = limits(config)[1]
     logits = evaluation.extract(
         lambda images: model.finetune_logits(images, training=False),

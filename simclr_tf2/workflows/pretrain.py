@@ -52,6 +52,7 @@ NOT_IN_PRETRAINING = (
     "head_lr_multiplier",
     "backbone_lr_multiplier",
     "finetune_baselines",
+    "finetune_validation",
 )
 
 

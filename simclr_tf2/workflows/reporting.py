@@ -14,7 +14,7 @@ import tensorflow as tf
 from simclr_tf2 import augmentations, evaluation, losses, plots, report
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
-from simclr_tf2.data import datasets
+from simclr_tf2.data import datasets, sampling
 from simclr_tf2.evaluation import Features
 from simclr_tf2.startup import describe_environment
 from simclr_tf2.training import summaries, tensorboard_pictures
@@ -73,10 +73,10 @@ def write(
     )
     return report.write_report(
         folder / (f"report_{name}.html" if name else "report.html"),
-        title=f"SimCLR {'' if splits.own else 'measured '}on {config.data.source}",
+        title=f"{_what(config, splits)} on {config.data.source}",
         config=_by_section(config),
         defaults=_by_section(config_lib.Config()),
-        history=[*summaries.read_metrics(folder), *_followed(folder, name)],
+        history=[*_history(config, folder), *_followed(folder, name)],
         chance_loss=_chance_loss(config),
         results=report_tables.main_rows(measured.results),
         tables=report_tables.tables(measured, comparison),
@@ -92,6 +92,7 @@ def write(
         confusion=_confusion(measured.results, len(class_names)),
         timings=timings,
         environment=describe_environment(),
+        supervised=_is_finetuned(config),
         files=[(path.relative_to(folder), text) for path, text in files],
     )
 
@@ -140,48 +141,94 @@ def _last_step(folder: Path) -> int:
 def _images_and_features(
     config: Config, split: datasets.Split, encoder: keras.Model, known: Features | None
 ) -> tuple[np.ndarray, Features]:
-    """The first images of a split with their h, from ``known`` where it is there."""
+    """A sample of a split with its h, from ``known`` where it is there."""
+    if known is not None:  # of the images of a limit
+        split = sampling.sample(split, len(known))
     count = min(MAP_IMAGES, split.num_examples, *(x for x in limits(config) if x))
+    rows = sampling.sampled_rows(split, count)
     dataset = eval_dataset(config, split, count)
     images = np.concatenate(
         [e["image"][e["mask"]] for e in dataset.as_numpy_iterator()]
     )
     if known is None:
-        known = evaluation.extract(lambda x: encoder(x, training=False), dataset)
-    return images, Features(known.features[:count], known.labels[:count])
+        return images, evaluation.extract(lambda x: encoder(x, training=False), dataset)
+    return images, Features(known.features[rows], known.labels[rows])
 
 
 def _pairs(
     config: Config, split: datasets.Split
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], list[tuple[str, str]]]:
     """Some images as evaluation sees them, two views of each, and what they drew."""
-    size = config.data.image_size
-    settings: dict[str, Any] = {
-        "image_size": size,
-        "strength": config.augmentation.color_jitter_strength,
-        "use_blur": config.augmentation.use_blur,
-    }
+    make = _classifier_views if _is_finetuned(config) else _contrastive_views
     rows, notes = [], []
-    for i, example in enumerate(split.as_dataset().take(PAIRS)):
+    for i, example in enumerate(sampling.sample(split, PAIRS).as_dataset()):
         image = split.source.decode(example)
-        seeds = augmentations.view_seeds(tf.constant([config.seed, i]), num_views=2)
-        views = [
-            augmentations.pretrain_view(image, seed=seed, **settings) for seed in seeds
-        ]
+        views, note = make(config, image, i)
+        size = config.data.image_size
         rows.append((augmentations.eval_view(image, image_size=size), *views))
-        first, second = (
-            plots.caption(
-                augmentations.describe_view(image.shape, seed=seed, **settings)
-            )
-            for seed in seeds
-        )
-        notes.append((first, second))
+        notes.append(note)
     originals, view1, view2 = (np.stack(column) for column in zip(*rows, strict=True))
     return (originals, view1, view2), notes
 
 
+def _contrastive_views(
+    config: Config, image: tf.Tensor, number: int
+) -> tuple[list[tf.Tensor], tuple[str, str]]:
+    """Two views of pretraining and what was drawn for them."""
+    settings: dict[str, Any] = {
+        "image_size": config.data.image_size,
+        "strength": config.augmentation.color_jitter_strength,
+        "use_blur": config.augmentation.use_blur,
+    }
+    seeds = augmentations.view_seeds(tf.constant([config.seed, number]), num_views=2)
+    views = [
+        augmentations.pretrain_view(image, seed=seed, **settings) for seed in seeds
+    ]
+    first, second = (
+        plots.caption(augmentations.describe_view(image.shape, seed=seed, **settings))
+        for seed in seeds
+    )
+    return views, (first, second)
+
+
+def _classifier_views(
+    config: Config, image: tf.Tensor, number: int
+) -> tuple[list[tf.Tensor], tuple[str, str]]:
+    """Two views of fine-tuning, which need no words."""
+    views = [
+        augmentations.finetune_view(
+            image,
+            seed=tf.constant([config.seed, 2 * number + view]),
+            image_size=config.data.image_size,
+        )
+        for view in range(2)
+    ]
+    return views, ("", "")
+
+
+def _is_finetuned(config: Config) -> bool:
+    return "finetune" in (config.mode, config.train_mode)
+
+
+def _what(config: Config, splits: Splits) -> str:
+    if _is_finetuned(config):
+        return "SimCLR fine-tuned" if splits.own else "Fine-tuned SimCLR measured"
+    return "SimCLR" if splits.own else "SimCLR measured"
+
+
+def _history(config: Config, folder: Path) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl; scalars of a classifier get names of their own."""
+    lines = summaries.read_metrics(folder)
+    if not _is_finetuned(config):
+        return lines
+    names = {"loss": "classification_loss", "supervised_accuracy": "training_accuracy"}
+    return [{names.get(k, k): v for k, v in line.items()} for line in lines]
+
+
 def _chance_loss(config: Config) -> float | None:
     """Of NT-Xent, whose formula the plot names."""
+    if _is_finetuned(config):
+        return None
     batch = config.training.train_batch_size
     value, _ = losses.chance_level(config.loss, global_batch_size=batch)
     return value if config.loss.loss == "nt_xent" else None

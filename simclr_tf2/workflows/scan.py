@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import tensorflow as tf
 
 from simclr_tf2 import augmentations, plots
 from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.data import image_sets, opening, pixel_range, scan_report
+from simclr_tf2.data import image_sets, opening, pixel_range, sampling, scan_report
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.image_sets import ImageSet
 from simclr_tf2.training import run_folder
@@ -127,7 +126,8 @@ def _preview(config: Config, split: Split, path: Path) -> None:
         "use_blur": config.augmentation.use_blur,
     }
     originals, views, drawn = [], [], []
-    for number, example in enumerate(itertools.islice(split.as_dataset(), PREVIEWED)):
+    shown = sampling.sample(split, PREVIEWED).as_dataset()
+    for number, example in enumerate(shown):
         image = split.source.decode(example)
         seeds = augmentations.view_seeds(
             tf.constant([config.seed, number]), num_views=config.augmentation.num_views

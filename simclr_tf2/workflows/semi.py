@@ -218,6 +218,7 @@ def _without_batch(
             train_steps=0,
             micro_batch_size=0,
             monitor_epochs=0,
+            finetune_validation=0.0,
         ),
         evaluation=dataclasses.replace(
             config.evaluation, finetune_baselines=(), protocols=(), eval_name=None

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from simclr_tf2 import evaluation, models
 from simclr_tf2.config import Config
-from simclr_tf2.data import pipeline
+from simclr_tf2.data import pipeline, sampling
 from simclr_tf2.workflows import valid_loss
 from simclr_tf2.workflows.splits import Splits
 
@@ -27,19 +27,22 @@ def make_watch(
 
     With ``splits.held`` the contrastive loss on these images comes first.
 
-    Bank and queries are disjoint parts of the labelled probe split (of the training
+    Bank and queries are disjoint samples of the labelled probe split (of the training
     split when nothing is labelled), never of the evaluation split: what is watched must
     not choose on test.
     """
     if not config.training.monitor_epochs:
         return dict
     split = splits.probe or splits.train
-    batch = max(1, min(BATCH, split.num_examples // (BANK_BATCHES + QUERY_BATCHES)))
-    images = pipeline.make_eval_dataset(
-        split,
-        batch_size=batch,
-        image_size=config.data.image_size,
-        limit=batch * (BANK_BATCHES + QUERY_BATCHES),
+    parts = BANK_BATCHES + QUERY_BATCHES
+    batch = max(1, min(BATCH, split.num_examples // parts))
+    count = min(split.num_examples, batch * parts)
+    in_bank = max(1, count * BANK_BATCHES // parts)
+    bank, queries = (
+        pipeline.make_eval_dataset(
+            part, batch_size=batch, image_size=config.data.image_size
+        )
+        for part in sampling.deal(split, in_bank, count - in_bank)
     )
     pairs = pipeline.make_pretrain_dataset(
         splits.train,
@@ -56,8 +59,8 @@ def make_watch(
 
     monitor = evaluation.make_monitor(
         encode,
-        images.take(BANK_BATCHES),
-        images.skip(BANK_BATCHES),
+        bank,
+        queries,
         views=next(iter(pairs))["views"],
     )
     held_out_loss = valid_loss.make(config, splits, model, strategy)

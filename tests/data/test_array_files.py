@@ -37,11 +37,30 @@ def test_seven_channels_reach_the_views(tmp_path):
 def test_splits_and_slices_by_name(tmp_path, names):
     labels = np.array([2, 0, 1, 2, 0])
     arrays = dict(zip(names, (IMAGES, labels), strict=True))
-    split = saved(tmp_path, "train[1:4]", **arrays)
-    images, found = split.arrays()
-    np.testing.assert_array_equal(images, IMAGES[1:4])
-    np.testing.assert_array_equal(found, labels[1:4])
-    assert split.num_classes == 3
+    whole = saved(tmp_path, "train", **arrays)
+    np.testing.assert_array_equal(whole.arrays()[0], IMAGES)
+    seen = []
+    for spec, count in (("train[:1]", 1), ("train[1:4]", 3), ("train[4:]", 1)):
+        split = saved(tmp_path, spec, **arrays)
+        images, found = split.arrays()
+        rows = [int(i) for x in images for i in range(5) if (x == IMAGES[i]).all()]
+        assert len(rows) == count and rows == sorted(rows)
+        np.testing.assert_array_equal(found, labels[rows])
+        assert split.num_classes == 3
+        seen += rows
+    assert sorted(seen) == list(range(5))  # disjoint slices make the whole
+    again = saved(tmp_path, "train[1:4]", **arrays).arrays()[0]
+    np.testing.assert_array_equal(again, IMAGES[sorted(seen[1:4])])
+
+
+def test_a_slice_of_arrays_sorted_by_class_has_all_classes(tmp_path):
+    images = np.zeros([500, 8, 8, 3], np.uint8)
+    labels = np.repeat(np.arange(10), 50)
+    for spec, count in (("train[:80%]", 400), ("train[80%:]", 100)):
+        split = saved(tmp_path, spec, channels=3, images=images, labels=labels)
+        assert split.num_examples == count
+        share = np.bincount(split.arrays()[1], minlength=10)
+        assert share.min() > 0.4 * count / 10, share
 
 
 def test_gray_images_without_a_channel_axis(tmp_path):

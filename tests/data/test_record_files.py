@@ -1,9 +1,18 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError, DataConfig
-from simclr_tf2.data import datasets, opening, pipeline, record_files
+from simclr_tf2.data import (
+    datasets,
+    opening,
+    pipeline,
+    record_files,
+    records,
+    sampling,
+)
 
 
 def example(value, label):
@@ -49,23 +58,114 @@ def test_records_of_a_split_in_order_with_labels(files):
 
 
 def test_slices_and_sums_cut_inside_files(files):
-    assert [v for v, _ in contents(opened(files, "a[5:9]"))] == [5, 6, 7, 8]
+    parts = [contents(opened(files, f"a[{x}]")) for x in (":5", "5:9", "9:")]
+    assert [len(part) for part in parts] == [5, 4, 2]
+    assert all(part == sorted(part) for part in parts)
+    assert sorted(sum(parts, [])) == [(v, v % 3) for v in range(11)]
     joined = opened(files, "a[-2:]+b")
-    assert contents(joined) == [(9, 0), (10, 1), (0, -1), (1, -1), (2, -1)]
-    assert not joined.has_labels
+    assert contents(joined) == [*parts[2], (0, -1), (1, -1), (2, -1)]
+    assert joined.num_examples == 5 and not joined.has_labels
+    indices = [int(e["index"]) for e in joined.as_dataset().as_numpy_iterator()]
+    assert indices == list(range(5))
 
 
 @pytest.mark.parametrize("limit", [None, 0])
 def test_every_image_once_an_epoch_held_or_streamed(files, monkeypatch, limit):
     if limit is not None:
         monkeypatch.setattr(datasets, "MEMORY_LIMIT", limit)
+    split = opened(files, "a[1:9]")
+    expected = [value for value, _ in contents(split)]
     dataset = pipeline.make_supervised_dataset(
-        opened(files, "a[1:9]"), global_batch_size=4, image_size=8, seed=5
+        split, global_batch_size=4, image_size=8, seed=5
     )
     elements = list(dataset.take(4).as_numpy_iterator())
     for epoch in (elements[:2], elements[2:]):
         reds = np.concatenate([e["image"][:, 0, 0, 0] for e in epoch]) * 255
-        assert sorted(np.rint(reds)) == list(range(1, 9))
+        assert sorted(np.rint(reds)) == expected
+
+
+def test_a_streamed_slice_goes_on_at_any_step(files, monkeypatch):
+    monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
+    split = opened(files, "a[1:10]")
+    arguments = {"global_batch_size": 4, "image_size": 8, "seed": 5}
+    whole = list(pipeline.make_supervised_dataset(split, **arguments).take(5))
+    for start in (1, 2, 3):
+        (element,) = pipeline.make_supervised_dataset(
+            split, **arguments, start_step=start
+        ).take(1)
+        np.testing.assert_array_equal(element["index"], whole[start]["index"])
+        np.testing.assert_array_equal(element["image"], whole[start]["image"])
+
+
+@pytest.fixture
+def by_class(tmp_path):
+    """300 images of 10 classes, one after the other, in 10 files (or in one: x)."""
+    for name, parts in (("c", 10), ("x", 1)):
+        for part in range(parts):
+            path = tmp_path / f"{name}-{part:02}.tfrecord"
+            with tf.io.TFRecordWriter(str(path)) as writer:
+                for i in np.array_split(np.arange(300), parts)[part]:
+                    writer.write(example(i % 250, i // 30))
+    return tmp_path
+
+
+def test_slices_and_limits_of_files_by_class_have_all_classes(by_class, monkeypatch):
+    for spec in ("c[:40%]", "x[60%:]"):
+        labels = [label for _, label in contents(opened(by_class, spec))]
+        assert len(labels) == 120
+        assert np.bincount(labels, minlength=10).min() > 4, labels
+    split = opened(by_class, "c")
+    for held in (datasets.MEMORY_LIMIT, 0):
+        monkeypatch.setattr(datasets, "MEMORY_LIMIT", held)
+        found = pipeline.make_eval_dataset(
+            split, batch_size=50, image_size=8, limit=100
+        )
+        elements = list(found.as_numpy_iterator())
+        labels = np.concatenate([e["label"][e["mask"]] for e in elements])
+        assert len(labels) == 100
+        assert np.bincount(labels, minlength=10).min() >= 4, labels
+
+
+def test_of_large_files_only_the_front_of_each_is_read(by_class, monkeypatch):
+    monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
+    split = opened(by_class, "c")
+    rows = sampling.sampled_rows(split, 20)
+    assert len(rows) == 20 and (rows % 30 < 2).all()  # two records of each file
+    part = sampling.sample(split, 20)
+    labels = [int(e["label"]) for e in part.as_dataset().as_numpy_iterator()]
+    np.testing.assert_array_equal(labels, rows // 30)
+    again = sampling.sample(opened(by_class, "c[:50%]"), 20)
+    assert again.num_examples == 20
+
+
+def test_batches_streamed_from_files_by_class_are_of_all_classes(
+    by_class, monkeypatch, caplog
+):
+    monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(records, "WINDOW_BYTES", 0)
+    monkeypatch.setattr(records, "SHUFFLE_WINDOW", 60)
+    arguments = {"global_batch_size": 60, "image_size": 8, "seed": 5}
+    batches = pipeline.make_supervised_dataset(opened(by_class, "c"), **arguments)
+    for element in batches.take(5):
+        assert len(np.unique(element["label"])) == 10
+    assert "sorted by class" not in caplog.text
+    batches = pipeline.make_supervised_dataset(opened(by_class, "x"), **arguments)
+    assert "60 images that training mixes first are of 2 of 10 classes" in caplog.text
+    (element,) = batches.take(1)
+    assert len(np.unique(element["label"])) == 2  # as it was said
+
+
+def test_a_window_of_unshuffled_records_is_as_large_as_memory_allows(by_class):
+    shards = opened(by_class, "x").source.shards
+    assert records.reading(shards) == (1, records.SHUFFLE_WINDOW)
+    size = shards.num_bytes() / 300
+    large = dataclasses.replace(
+        shards, take=np.array([10**6]), in_file=np.array([300 * 10**6])
+    )
+    assert large.num_bytes() < size * 10**6  # small records: all of them
+    assert records.reading(large) == (1, 10**6)
+    mixed = dataclasses.replace(shards, mixed=True)
+    assert records.reading(mixed) == (records.CYCLE, records.SHUFFLE_WINDOW)
 
 
 def test_counts_are_kept_until_a_file_changes(files, monkeypatch):

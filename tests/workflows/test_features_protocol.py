@@ -124,9 +124,10 @@ def test_the_own_classifier_keeps_its_predictions(data_dir, mode):
     record = found.results[name]
     assert record["value"] == (expected == images["label"].numpy()).mean()
     assert "predictions" not in record
-    bare = measuring.classify(config, test, model, row="x")
-    assert bare["x/supervised"]["value"] == record["value"]
-    assert "predictions" not in bare["x/supervised"]
+    alone, labels = measuring.classify(config, test, model, row="x")
+    assert alone["x/supervised"]["value"] == record["value"]
+    np.testing.assert_array_equal(alone["x/supervised"]["predictions"], expected)
+    np.testing.assert_array_equal(labels, found.labels)
 
 
 def test_the_defaults_are_the_benchmarks_on_imagenet():

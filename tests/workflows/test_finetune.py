@@ -37,6 +37,7 @@ FINETUNE = [
     "--train_steps=6",
     "--log_steps=2",
     "--monitor_epochs=0",
+    "--noreport",
 ]
 
 
@@ -124,7 +125,7 @@ def test_without_checkpoint_it_says_that_weights_are_random(data_dir, tmp_path):
     [
         (["--checkpoint=/no/such/place"], "no checkpoint there"),
         (["--train_split=unlabeled"], "labels"),
-        (["--width_multiplier=0.25"], "does not fit this model"),
+        (["--width_multiplier=0.25"], "--width_multiplier=0.25 (there 0.125)"),
     ],
 )
 def test_what_cannot_be_fine_tuned_is_refused(

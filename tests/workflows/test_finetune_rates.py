@@ -30,6 +30,7 @@ SETTINGS = {
     "progress": "none",
     "strategy": "one_device",
     "export_formats": (),
+    "report": False,
     "eval_steps": 1,
     "eval_batch_size": 16,
 }

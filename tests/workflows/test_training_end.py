@@ -1,17 +1,23 @@
 """How a fine-tuning ended: its loss beside chance, in the log, record and table."""
 
+import importlib
 import json
 import math
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from simclr_tf2.models import SimCLR
+from simclr_tf2.data import datasets, overlap, pipeline, sampling, subset
+from simclr_tf2.models import SimCLR, build_simclr, export_copy
 from simclr_tf2.workflows import classifier_run, training_end
 from tests import command_line
+from tests.workflows.test_bad_input import tiny_config
 from tests.workflows.test_finetune import FINETUNE
 from tests.workflows.test_variants import run
+
+finetune = importlib.import_module("simclr_tf2.workflows.finetune")
 
 
 def record_of(folder, name="results.json"):
@@ -27,7 +33,7 @@ def write(folder, *lines):
 def test_the_last_loss_is_the_mean_of_the_last_tenth_of_the_steps():
     logged = [(40, 9.0), (80, 5.0), (93, 3.0), (99, 2.0), (100, 1.0)]
     lines = [{"step": step, "loss": loss} for step, loss in logged]
-    lines.insert(3, {"step": 93, "eval_top1": 0.5})
+    lines.insert(3, {"step": 93, "validation_top1": 0.5})
     found = training_end.last_loss(lines, step=100)
     assert found == pytest.approx((13 * 3 + 6 * 2 + 1) / 20)  # steps 81 to 100
     assert training_end.last_loss(lines, step=80) == 5  # as it was then
@@ -98,28 +104,87 @@ def test_with_empty_protocols_eval_measures_the_runs_own_classifier(diverged, tm
 def test_looks_while_it_trains_are_in_float32_at_the_weights_of_that_step(
     data_dir, tmp_path, monkeypatch
 ):
-    seen = []
-    score = classifier_run.classify
+    """On images of train that are held out, and traced once."""
+    traced, kept = [], {}
+    score = SimCLR.finetune_logits
+    make_look, open_labelled = classifier_run.make_look, finetune.open_labelled
 
-    def classify(config, split, model: SimCLR, **settings):
-        layers = model.backbone._flatten_layers(include_self=False)
-        seen.append(({x.compute_dtype for x in layers}, model.get_weights()))
-        return score(config, split, model, **settings)
+    def logits(self, images, training=False):
+        if not training and not tf.executing_eagerly():
+            layers = self.backbone._flatten_layers(include_self=False)
+            traced.append({layer.compute_dtype for layer in layers})
+        return score(self, images, training=training)
 
-    monkeypatch.setattr(classifier_run, "classify", classify)
-    results, lines = run(
+    def noted_look(config, watched, model, strategy):
+        kept.update(watched=watched, model=model, seen=[])
+        look = make_look(config, watched, model, strategy)
+
+        def note():
+            kept["seen"].append(model.get_weights())
+            return look()
+
+        return note
+
+    def opened(config):
+        kept["labelled"] = open_labelled(config)
+        return kept["labelled"]
+
+    monkeypatch.setattr(SimCLR, "finetune_logits", logits)
+    monkeypatch.setattr(classifier_run, "make_look", noted_look)
+    monkeypatch.setattr(finetune, "open_labelled", opened)
+    _, lines = run(
         tmp_path / "run",
         data_dir,
         mode="finetune",
         train_split="train",
         mixed_precision="bfloat16",
         monitor_epochs=0.01,  # every step
+        finetune_validation=0.1,
     )
-    found = [line["eval_top1"] for line in lines if "eval_top1" in line]
-    assert len(found) == len(seen) - 1 >= 2  # and the results
-    assert all(dtypes == {"float32"} for dtypes, _ in seen)
-    assert found[-1] == results["results"]["Fine-tuned network/supervised"]["value"]
-    kernels = [weights[0] for _, weights in seen]
-    assert not np.array_equal(kernels[0], kernels[-2])
-    for last, final in zip(seen[-2][1], seen[-1][1], strict=True):
-        np.testing.assert_array_equal(last, final)
+    found = [line["validation_top1"] for line in lines if "validation_top1" in line]
+    assert len(found) == len(kept["seen"]) >= 2
+    assert traced[0] == {"float32"} and len(traced) == 2  # of looks, of the result
+    assert not np.array_equal(kept["seen"][0][0], kept["seen"][-1][0])
+    labelled, watched = kept["labelled"], kept["watched"]
+    assert watched is labelled.watched and watched.num_examples == 50
+    assert labelled.train.num_examples == 450
+    assert overlap.shared_images(labelled.whole, watched) == 50
+    assert overlap.shared_images(labelled.train, watched) == 0
+    assert (np.bincount(subset.labels_of(watched)) == 5).all()
+    # The last look is at the last weights.
+    model = export_copy(kept["model"])
+    images = pipeline.make_eval_dataset(watched, batch_size=50, image_size=32)
+    (element,) = images
+    right = np.argmax(model.finetune_logits(element["image"]), 1) == element["label"]
+    assert found[-1] == np.mean(right)
+
+
+def test_a_look_on_two_replicas_is_that_of_one(data_dir, two_replicas, monkeypatch):
+    config = tiny_config(mode="finetune", monitor_epochs=1.0, eval_batch_size=30)
+    watched = sampling.sample(
+        datasets.open_split("simclr_shapes/tiny", "test", data_dir=str(data_dir)), 71
+    )
+    with two_replicas.scope():
+        model = build_simclr(config.model, image_size=32, num_classes=10)
+    found = []
+    for shared in (two_replicas, None):
+        monkeypatch.setattr(
+            classifier_run.kept_features, "replicas", lambda config, s=shared: s
+        )
+        found.append(classifier_run.make_look(config, watched, model, two_replicas)())
+    assert found[0] == found[1] and set(found[0]) == {
+        "validation_top1",
+        "validation_top5",
+    }
+
+
+def test_without_a_held_out_part_nothing_but_training_is_watched(data_dir, tmp_path):
+    _, lines = run(
+        tmp_path / "run",
+        data_dir,
+        mode="finetune",
+        train_split="train",
+        monitor_epochs=0.01,
+        train_steps=1,
+    )
+    assert not [key for line in lines for key in line if "top1" in key]

@@ -1,0 +1,36 @@
+"""What the online kNN compares, where images are stored one class after the other."""
+
+import numpy as np
+
+from simclr_tf2 import models
+from simclr_tf2.data import array_files
+from simclr_tf2.workflows import watching
+from simclr_tf2.workflows.splits import Splits
+from tests.workflows.test_bad_input import tiny_config
+
+
+def test_bank_and_queries_share_classes_and_no_image(monkeypatch):
+    numbers = np.arange(400)
+    images = np.zeros([400, 32, 32, 3], np.uint8)
+    images[..., 0], images[..., 1] = (x[:, None, None] for x in np.divmod(numbers, 256))
+    split = array_files.from_arrays(images, numbers // 20)  # 20 classes in order
+    parts = {}
+
+    def monitor(encode, bank, queries, **settings):
+        parts.update(bank=list(bank), queries=list(queries))
+        return dict
+
+    monkeypatch.setattr(watching.evaluation, "make_monitor", monitor)
+    config = tiny_config(monitor_epochs=1.0)
+    model = models.build_simclr(config.model, image_size=32)
+    watching.make_watch(config, Splits(split, split, None), model)
+    labels, places = {}, {}
+    for name, elements in parts.items():
+        assert all(np.all(element["mask"]) for element in elements)  # whole batches
+        labels[name] = np.concatenate([element["label"] for element in elements])
+        pixels = np.concatenate([element["image"] for element in elements])[:, 9, 9]
+        places[name] = {int(p) for p in np.rint(255 * pixels) @ [256, 1, 0]}
+    assert (len(labels["bank"]), len(labels["queries"])) == (320, 80)
+    assert not places["bank"] & places["queries"]
+    assert set(labels["queries"]) <= set(labels["bank"])
+    assert len(set(labels["queries"])) > 15
