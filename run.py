@@ -1,7 +1,7 @@
 """Command line of SimCLR: parse flags, build the Config, run the workflow.
 
-Exit codes: 0 done; 1 run failed; 2 usage or data error (one line); 3 loss not finite;
-42 stopped by a signal and saved.
+Exit codes: 0 done; 1 run failed; 2 usage or data error (one line), or no flags; 3 loss
+not finite; 42 stopped by a signal and saved.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 import flags
+from simclr_tf2 import command_help
 from simclr_tf2.config import ConfigError
 
 
@@ -25,15 +26,13 @@ def _fail(message: object, code: int) -> int:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return absl_flags.FLAGS(argv)
-    except absl_flags.Error as error:
+        return flags.parse(argv)
+    except ConfigError as error:
         sys.exit(_fail(error, 2))
 
 
-def _main(argv: list[str]) -> int:
+def _main(_: list[str]) -> int:
     try:
-        if argv[1:]:
-            raise ConfigError(f"unexpected argument {argv[1]!r}; flags start with --")
         if not absl_flags.FLAGS["verbosity"].present:
             absl_logging.set_verbosity(absl_logging.ERROR)  # of other libraries
         config = flags.config_from_flags(absl_flags.FLAGS)
@@ -68,8 +67,33 @@ def _log_to_stderr() -> None:
     ours.propagate = False
 
 
+def _help(arguments: list[str]) -> int | None:
+    """Print the help that is asked for; returns the exit code, or None if none is.
+
+    Without any argument the overview is printed, and the code is that of wrong usage: a
+    script that lost its arguments must not count as done.
+    """
+    asked = {argument.lstrip("-") for argument in arguments if argument[:1] == "-"}
+    if not arguments:
+        text, code = command_help.overview(), 2
+    elif "helpfull" in asked:
+        text, code = command_help.full_help(flags.help_sections()), 0
+    elif asked & {"help", "helpshort", "h"}:
+        text, code = command_help.short_help(flags.help_sections()), 0
+    else:
+        return None
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:  # `| head` has read enough; nothing is left to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
 def main() -> None:
     """Console entry point."""
+    code = _help(sys.argv[1:])
+    if code is not None:
+        sys.exit(code)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _log_to_stderr()
     absl_flags.adopt_module_key_flags(flags)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.config import Config
 from simclr_tf2.workflows.embed import embed
 from simclr_tf2.workflows.evaluate import evaluate
 from simclr_tf2.workflows.export import export
@@ -34,11 +34,7 @@ def run(config: Config, *, flagfile: str = "") -> dict[str, Any]:
         flagfile: The same as a flag file, to keep in the run folder.
 
     Raises:
-        ConfigError: The mode is not implemented yet, or cannot run as configured.
+        ConfigError: The mode cannot run as configured.
     """
     name = config.train_mode if config.mode in _BY_TRAIN_MODE else config.mode
-    if name not in WORKFLOWS:
-        raise ConfigError(
-            f"--mode={name} is not implemented yet; there are {', '.join(WORKFLOWS)}"
-        )
     return WORKFLOWS[name](config, flagfile)

@@ -35,7 +35,7 @@ def tiny_config(**changes):
         (["pretrain"], {}, "unexpected argument"),
         (["--mode=pretrain"], {"KERAS_BACKEND": "torch"}, "KERAS_BACKEND must be"),
         (["--mode=pretrain"], {"TF_USE_LEGACY_KERAS": "1"}, "TF_USE_LEGACY_KERAS"),
-        (["--mode=distill"], {}, "--mode=distill is not implemented yet"),
+        (["--mode=pretrian"], {}, "did you mean pretrain?"),
         (["--mode=pretrain"], {}, "--model_dir is required"),
         (["--mode=embed", "--model_dir=x"], {}, "needs --input"),
         (["--mode=eval", "--model_dir=/no/such"], {}, "not a run folder"),
