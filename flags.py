@@ -166,9 +166,9 @@ _integer(
 _section("Images", modes="pretrain, finetune, eval, scan")
 _string(
     "dataset",
-    "Name of a tensorflow-datasets set (cifar10, stl10, imagenet2012, "
-    "fashion_mnist, ...) or of the embedded one: simclr_shapes, simclr_shapes/64, "
-    "simclr_shapes/96, simclr_shapes/tiny. With --mode=eval: data to measure on in "
+    "Name of a tensorflow-datasets set (cifar10, stl10, imagenet2012, ...) or of the "
+    "embedded one, simclr_shapes. That one has the sizes simclr_shapes/64, "
+    "simclr_shapes/96 and simclr_shapes/tiny. With --mode=eval: data to measure on in "
     "place of the run's.",
 )
 _string(
@@ -296,8 +296,8 @@ _enum(
 _integer("num_views", "Views of each image in a batch, 2 to 16. The paper has 2.")
 _integer(
     "num_local_views",
-    "Multi-crop: additional small views of each image, cropped from small parts of it. "
-    "0 to 16.",
+    "Multi-crop: number of additional views that are small and show a small part of "
+    "the image. 0 to 16.",
 )
 _string(
     "local_image_size",

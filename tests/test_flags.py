@@ -48,7 +48,8 @@ def test_every_reference_flag_is_accepted():
 # Words of which a reader of one flag's help cannot know what they stand for.
 RIDDLES = re.compile(
     r"\b(see above|above-mentioned|the same as (above|before)|the next|these trials|so "
-    r"many|so large|of it|looks?|mend|luck|unasked|beside it)\b|^The same|^As ",
+    r"many|so large|of it|between looks|a look|mend|luck|unasked|"
+    r"beside it)\b|^The same|^As ",
     re.IGNORECASE,
 )
 # 0 is a number like others for these; elsewhere a default of 0 stands for something.

@@ -45,9 +45,10 @@ def verdict(
     line = f"{name}: {accuracy:.1f} % {method}"
     if rest:
         line += " (" + ", ".join(f"{n} {a:.1f} %" for n, a in rest[:4]) + ")"
-    dataset = setting(config, "dataset")
-    if dataset:
-        line += f" on {dataset} {setting(config, 'eval_split') or ''}".rstrip()
+    sources = ("manifest", "image_dir", "tfrecords", "dataset")
+    source = next((s for name in sources if (s := setting(config, name))), None)
+    if source:
+        line += f" on {source} {setting(config, 'eval_split') or ''}".rstrip()
     return line
 
 

@@ -20,7 +20,7 @@ from simclr_tf2.training import summaries
 from simclr_tf2.workflows import report_tables
 from simclr_tf2.workflows.following import read_followed
 from simclr_tf2.workflows.measuring import Measured, eval_dataset, limits
-from simclr_tf2.workflows.splits import Splits
+from simclr_tf2.workflows.splits import WITHOUT_LABELS, Splits
 
 PAIRS = 8  # [ours] pictures in the report
 MAP_IMAGES = 1000  # [ours] points of the map; also where neighbours are looked for
@@ -53,9 +53,11 @@ def write(
     shown = splits.eval or splits.probe or splits.train
     images, test = _images_and_features(config, shown, encoder, measured.test)
     bank_split = splits.probe or splits.train
-    bank_images, bank = _images_and_features(
-        config, bank_split, encoder, measured.train
-    )
+    bank_images, bank = None, None  # neighbours among the images that are shown
+    if bank_split is not shown:
+        bank_images, bank = _images_and_features(
+            config, bank_split, encoder, measured.train
+        )
     labelled = shown.has_labels and bank_split.has_labels
     numbers = tuple(map(str, range(shown.num_classes or 0)))
     class_names = shown.class_names or numbers
@@ -75,9 +77,12 @@ def write(
         test_features=test.features,
         test_labels=test.labels if shown.has_labels else None,
         bank_images=bank_images,
-        bank_features=bank.features,
-        bank_labels=bank.labels if labelled else None,
+        bank_features=bank.features if bank else None,
+        bank_labels=bank.labels if bank and labelled else None,
+        images_are="test images" if splits.eval is not None else "training images",
         class_names=class_names,
+        chance=_chance(measured.results),
+        no_accuracy="" if measured.results else _why_no_accuracy(config, splits),
         confusion=_confusion(measured.results, len(class_names)),
         timings=timings,
         environment=describe_environment(),
@@ -135,14 +140,38 @@ def _chance_loss(config: Config) -> float | None:
     return value if config.loss.loss == "nt_xent" else None
 
 
+def _chance(results: dict[str, dict[str, Any]]) -> float | None:
+    """Accuracy of guessing on the images of ``results``, where they say it."""
+    found = [r["chance"] for r in results.values() if r.get("chance") is not None]
+    return found[0] if found else None
+
+
+def _why_no_accuracy(config: Config, splits: Splits) -> str:
+    """Say why a run has no accuracy to show."""
+    protocols, source = config.evaluation.protocols, config.data.source
+    if not protocols:
+        return "No accuracy was measured: --protocols is empty."
+    names = ",".join(protocols)
+    if splits.probe is not None or set(protocols) <= WITHOUT_LABELS:
+        return f"No accuracy was measured: --protocols={names} use no labels."
+    one_class = splits.train.has_labels and splits.train.num_classes == 1
+    has = "images of one class only" if one_class else "no labels"
+    return f"No accuracy was measured: {source} has {has}."
+
+
 def _by_section(config: Config) -> dict[str, dict[str, Any]]:
-    """The config as the report shows it: section -> name -> value."""
+    """The config as the report shows it: section -> name -> value.
+
+    ``dataset`` is left out where images of another source are read.
+    """
     flat = config_lib.to_flat(config)
     kinds = config_lib.sections()
     grouped = {
         section: {f.name: flat.pop(f.name) for f in dataclasses.fields(kind)}
         for section, kind in kinds.items()
     }
+    if config.data.own_images:
+        del grouped["data"]["dataset"]
     return {"run": flat, **grouped}
 
 
@@ -168,10 +197,10 @@ def files_there(folder: Path, name: str | None) -> list[tuple[Path, str]]:
     mark = f"_{name}" if name else ""
     known = {
         "encoder.keras": "keras.models.load_model(path)(images) -> h",
-        "saved_model": "hub.load(path)(images) -> dict of endpoints",
-        f"results{mark}.json": "every number with what it rests on",
-        f"evaluations{mark}.jsonl": "a line for each checkpoint that was measured",
-        f"predictions{mark}.npz": "what was predicted for every test image",
+        "saved_model": "tf.saved_model.load(path/STEP)(images) -> dict of endpoints",
+        f"results{mark}.json": "all results, with settings and intervals",
+        f"evaluations{mark}.jsonl": "one line per measured checkpoint",
+        f"predictions{mark}.npz": "predicted labels, for --compare_with",
         f"best{mark}": "the best checkpoint so far: a run folder of its own",
     }
     return [

@@ -61,11 +61,18 @@ def test_predictions_are_kept_when_asked_for():
     assert len(results["SimCLR h/knn"]["predictions"]) == 40
 
 
-def test_chance_is_the_most_frequent_training_class():
-    train = clusters(10, labels=[0] * 7 + [1] * 3)
-    test = clusters(4, labels=[0, 1, 1, 1])
+@pytest.mark.parametrize(
+    ("labels", "chance"),
+    [([0, 1, 1, 1], 0.75), ([1, 2, 1, 2], 0.5), ([0, 1, 2], 1 / 3)],
+)
+def test_chance_is_the_share_of_the_most_frequent_class_of_the_test_images(
+    labels, chance
+):
+    """Also where no test image has the most frequent class of the training images."""
+    train = clusters(12, labels=[0] * 7 + [1] * 3 + [2] * 2)
+    test = clusters(len(labels), labels=labels)
     results = evaluate_rows({"h": (train, test)}, ("knn",), 0)
-    assert results["h/knn"]["chance"] == 0.25
+    assert results["h/knn"]["chance"] == chance
 
 
 def test_the_same_seed_gives_the_same_results():

@@ -130,7 +130,7 @@ def test_full_report_has_every_section(full):
         "3.15.0",
         "--temperature=0.2",
         'keras.models.load_model("runs/a/encoder.keras")',
-        'hub.load("runs/a/saved_model/9")',
+        'tf.saved_model.load("runs/a/saved_model/9")',
     ):
         assert words in page.text
     assert len(text) < 3_000_000
