@@ -53,7 +53,7 @@ def renew(
         print(comparison.render(document["comparison"], other.name), flush=True)
         run_folder.write_json(path, document)
     if not merged.own:
-        logger.info("%s: every number with what it rests on", path)
+        logger.info("%s: all results, with settings and intervals", path)
     return document
 
 

@@ -201,7 +201,7 @@ def _other_run(config: Config, splits: Splits) -> kept_predictions.Other | None:
 
 
 def _require_same_images_as_before(merged: Merged, folder: Path) -> None:
-    """Refuse to mix two data sets in files that got their name by themselves."""
+    """Raise if another data set already has results under this automatic name."""
     name, source = merged.config.evaluation.eval_name, merged.config.data.source
     if merged.own or "eval_name" in merged.asked:
         return
@@ -235,7 +235,8 @@ def _measure_export(
     left_out = set(config.evaluation.protocols) - set(on_features(config))
     if left_out:
         logger.warning(
-            "%s holds an encoder only; left out, for want of a checkpoint: %s",
+            "%s contains an exported encoder but no checkpoint; skipping protocols that "
+            "need the full network: %s",
             folder,
             ", ".join(sorted(left_out)),
         )
@@ -287,7 +288,7 @@ def _report(
     measured: Measured,
     document: dict[str, Any],
 ) -> None:
-    """Renew report.html, or report_NAME.html, with what was just measured."""
+    """Write report.html, or report_NAME.html, with the newest measurements."""
     assert config.model_dir is not None
     folder = Path(config.model_dir)
     path = reporting.write(
@@ -300,4 +301,4 @@ def _report(
         timings=document.get("timings", {}),
         comparison=_comparison_text(config, document),
     )
-    logger.info("%s is renewed", path)
+    logger.info("updated %s", path)

@@ -269,9 +269,9 @@ def _train(
     backend = augment_backend(config)
     on_device = views.augment_on == "device"
     logger.info(
-        "views made by %s%s",
+        "augmentation: %s%s",
         {"numba": "Numba", "tf": "TensorFlow"}[backend],
-        ", but for colours and blur: by the device" if on_device else "",
+        " (flip, colours and blur on the device)" if on_device else "",
     )
     dataset = strategy.distribute_datasets_from_function(
         lambda context: pipeline.make_pretrain_dataset(
