@@ -235,8 +235,8 @@ def _measure_export(
     left_out = set(config.evaluation.protocols) - set(on_features(config))
     if left_out:
         logger.warning(
-            "%s contains an exported encoder but no checkpoint; skipping protocols that "
-            "need the full network: %s",
+            "%s contains an exported encoder but no checkpoint; skipping protocols "
+            "that need the full network: %s",
             folder,
             ", ".join(sorted(left_out)),
         )
