@@ -1,4 +1,4 @@
-"""README's Python snippets run as they stand, with a run's folder in place of theirs."""
+"""README's Python snippets run as written, on the folder of a finished run."""
 
 import ast
 import re
