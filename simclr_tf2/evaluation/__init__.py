@@ -22,7 +22,7 @@ from simclr_tf2.evaluation.low_shot import low_shot as _low_shot
 from simclr_tf2.evaluation.online import make_monitor, monitor
 from simclr_tf2.evaluation.pca import pca256
 from simclr_tf2.evaluation.svm import svm as _svm
-from simclr_tf2.evaluation.table import render
+from simclr_tf2.evaluation.table import render, title
 
 __all__ = [
     "EVALUATORS",
@@ -38,6 +38,7 @@ __all__ = [
     "pca256",
     "raw_pixels",
     "render",
+    "title",
     "stl10_logreg",
     "weighted_knn",
     "write_embeddings",

@@ -48,6 +48,11 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join([*lines, rule, *_notes(records)])
 
 
+def title(protocol: str) -> str:
+    """The name of a protocol as tables show it."""
+    return TITLES.get(protocol, protocol)
+
+
 def _title(protocol: str, records: list[dict[str, Any]]) -> str:
     measures = {r.get("measure", "top1") for r in records if r["protocol"] == protocol}
     words = [MEASURES[m] for m in sorted(measures) if m in MEASURES]

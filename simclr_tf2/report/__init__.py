@@ -42,6 +42,7 @@ def write_report(
     chance: float | None = None,
     no_accuracy: str = "",
     confusion: Any | None = None,
+    confusion_of: str = "",
     timings: Mapping[str, float] | None = None,
     environment: Mapping[str, str] | None = None,
     files: Sequence[tuple[Any, str]] = (),
@@ -77,6 +78,7 @@ def write_report(
         chance: accuracy of guessing on the test images; by default 1 / classes.
         no_accuracy: why there are no ``results``, a sentence.
         confusion: [c, c] counts, row = true class.
+        confusion_of: whose predictions they count.
         timings: phase -> seconds.
         environment: name -> version, device and so on.
         files: (path, description) of what the run wrote.
@@ -105,6 +107,7 @@ def write_report(
             test_labels, bank_labels, class_names),
         "map": pictures.maps(test_features, test_labels, class_names),
         "confusion": sections.confusion_figure(confusion, class_names),
+        "confusion_of": confusion_of,
         "config": facts.config_tables(config, defaults),
         "command": facts.command(config, defaults),
         "timings": facts.timing_rows(timings),

@@ -133,8 +133,12 @@ def _check_loss(scalars: Scalars, chance_loss: float | None) -> list[tuple[bool,
     if loss < 0.95 * chance_loss:
         return [(True, f"The loss fell to {loss:.3f}, below its chance level "
                        f"{chance_loss:.3f}.")]  # fmt: skip
-    return [(False, f"The loss, {loss:.3f}, is still near its chance level "
-                    f"{chance_loss:.3f}: little was learned.")]  # fmt: skip
+    if loss <= 1.05 * chance_loss:
+        return [(False, f"The loss, {loss:.3f}, is still near its chance level "
+                        f"{chance_loss:.3f}: little was learned.")]  # fmt: skip
+    return [(False, f"The loss, {loss:.3f}, is above its chance level "
+                    f"{chance_loss:.3f}: worse than guessing. Training was too short "
+                    "or --learning_rate is too high.")]  # fmt: skip
 
 
 def _check_collapse(scalars: Scalars, dims: Any) -> list[tuple[bool, str]]:

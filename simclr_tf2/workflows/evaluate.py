@@ -291,7 +291,7 @@ def _report(
     """Write report.html, or report_NAME.html, with the newest measurements."""
     assert config.model_dir is not None
     folder = Path(config.model_dir)
-    path = reporting.write(
+    reporting.write(
         config,
         splits,
         models.build_encoder(model.backbone),
@@ -301,4 +301,3 @@ def _report(
         timings=document.get("timings", {}),
         comparison=_comparison_text(config, document),
     )
-    logger.info("updated %s", path)

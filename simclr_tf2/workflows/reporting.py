@@ -62,6 +62,7 @@ def write(
     numbers = tuple(map(str, range(shown.num_classes or 0)))
     class_names = shown.class_names or numbers
     pairs, notes = _pairs(config, splits.train)
+    confusion, confusion_of = _confusion(measured.results, len(class_names))
     return report.write_report(
         folder / (f"report_{name}.html" if name else "report.html"),
         title=f"SimCLR {'' if splits.own else 'measured '}on {config.data.source}",
@@ -83,7 +84,8 @@ def write(
         class_names=class_names,
         chance=_chance(measured.results),
         no_accuracy="" if measured.results else _why_no_accuracy(config, splits),
-        confusion=_confusion(measured.results, len(class_names)),
+        confusion=confusion,
+        confusion_of=confusion_of,
         timings=timings,
         environment=describe_environment(),
         files=[(path.relative_to(folder), text) for path, text in files],
@@ -175,15 +177,20 @@ def _by_section(config: Config) -> dict[str, dict[str, Any]]:
     return {"run": flat, **grouped}
 
 
-def _confusion(results: dict[str, dict[str, Any]], size: int) -> np.ndarray | None:
-    """Confusion matrix of the first result, over all classes of the data set."""
+def _confusion(
+    results: dict[str, dict[str, Any]], size: int
+) -> tuple[np.ndarray | None, str]:
+    """Confusion matrix of the first result that has one, and whose it is.
+
+    It is over all classes of the data set.
+    """
     for record in results.values():
         if "confusion" not in record:
             continue
         full = np.zeros([size, size], np.int64)
         full[np.ix_(record["classes"], record["classes"])] = record["confusion"]
-        return full
-    return None
+        return full, f"{record['row']}, {evaluation.title(record['protocol'])}"
+    return None, ""
 
 
 def _followed(folder: Path, name: str | None) -> list[dict[str, float]]:

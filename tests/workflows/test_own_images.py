@@ -46,7 +46,6 @@ def test_a_folder_of_unlabelled_photos_just_works(tmp_path, place):
         *SMALL,
         f"--image_dir={tmp_path / 'photos'}",
         "--max_bad_fraction=0.2",
-        "--noreport",
         *place,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -55,6 +54,13 @@ def test_a_folder_of_unlabelled_photos_just_works(tmp_path, place):
     assert len(losses(run)) == 3 and (run / "encoder.keras").exists()
     scan = json.loads((run / "scan.json").read_text())
     assert scan["images"] == 12 and scan["bad"][0]["path"] == "page.jpg"
+    report = (run / "report.html").read_text()
+    # Photos that are trained on are no test images, nor neighbours of themselves.
+    assert "Nearest neighbours of training images" in report
+    assert "test images" not in report and "most similar of 11 others" in report
+    assert f"No accuracy was measured: {tmp_path / 'photos'} has no labels." in report
+    # The data set that is not read is not listed as a setting.
+    assert "imagenet2012" not in report
 
 
 def test_class_folders_are_scored_on_a_held_out_part_and_reported(tmp_path, place):
