@@ -16,6 +16,7 @@ from absl import logging as absl_logging
 
 import flags
 from simclr_tf2 import command_help
+from simclr_tf2 import config as config_lib
 from simclr_tf2.config import ConfigError
 
 
@@ -41,6 +42,10 @@ def _main(_: list[str]) -> int:
         from simclr_tf2 import startup
 
         startup.check_environment()
+        flat = config_lib.to_flat(config)
+        missing = command_help.missing_flags(config.workflow, flat)
+        if missing:
+            raise ConfigError(missing)
         startup.start_tensorflow(
             deterministic=config.training.deterministic, seed=config.seed
         )

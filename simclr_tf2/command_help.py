@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 WIDTH = 80
 PROGRAM = "python run.py"
@@ -19,6 +20,7 @@ class Mode:
     name: str
     does: str
     example: str
+    needs: tuple[str, ...] = ("model_dir",)  # flags without which it cannot start
 
 
 MODES = (
@@ -27,6 +29,7 @@ MODES = (
         "Look through a folder of images: what is there, what is broken, which "
         "settings fit. Trains nothing.",
         "--mode=scan --image_dir=photos --image_size=96",
+        needs=(),
     ),
     Mode(
         "pretrain",
@@ -50,6 +53,7 @@ MODES = (
         "embed",
         "Write the representation of each image of a folder to a file.",
         "--mode=embed --model_dir=runs/photos --input=photos --output=h.csv",
+        needs=("model_dir", "input", "output"),
     ),
     Mode(
         "export",
@@ -131,6 +135,20 @@ def overview() -> str:
             *_table(MORE, column=20),
             "",
         ]
+    )
+
+
+def missing_flags(mode: str, values: Mapping[str, Any]) -> str:
+    """Say which flags ``mode`` needs and ``values`` does not set; "" if none."""
+    described = next(known for known in MODES if known.name == mode)
+    lacking = [f"--{name}" for name in described.needs if not values[name]]
+    if not lacking:
+        return ""
+    names = " and ".join(filter(None, [", ".join(lacking[:-1]), lacking[-1]]))
+    are = "is" if len(lacking) == 1 else "are"
+    return (
+        f"{names} {are} required in --mode={mode}; for example: "
+        f"{PROGRAM} {described.example}"
     )
 
 

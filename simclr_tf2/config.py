@@ -630,6 +630,13 @@ class Config:
         _require_choice("mode", self.mode, MODES)
         _require_choice("train_mode", self.train_mode, TRAIN_MODES)
 
+    @property
+    def workflow(self) -> str:
+        """The mode that runs: for train and train_then_eval, ``train_mode``."""
+        if self.mode in ("train", "train_then_eval"):
+            return self.train_mode
+        return self.mode
+
 
 def given_settings(config: Config) -> frozenset[str]:
     """Names of the settings that were asked for, be it with their default value."""

@@ -210,9 +210,28 @@ def test_help_lists_the_modes_that_run_and_no_others():
 
 
 @pytest.mark.parametrize("mode", command_help.MODES, ids=lambda mode: mode.name)
-def test_the_example_of_a_mode_parses(mode):
+def test_the_example_of_a_mode_parses_and_has_the_flags_that_the_mode_needs(mode):
     config = flags.config_from_flags(parsed(*mode.example.split()))
-    assert config.mode == mode.name
+    assert config.workflow == mode.name
+    assert not command_help.missing_flags(mode.name, config_lib.to_flat(config))
+
+
+@pytest.mark.parametrize(
+    ("mode", "needs"),
+    [
+        (
+            "train",
+            "--model_dir is required in --mode=pretrain; for example: python",
+        ),
+        ("eval", "--model_dir is required in --mode=eval"),
+        ("embed", "--model_dir, --input and --output are required in --mode=embed"),
+        ("scan", ""),
+    ],
+)
+def test_flags_without_which_a_mode_cannot_start_are_named_with_an_example(mode, needs):
+    config = flags.config_from_flags(parsed(f"--mode={mode}"))
+    text = command_help.missing_flags(config.workflow, config_lib.to_flat(config))
+    assert text.startswith(needs) and bool(text) == bool(needs)
 
 
 def test_flags_txt_gives_the_same_config(tmp_path):

@@ -22,8 +22,6 @@ WORKFLOWS: dict[str, Workflow] = {
     "embed": embed,
     "scan": scan,
 }
-# The reference code's words, completed by --train_mode.
-_BY_TRAIN_MODE = ("train", "train_then_eval")
 
 
 def run(config: Config, *, flagfile: str = "") -> dict[str, Any]:
@@ -36,5 +34,4 @@ def run(config: Config, *, flagfile: str = "") -> dict[str, Any]:
     Raises:
         ConfigError: The mode cannot run as configured.
     """
-    name = config.train_mode if config.mode in _BY_TRAIN_MODE else config.mode
-    return WORKFLOWS[name](config, flagfile)
+    return WORKFLOWS[config.workflow](config, flagfile)
