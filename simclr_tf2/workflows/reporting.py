@@ -20,7 +20,7 @@ from simclr_tf2.training import summaries
 from simclr_tf2.workflows import report_tables
 from simclr_tf2.workflows.following import read_followed
 from simclr_tf2.workflows.measuring import Measured, eval_dataset, limits
-from simclr_tf2.workflows.splits import WITHOUT_LABELS, Splits
+from simclr_tf2.workflows.splits import WITHOUT_LABELS, Splits, lack_of_labels
 
 PAIRS = 8  # [ours] pictures in the report
 MAP_IMAGES = 1000  # [ours] points of the map; also where neighbours are looked for
@@ -83,7 +83,7 @@ def write(
         images_are="test images" if splits.eval is not None else "training images",
         class_names=class_names,
         chance=_chance(measured.results),
-        no_accuracy="" if measured.results else _why_no_accuracy(config, splits),
+        no_accuracy="" if measured.results else why_no_accuracy(config, splits),
         confusion=confusion,
         confusion_of=confusion_of,
         timings=timings,
@@ -148,7 +148,7 @@ def _chance(results: dict[str, dict[str, Any]]) -> float | None:
     return found[0] if found else None
 
 
-def _why_no_accuracy(config: Config, splits: Splits) -> str:
+def why_no_accuracy(config: Config, splits: Splits) -> str:
     """Say why a run has no accuracy to show."""
     protocols, source = config.evaluation.protocols, config.data.source
     if not protocols:
@@ -156,8 +156,7 @@ def _why_no_accuracy(config: Config, splits: Splits) -> str:
     names = ",".join(protocols)
     if splits.probe is not None or set(protocols) <= WITHOUT_LABELS:
         return f"No accuracy was measured: --protocols={names} use no labels."
-    one_class = splits.train.has_labels and splits.train.num_classes == 1
-    has = "images of one class only" if one_class else "no labels"
+    has = lack_of_labels(config, splits.train)
     return f"No accuracy was measured: {source} has {has}."
 
 

@@ -132,8 +132,7 @@ def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> b
         return False
     left_out = [p for p in config.evaluation.protocols if p not in WITHOUT_LABELS]
     if left_out:
-        name = _only_class(config, train)
-        has = "no labels" if name is None else f"one class only: {name}"
+        has = lack_of_labels(config, train)
         names = ",".join(left_out)
         if strict:
             raise ConfigError(
@@ -144,6 +143,12 @@ def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> b
             "%s has %s: --protocols=%s are skipped", config.data.source, has, names
         )
     return True
+
+
+def lack_of_labels(config: Config, train: datasets.Split) -> str:
+    """Say what images have instead of labels of two or more classes."""
+    name = _only_class(config, train)
+    return "no labels" if name is None else f"one class only: {name}"
 
 
 def _only_class(config: Config, train: datasets.Split) -> str | None:

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from simclr_tf2 import config as config_lib
+from simclr_tf2.workflows import reporting
+from simclr_tf2.workflows.splits import open_splits
 from tests import command_line
 from tests.command_line import ROOT
 
@@ -61,6 +64,31 @@ def test_a_folder_of_unlabelled_photos_just_works(tmp_path, place):
     assert f"No accuracy was measured: {tmp_path / 'photos'} has no labels." in report
     # The data set that is not read is not listed as a setting.
     assert "imagenet2012" not in report
+
+
+@pytest.mark.parametrize(
+    ("folders", "protocols", "reason"),
+    [
+        (["."], ("logreg",), "photos has no labels."),
+        (["cat"], ("logreg",), "photos has one class only: cat."),
+        (["cat", "dog"], (), "--protocols is empty."),
+        (["cat", "dog"], ("label_free",), "--protocols=label_free use no labels."),
+    ],
+)
+def test_the_report_gives_the_one_reason_for_no_accuracy(
+    tmp_path, folders, protocols, reason
+):
+    for i in range(12):
+        picture(tmp_path / "photos" / folders[i % len(folders)] / f"{i}.png", i)
+    config = config_lib.Config(
+        data=config_lib.DataConfig(
+            image_dir=str(tmp_path / "photos"), data_dir=str(tmp_path / "data")
+        ),
+        evaluation=config_lib.EvaluationConfig(protocols=protocols),
+    )
+    splits = open_splits(config)
+    text = reporting.why_no_accuracy(config, splits)
+    assert text.startswith("No accuracy was measured: ") and text.endswith(reason)
 
 
 def test_class_folders_are_scored_on_a_held_out_part_and_reported(tmp_path, place):
