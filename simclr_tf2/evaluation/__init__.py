@@ -19,6 +19,7 @@ from simclr_tf2.evaluation.logistic import stl10_logreg
 from simclr_tf2.evaluation.logistic_adam import logreg_adam
 from simclr_tf2.evaluation.logistic_sweep import logreg_sweep
 from simclr_tf2.evaluation.low_shot import low_shot as _low_shot
+from simclr_tf2.evaluation.once import logged_once
 from simclr_tf2.evaluation.online import make_monitor, monitor
 from simclr_tf2.evaluation.pca import pca256
 from simclr_tf2.evaluation.svm import svm as _svm
@@ -60,6 +61,7 @@ EVALUATORS: dict[str, Evaluator] = {
 }
 
 
+@logged_once(*(f"{__name__}.{name}" for name in ("splits", "knn", "distance_knn")))
 def evaluate_rows(
     rows: dict[str, tuple[Features, Features]],
     protocols: Sequence[str],

@@ -52,8 +52,7 @@ def renew(
         )
         print(comparison.render(document["comparison"], other.name), flush=True)
         run_folder.write_json(path, document)
-    if not merged.own:
-        logger.info("%s: all results, with settings and intervals", path)
+    logger.info("%s: all results, with settings and intervals", path)
     return document
 
 

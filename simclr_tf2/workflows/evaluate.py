@@ -145,13 +145,7 @@ def _open(merged: Merged) -> Splits:
     config = merged.config
     same = config.evaluation.protocols == merged.trained.evaluation.protocols
     strict = "protocols" in merged.asked and not (merged.own and same)
-    try:
-        splits = open_splits(config, strict=strict, refuse_shared=True)
-    except ConfigError as error:
-        default = f"has no split {config.evaluation.eval_split!r}"
-        if merged.own or "eval_split" in merged.asked or default not in str(error):
-            raise
-        raise ConfigError(f"{error}; name one with --eval_split") from error
+    splits = open_splits(config, strict=strict, refuse_shared=True)
     if not merged.own:
         return dataclasses.replace(splits, own=False, unseen=False)
     splits = with_own_classifier(config, splits)

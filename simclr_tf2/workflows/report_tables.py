@@ -15,11 +15,11 @@ Table = dict[str, Any]
 KEYS = {"knn": "knn10"}
 SAID = {
     "std": "spread of unit vectors; 0 if collapsed",
-    "std_if_even": "the same, spread evenly",
+    "std_if_even": "spread of evenly distributed vectors",
     "alignment": "distance of two views; lower is closer",
     "uniformity": "lower covers more of the sphere",
     "rankme": "effective number of dimensions",
-    "rankme_max": "its bound",
+    "rankme_max": "largest possible rankme",
 }
 
 

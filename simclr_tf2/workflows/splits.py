@@ -174,5 +174,20 @@ def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split |
 
 
 def open_split(config: Config, split: str) -> datasets.Split:
-    """Open one split of the images that the config names."""
-    return opening.open_split(config.data, split)
+    """Open one split of the images that the config names.
+
+    Raises:
+        ConfigError: It cannot be opened; names the flag that chooses another split.
+    """
+    try:
+        return opening.open_split(config.data, split)
+    except ConfigError as error:
+        named = {
+            "train_split": config.data.train_split,
+            "probe_split": config.evaluation.probe_split,
+            "eval_split": config.evaluation.eval_split,
+        }
+        flag = next((name for name, value in named.items() if value == split), None)
+        if flag is None or f"has no split {split!r}" not in str(error):
+            raise
+        raise ConfigError(f"{error}; name one with --{flag}") from error

@@ -123,3 +123,19 @@ def test_constant_predictions_are_at_chance():
     flat = [type(f)(np.zeros_like(f.features), f.labels) for f in (train, test)]
     results = evaluate_rows({"h": tuple(flat)}, ("logreg",), 0)
     assert results["h/logreg"]["value"] == results["h/logreg"]["chance"]
+
+
+def test_what_every_row_and_protocol_finds_of_the_images_is_logged_once(caplog):
+    train = clusters(12, labels=[0] * 7 + [1] * 5)
+    test = clusters(6, labels=[0, 1, 2] * 2)
+    both = {"SimCLR h": (train, test), "Random encoder h": (train, test)}
+    for _ in range(2):
+        caplog.clear()
+        evaluate_rows(both, ("logreg", "knn", "weighted_knn"), 0)
+        said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        unseen = [text for text in said if "no training image" in text]
+        assert unseen == [
+            "1 class(es) of the test split have no training image and count as errors "
+            "(labels 2)"
+        ]
+        assert len(said) == len(set(said)) > 1

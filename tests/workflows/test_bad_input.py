@@ -54,8 +54,8 @@ def test_command_line_says_it_in_one_line_and_exits_2(arguments, extra, message)
     [
         ({"dataset": "simclr_shape"}, "simclr_shapes"),
         ({"dataset": "simclr_shapes/huge"}, "tiny"),
-        ({"train_split": "validation"}, "unlabeled"),
-        ({"eval_split": "validation"}, "test"),
+        ({"train_split": "validation"}, "unlabeled.*; name one with --train_split"),
+        ({"eval_split": "validation"}, "test.*; name one with --eval_split"),
         ({"probe_split": ""}, "need labels"),
         ({"train_batch_size": 100_000}, "images"),
         ({"dataset": "cifar10", "train_split": "train"}, "--download"),
