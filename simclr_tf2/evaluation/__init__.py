@@ -6,8 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from simclr_tf2 import metrics
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation.accuracy import classifier_accuracy
 from simclr_tf2.evaluation.embed import write_embeddings
@@ -120,9 +119,6 @@ def _record(
     row: str, protocol: str, found: dict[str, Any], train: Features, test: Features
 ) -> dict[str, Any]:
     single = train.labels.ndim == 1
-    # The no-information rate: always naming the most frequent class of the test images.
-    counts = np.unique(test.labels, return_counts=True)[1]
-    chance = counts.max() / len(test) if single else None
     return {
         "value": found.get("value", found.get("top1")),
         "measure": "top1",
@@ -134,6 +130,6 @@ def _record(
         "test_examples": len(test),
         "num_classes": len(found["classes"]) if single else train.labels.shape[1],
         "feature_dim": int(train.features.shape[1]),
-        "chance": None if chance is None else float(chance),
+        "chance": metrics.no_information_rate(test.labels) if single else None,
         **found,
     }
