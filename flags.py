@@ -268,7 +268,7 @@ _string(
     "Address of a tf.data service dispatcher (grpc://host:port) whose workers make the "
     "batches. See docs/data.md.",
 )
-_section("Augmentation", modes="pretrain, finetune, scan")
+_section("Augmentation", modes="pretrain, scan")
 _float(
     "color_jitter_strength",
     "Strength of the colour jitter. 1.0 for ImageNet, 0.5 for CIFAR-10, 0: no jitter "

@@ -7,6 +7,7 @@ from typing import Any
 
 from simclr_tf2.config import Config
 from simclr_tf2.workflows.embed import embed
+from simclr_tf2.workflows.eval_settings import warn_of_unread_dataset
 from simclr_tf2.workflows.evaluate import evaluate
 from simclr_tf2.workflows.export import export
 from simclr_tf2.workflows.finetune import finetune
@@ -34,4 +35,6 @@ def run(config: Config, *, flagfile: str = "") -> dict[str, Any]:
     Raises:
         ConfigError: The mode cannot run as configured.
     """
+    if config.workflow in ("pretrain", "finetune", "scan"):  # eval says it itself
+        warn_of_unread_dataset(config)
     return WORKFLOWS[config.workflow](config, flagfile)

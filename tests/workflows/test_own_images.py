@@ -1,5 +1,6 @@
 """A user's own images through the command line: folders, manifests, records, arrays."""
 
+import dataclasses
 import json
 import re
 import signal
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import config as config_lib
+from simclr_tf2 import workflows
 from simclr_tf2.workflows import reporting
 from simclr_tf2.workflows.splits import open_splits
 from tests import command_line
@@ -89,6 +91,19 @@ def test_the_report_gives_the_one_reason_for_no_accuracy(
     splits = open_splits(config)
     text = reporting.why_no_accuracy(config, splits)
     assert text.startswith("No accuracy was measured: ") and text.endswith(reason)
+
+
+def test_a_dataset_beside_a_folder_is_said_not_to_be_read(tmp_path, caplog):
+    for i in range(4):
+        picture(tmp_path / "photos" / f"{i}.png", i)
+    data = config_lib.DataConfig(image_dir=str(tmp_path / "photos"), dataset="mnist")
+    config = config_lib.Config(mode="scan", model_dir=str(tmp_path), data=data)
+    workflows.run(config)
+    assert "--dataset=mnist is not read: the images are those of" in caplog.text
+    caplog.clear()
+    default = dataclasses.replace(data, dataset="imagenet2012")
+    workflows.run(dataclasses.replace(config, data=default))
+    assert "is not read" not in caplog.text
 
 
 def test_class_folders_are_scored_on_a_held_out_part_and_reported(tmp_path, place):
