@@ -788,6 +788,17 @@ def _as_shown(flag: flags.Flag) -> command_help.Flag:
     )
 
 
+def of_other_modes(values: flags.FlagValues, mode: str) -> list[str]:
+    """Names of flags that were given and that only one other mode reads."""
+    return [
+        name
+        for _, modes, names in _SECTIONS
+        if modes in ("eval", "embed", "scan") and modes != mode
+        for name in names
+        if values[name].present
+    ]
+
+
 def flag_names() -> tuple[str, ...]:
     """Names of the flags defined here, in order."""
     return tuple(_NAMES)

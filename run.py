@@ -39,11 +39,14 @@ def _main(_: list[str]) -> int:
         config = flags.config_from_flags(absl_flags.FLAGS)
         for name in flags.leftovers(absl_flags.FLAGS):
             print(f"note: --{name} has no effect", file=sys.stderr)
+        mode = config.workflow
+        for name in flags.of_other_modes(absl_flags.FLAGS, mode):
+            print(f"note: --{name} has no effect in --mode={mode}", file=sys.stderr)
         from simclr_tf2 import startup
 
         startup.check_environment()
         flat = config_lib.to_flat(config)
-        missing = command_help.missing_flags(config.workflow, flat)
+        missing = command_help.missing_flags(mode, flat)
         if missing:
             raise ConfigError(missing)
         startup.start_tensorflow(

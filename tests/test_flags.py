@@ -216,6 +216,13 @@ def test_the_example_of_a_mode_parses_and_has_the_flags_that_the_mode_needs(mode
     assert not command_help.missing_flags(mode.name, config_lib.to_flat(config))
 
 
+def test_flags_that_only_another_mode_reads_are_found():
+    values = parsed("--compare_with=a", "--input=b", "--preview=c.png", "--nowatch")
+    assert flags.of_other_modes(values, "eval") == ["input", "preview"]
+    assert flags.of_other_modes(values, "scan") == ["compare_with", "watch", "input"]
+    assert flags.of_other_modes(parsed("--temperature=0.2"), "embed") == []
+
+
 @pytest.mark.parametrize(
     ("mode", "needs"),
     [
