@@ -675,6 +675,9 @@ for _name in _LEFTOVERS:
         "No effect; accepted because commands of google-research/simclr carry it.",
     )
 
+# Flags that absl's logging brings; this program does not log by it.
+_OF_ABSL = ("log_dir", "logtostderr", "alsologtostderr", "stderrthreshold")
+
 
 def parse(argv: Sequence[str]) -> list[str]:
     """Parse a command line into ``absl.flags.FLAGS``; returns the program's name alone.
@@ -693,6 +696,8 @@ def parse(argv: Sequence[str]) -> list[str]:
         raise config_lib.ConfigError(
             f"--flagfile={reason[2].strip(chr(39))} cannot be read: {reason[0].lower()}"
         ) from None
+    except UnicodeDecodeError:
+        raise config_lib.ConfigError("--flagfile is not UTF-8 text") from None
     except (flags.Error, ValueError) as error:
         if isinstance(error.__context__, config_lib.ConfigError):  # of our parsers
             raise error.__context__ from None
@@ -764,7 +769,8 @@ def _stray(word: str, argv: Sequence[str]) -> str:
 
 def leftovers(values: flags.FlagValues) -> list[str]:
     """Names of flags that were given and have no effect."""
-    return [name for name in _LEFTOVERS if values[name].present]
+    known = (*_LEFTOVERS, *_OF_ABSL)
+    return [name for name in known if name in values and values[name].present]
 
 
 def help_sections() -> list[command_help.Section]:

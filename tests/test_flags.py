@@ -1,5 +1,6 @@
 """The command line and the config are one surface, in both directions."""
 
+import importlib
 import re
 
 import pytest
@@ -165,6 +166,18 @@ def test_a_mistake_is_answered_with_what_is_meant(argument, message):
     assert message in text and "\n" not in text
     for python in ("invalid literal", "could not convert", "('", "['", "<", "Errno"):
         assert python not in text
+
+
+def test_a_flag_file_that_is_no_text_is_refused_in_words(tmp_path):
+    (tmp_path / "encoder.keras").write_bytes(b"PK\xff\xfe")
+    forget()
+    with pytest.raises(config_lib.ConfigError, match="--flagfile is not UTF-8 text"):
+        flags.parse(["run.py", f"--flagfile={tmp_path / 'encoder.keras'}"])
+
+
+def test_flags_of_absls_logging_are_said_to_have_no_effect():
+    importlib.import_module("absl.logging")  # defines them
+    assert flags.leftovers(parsed("--log_dir=runs/a")) == ["log_dir"]
 
 
 def test_words_of_other_programs_lead_to_flags_and_values_that_exist():
