@@ -39,11 +39,11 @@ class _Parser(flags.ArgumentParser):
         self.choices = tuple(choices)
 
     def parse(self, argument: Any) -> Any:
-        """The value of a text; values of the right type pass."""
+        """Read a text; values of the right type are returned as they are."""
         return self.convert(self.name, argument)
 
     def flag_type(self) -> str:
-        """What the help shows for the value."""
+        """Return what the help shows for the value, such as NUMBER."""
         return self.kind
 
 
@@ -711,10 +711,11 @@ def _check_values_are_given(argv: Sequence[str]) -> None:
     """Refuse ``--model_dir --mode=eval``, which would name a folder "--mode=eval"."""
     for argument, after in zip(argv[1:], argv[2:], strict=False):
         name, equals, _ = argument.lstrip("-").partition("=")
-        takes_next = argument.startswith("-") and not equals and name in _NAMES
-        if takes_next and not flags.FLAGS[name].boolean:
-            if after.startswith("--") and after[2:].partition("=")[0] in flags.FLAGS:
-                raise config_lib.ConfigError(_without_value(name))
+        if not argument.startswith("-") or equals or name not in _NAMES:
+            continue
+        is_flag = after.startswith("--") and after[2:].partition("=")[0] in flags.FLAGS
+        if is_flag and not flags.FLAGS[name].boolean:
+            raise config_lib.ConfigError(_without_value(name))
 
 
 def _without_value(name: str) -> str:
@@ -722,7 +723,7 @@ def _without_value(name: str) -> str:
 
 
 def _unknown(name: str) -> str:
-    """What is wrong with a flag that does not exist."""
+    """Say that a flag does not exist, and which are like it."""
     bare = name.removeprefix("no")
     if name.startswith("no") and bare in _NAMES:
         return f"--{name}: --{bare} is no yes-or-no flag; write --{bare}= to empty it"
@@ -735,7 +736,7 @@ def _unknown(name: str) -> str:
 
 
 def _reworded(message: str) -> str:
-    """Absl's messages in the words of ours."""
+    """Replace absl's message by one of ours where there is one."""
     if match := re.match(r"Missing value for flag -*(\w+)", message):
         return _without_value(match[1])
     if match := re.match(r"--?no(\w+)=(.*) does not take an argument", message):
@@ -745,7 +746,7 @@ def _reworded(message: str) -> str:
 
 
 def _stray(word: str, argv: Sequence[str]) -> str:
-    """What is wrong with a word that is no flag."""
+    """Say what is wrong with a word that is no flag."""
     if word[0] in "\u2010\u2011\u2012\u2013\u2014\u2212":
         bare = word.lstrip("-\u2010\u2011\u2012\u2013\u2014\u2212")
         return f"{word} begins with a long dash; type two hyphens: --{bare}"
@@ -768,13 +769,13 @@ def _stray(word: str, argv: Sequence[str]) -> str:
 
 
 def leftovers(values: flags.FlagValues) -> list[str]:
-    """Names of flags that were given and have no effect."""
+    """List the flags that were given and have no effect."""
     known = (*_LEFTOVERS, *_OF_ABSL)
     return [name for name in known if name in values and values[name].present]
 
 
 def help_sections() -> list[command_help.Section]:
-    """The flags by section, as the help shows them."""
+    """List the flags by section, as the help shows them."""
     values = flags.FLAGS
     return [
         command_help.Section(title, modes, [_as_shown(values[name]) for name in names])
@@ -795,7 +796,7 @@ def _as_shown(flag: flags.Flag) -> command_help.Flag:
 
 
 def of_other_modes(values: flags.FlagValues, mode: str) -> list[str]:
-    """Names of flags that were given and that only one other mode reads."""
+    """List the flags that were given and that only one other mode reads."""
     return [
         name
         for _, modes, names in _SECTIONS
@@ -848,7 +849,7 @@ def flagfile_text(config: config_lib.Config) -> str:
 
 
 def _typed(value: Any, joint: str = ",") -> str | None:
-    """A value as it is typed on the command line; None for none."""
+    """Write a value as it is typed on the command line; None stays None."""
     if isinstance(value, list | tuple):
         return joint.join(map(str, value))
     if isinstance(value, bool):

@@ -66,7 +66,7 @@ def _main(_: list[str]) -> int:
 
 
 def _log_to_stderr() -> None:
-    """Our own messages as plain lines, whatever other libraries log."""
+    """Show our own messages as plain lines, whatever other libraries log."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("simclr_tf2")

@@ -118,7 +118,7 @@ class Section:
 
 
 def overview() -> str:
-    """What the program is, its modes, three commands and where the rest is."""
+    """Write what the program is, its modes, three commands and where the rest is."""
     return "\n".join(
         [
             "SimCLR: pretrain an image encoder without labels, measure and export it.",
@@ -153,7 +153,7 @@ def missing_flags(mode: str, values: Mapping[str, Any]) -> str:
 
 
 def short_help(sections: Sequence[Section]) -> str:
-    """Every mode with an example, every flag with the first sentence of its text."""
+    """Write each mode with an example, each flag with the first sentence of its text."""
     lines = [USAGE, *_wrapped(NOTATION, 0), "", "MODES", ""]
     for mode in MODES:
         lines += [*_table([(mode.name, mode.does)]), *_commands([("", mode.example)])]
@@ -167,7 +167,7 @@ def short_help(sections: Sequence[Section]) -> str:
 
 
 def full_help(sections: Sequence[Section]) -> str:
-    """Every flag with its whole text, choices and default."""
+    """Write each flag with its whole text, choices and default."""
     lines = [USAGE, *_wrapped(NOTATION, 0)]
     for section in sections:
         lines += ["", *_heading(section)]
@@ -185,7 +185,7 @@ def _heading(section: Section) -> list[str]:
 
 
 def _commands(examples: Sequence[tuple[str, str]]) -> list[str]:
-    """Commands to copy, each below what it does; long ones over several lines."""
+    """Write commands to copy below what they do; long ones take several lines."""
     lines = []
     for does, arguments in examples:
         lines += [f"  # {does}"] if does else []
@@ -203,7 +203,7 @@ def _commands(examples: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _table(rows: Sequence[tuple[str, str]], *, column: int = 12) -> list[str]:
-    """Names to the left, texts to the right, from ``column`` on."""
+    """Write names to the left and texts from ``column`` on."""
     lines = []
     for name, text in rows:
         wrapped = _wrapped(text, column)

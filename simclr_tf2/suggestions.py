@@ -63,7 +63,7 @@ _POSITIVE = ("true", "yes", "on", "1", "t", "y", "enabled")
 
 
 def nearest(word: str, choices: Sequence[str]) -> str | None:
-    """The choice that ``word`` most likely stands for, or None.
+    """Find the choice that ``word`` most likely stands for; None if none is near.
 
     Other case, other separators, words of the same meaning (off and none) and slips of
     the keyboard are found.
@@ -82,7 +82,7 @@ def nearest(word: str, choices: Sequence[str]) -> str | None:
 
 
 def flags_like(name: str, names: Sequence[str]) -> list[str]:
-    """At most three of ``names`` that an unknown flag may stand for, likeliest first.
+    """Find at most three ``names`` that an unknown flag may stand for, likeliest first.
 
     A name whose words all stand in a longer one (batch_size) comes before one that is
     spelled alike.
@@ -102,7 +102,7 @@ def flags_like(name: str, names: Sequence[str]) -> list[str]:
 
 
 def whole_numbers(text: str) -> list[str]:
-    """The whole numbers that ``text`` may stand for: 64.5 -> 64 and 65, 1e3 -> 1000."""
+    """Find whole numbers that ``text`` may stand for: 64.5 -> 64 and 65, 1e3 -> 1000."""
     value = _number(text)
     if value is None:
         return []
@@ -110,13 +110,13 @@ def whole_numbers(text: str) -> list[str]:
 
 
 def number(text: str) -> str | None:
-    """The number that ``text`` may stand for: 0,1 -> 0.1 and 10% -> 0.1."""
+    """Find the number that ``text`` may stand for: 0,1 -> 0.1 and 10% -> 0.1."""
     value = _number(text)
     return None if value is None else f"{value:g}"
 
 
 def truth(text: str) -> str | None:
-    """The one of true and false that ``text`` may stand for."""
+    """Find which of true and false ``text`` may stand for; None if neither."""
     plain = _plain(text)
     if plain in _NEGATIVE:
         return "false"
@@ -139,5 +139,5 @@ def _number(text: str) -> float | None:
 
 
 def _plain(word: str) -> str:
-    """Lower case, letters and digits only."""
+    """Reduce a word to its letters and digits, in lower case."""
     return re.sub(r"[^a-z0-9]", "", word.lower())

@@ -15,7 +15,7 @@ class _Once(logging.Filter):
         self._before: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the message is new."""
+        """Return whether the message is new."""
         text = record.getMessage()
         new = text not in self._before
         self._before.add(text)

@@ -45,7 +45,7 @@ def accuracy(correct: int, total: int) -> float:
 
 
 def no_information_rate(labels: np.ndarray) -> float:
-    """Accuracy of always naming the most frequent class of ``labels`` [n], n > 0."""
+    """Return the share, 0 to 1, of the most frequent of ``labels`` [n], n > 0."""
     counts = np.unique(labels, return_counts=True)[1]
     return float(counts.max() / counts.sum())
 
