@@ -153,7 +153,7 @@ def missing_flags(mode: str, values: Mapping[str, Any]) -> str:
 
 
 def short_help(sections: Sequence[Section]) -> str:
-    """Write each mode with an example, each flag with the first sentence of its text."""
+    """Write modes with examples, and flags with the first sentence of their text."""
     lines = [USAGE, *_wrapped(NOTATION, 0), "", "MODES", ""]
     for mode in MODES:
         lines += [*_table([(mode.name, mode.does)]), *_commands([("", mode.example)])]

@@ -102,7 +102,7 @@ def flags_like(name: str, names: Sequence[str]) -> list[str]:
 
 
 def whole_numbers(text: str) -> list[str]:
-    """Find whole numbers that ``text`` may stand for: 64.5 -> 64 and 65, 1e3 -> 1000."""
+    """Find the integers that ``text`` may stand for: 64.5 -> 64 and 65; 1e3 -> 1000."""
     value = _number(text)
     if value is None:
         return []
