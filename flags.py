@@ -1,561 +1,742 @@
-"""Every command-line flag, grouped like ``Config``; defaults are quoted from there."""
+"""Every command-line flag, grouped like ``Config``; defaults are quoted from there.
+
+A flag's help is read alone: its first sentence says what the flag is, with the unit,
+and stands in ``--help``; what its values mean follows.
+"""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
-import json
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
 
+from simclr_tf2 import command_help, suggestions
 from simclr_tf2 import config as config_lib
 
 _DEFAULTS = config_lib.field_defaults()
 _NAMES: list[str] = []
+# (title, modes that read it, names of its flags), in the order of definition
+_SECTIONS: list[tuple[str, str, list[str]]] = []
 
 
-def _define(kind: Any, name: str, text: str, *choices: Sequence[str]) -> None:
-    default = _DEFAULTS[name]
-    default = list(map(str, default)) if isinstance(default, tuple) else default
-    if kind is flags.DEFINE_string and default is not None:
-        default = str(default)
-    kind(name, default, *choices, text)
+class _Parser(flags.ArgumentParser):
+    """Read a flag's text by ``convert``; errors are ``ConfigError``."""
+
+    def __init__(
+        self,
+        name: str,
+        convert: Callable[[str, Any], Any],
+        kind: str,
+        choices: Sequence[str] = (),
+    ):
+        super().__init__()
+        self.name, self.convert, self.kind = name, convert, kind
+        self.choices = tuple(choices)
+
+    def parse(self, argument: Any) -> Any:
+        """Read a text; values of the right type are returned as they are."""
+        return self.convert(self.name, argument)
+
+    def flag_type(self) -> str:
+        """Return what the help shows for the value, such as NUMBER."""
+        return self.kind
+
+
+def _whole_number(name: str, value: Any) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        meant = " or ".join(suggestions.whole_numbers(value))
+        raise config_lib.refusal(name, "a whole number", value, meant=meant) from None
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        meant = suggestions.number(value)
+        raise config_lib.refusal(name, "a number", value, meant=meant) from None
+    if not math.isfinite(number):
+        raise config_lib.refusal(name, "a finite number", value)
+    return number
+
+
+def _truth(name: str, value: Any) -> bool:
+    words = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+    if str(value).lower() in words:
+        return words[str(value).lower()]
+    meant = suggestions.truth(str(value))
+    raise config_lib.refusal(name, "true or false", value, meant=meant)
+
+
+def _items(name: str, value: Any) -> list[str]:
+    if isinstance(value, list | tuple):
+        return list(map(str, value))
+    try:
+        rows = list(csv.reader([value], strict=True))
+    except csv.Error:
+        raise config_lib.refusal(name, "values with commas between", value) from None
+    return [item.strip() for row in rows for item in row]
+
+
+def _section(title: str, modes: str) -> None:
+    """Begin a section of the help: the flags defined from here on."""
+    _SECTIONS.append((title, modes, []))
+
+
+def _note(name: str) -> None:
     _NAMES.append(name)
+    _SECTIONS[-1][2].append(name)
+
+
+def _define(parser: _Parser, text: str, **more: Any) -> None:
+    default = _DEFAULTS[parser.name]
+    serializer: flags.ArgumentSerializer = flags.ArgumentSerializer()
+    flags.DEFINE(parser, parser.name, default, text, serializer=serializer, **more)
+    _note(parser.name)
 
 
 def _integer(name: str, text: str) -> None:
-    _define(flags.DEFINE_integer, name, text)
+    _define(_Parser(name, _whole_number, "NUMBER"), text)
 
 
 def _float(name: str, text: str) -> None:
-    _define(flags.DEFINE_float, name, text)
+    _define(_Parser(name, _number, "NUMBER"), text)
 
 
 def _string(name: str, text: str) -> None:
-    _define(flags.DEFINE_string, name, text)
+    default = _DEFAULTS[name]
+    flags.DEFINE_string(name, None if default is None else str(default), text)
+    _note(name)
 
 
 def _bool(name: str, text: str) -> None:
-    _define(flags.DEFINE_bool, name, text)
+    _define(_Parser(name, _truth, "BOOL"), text, boolean=True)
 
 
 def _list(name: str, text: str) -> None:
-    _define(flags.DEFINE_list, name, text)
+    _define(_Parser(name, _items, "A,B,..."), text)
 
 
 def _enum(name: str, choices: Sequence[str], text: str) -> None:
-    _define(flags.DEFINE_enum, name, text, choices)
+    def convert(name: str, value: str) -> str:
+        if value in choices:
+            return value
+        must, meant = (
+            f"one of {', '.join(choices)}",
+            suggestions.nearest(value, choices),
+        )
+        raise config_lib.refusal(name, must, value, meant=meant)
+
+    _define(_Parser(name, convert, "CHOICE", choices), text)
 
 
-# The run
+_section("The run", modes="all")
 _enum(
     "mode",
     config_lib.MODES,
     "What to do. pretrain: learn an encoder without labels, then evaluate, export and "
-    "report. eval: measure a finished --model_dir again. embed: write the "
-    "representation of images to a file. export: write encoder.keras and a SavedModel. "
-    "scan: look through the images, name the broken ones, suggest settings. "
-    "train, train_then_eval: the reference code's words, completed by --train_mode.",
+    "report. finetune: train a classifier on a pretrained encoder. eval: measure a run "
+    "again. embed: write the representation of images to a file. export: write "
+    "encoder.keras and a SavedModel. scan: look through the images, name the broken "
+    "ones, suggest settings. train, train_then_eval: the words of google-research/"
+    "simclr, completed by --train_mode.",
 )
 _enum(
     "train_mode",
     config_lib.TRAIN_MODES,
-    "With --mode=train or train_then_eval: pretrain without labels, or finetune.",
+    "What --mode=train and --mode=train_then_eval train. pretrain: an encoder without "
+    "labels. finetune: a classifier.",
 )
 _string(
     "model_dir",
-    "Folder of the run: checkpoints, logs, results, exports. A run that "
-    "was stopped goes on when it is started again with the same folder.",
+    "Folder of the run: checkpoints, logs, results, exports. A run that was stopped "
+    "goes on when it is started again with the same folder.",
 )
 _integer(
     "seed",
-    "Seed of weights, order, augmentation and protocols. The same seed gives the same "
-    "batches on any number of replicas and after any restart.",
+    "Seed of weights, image order, augmentation and protocols. The same seed gives the "
+    "same batches on any number of replicas and after any restart.",
 )
-# Data
+_section("Images", modes="pretrain, finetune, eval, scan")
 _string(
     "dataset",
-    "Name of a tensorflow-datasets set (cifar10, stl10, imagenet2012, "
-    "fashion_mnist, ...) or of the embedded one: simclr_shapes, simclr_shapes/64, "
-    "simclr_shapes/96, simclr_shapes/tiny. With --mode=eval: measured in place of the "
-    "run's images, as with the next three.",
+    "Name of a tensorflow-datasets set (cifar10, stl10, imagenet2012, ...) or of the "
+    "embedded one, simclr_shapes. That one has the sizes simclr_shapes/64, "
+    "simclr_shapes/96 and simclr_shapes/tiny. With --mode=eval: data to measure on in "
+    "place of the run's.",
 )
 _string(
     "image_dir",
-    "Folder of your own images, in place of --dataset: flat or nested without labels, "
-    "DIR/class/image or DIR/split/class/image.",
+    "Folder of your own images, in place of --dataset. It is flat or nested without "
+    "labels, DIR/class/image or DIR/split/class/image.",
 )
 _string(
     "manifest",
-    "CSV or Parquet file with columns path,label[,split], in place of --dataset; paths "
-    "are relative to --image_dir or to the file.",
+    "CSV or Parquet file with columns path,label[,split], in place of --dataset. Paths "
+    "are relative to --image_dir, or to the file where that is not given.",
 )
 _string(
     "tfrecords",
-    "Pattern of TFRecord files of tf.Example, in place of --dataset; {split} in it "
+    "Pattern of TFRecord files of tf.Example, in place of --dataset. {split} in it "
     "stands for the split's name (gs://bucket/{split}-*.tfrecord).",
 )
 _enum(
     "image_layout",
     config_lib.IMAGE_LAYOUTS,
-    "What the folders in --image_dir mean. auto: splits and classes if every image "
-    "lies that deep, else nothing; flat: nothing.",
+    "What the folders in --image_dir mean. auto: class or split_class if every image "
+    "lies that deep, else flat. flat: nothing, images have no labels. class: "
+    "DIR/class/image. split_class: DIR/split/class/image.",
 )
 _list(
     "label_columns",
-    "Columns of the --manifest that hold one yes-or-no label each (1, 0, or -1 for "
-    "not known), comma-separated.",
+    "Columns of the --manifest that hold one yes-or-no label each, comma-separated. "
+    "Values: 1 (yes), 0 (no), -1 (not known).",
 )
-_string("image_key", "Feature of the data set, or of tf.Example, with the image.")
+_string(
+    "image_key",
+    "Name of the feature that holds the image, in a data set or in tf.Example records.",
+)
 _string(
     "label_key",
-    "Feature of the data set, or of tf.Example, with the label; one with several "
-    "classes an image (`labels` of voc) gives yes-or-no labels, for svm and low_shot.",
+    "Name of the feature that holds the label, in a data set or in tf.Example records. "
+    "One with several classes an image (labels in voc) gives yes-or-no labels, "
+    "for --protocols=svm,low_shot.",
 )
-_string("data_dir", "Folder of prepared tensorflow-datasets.")
+_string("data_dir", "Folder that tensorflow-datasets sets are read from and kept in.")
 _bool(
     "download",
-    "Download and prepare --dataset if it is not in --data_dir. Never done unasked.",
+    "Download and prepare --dataset if it is not in --data_dir. Without this flag "
+    "nothing is ever downloaded.",
 )
-_string("train_split", "Split to train on; slices such as train[:80%] work.")
+_string("train_split", "Split to train on. Slices such as train[:80%] work.")
 _float(
     "valid_size",
-    "Pretrain: part of --train_split (0.05) that is never trained on. The contrastive "
-    "loss on it, with fixed views, is logged as valid_loss at each --monitor_epochs. "
-    "Files are chosen by a hash of their path, so that the choice stays when files are "
-    "added. Default: 0.05 of your own images without labels if there are 400 or more, "
-    "else 0.",
+    "Part of the training images that is never trained on (0.05), with "
+    "--mode=pretrain. The contrastive loss on it, with fixed views, is logged as "
+    "valid_loss at each --monitor_epochs. Files are chosen by a hash of their path, "
+    "so that the choice stays when files are added. Default: 0.05 of your own images "
+    "without labels if there are 400 or more, else 0.",
 )
 _float(
     "label_fraction",
-    "Finetune and --protocols=semi: use the labels of so large a part of each class of "
-    "--train_split, drawn by --seed (0.01 and 0.1 in the paper).",
+    "Fraction of the labelled images of each class that --mode=finetune and "
+    "--protocols=semi use, above 0 and at most 1. They are drawn by --seed; the paper "
+    "has 0.01 and 0.1.",
 )
-_integer("labels_per_class", "The same, as a number of images per class.")
+_integer(
+    "labels_per_class",
+    "Labelled images of each class that --mode=finetune and --protocols=semi use. An "
+    "alternative to --label_fraction; 0: not used.",
+)
 _string(
     "image_size",
-    "Side of the training images in pixels, or HEIGHTxWIDTH. Without it pretraining on "
-    "your own images takes the largest of 32, 64, 96 and 224 that enlarges no typical "
-    "image.",
+    "Side of the training images in pixels, or HEIGHTxWIDTH. Default with your own "
+    "images in pretraining: the largest of 32, 64, 96 and 224 that enlarges no typical "
+    "image. In fine-tuning: that of the checkpoint.",
 )
 _integer(
     "image_channels",
-    "Channels of the images: 3, or 1 or 4 of image files, or any number of arrays. "
-    "Colour operations that need RGB are left out of other images.",
+    "Channels of the images. Image files: 1, 3 or 4; arrays: any number. Colour "
+    "operations that need RGB are skipped where it is not 3.",
 )
 _string(
     "pixel_range",
-    "Values of black and white in images of more than 8 bits: LO,HI (0,4095 for 12-bit "
-    "scans, -1000,3000 for CT), full for the whole range of the type (floats: 0 to 1), "
-    "or auto: found from the type and from the values of the whole data set, said in "
-    "the log and kept with the run. Images of 8 bits are 0 to 255.",
+    "Values of black and white in images of more than 8 bits: LO,HI, full or auto. "
+    "Examples of LO,HI: 0,4095 for 12-bit scans, -1000,3000 for CT. full: the whole "
+    "range of the type, 0 to 1 for floats. auto: found from the type and the values of "
+    "the whole data set, logged and kept with the run. Images of 8 bits are 0 to 255.",
 )
-_bool("cache_dataset", "Keep the encoded images of the split in memory, at any size.")
+_bool(
+    "cache_dataset",
+    "Keep the encoded images of the split in memory, whatever their size. Name and "
+    "meaning of google-research/simclr; --cache offers more.",
+)
 _enum(
     "cache",
     config_lib.CACHES,
-    "What of the training images is kept in memory. auto: decoded or encoded, "
-    "whichever fits into 2 GiB, else nothing.",
+    "Which form of the training images is kept in memory. encoded: as in the files. "
+    "decoded: pixels. off: none. auto: decoded or encoded, whichever fits into 2 GiB, "
+    "else off.",
 )
 _enum(
     "check_files",
     config_lib.FILE_CHECKS,
-    "How files of --image_dir are checked before training, once: by decoding them, or "
-    "by their headers only.",
+    "How the files of --image_dir are checked, once, before training. decode: every "
+    "image is decoded. header: only headers are read, which is faster and misses "
+    "damage further on.",
 )
 _float(
     "max_bad_fraction",
-    "Stop if a larger part of the image files is broken; below that broken ones are "
-    "named and left out.",
+    "Fraction of broken image files, from 0 to 1, above which the run is refused. Up "
+    "to it, broken files are named and left out.",
 )
 _integer(
     "max_image_pixels",
-    "Files of more pixels than this count as broken and are never decoded.",
+    "Largest image that is decoded, in pixels. Larger files count as broken.",
 )
 _string(
     "data_service",
     "Address of a tf.data service dispatcher (grpc://host:port) whose workers make the "
-    "batches.",
+    "batches. See docs/data.md.",
 )
-# Augmentation
+_section("Augmentation", modes="pretrain, scan")
 _float(
     "color_jitter_strength",
-    "Strength s of colour jitter; 1.0 for ImageNet, 0.5 for CIFAR-10, 0 for no jitter "
-    "(grayscale stays).",
+    "Strength of the colour jitter. 1.0 for ImageNet, 0.5 for CIFAR-10, 0: no jitter "
+    "(random grayscale stays).",
 )
 _bool(
     "use_blur",
-    "Blur half of the views with a Gaussian; the paper does so for "
-    "ImageNet and not for CIFAR-10.",
+    "Blur half of the views with a Gaussian. The paper does so for ImageNet and not "
+    "for CIFAR-10.",
 )
 _enum(
     "augment_backend",
     config_lib.AUGMENT_BACKENDS,
-    "What makes the views; they differ by rounding only. numba: compiled loops in this "
-    "process, faster (README). tf: TensorFlow operations, which a --data_service "
-    "and remote TPU hosts need. auto: numba where it can be used.",
+    "Code that computes the views; results differ by rounding only. numba: "
+    "compiled loops in this process, the fastest. tf: TensorFlow operations, which "
+    "--data_service and remote TPU hosts need. auto: numba where it can be used.",
 )
 _enum(
     "augment_on",
     config_lib.AUGMENT_PLACES,
-    "Where views get flip, colours and blur; they differ by rounding only. host: "
-    "in the input pipeline. device: in the training step, when the host's cores cannot "
-    "feed the accelerator; decoding and crops stay on the host.",
+    "Where flip, colours and blur are computed; results differ by rounding only. host: "
+    "in the input pipeline. device: in the training step, for when the host's cores "
+    "cannot feed the accelerator; decoding and crops stay on the host.",
 )
-_integer("num_views", "Views of each image in a batch; the paper has 2.")
+_integer("num_views", "Views of each image in a batch, 2 to 16. The paper has 2.")
 _integer(
     "num_local_views",
-    "Multi-crop: so many small views of each image beside them, of small parts of it.",
+    "Multi-crop: number of additional views that are small and show a small part of "
+    "the image. 0 to 16.",
 )
 _string(
     "local_image_size",
-    "Multi-crop: side of a small view, or HEIGHTxWIDTH; by default 3/7 of a view's.",
+    "Multi-crop: side of a small view in pixels, or HEIGHTxWIDTH. Default: 3/7 of "
+    "--image_size.",
 )
-# Model
+_section("Network", modes="pretrain, finetune")
 _integer("resnet_depth", "Layers of the ResNet: 10, 18, 34, 50, 101, 152 or 200.")
-_float("width_multiplier", "Multiplies every channel count; fractions give small nets.")
 _float(
-    "sk_ratio", "Selective kernels (and ResNet-D) when above 0; SimCLRv2 uses 0.0625."
+    "width_multiplier",
+    "Factor of every channel count. Fractions (0.25) give small networks.",
 )
-_float("se_ratio", "Squeeze-and-excitation when above 0.")
+_float(
+    "sk_ratio",
+    "Selective kernels: ratio of their bottleneck, from 0 to 1. 0: none; SimCLRv2 uses "
+    "0.0625. Above 0 the network also gets the ResNet-D changes.",
+)
+_float(
+    "se_ratio",
+    "Squeeze-and-excitation: ratio of its bottleneck, from 0 to 1. 0: none.",
+)
 _enum(
     "stem",
     config_lib.STEMS,
-    "First layers. imagenet: 7x7/2 conv and max pool. cifar: one 3x3/1 conv. stride2: "
-    "one 3x3/2 conv, for small machines. auto: cifar up to 32 pixels, else imagenet.",
+    "First layers of the network. imagenet: 7x7 convolution of stride 2, max pool. "
+    "cifar: one 3x3 convolution of stride 1. stride2: one 3x3 convolution of stride 2, "
+    "for small machines. auto: cifar up to 32 pixels, else imagenet.",
 )
-_float("batch_norm_decay", "Momentum of batch-norm moving statistics.")
-_bool("global_bn", "Batch-norm statistics over all replicas instead of each its own.")
+_float(
+    "batch_norm_decay",
+    "Momentum of the moving statistics of batch norm, between 0 and 1.",
+)
+_bool(
+    "global_bn",
+    "Compute batch-norm statistics over all replicas. --noglobal_bn: over each replica "
+    "by itself.",
+)
 _enum(
     "proj_head_mode",
     config_lib.PROJ_HEAD_MODES,
-    "Projection head: none, linear or nonlinear (an MLP).",
+    "Projection head. none: the loss is on h, the backbone's output. linear: one "
+    "layer. nonlinear: an MLP of --num_proj_layers layers.",
 )
-_integer("proj_out_dim", "Width of the projection z.")
+_integer("proj_out_dim", "Width of the projection z, the output of the head.")
 _integer("num_proj_layers", "Layers of the nonlinear projection head.")
 _integer(
     "ft_proj_selector",
-    "Finetune: the classifier reads the input of this layer of "
-    "the projection head (0: h, the backbone's output; -1: z).",
+    "Finetune: layer of the projection head whose input the classifier reads. 0: h, "
+    "the backbone's output; -1: z, the head's output. SimCLRv2 uses 1.",
 )
-_bool("zero_init_logits_layer", "Finetune: start the classifier's kernel at zero.")
+_bool(
+    "zero_init_logits_layer",
+    "Finetune: start the classifier's weights at zero instead of at random values.",
+)
 _integer(
     "fine_tune_after_block",
-    "Finetune: train only what comes after this block "
-    "group (-1: everything, 4: only the classifier).",
+    "Finetune: last frozen block group of the ResNet. What comes after it is trained: "
+    "-1: everything; 4: only the classifier (linear evaluation).",
 )
-# Loss
+_section("Contrastive loss", modes="pretrain")
 _enum(
     "loss",
     config_lib.LOSSES,
-    "Contrastive loss: NT-Xent, or NT-Logistic and the margin triplet loss of the "
-    "paper's table 4.",
+    "Contrastive loss. nt_xent: NT-Xent, SimCLR's. nt_logistic, margin: NT-Logistic "
+    "and the margin triplet loss of the paper's table 4.",
 )
 _float("temperature", "Temperature tau of NT-Xent and NT-Logistic.")
 _float("margin", "Margin of --loss=margin.")
 _string(
     "loss_block_size",
-    "NT-Xent: rows of similarities held at once. auto: blocks where batches are large; "
-    "off: all at once.",
+    "NT-Xent: rows of the similarity matrix that are in memory at once. A number, auto "
+    "(blocks where batches are large) or off (all rows).",
 )
-_bool("semi_hard", "NT-Logistic and margin: only semi-hard negatives count.")
-_bool("hidden_norm", "L2-normalise projections, so that similarity is the cosine.")
-# Optimizer
+_bool(
+    "semi_hard",
+    "Use only semi-hard negatives, with --loss=nt_logistic or margin.",
+)
+_bool(
+    "hidden_norm",
+    "L2-normalise projections, so that similarity is the cosine.",
+)
+_section("Optimizer and learning rate", modes="pretrain, finetune")
 _enum(
     "optimizer",
     config_lib.OPTIMIZERS,
-    "lars, momentum (Nesterov SGD), adam, adamw or lamb.",
+    "Optimizer: lars, momentum (Nesterov SGD), adam, adamw or lamb.",
 )
 _float("learning_rate", "Base learning rate, before --learning_rate_scaling.")
 _enum(
     "learning_rate_scaling",
     config_lib.LEARNING_RATE_SCALINGS,
-    "linear: base * batch / 256. sqrt: base * sqrt(batch), better below 2048. "
-    "none: base as it is.",
+    "How the learning rate follows from its base. linear: base * batch / 256. sqrt: "
+    "base * sqrt(batch), better below batches of 2048. none: base as it is.",
 )
-_float("warmup_epochs", "Epochs of linear warm-up from 0; a cosine to 0 follows.")
-_float("weight_decay", "L2 strength; batch norm and biases are left out.")
-_float("momentum", "Momentum of lars and momentum.")
+_float(
+    "warmup_epochs",
+    "Epochs in which the learning rate rises linearly from 0. Then it falls to 0 by a "
+    "cosine. 0: no warm-up.",
+)
+_float(
+    "weight_decay",
+    "Strength of the L2 penalty. Batch norm and biases are exempt.",
+)
+_float("momentum", "Momentum of the optimizers lars and momentum, from 0 to below 1.")
 _float(
     "head_lr_multiplier",
-    "Finetune: the classifier's learning rate is so many times --learning_rate.",
+    "Finetune: factor of the classifier's learning rate.",
 )
 _float(
     "backbone_lr_multiplier",
-    "Finetune: the same for everything below the classifier.",
+    "Finetune: factor of the learning rate of all layers below the classifier.",
 )
-# Training
+_section("Training", modes="pretrain, finetune")
 _integer(
     "train_batch_size",
-    "Images per step over all replicas. Without it pretraining on your own images "
-    "takes the largest power of two up to 512 that leaves four steps an epoch.",
+    "Images per step, summed over all replicas. Default with your own images: "
+    "pretraining takes the largest power of two up to 512 that leaves four steps an "
+    "epoch, fine-tuning fits it to small sets.",
 )
 _float(
     "train_epochs",
-    "Passes over the training split: images * epochs // batch + 1 steps, as in the "
-    "reference code; of your own images so many passes of whole batches.",
+    "Passes over the training split. Fractions work. The number of steps is images * "
+    "epochs // batch + 1, as in the reference code; with your own images it is that of "
+    "whole batches.",
 )
-_integer("train_steps", "Exact number of steps; overrides --train_epochs when above 0.")
+_integer(
+    "train_steps",
+    "Exact number of training steps. 0: it follows from --train_epochs.",
+)
 _bool(
     "lineareval_while_pretraining",
-    "Train a linear classifier on h beside, behind a "
-    "stop-gradient, when the split has labels; it does not touch the encoder.",
+    "Train a linear classifier on h during pretraining when the split has labels. Its "
+    "gradient does not reach the encoder.",
 )
 _enum(
     "mixed_precision",
     config_lib.MIXED_PRECISION,
-    "bfloat16, float16: layers compute in it; weights, norms and losses stay float32, "
-    "float16 scales the loss and skips steps that overflow. auto: bfloat16 where the "
-    "device has it and three steps are faster with it, else off; a run keeps what was "
-    "chosen.",
+    "Number format that layers compute in. off: float32. bfloat16, float16: weights, "
+    "norms and losses stay float32; float16 scales the loss and skips steps that "
+    "overflow. auto: bfloat16 if the device has it and is faster with it in three "
+    "trial steps, else off; a resumed run keeps the choice.",
 )
 _integer(
     "micro_batch_size",
-    "Images per replica that are in the network at once: --train_batch_size is then "
-    "processed in parts, with the gradient of the whole (cached gradients); 0: all.",
+    "Images per replica that pass through the network at once. --train_batch_size is "
+    "then processed in parts, with the exact gradient of the whole batch (cached "
+    "gradients), to save memory. 0: the whole batch.",
 )
 _enum(
     "micro_batch_norm",
     config_lib.MICRO_BATCH_NORMS,
-    "With --micro_batch_size batch norm sees: micro, the images of one part; frozen, "
-    "its moving statistics only.",
+    "Statistics that batch norm uses with --micro_batch_size. micro: of the images of "
+    "one part. frozen: its moving statistics.",
 )
 _bool(
     "deterministic",
-    "Make every TensorFlow operation deterministic: two runs are bit-equal on a GPU "
-    "too (slower; on a CPU they are without it).",
+    "Make every TensorFlow operation deterministic. Two runs are then bit-equal on a "
+    "GPU too, and slower; on a CPU they are bit-equal without it.",
 )
-_bool("jit_compile", "Compile the step with XLA (one device or TPU; slower on CPU).")
+_bool(
+    "jit_compile",
+    "Compile the training step with XLA. For one device or a TPU; slower on a CPU.",
+)
 _string(
     "steps_per_loop",
-    "Steps that run without returning to Python; log lines and checkpoints stay where "
-    "they are, a signal is heard after them. auto: 1 on a CPU, else what takes about a "
-    "second, up to 100.",
+    "Steps that run without returning to Python. Log lines and checkpoints keep their "
+    "steps; a stop signal waits for the end of the loop. auto: 1 on a CPU, else about "
+    "a second's steps, at most 100.",
 )
 _enum(
     "remat",
     config_lib.REMAT,
-    "Recompute activations in the backward pass instead of keeping them, for memory: "
-    "of each residual block (blocks) or of each of the four groups at once (groups).",
+    "Recompute activations in the backward pass, to save memory at the price of time. "
+    "off: keep all. blocks: recompute each residual block. groups: recompute each of "
+    "the four block groups as a whole.",
 )
-_string("checkpoint", "Start from the weights of this checkpoint or run folder.")
+_string(
+    "checkpoint",
+    "Run folder or checkpoint whose weights training, or an export, starts from.",
+)
 _bool(
     "extend",
-    "Go on with a run of this --model_dir to another --train_epochs or --train_steps "
-    "than it was started with; the learning rate follows the schedule of the new "
+    "Go on with the run in --model_dir to another --train_epochs or --train_steps "
+    "than it was started with. The learning rate follows the schedule of the new "
     "length from there on. Without it a run of another length is refused.",
 )
 _float(
     "checkpoint_epochs",
-    "Epochs between checkpoints; 0: the last step only. Without it and "
-    "--checkpoint_steps checkpoints of your own images, whose epochs may be short, "
-    "come at most once a minute.",
+    "Epochs between checkpoints. 0: the last step only. If neither this nor "
+    "--checkpoint_steps is given, checkpoints with your own images come at most once a "
+    "minute.",
 )
 _integer(
     "checkpoint_steps",
-    "Steps between checkpoints; overrides --checkpoint_epochs when above 0.",
+    "Steps between checkpoints. 0: --checkpoint_epochs says when.",
 )
-_integer("keep_checkpoint_max", "Newest checkpoints to keep.")
+_integer("keep_checkpoint_max", "Number of checkpoints to keep, the newest ones.")
 _integer(
     "log_steps",
-    "Steps between lines of the log, metrics.jsonl and TensorBoard, kept exactly. "
-    "Without it: after steps 1, 2, 5, 10, 20, every 50 steps and every 15 seconds.",
+    "Steps between lines of the log, metrics.jsonl and TensorBoard. If it is not "
+    "given: after steps 1, 2, 5, 10 and 20, every 50 steps and every 15 seconds.",
 )
 _float(
     "monitor_epochs",
-    "Epochs between looks without a trained probe: online kNN, "
-    "spread, alignment, uniformity and rank of the embeddings, and the loss on what "
-    "--valid_size holds out; 0 for never. Without it looks at your own images take at "
-    "most 10 % of the time. Finetune: between looks at the images of "
-    "--finetune_validation.",
+    "Epochs between online evaluations: kNN, spread, alignment, uniformity and rank "
+    "of the embeddings, and the loss on --valid_size; in fine-tuning the accuracy on "
+    "--finetune_validation. 0: none. If it is not given, online evaluations of your "
+    "own images take at most 10 % of the time.",
 )
 _float(
     "finetune_validation",
-    "Finetune: hold out so large a part of each class of the training images (0.1), "
-    "never train on it and log its accuracy as validation_top1 at each look. 0: train "
-    "on all of them, as published recipes do; only the training accuracy is watched.",
+    "Part of each class of the training images that fine-tuning does not train on "
+    "(0.1). Its accuracy is logged as validation_top1 at each --monitor_epochs. 0: "
+    "trains on all images, as published recipes do; only the training accuracy is "
+    "logged.",
 )
 _enum(
     "progress",
     config_lib.PROGRESS,
-    "How progress is shown. auto: a bar on a terminal, plain lines in a file.",
+    "How progress is shown. bar: a progress bar. plain: lines. none: nothing. auto: a "
+    "bar on a terminal, lines in a file.",
 )
-# Evaluation
-_string("eval_split", "Labelled split that the results are reported on.")
-_integer("eval_batch_size", "Images per evaluation step over all replicas.")
-_integer("eval_steps", "Evaluation steps; 0 for the whole split.")
+_section("Evaluation", modes="pretrain, finetune, eval")
+_string("eval_split", "Labelled split that results are reported on.")
+_integer("eval_batch_size", "Images per evaluation step, summed over all replicas.")
+_integer(
+    "eval_steps",
+    "Steps of --eval_batch_size images to evaluate on. 0: the whole split.",
+)
 _string(
     "eval_name",
-    "Name of this evaluation in results and TensorBoard; default: that of the run "
-    "(mostly none) on its own images, else the data set.",
+    "Name of this evaluation in result files and TensorBoard. Default: the run's "
+    "(mostly none) on its own images, the data set's on others.",
 )
 _list(
     "protocols",
-    "Evaluations of the frozen representation, comma-separated: logreg, knn (on "
-    "standardised h), weighted_knn (see --knn_k), logreg_sweep (penalty chosen "
-    "on held-out images), logreg_adam (weight decay so chosen), linear (SGD), svm, "
-    "low_shot, features (five depths), label_free, transfer (other data sets), semi "
-    "(fine-tuned with few labels). Empty for none; see docs/evaluation.md.",
+    "Evaluations of the frozen representation, comma-separated. logreg: logistic "
+    "regression. knn: on standardised h. weighted_knn: see --knn_k. logreg_sweep: "
+    "penalty chosen on held-out images. logreg_adam: weight decay chosen on held-out "
+    "images. linear: SGD. svm. low_shot. features: five depths. label_free: without "
+    "labels. transfer: other data sets. semi: fine-tuned with few labels. Empty: none. "
+    "See docs/evaluation.md.",
 )
-_list(
-    "transfer_datasets",
-    "With --protocols=transfer: names of the paper's twelve sets, other "
-    "tensorflow-datasets names or NAME=FOLDER, comma-separated; all: the twelve.",
-)
-_list(
-    "transfer_methods",
-    "With --protocols=transfer, comma-separated: linear (on frozen features), finetune "
-    "(the whole network, from the run's weights), random_init (the same network from "
-    "random weights, twice the steps).",
+_string(
+    "probe_split",
+    "Labelled split that the protocols' classifiers are trained on. Default: "
+    "--train_split.",
 )
 _integer(
-    "transfer_steps",
-    "Steps of each trial of --transfer_methods=finetune; random_init takes twice as "
-    "many.",
+    "probe_examples",
+    "Maximum number of --probe_split images that the protocols' classifiers are "
+    "trained on. Published values of weighted_knn, logreg_sweep, linear, svm, "
+    "low_shot and features were measured with all images; the log and the table say "
+    "where this flag leaves some out.",
 )
-_integer("transfer_batch_size", "Images per step of these trials.")
-_string(
-    "transfer_grid",
-    "Learning rates x weight decays that are tried on validation images for each set, "
-    "spread over the paper's ranges.",
+_bool(
+    "baselines",
+    "Also measure a random encoder and PCA of the pixels, for comparison.",
+)
+_bool("report", "Write report.html: curves, pictures and tables of the run.")
+_section("Evaluation of a run", modes="eval")
+_list(
+    "compare_with",
+    "Other run folders that were evaluated on the same images, comma-separated. "
+    "McNemar's test says whether the trained network of each and this one differ on "
+    "images like these; it does not compare recipes or seeds, which takes several runs "
+    "of each. Without labels, or with --protocols=label_free, a table compares the "
+    "label-free numbers and the share of nearest images in common.",
+)
+_bool(
+    "watch",
+    "Measure each new checkpoint of a run that still trains, until its last step. "
+    "--nowatch: measure the newest one and end.",
 )
 _float(
-    "semi_epochs",
-    "With --protocols=semi: epochs of fine-tuning; 0: 60 below a tenth of the labels, "
-    "else 30, as in the paper.",
+    "watch_timeout",
+    "Minutes without a new checkpoint after which --watch ends. 0: no limit.",
 )
-_integer(
-    "semi_batch_size",
-    "With --protocols=semi: images per step; 0: the part of all labelled images that "
-    "4096 is of ImageNet's, as in the paper, but 32 at least, and no more than "
-    "pretraining had views in a step or than there are labels.",
+_string(
+    "best_metric",
+    "Metric whose best checkpoint is kept in MODEL_DIR/best, whatever the run deletes. "
+    "Values: a protocol's name, supervised (the run's own classifier), rankme (of "
+    "label_free) or, also with --mode=pretrain, valid_loss (lowest loss on what "
+    "--valid_size holds out). Empty: none is kept.",
 )
-_list(
-    "finetune_baselines",
-    "Beside --mode=finetune and --protocols=semi, on the same images, comma-separated: "
-    "random_init (same settings from random weights), supervised (all layers from "
-    "random weights, twice the epochs).",
-)
+_section("Settings of protocols", modes="pretrain, finetune, eval")
 _list(
     "knn_k",
-    "With --protocols=weighted_knn: numbers of neighbours, comma-separated; the last "
+    "With --protocols=weighted_knn: numbers of neighbours, comma-separated. The last "
     "one is shown in the table.",
 )
-_float("knn_temperature", "With --knn_weighting=exp: a vote is exp(similarity / this).")
+_float(
+    "knn_temperature",
+    "With --knn_weighting=exp: temperature T of a vote, exp(similarity / T).",
+)
 _enum(
     "knn_metric",
     config_lib.KNN_METRICS,
-    "With --protocols=weighted_knn: what is near. euclidean: minus the distance is the "
-    "similarity.",
+    "With --protocols=weighted_knn: similarity of two images. cosine: of the angle. "
+    "euclidean: minus the distance.",
 )
 _enum(
     "knn_weighting",
     config_lib.KNN_WEIGHTINGS,
-    "With --protocols=weighted_knn: exp, or uniform: one vote each.",
+    "With --protocols=weighted_knn: weight of a neighbour's vote. exp: by similarity, "
+    "see --knn_temperature. uniform: one vote each.",
 )
 _enum(
     "svm_features",
     config_lib.SVM_FEATURES,
-    "With --protocols=svm and low_shot: the features that the classifiers learn from. "
+    "With --protocols=svm and low_shot: features that the classifiers are trained on. "
     "feature5: as published for VOC07, the last block group pooled to 2x2 (8,192 "
     "numbers for ResNet-50), of the whole image squashed to the view. h: the pooled "
-    "representation of the centre of the image; not comparable with published values.",
+    "representation of the image's centre, which published values do not compare with.",
 )
 _float(
     "features_epochs",
-    "With --protocols=features: epochs of its classifiers. The benchmark's: 90 on "
-    "ImageNet, 28 on Places205, 84 on iNaturalist18.",
+    "With --protocols=features: epochs that its classifiers are trained. The "
+    "benchmark's: 90 on ImageNet, 28 on Places205, 84 on iNaturalist18.",
 )
 _list(
     "features_milestones",
-    "With --protocols=features: epochs after which the rate of the five depths is "
-    "divided by 10, comma-separated. The benchmark's: 30,60 on ImageNet, 7,14,21 on "
-    "Places205, 24,48,72 on iNaturalist18.",
+    "With --protocols=features: epochs after which the learning rate is divided by 10, "
+    "comma-separated. The benchmark's: 30,60 on ImageNet, 7,14,21 on Places205, "
+    "24,48,72 on iNaturalist18.",
 )
-_string(
-    "probe_split", "Labelled split that the probes learn from; default: --train_split."
+_list(
+    "transfer_datasets",
+    "With --protocols=transfer: data sets to measure on, comma-separated. Values: "
+    "names of the paper's twelve, other tensorflow-datasets names, NAME=FOLDER, or "
+    "all (the twelve).",
+)
+_list(
+    "transfer_methods",
+    "With --protocols=transfer: what is trained, comma-separated. linear: a classifier "
+    "on frozen features. finetune: the whole network from the run's weights. "
+    "random_init: the whole network from random weights, with twice the steps.",
 )
 _integer(
-    "probe_examples",
-    "Maximum number of --probe_split images that the probes learn from. Published "
-    "values of weighted_knn, logreg_sweep, linear, svm, low_shot and features learned "
-    "from all images; where this leaves some out, the log and the table say so.",
+    "transfer_steps",
+    "With --transfer_methods=finetune: training steps of each trial; random_init takes "
+    "twice as many.",
 )
-_bool("baselines", "Also measure a random encoder and PCA of the pixels.")
-_bool("report", "Write report.html: curves, pictures and tables of the run.")
-_list(
-    "compare_with",
-    "With --mode=eval: other run folders, comma-separated, evaluated on the same "
-    "images. McNemar's test says whether the trained network of each and this one "
-    "differ on images like these. It does not compare recipes or seeds: for that, "
-    "train several seeds of each. Without labels, or with --protocols=label_free, a "
-    "table shows the label-free numbers and the share of nearest images that the runs "
-    "have in common.",
-)
-_bool(
-    "watch",
-    "With --mode=eval: when the run is not at its last step, measure each new "
-    "checkpoint until it is. --nowatch measures the newest one and ends.",
+_integer(
+    "transfer_batch_size",
+    "With --transfer_methods=finetune or random_init: images per training step.",
 )
 _string(
-    "best_metric",
-    "With --mode=eval: keep the checkpoint with the highest value of this in "
-    "MODEL_DIR/best, whatever the run deletes: a name of --protocols, supervised (the "
-    "run's own classifier) or rankme (of label_free). valid_loss, also with "
-    "--mode=pretrain: the one with the lowest loss on what --valid_size holds out.",
+    "transfer_grid",
+    "With --transfer_methods=finetune or random_init: number of learning rates x "
+    "number of weight decays to try (7x8). They are spread over the paper's ranges; "
+    "the best pair on validation images is used.",
 )
 _float(
-    "watch_timeout",
-    "With --watch: stop after so many minutes without a new checkpoint; 0 waits on.",
+    "semi_epochs",
+    "With --protocols=semi: epochs of fine-tuning. 0: as in the paper, 60 with less "
+    "than a tenth of the labels, else 30.",
 )
-# Distribution
+_integer(
+    "semi_batch_size",
+    "With --protocols=semi: images per training step. 0: the same share of all "
+    "labelled images as the paper's 4096 of ImageNet, at least 32 and at most the "
+    "number of labels or of views per step in pretraining.",
+)
+_list(
+    "finetune_baselines",
+    "With --mode=finetune or --protocols=semi: baselines that are trained on the same "
+    "images, comma-separated. random_init: same settings from random weights. "
+    "supervised: all layers from random weights, twice the epochs.",
+)
+_section("Devices", modes="all")
 _enum(
     "strategy",
     config_lib.STRATEGIES,
-    "tf.distribute strategy. auto: TPU if asked for, several GPUs mirrored, else one "
-    "device.",
+    "Distribution strategy of TensorFlow. one_device; mirrored: all GPUs of this "
+    "machine; multi_worker: several machines (TF_CONFIG); tpu. auto: tpu if one is "
+    "asked for, mirrored with several GPUs, else one_device.",
 )
 _integer(
     "num_virtual_devices",
-    "Split the CPU into so many logical devices, to try replicas on any machine.",
+    "Number of logical devices to split the CPU into, to try replicas on any machine. "
+    "0: off.",
 )
 _integer(
     "gradient_pack_mib",
-    "With several workers: MiB of gradients that are summed over them at once; 0: all "
-    "of a kind.",
+    "With --strategy=multi_worker: MiB of gradients that are summed in one message. 0: "
+    "TensorFlow decides.",
 )
-_bool("use_tpu", "Run on a TPU. Unset: only if --tpu_name or --master is given.")
-_string("tpu_name", "Name or grpc:// address of the TPU; 'local' on a TPU VM.")
+_bool("use_tpu", "Run on a TPU. Default: only if --tpu_name or --master is given.")
+_string("tpu_name", "Name or grpc:// address of the TPU. local: on a TPU VM.")
 _string("tpu_zone", "Google Cloud zone of the TPU.")
 _string("gcp_project", "Google Cloud project of the TPU.")
-_string("master", "Address of the TPU master, when --tpu_name is not used.")
-# Export
+_string("master", "Address of the TPU master, if --tpu_name is not given.")
+_section("Export", modes="pretrain, finetune, export")
 _list(
     "export_formats",
-    "What to export, comma-separated: keras (encoder.keras, takes images in [0, 1]), "
-    "keras_uint8 (encoder_uint8.keras, takes uint8 images of any size and crops and "
-    "resizes them itself), saved_model (TF Hub form). Empty for none.",
-)
-_integer("keep_hub_module_max", "Newest SavedModels to keep; 0 keeps all.")
-_string(
-    "input",
-    "Embed: a folder of images, an .npz file, or name:split of a data set or a file.",
-)
-_string("output", "Embed: file to write, .npz, .csv or .parquet.")
-_string(
-    "preview",
-    "Picture to write (.png). With --mode=scan: originals beside their views. With "
-    "--mode=embed --neighbours_of: the nearest images.",
-)
-_list(
-    "neighbours_of",
-    "With --mode=embed: image files, comma-separated. Prints the images of --input "
-    "that are most similar to each of them; --output may be left out then.",
+    "Formats to export, comma-separated. keras: encoder.keras, for images in [0, 1]. "
+    "keras_uint8: encoder_uint8.keras, for uint8 images of any size, which it crops "
+    "and resizes itself. saved_model: a SavedModel of TF Hub's form. Empty: none.",
 )
 _integer(
-    "num_neighbours",
-    "With --mode=embed --neighbours_of: how many similar images are shown for each.",
+    "keep_hub_module_max",
+    "Number of SavedModels to keep, the newest ones. 0: all.",
+)
+_section("Embedding", modes="embed")
+_string(
+    "input",
+    "Images to embed: a folder, an .npz or .npy file, or NAME:SPLIT of a data set or "
+    "file (cifar10:test).",
+)
+_string("output", "File to write: .npz, .csv or .parquet.")
+_list(
+    "neighbours_of",
+    "Image files, comma-separated, whose most similar images of --input are printed. "
+    "--output may be left out then; --preview draws them.",
+)
+_integer("num_neighbours", "Number of similar images for each of --neighbours_of.")
+_section("Looking through images", modes="scan, embed")
+_string(
+    "preview",
+    "Picture (.png) to write. With --mode=scan: images beside their augmented views. "
+    "With --mode=embed --neighbours_of: each image beside its most similar ones.",
 )
 
 
@@ -565,13 +746,138 @@ for _name in _LEFTOVERS:
     flags.DEFINE_string(
         _name,
         None,
-        "Accepted because commands of google-research/simclr carry it; no effect.",
+        "No effect; accepted because commands of google-research/simclr carry it.",
     )
+
+# Flags that absl's logging brings; this program does not log by it.
+_OF_ABSL = ("log_dir", "logtostderr", "alsologtostderr", "stderrthreshold")
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Parse a command line into ``absl.flags.FLAGS``; returns the program's name alone.
+
+    Raises:
+        ConfigError: Unknown flags, values that are of the wrong kind or missing, words
+            that are no flags; names what is probably meant.
+    """
+    _check_values_are_given(argv)
+    try:
+        rest = flags.FLAGS(list(argv))
+    except flags.UnrecognizedFlagError as error:
+        raise config_lib.ConfigError(_unknown(error.flagname)) from None
+    except flags.CantOpenFlagFileError as error:
+        reason = re.sub(r".*\[Errno \d+\] ", "", str(error)).partition(": ")
+        raise config_lib.ConfigError(
+            f"--flagfile={reason[2].strip(chr(39))} cannot be read: {reason[0].lower()}"
+        ) from None
+    except UnicodeDecodeError:
+        raise config_lib.ConfigError("--flagfile is not UTF-8 text") from None
+    except (flags.Error, ValueError) as error:
+        if isinstance(error.__context__, config_lib.ConfigError):  # of our parsers
+            raise error.__context__ from None
+        raise config_lib.ConfigError(_reworded(str(error))) from None
+    if rest[1:]:
+        raise config_lib.ConfigError(_stray(rest[1], argv))
+    return rest
+
+
+def _check_values_are_given(argv: Sequence[str]) -> None:
+    """Refuse ``--model_dir --mode=eval``, which would name a folder "--mode=eval"."""
+    for argument, after in zip(argv[1:], argv[2:], strict=False):
+        name, equals, _ = argument.lstrip("-").partition("=")
+        if not argument.startswith("-") or equals or name not in _NAMES:
+            continue
+        is_flag = after.startswith("--") and after[2:].partition("=")[0] in flags.FLAGS
+        if is_flag and not flags.FLAGS[name].boolean:
+            raise config_lib.ConfigError(_without_value(name))
+
+
+def _without_value(name: str) -> str:
+    return f"--{name} has no value; write --{name}=VALUE"
+
+
+def _unknown(name: str) -> str:
+    """Say that a flag does not exist, and which are like it."""
+    bare = name.removeprefix("no")
+    if name.startswith("no") and bare in _NAMES:
+        return f"--{name}: --{bare} is no yes-or-no flag; write --{bare}= to empty it"
+    near = [f"--{known}" for known in suggestions.flags_like(name, _NAMES)]
+    if not near and name.startswith("no"):
+        near = [f"--no{known}" for known in suggestions.flags_like(bare, _NAMES)]
+    text = " or ".join(filter(None, [", ".join(near[:-1]), *near[-1:]]))
+    hint = f"did you mean {text}?" if near else "--help lists all flags"
+    return f"unknown flag --{name}; {hint}"
+
+
+def _reworded(message: str) -> str:
+    """Replace absl's message by one of ours where there is one."""
+    if match := re.match(r"Missing value for flag -*(\w+)", message):
+        return _without_value(match[1])
+    if match := re.match(r"--?no(\w+)=(.*) does not take an argument", message):
+        name = match[1]
+        return f"--no{name} takes no value; write --no{name} or --{name}=false"
+    return re.sub(r"^flag (--\w+=)", r"\1", message)
+
+
+def _stray(word: str, argv: Sequence[str]) -> str:
+    """Say what is wrong with a word that is no flag."""
+    if word[0] in "\u2010\u2011\u2012\u2013\u2014\u2212":
+        bare = word.lstrip("-\u2010\u2011\u2012\u2013\u2014\u2212")
+        return f"{word} begins with a long dash; type two hyphens: --{bare}"
+    before = argv[list(argv).index(word) - 1] if word in argv else ""
+    name = before.lstrip("-")
+    if before.startswith("-") and name in _NAMES and flags.FLAGS[name].boolean:
+        return (
+            f"unexpected argument {word}; a yes-or-no flag takes its value with an "
+            f"equals sign: --{name}={suggestions.truth(word) or 'false'}"
+        )
+    if before.endswith(","):
+        hint = f"if it belongs to {before} there must be no space after the comma"
+    elif word.partition("=")[0] in _NAMES and "=" in word:
+        hint = f"did you mean --{word}?"
+    elif mode := suggestions.nearest(word, config_lib.MODES):
+        hint = f"did you mean --mode={mode}?"
+    else:
+        hint = "flags are written --name=value"
+    return f"unexpected argument {word}; {hint}"
 
 
 def leftovers(values: flags.FlagValues) -> list[str]:
-    """Names of flags that were given and have no effect."""
-    return [name for name in _LEFTOVERS if values[name].present]
+    """List the flags that were given and have no effect."""
+    known = (*_LEFTOVERS, *_OF_ABSL)
+    return [name for name in known if name in values and values[name].present]
+
+
+def help_sections() -> list[command_help.Section]:
+    """List the flags by section, as the help shows them."""
+    values = flags.FLAGS
+    return [
+        command_help.Section(title, modes, [_as_shown(values[name]) for name in names])
+        for title, modes, names in _SECTIONS
+    ]
+
+
+def _as_shown(flag: flags.Flag) -> command_help.Flag:
+    default = flag.default
+    default = f"{default:g}" if isinstance(default, float) else _typed(default)
+    return command_help.Flag(
+        name=flag.name,
+        text=flag.help,
+        default="" if default is None else default,
+        choices=getattr(flag.parser, "choices", ()),
+        value="TEXT" if flag.flag_type() == "string" else flag.flag_type(),
+    )
+
+
+def of_other_modes(values: flags.FlagValues, mode: str) -> list[str]:
+    """List the flags that were given and that only one other mode reads."""
+    return [
+        name
+        for _, modes, names in _SECTIONS
+        if modes in ("eval", "embed", "scan") and modes != mode
+        for name in names
+        if values[name].present
+    ]
 
 
 def flag_names() -> tuple[str, ...]:
@@ -600,18 +906,26 @@ def config_from_flags(values: flags.FlagValues) -> config_lib.Config:
 
 
 def flagfile_text(config: config_lib.Config) -> str:
-    """The run as a flag file: ``--flagfile=flags.txt`` starts it again.
+    """Write the run as a flag file: ``--flagfile=flags.txt`` starts it again.
 
-    What nobody asked for stands as a comment: in a flag file it would be asked for.
+    Defaults are commented out, so that reading the file back does not mark them as
+    given.
     """
     lines = []
     defaults, given = config_lib.field_defaults(), config_lib.given_settings(config)
     for name, value in config_lib.to_flat(config).items():
         if value is None:
             continue
-        joint = "x" if name.endswith("image_size") else ","
-        text = joint.join(map(str, value)) if isinstance(value, tuple) else value
-        text = json.dumps(text) if text is True or text is False else text
+        text = _typed(value, joint="x" if name.endswith("image_size") else ",")
         silent = value == defaults[name] and name not in given
         lines.append(f"{'# ' if silent else ''}--{name}={text}")
     return "\n".join(lines) + "\n"
+
+
+def _typed(value: Any, joint: str = ",") -> str | None:
+    """Write a value as it is typed on the command line; None stays None."""
+    if isinstance(value, list | tuple):
+        return joint.join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return None if value is None else str(value)

@@ -1,7 +1,8 @@
 """Command line of SimCLR: parse flags, build the Config, run the workflow.
 
-Exit codes: 0 done; 1 run failed; 2 usage or data error (one line); 3 loss not finite;
-42 stopped by a signal and saved; 130 or 143 stopped before there was something to save.
+Exit codes: 0 done; 1 run failed; 2 usage or data error (one line), or no flags; 3 loss
+not finite; 42 stopped by a signal and saved; 130 or 143 stopped before there was
+something to save.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 import flags
-from simclr_tf2 import endings
+from simclr_tf2 import command_help, endings
+from simclr_tf2 import config as config_lib
 from simclr_tf2.config import ConfigError
 
 
@@ -31,23 +33,28 @@ def _end(line: str, code: int) -> int:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return absl_flags.FLAGS(argv)
-    except absl_flags.Error as error:
+        return flags.parse(argv)
+    except ConfigError as error:
         sys.exit(_end(f"error: {' '.join(str(error).split())}", 2))
 
 
-def _main(argv: list[str]) -> int:
+def _main(_: list[str]) -> int:
     try:
-        if argv[1:]:
-            raise ConfigError(f"unexpected argument {argv[1]!r}; flags start with --")
         if not absl_flags.FLAGS["verbosity"].present:
             absl_logging.set_verbosity(absl_logging.ERROR)  # of other libraries
         config = flags.config_from_flags(absl_flags.FLAGS)
         for name in flags.leftovers(absl_flags.FLAGS):
             print(f"note: --{name} has no effect", file=sys.stderr)
+        mode = config.workflow
+        for name in flags.of_other_modes(absl_flags.FLAGS, mode):
+            print(f"note: --{name} has no effect in --mode={mode}", file=sys.stderr)
         from simclr_tf2 import startup
 
         startup.check_environment()
+        flat = config_lib.to_flat(config)
+        missing = command_help.missing_flags(mode, flat)
+        if missing:
+            raise ConfigError(missing)
         startup.start_tensorflow(
             deterministic=config.training.deterministic, seed=config.seed
         )
@@ -63,7 +70,7 @@ def _main(argv: list[str]) -> int:
 
 
 def _log_to_stderr() -> None:
-    """Our own messages as plain lines, whatever other libraries log."""
+    """Show our own messages as plain lines, whatever other libraries log."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("simclr_tf2")
@@ -72,9 +79,34 @@ def _log_to_stderr() -> None:
     ours.propagate = False
 
 
+def _help(arguments: list[str]) -> int | None:
+    """Print the help that is asked for; returns the exit code, or None if none is.
+
+    Without any argument the overview is printed, and the code is that of wrong usage: a
+    script that lost its arguments must not count as done.
+    """
+    asked = {argument.lstrip("-") for argument in arguments if argument[:1] == "-"}
+    if not arguments:
+        text, code = command_help.overview(), 2
+    elif "helpfull" in asked:
+        text, code = command_help.full_help(flags.help_sections()), 0
+    elif asked & {"help", "helpshort", "h"}:
+        text, code = command_help.short_help(flags.help_sections()), 0
+    else:
+        return None
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:  # `| head` has read enough; nothing is left to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
 def main() -> None:
     """Console entry point."""
     with endings.of_process():
+        code = _help(sys.argv[1:])
+        if code is not None:
+            sys.exit(code)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         _log_to_stderr()
         absl_flags.adopt_module_key_flags(flags)

@@ -12,8 +12,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from simclr_tf2 import suggestions
 
 MODES = (
     "pretrain",
@@ -21,11 +24,9 @@ MODES = (
     "eval",
     "embed",
     "export",
+    "scan",
     "train",
     "train_then_eval",
-    "distill",
-    "ablate",
-    "scan",
 )
 TRAIN_MODES = ("pretrain", "finetune")
 RESNET_DEPTHS = (10, 18, 34, 50, 101, 152, 200)
@@ -86,11 +87,34 @@ class ConfigError(ValueError):
 
 def _require(ok: bool, name: str, must: str, received: Any) -> None:
     if not ok:
-        raise ConfigError(f"--{name} must be {must}. Received: {received!r}.")
+        raise refusal(name, must, received)
 
 
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    _require(value in choices, name, "one of " + ", ".join(choices), value)
+def refusal(
+    name: str, must: str, received: Any, *, meant: str | None = None
+) -> ConfigError:
+    """The error that says what ``--name`` must be, what it is, what may be meant."""
+    hint = f"; did you mean {meant}?" if meant else "."
+    return ConfigError(
+        f"--{name} must be {must}. Received: {_as_typed(received)}{hint}"
+    )
+
+
+def _as_typed(value: Any) -> str:
+    """A value as one types it on the command line."""
+    if value is None or value == "" or value == ():
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(_as_typed, value))
+    return str(value)
+
+
+def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        meant = suggestions.nearest(str(value), choices)
+        raise refusal(name, f"one of {', '.join(choices)}", value, meant=meant)
 
 
 def _require_positive(section: Any, *names: str) -> None:
@@ -138,9 +162,7 @@ class DataConfig:
         object.__setattr__(self, "pixel_range", parse_pixel_range(self.pixel_range))
         _require(bool(self.dataset), "dataset", "a data set name", self.dataset)
         for side in self.height_width:
-            _require(
-                8 <= side <= 1024, "image_size", "8 to 1024 pixels", self.image_size
-            )
+            _require(8 <= side <= 1024, "image_size", "8 to 1024 pixels", side)
         given = [n for n in ("image_dir", "manifest", "tfrecords") if getattr(self, n)]
         if len(given) > 1 and given != ["image_dir", "manifest"]:
             raise ConfigError(
@@ -661,6 +683,13 @@ class Config:
     def __post_init__(self) -> None:
         _require_choice("mode", self.mode, MODES)
         _require_choice("train_mode", self.train_mode, TRAIN_MODES)
+
+    @property
+    def workflow(self) -> str:
+        """The mode that runs: for train and train_then_eval, ``train_mode``."""
+        if self.mode in ("train", "train_then_eval"):
+            return self.train_mode
+        return self.mode
 
 
 def given_settings(config: Config) -> frozenset[str]:

@@ -105,10 +105,10 @@ def _tpu_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
         )
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
-    except Exception as error:  # whatever the resolver meets, the user's mend is one
+    except Exception as error:  # the remedy is the same for every resolver error
         raise ConfigError(
-            f"no TPU found (tpu_name={config.tpu_name!r}); start on a TPU VM with "
-            f"tensorflow-tpu installed, or pass --use_tpu=False. Cause: {error}"
+            f"no TPU found (--tpu_name={config.tpu_name or ''}); start on a TPU VM "
+            f"with tensorflow-tpu installed, or pass --use_tpu=False. Cause: {error}"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
 

@@ -71,7 +71,7 @@ def start_tensorflow(*, deterministic: bool = False, seed: int = 0) -> None:
 
 @contextmanager
 def _not_installed(*packages: str) -> Iterator[None]:
-    """Within, what was not imported before cannot be; after, it can."""
+    """Make ``packages`` unimportable inside the block, unless they are imported."""
     hidden = [name for name in packages if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # unimportable
     try:

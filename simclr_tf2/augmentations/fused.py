@@ -193,7 +193,7 @@ def _of_one(
 def _call(
     run: Callable, inputs: list, count: list, num_views: int, image_size: Size
 ) -> tuple[tf.Tensor, ...]:
-    """Views or windows, then as many draws; who wants views takes these alone."""
+    """Call ``run`` in the graph: num_views views (or windows), then as many draws."""
     types = [tf.float32] * 2 * num_views
     made = tf.numpy_function(run, inputs, types, stateful=False)
     shape = [*count, *crop.height_and_width(image_size), 3]

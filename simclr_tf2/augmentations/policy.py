@@ -104,7 +104,7 @@ def two_views(
     strength: float = 1.0,
     use_blur: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Do as ``views`` with two of them."""
+    """Make two views: ``views`` with ``num_views=2``."""
     first, second = views(
         image,
         seed=seed,

@@ -395,7 +395,7 @@ def _report_broken(images: ImageSet, max_bad_fraction: float) -> None:
         raise ConfigError(
             f"{len(bad)} of {total} image files of {images.name} are broken, more than "
             f"--max_bad_fraction={max_bad_fraction:g}; the first: "
-            f"{images.listing.paths[bad[0]]!r}: {index.error[bad[0]]}. Mend or remove "
+            f"{images.listing.paths[bad[0]]!r}: {index.error[bad[0]]}. Fix or remove "
             "them (--mode=scan names all), or raise --max_bad_fraction"
         )
     if len(bad):

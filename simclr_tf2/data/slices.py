@@ -39,7 +39,7 @@ def resolve(spec: str, sizes: Mapping[str, int], *, name: str) -> list[Part]:
         name: The data set, for messages.
 
     Raises:
-        ConfigError: A split that is not there, words that mean nothing, no example.
+        ConfigError: Unknown split, malformed spec, or empty selection.
     """
     try:
         # TFDS has its own idea of a split called "all".

@@ -6,8 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from simclr_tf2 import metrics
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation.accuracy import classifier_accuracy
 from simclr_tf2.evaluation.embed import write_embeddings
@@ -21,10 +20,11 @@ from simclr_tf2.evaluation.logistic import stl10_logreg
 from simclr_tf2.evaluation.logistic_adam import logreg_adam
 from simclr_tf2.evaluation.logistic_sweep import logreg_sweep
 from simclr_tf2.evaluation.low_shot import low_shot as _low_shot
+from simclr_tf2.evaluation.once import logged_once
 from simclr_tf2.evaluation.online import make_monitor, monitor
 from simclr_tf2.evaluation.pca import pca256
 from simclr_tf2.evaluation.svm import svm as _svm
-from simclr_tf2.evaluation.table import render
+from simclr_tf2.evaluation.table import render, title
 
 __all__ = [
     "EVALUATORS",
@@ -42,6 +42,7 @@ __all__ = [
     "pca256",
     "raw_pixels",
     "render",
+    "title",
     "stl10_logreg",
     "weighted_knn",
     "write_embeddings",
@@ -63,6 +64,7 @@ EVALUATORS: dict[str, Evaluator] = {
 }
 
 
+@logged_once(*(f"{__name__}.{name}" for name in ("splits", "knn", "distance_knn")))
 def evaluate_rows(
     rows: dict[str, tuple[Features, Features]],
     protocols: Sequence[str],
@@ -121,8 +123,6 @@ def _record(
     row: str, protocol: str, found: dict[str, Any], train: Features, test: Features
 ) -> dict[str, Any]:
     single = train.labels.ndim == 1
-    # Always naming the most frequent training class is right so often.
-    chance = (test.labels == np.bincount(train.labels).argmax()) if single else None
     return {
         "value": found.get("value", found.get("top1")),
         "measure": "top1",
@@ -134,6 +134,6 @@ def _record(
         "test_examples": len(test),
         "num_classes": len(found["classes"]) if single else train.labels.shape[1],
         "feature_dim": int(train.features.shape[1]),
-        "chance": None if chance is None else float(chance.mean()),
+        "chance": metrics.no_information_rate(test.labels) if single else None,
         **found,
     }

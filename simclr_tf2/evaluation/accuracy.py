@@ -76,7 +76,8 @@ def classifier_accuracy(logits: Features) -> dict[str, Any]:
         logits: ``[n, classes]`` with the true labels, every example once.
 
     Returns:
-        As ``summarize``, without the predictions, and ``top5``.
+        As ``summarize``, without the predictions, and ``top5``, ``num_classes`` and
+        ``chance``.
 
     Raises:
         ConfigError: An example without a label, or one the classifier cannot name.
@@ -91,6 +92,8 @@ def classifier_accuracy(logits: Features) -> dict[str, Any]:
     classes = np.arange(count)
     found = summarize(logits.labels, logits.features.argmax(axis=1), classes)
     del found["predictions"]
+    found["num_classes"] = count
+    found["chance"] = metrics.no_information_rate(logits.labels)
     if count > 5:
         hits = classification.top_k_count(logits.features, logits.labels, k=5)
         found["top5"] = int(hits) / len(logits)

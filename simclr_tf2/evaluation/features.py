@@ -19,7 +19,7 @@ Encode = Callable[[tf.Tensor], tf.Tensor]
 
 @dataclass(frozen=True)
 class Features:
-    """What an encoder says about the images of one split.
+    """Representations and labels of one split.
 
     Attributes:
         features: float32 ``[n, d]``, all finite.

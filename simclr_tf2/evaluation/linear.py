@@ -237,7 +237,7 @@ def steps_of(count: int, epochs: float, batch: int) -> int:
 
 
 def clip_batch(global_batch_size: int, count: int) -> int:
-    """``global_batch_size``, or the whole training set where that is smaller (said)."""
+    """Limit a batch to the training set; logs a warning where it does."""
     if global_batch_size > count:
         logger.warning(
             "linear: global_batch_size=%d clipped to the %d training images",

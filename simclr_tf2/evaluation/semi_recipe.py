@@ -125,10 +125,10 @@ def paper_batch(images: int) -> int:
 
 
 def batch_size(labels: int, *, wanted: int, most: int, replicas: int) -> int:
-    """A batch of ``wanted``, cut to ``most`` and the labels, alike on each replica.
+    """Limit a batch to ``most`` and to the labels; each replica gets the same share.
 
     A share of two images or more is even: on CPUs TensorFlow 2.21 (oneDNN) was seen to
-    write beside its memory with odd batches and layers of less than 16 channels.
+    write out of bounds with odd batches and layers of less than 16 channels.
 
     Raises:
         ConfigError: Fewer labels than replicas.

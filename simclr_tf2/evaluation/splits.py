@@ -53,9 +53,9 @@ def require_classifiable(train: Features, test: Features) -> None:
     if len(unseen):
         logger.warning(
             "%d class(es) of the test split have no training image and count as "
-            "errors: %s",
+            "errors (labels %s)",
             len(unseen),
-            unseen[:10].tolist(),
+            ", ".join(map(str, unseen[:10])) + (", ..." if len(unseen) > 10 else ""),
         )
 
 

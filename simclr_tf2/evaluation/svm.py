@@ -203,7 +203,7 @@ def over_threads(
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Thousands of fits: they are counted, not told one by one."""
+    """Silence per-fit ConvergenceWarnings; the caller reports how many there were."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():  # the filters are those of all threads

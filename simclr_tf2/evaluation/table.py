@@ -50,6 +50,11 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join([*lines, rule, *_notes(records)])
 
 
+def title(protocol: str) -> str:
+    """The name of a protocol as tables show it."""
+    return TITLES.get(protocol, protocol)
+
+
 def _title(protocol: str, records: list[dict[str, Any]]) -> str:
     measures = {r.get("measure", "top1") for r in records if r["protocol"] == protocol}
     words = [MEASURES[m] for m in sorted(measures) if m in MEASURES]
@@ -91,9 +96,10 @@ def _notes(records: list[dict[str, Any]]) -> list[str]:
     facts = [f"{first['test_examples']:,} test images"]
     if "train_examples" in first:
         facts.insert(0, f"{first['train_examples']:,} labelled train images")
+    if "num_classes" in first:
         facts.append(f"{first['num_classes']} classes")
-        if first.get("chance") is not None:
-            facts.append(f"chance {100 * first['chance']:.1f}")
+    if first.get("chance") is not None:
+        facts.append(f"chance {100 * first['chance']:.1f}")
     notes = [", ".join(facts) + "; [95 % interval over test images]"]
     for protocol in dict.fromkeys(r["protocol"] for r in records):
         record = next(r for r in records if r["protocol"] == protocol)

@@ -4,6 +4,7 @@ from simclr_tf2.metrics.classification import (
     accuracy,
     confusion_matrix,
     mean_per_class_accuracy,
+    no_information_rate,
     per_class_accuracy,
     top_k_count,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "confusion_matrix",
     "embedding_std",
     "mean_per_class_accuracy",
+    "no_information_rate",
     "per_class_accuracy",
     "rankme",
     "top_k_count",

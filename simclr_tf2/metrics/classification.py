@@ -44,6 +44,12 @@ def accuracy(correct: int, total: int) -> float:
     return float(correct) / float(total)
 
 
+def no_information_rate(labels: np.ndarray) -> float:
+    """Return the share, 0 to 1, of the most frequent of ``labels`` [n], n > 0."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return float(counts.max() / counts.sum())
+
+
 def confusion_matrix(
     labels: np.ndarray, predictions: np.ndarray, *, num_classes: int
 ) -> np.ndarray:

@@ -37,8 +37,12 @@ def write_report(
     bank_features: Any | None = None,
     bank_labels: Any | None = None,
     test_labels: Any | None = None,
+    images_are: str = "test images",
     class_names: Sequence[str] = (),
+    chance: float | None = None,
+    no_accuracy: str = "",
     confusion: Any | None = None,
+    confusion_of: str = "",
     timings: Mapping[str, float] | None = None,
     environment: Mapping[str, str] | None = None,
     files: Sequence[tuple[Any, str]] = (),
@@ -70,8 +74,12 @@ def write_report(
         bank_features: [n, d].
         bank_labels: [n] integers, -1 for none.
         test_labels: [m], likewise.
+        images_are: what ``test_images`` are, in words of the page.
         class_names: names of the classes.
+        chance: accuracy of guessing on the test images; by default 1 / classes.
+        no_accuracy: why there are no ``results``, a sentence.
         confusion: [c, c] counts, row = true class.
+        confusion_of: whose predictions they count.
         timings: phase -> seconds.
         environment: name -> version, device and so on.
         files: (path, description) of what the run wrote.
@@ -82,6 +90,7 @@ def write_report(
         ``path``.
     """
     scalars = plots.series(history)
+    guessing = chance or (1 / len(class_names) if len(class_names) > 1 else None)
     values = {
         "title": title,
         "notice": notice,
@@ -90,15 +99,20 @@ def write_report(
         "verdict": verdict.verdict(results, scalars, config, chance_loss),
         "tiles": verdict.tiles(scalars, results, timings, chance_loss),
         "checks": verdict.checks(scalars, results, config, chance_loss),
-        "results": sections.result_table(results, class_names),
+        "results": sections.result_table(results, guessing),
+        "no_accuracy": no_accuracy or "The run was not evaluated.",
+        "images_are": images_are,
         "tables": list(tables),
-        "curves": sections.curve_figures(history, chance_loss, class_names),
+        "curves": sections.curve_figures(
+            history, chance_loss, guessing, len(class_names)
+        ),
         "pairs": pictures.pair_columns(pairs, pair_notes),
         "neighbours": pictures.neighbour_rows(
             test_images, test_features, bank_images, bank_features,
             test_labels, bank_labels, class_names),
         "map": pictures.maps(test_features, test_labels, class_names),
         "confusion": sections.confusion_figure(confusion, class_names),
+        "confusion_of": confusion_of,
         "config": facts.config_tables(config, defaults),
         "command": facts.command(config, defaults),
         "timings": facts.timing_rows(timings),

@@ -103,9 +103,9 @@ _KERAS = """import keras
 
 encoder = keras.models.load_model({path})
 h = encoder.predict(images)  # images: float32 [n, {shape}] in [0, 1]"""
-_SAVED_MODEL = """import tensorflow_hub as hub  # or: tf.saved_model.load
+_SAVED_MODEL = """import tensorflow as tf
 
-module = hub.load({path})
+module = tf.saved_model.load({path})
 outputs = module(images, trainable=False)  # float32 [n, {shape}] in [0, 1]
 h = outputs["final_avg_pool"]"""
 
@@ -126,5 +126,5 @@ def loading_snippets(
             found.setdefault("Keras, no code of this package needed", code)
         elif "saved_model" in text:
             code = _SAVED_MODEL.format(path=quoted, shape=shape)
-            found.setdefault("TensorFlow Hub SavedModel", code)
+            found.setdefault("SavedModel, all endpoints of the network", code)
     return list(found.items())

@@ -16,10 +16,6 @@ Rows = Sequence[Mapping[str, Any]]
 NO_BREAK_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 
 
-def _chance(class_names: Sequence[str]) -> float | None:
-    return 1 / len(class_names) if len(class_names) > 1 else None
-
-
 def _result_cell(value: Any, key: str, accuracies: Sequence[str]) -> str:
     if value is None or (isinstance(value, (float, np.floating)) and np.isnan(value)):
         return "–"
@@ -30,7 +26,7 @@ def _result_cell(value: Any, key: str, accuracies: Sequence[str]) -> str:
     return value_text(value)
 
 
-def result_table(results: Rows, class_names: Sequence[str]) -> dict[str, Any] | None:
+def result_table(results: Rows, chance: float | None) -> dict[str, Any] | None:
     """The result table (accuracies in %, the best of a column marked) and its bars."""
     if not results:
         return None
@@ -57,26 +53,30 @@ def result_table(results: Rows, class_names: Sequence[str]) -> dict[str, Any] | 
     heads = [plots.metric_label(k).replace("-", NO_BREAK_HYPHEN) for k in keys]
     bars = None
     if accuracies:
-        figure = plots.result_bars(results, chance=_chance(class_names), title=None)
+        figure = plots.result_bars(results, chance=chance, title=None)
         bars = inline_svg(figure, name="bars", label="Accuracies of the result table")
     has_ci95 = any(cell["ci95"] for line in lines for cell in line["cells"])
     return {"heads": heads, "rows": lines, "bars": bars, "has_ci95": has_ci95}
 
 
 def curve_figures(
-    history: Rows, chance_loss: float | None, class_names: Sequence[str]
+    history: Rows,
+    chance_loss: float | None,
+    chance: float | None,
+    classes: int,
 ) -> list[dict[str, Any]]:
     """One small figure per kind of scalar."""
-    chance = _chance(class_names)
     references = {}
+    if classes > 1:
+        nats = math.log(classes)
+        references["classification_loss"] = (
+            nats,
+            f"chance, ln({classes}) = {nats:.2f}",
+        )
     if chance is not None:
         text = f"chance, {100 * chance:.3g} %"
-        references = dict.fromkeys(
-            ("online", "evaluated", "classification"), (chance, text)
-        )
-        nats = -math.log(chance)
-        text = f"chance, ln({len(class_names)}) = {nats:.2f}"
-        references["classification_loss"] = (nats, text)
+        panels = ("online", "evaluated", "classification")
+        references |= dict.fromkeys(panels, (chance, text))
     return [
         {
             "title": panel.title,

@@ -46,9 +46,9 @@ def verdict(
     if rest:
         line += " (" + ", ".join(f"{n} {a:.1f} %" for n, a in rest[:4]) + ")"
     sources = ("manifest", "image_dir", "tfrecords", "dataset")
-    dataset = next(filter(None, (setting(config, name) for name in sources)), None)
-    if dataset:
-        line += f" on {dataset} {setting(config, 'eval_split') or ''}".rstrip()
+    source = next((s for name in sources if (s := setting(config, name))), None)
+    if source:
+        line += f" on {source} {setting(config, 'eval_split') or ''}".rstrip()
     return line
 
 

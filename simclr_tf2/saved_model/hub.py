@@ -1,4 +1,4 @@
-"""saved_model/STEP: a SavedModel in the reference's form, callable through hub.load."""
+"""saved_model/STEP: a SavedModel in the reference's form, callable once loaded."""
 
 from __future__ import annotations
 

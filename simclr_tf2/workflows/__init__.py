@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.config import Config
 from simclr_tf2.workflows.embed import embed
+from simclr_tf2.workflows.eval_settings import warn_of_unread_dataset
 from simclr_tf2.workflows.evaluate import evaluate
 from simclr_tf2.workflows.export import export
 from simclr_tf2.workflows.finetune import finetune
@@ -22,8 +23,6 @@ WORKFLOWS: dict[str, Workflow] = {
     "embed": embed,
     "scan": scan,
 }
-# The reference code's words, completed by --train_mode.
-_BY_TRAIN_MODE = ("train", "train_then_eval")
 
 
 def run(config: Config, *, flagfile: str = "") -> dict[str, Any]:
@@ -34,11 +33,8 @@ def run(config: Config, *, flagfile: str = "") -> dict[str, Any]:
         flagfile: The same as a flag file, to keep in the run folder.
 
     Raises:
-        ConfigError: The mode is not implemented yet, or cannot run as configured.
+        ConfigError: The mode cannot run as configured.
     """
-    name = config.train_mode if config.mode in _BY_TRAIN_MODE else config.mode
-    if name not in WORKFLOWS:
-        raise ConfigError(
-            f"--mode={name} is not implemented yet; there are {', '.join(WORKFLOWS)}"
-        )
-    return WORKFLOWS[name](config, flagfile)
+    if config.workflow in ("pretrain", "finetune", "scan"):  # eval says it itself
+        warn_of_unread_dataset(config)
+    return WORKFLOWS[config.workflow](config, flagfile)

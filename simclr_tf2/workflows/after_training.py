@@ -144,7 +144,12 @@ def conclude(
         run_folder.write_json(
             folder / f"results_{config.evaluation.eval_name}.json", document
         )
-    files.append((folder / "results.json", "every number with what it rests on"))
+    files.append(
+        (
+            folder / "results.json",
+            "all results, with settings and intervals",
+        )
+    )
     _summary(measured, files, timings)
     return document
 

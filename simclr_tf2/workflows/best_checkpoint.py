@@ -127,7 +127,7 @@ class BestCheckpoint:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if not same:
-            logger.info("%s was chosen by another metric: begun anew", self.place)
+            logger.info("%s was selected by another metric; starting over", self.place)
         return found if same and kept and finite else None
 
 
@@ -194,11 +194,11 @@ def require_classifier(config: Config, present: bool) -> None:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what processes of this machine held that were killed while they did."""
+    """Remove files that interrupted processes of this machine left behind."""
     for path in folder.glob(".best*.*"):
         holder, _, pid = path.name.rpartition(".")
         if holder.endswith(f".{_host()}") and pid.isdecimal() and not _runs(int(pid)):
-            logger.info("%s is left of a process that was killed: removed", path)
+            logger.info("removed %s: left over from an interrupted process", path)
             shutil.rmtree(path, ignore_errors=True)
 
 

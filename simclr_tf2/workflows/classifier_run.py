@@ -190,7 +190,7 @@ def train_beside(
 
 
 def _check_odd_share(config: Config, strategy: tf.distribute.Strategy) -> None:
-    """Refuse what makes oneDNN (TensorFlow 2.21) write beside its memory on a CPU.
+    """Refuse a batch with which oneDNN (TensorFlow 2.21) writes out of bounds on a CPU.
 
     Seen with 25, 27 and 31 images and 8 channels, not with 26 or 16 channels; stock
     Keras layers do the same. Pretraining's rows, two views each, are even.

@@ -66,8 +66,7 @@ def renew(
         document |= _compared(config, measured, others)
         print(comparison_text(document), flush=True)
         run_folder.write_json(path, document)
-    if not merged.own:
-        logger.info("%s: every number with what it rests on", path)
+    logger.info("%s: all results, with settings and intervals", path)
     return document
 
 

@@ -60,12 +60,7 @@ def merged(asked: Config, trained: Config) -> Merged:
         ConfigError: Images of other channels than the network reads.
     """
     given = config_lib.given_settings(asked)
-    if "dataset" in given and asked.data.own_images:
-        logger.warning(
-            "--dataset=%s is not read: the images are those of %s",
-            asked.data.dataset,
-            asked.data.source,
-        )
+    warn_of_unread_dataset(asked)
     if "image_channels" in given:
         _require_channels(asked.data, trained.data)
     data = _data(asked, trained.data, given)
@@ -81,6 +76,16 @@ def merged(asked: Config, trained: Config) -> Merged:
         given=given,
     )
     return Merged(config, trained, own, given)
+
+
+def warn_of_unread_dataset(asked: Config) -> None:
+    """Log that a ``--dataset`` that was given is not the source of the images."""
+    if "dataset" in config_lib.given_settings(asked) and asked.data.own_images:
+        logger.warning(
+            "--dataset=%s is not read: the images are those of %s",
+            asked.data.dataset,
+            asked.data.source,
+        )
 
 
 def warn_of_no_effect(asked: Config, trained: Config) -> None:

@@ -167,13 +167,7 @@ def _open(merged: Merged) -> Splits:
     config = merged.config
     same = config.evaluation.protocols == merged.trained.evaluation.protocols
     strict = "protocols" in merged.asked and not (merged.own and same)
-    try:
-        splits = open_splits(config, strict=strict, refuse_shared=True)
-    except ConfigError as error:
-        default = f"has no split {config.evaluation.eval_split!r}"
-        if merged.own or "eval_split" in merged.asked or default not in str(error):
-            raise
-        raise ConfigError(f"{error}; name one with --eval_split") from error
+    splits = open_splits(config, strict=strict, refuse_shared=True)
     if not merged.own:
         return dataclasses.replace(splits, own=False, unseen=False)
     splits = with_own_classifier(config, splits)
@@ -253,7 +247,7 @@ def _other_run(
 
 
 def _require_same_images_as_before(merged: Merged, folder: Path) -> None:
-    """Refuse to mix two data sets in files that got their name by themselves."""
+    """Raise if another data set already has results under this automatic name."""
     name, source = merged.config.evaluation.eval_name, merged.config.data.source
     if merged.own or "eval_name" in merged.asked:
         return
@@ -287,7 +281,8 @@ def _measure_export(
     left_out = set(config.evaluation.protocols) - set(on_features(config))
     if left_out:
         logger.warning(
-            "%s holds an encoder only; left out, for want of a checkpoint: %s",
+            "%s contains an exported encoder but no checkpoint; skipping protocols "
+            "that need the full network: %s",
             folder,
             ", ".join(sorted(left_out)),
         )
@@ -334,10 +329,10 @@ def _report(
     measured: Measured,
     document: dict[str, Any],
 ) -> None:
-    """Renew report.html, or report_NAME.html, with what was just measured."""
+    """Write report.html, or report_NAME.html, with the newest measurements."""
     assert config.model_dir is not None
     folder = Path(config.model_dir)
-    path = reporting.write(
+    reporting.write(
         config,
         splits,
         models.build_encoder(model.backbone),
@@ -347,4 +342,3 @@ def _report(
         timings=document.get("timings", {}),
         comparison=comparison_text(document),
     )
-    logger.info("%s is renewed", path)

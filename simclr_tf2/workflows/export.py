@@ -121,5 +121,5 @@ def write_exports(
             step=step,
             keep=config.export.keep_hub_module_max,
         )
-        files.append((path, "hub.load(path)(images) -> dict of endpoints"))
+        files.append((path, "tf.saved_model.load(path)(images) -> dict of endpoints"))
     return files

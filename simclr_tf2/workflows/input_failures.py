@@ -41,7 +41,7 @@ def name_broken_file(split: Split, error: tf.errors.OpError) -> None:
     broken = split.source.first_broken()
     if broken:
         raise RunFailed(
-            f"{broken} cannot be read any more; mend or remove it and start the same "
+            f"{broken} cannot be read any more; fix or remove it and start the same "
             "command again: it goes on from the last checkpoint"
         ) from error
 

@@ -104,6 +104,8 @@ def load(other: str, *, name: str | None) -> Other:
         ConfigError: It has none, or they cannot be read.
     """
     path = predictions_path(Path(other), name)
+    if not Path(other).is_dir():
+        raise ConfigError(f"--compare_with={other} is not a folder: name a run folder")
     try:
         with np.load(path) as file:
             arrays = {key: file[key] for key in file.files}

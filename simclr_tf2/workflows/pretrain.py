@@ -48,7 +48,6 @@ from simclr_tf2.workflows.splits import Splits, open_splits
 logger = logging.getLogger(__name__)
 
 NOT_IN_PRETRAINING = (
-    "best_metric",
     "head_lr_multiplier",
     "backbone_lr_multiplier",
     "finetune_baselines",
@@ -324,9 +323,9 @@ def _train(
     backend = augment_backend(config)
     on_device = views.augment_on == "device"
     logger.info(
-        "views made by %s%s",
+        "augmentation: %s%s",
         {"numba": "Numba", "tf": "TensorFlow"}[backend],
-        ", but for colours and blur: by the device" if on_device else "",
+        " (flip, colours and blur on the device)" if on_device else "",
     )
     valid_loss.announce(config, splits)
     dataset = strategy.distribute_datasets_from_function(

@@ -22,7 +22,7 @@ from simclr_tf2.workflows import report_tables
 from simclr_tf2.workflows.export import KERAS_TEXT, UINT8_TEXT
 from simclr_tf2.workflows.following import read_followed
 from simclr_tf2.workflows.measuring import Measured, eval_dataset, limits
-from simclr_tf2.workflows.splits import Splits
+from simclr_tf2.workflows.splits import WITHOUT_LABELS, Splits, lack_of_labels
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +57,12 @@ def write(
     shown = splits.eval or splits.probe or splits.train
     images, test = _images_and_features(config, shown, encoder, measured.test)
     bank_split = splits.probe or splits.train
-    bank_images, bank = _images_and_features(
-        config, bank_split, encoder, measured.train
-    )
+    bank_images: np.ndarray | None = None
+    bank: Features | None = None  # neighbours among the images that are shown
+    if bank_split is not shown:
+        bank_images, bank = _images_and_features(
+            config, bank_split, encoder, measured.train
+        )
     labelled = shown.has_labels and bank_split.has_labels
     numbers = tuple(map(str, range(shown.num_classes or 0)))
     class_names = shown.class_names or numbers
@@ -69,8 +72,9 @@ def write(
         step=_last_step(folder),
         pairs=pairs,
         shown=(images, test, shown),
-        bank=(bank_images, bank),
+        bank=None if bank is None else (bank_images, bank),
     )
+    confusion, confusion_of = _confusion(measured.results, len(class_names))
     return report.write_report(
         folder / (f"report_{name}.html" if name else "report.html"),
         title=f"{_what(config, splits)} on {config.data.source}",
@@ -86,10 +90,14 @@ def write(
         test_features=test.features,
         test_labels=test.labels if shown.has_labels else None,
         bank_images=bank_images,
-        bank_features=bank.features,
-        bank_labels=bank.labels if labelled else None,
+        bank_features=bank.features if bank else None,
+        bank_labels=bank.labels if bank and labelled else None,
+        images_are="test images" if splits.eval is not None else "training images",
         class_names=class_names,
-        confusion=_confusion(measured.results, len(class_names)),
+        chance=_chance(measured.results),
+        no_accuracy="" if measured.results else why_no_accuracy(config, splits),
+        confusion=confusion,
+        confusion_of=confusion_of,
         timings=timings,
         environment=describe_environment(),
         supervised=_is_finetuned(config),
@@ -103,26 +111,23 @@ def _write_tensorboard(
     step: int,
     pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
     shown: tuple[np.ndarray, Features, datasets.Split],
-    bank: tuple[np.ndarray, Features],
+    bank: tuple[np.ndarray, Features] | None,
 ) -> None:
-    """Add augmented pairs, nearest neighbours and a projector to the events of a run.
+    """Add augmented pairs, nearest images and a projector to the events of a run.
 
-    A failure is logged, not raised: the events are for looking, and the report and the
-    results do not depend on them.
+    A failure is logged, not raised: neither the report nor the results depend on the
+    events.
     """
     images, features, split = shown
     labels = features.labels if split.has_labels else None
+    picture = {
+        "augmented pairs": lambda: plots.augmentation_grid(*pairs),
+        "nearest images": lambda: _nearest(images, features, labels, bank),
+    }
     try:
-        picture = plots.augmentation_grid(*pairs)
-        png = plots.to_png(picture, dpi=110)
-        tensorboard_pictures.write_picture(folder, "augmented pairs", png, step=step)
-        picture = plots.neighbours(
-            images, features.features, bank[0], bank[1].features,
-            test_labels=labels, bank_labels=bank[1].labels,
-            class_names=split.class_names,
-        )  # fmt: skip
-        png = plots.to_png(picture, dpi=110)
-        tensorboard_pictures.write_picture(folder, "nearest images", png, step=step)
+        for name, draw in picture.items():
+            png = plots.to_png(draw(), dpi=110)
+            tensorboard_pictures.write_picture(folder, name, png, step=step)
         tensorboard_pictures.write_projector(
             folder,
             features.features,
@@ -132,6 +137,25 @@ def _write_tensorboard(
         )
     except OSError as error:
         logger.warning("TensorBoard: pictures were not written: %s", error)
+
+
+def _nearest(
+    images: np.ndarray,
+    features: Features,
+    labels: np.ndarray | None,
+    bank: tuple[np.ndarray, Features] | None,
+) -> Any:
+    """Draw random images beside their nearest ones, of the bank or of the same set."""
+    chosen = plots.choose_queries(labels, total=len(images), count=PAIRS)
+    bank_images, bank_features = bank or (images, features)
+    found, similarity = plots.nearest(
+        features.features[chosen],
+        bank_features.features,
+        k=PAIRS,
+        leave_out=chosen if bank is None else None,
+    )
+    captions = [[f"{value:.2f}" for value in row] for row in similarity]
+    return plots.nearest_images(images[chosen], bank_images[found], captions)
 
 
 def _last_step(folder: Path) -> int:
@@ -234,26 +258,54 @@ def _chance_loss(config: Config) -> float | None:
     return value if config.loss.loss == "nt_xent" else None
 
 
+def _chance(results: dict[str, dict[str, Any]]) -> float | None:
+    """Accuracy of guessing on the images of ``results``, where they say it."""
+    found = [r["chance"] for r in results.values() if r.get("chance") is not None]
+    return found[0] if found else None
+
+
+def why_no_accuracy(config: Config, splits: Splits) -> str:
+    """Say why a run has no accuracy to show."""
+    protocols, source = config.evaluation.protocols, config.data.source
+    if not protocols:
+        return "No accuracy was measured: --protocols is empty."
+    names = ",".join(protocols)
+    if splits.probe is not None or set(protocols) <= WITHOUT_LABELS:
+        return f"No accuracy was measured: --protocols={names} use no labels."
+    has = lack_of_labels(config, splits.train)
+    return f"No accuracy was measured: {source} has {has}."
+
+
 def _by_section(config: Config) -> dict[str, dict[str, Any]]:
-    """The config as the report shows it: section -> name -> value."""
+    """The config as the report shows it: section -> name -> value.
+
+    ``dataset`` is left out where images of another source are read.
+    """
     flat = config_lib.to_flat(config)
     kinds = config_lib.sections()
     grouped = {
         section: {f.name: flat.pop(f.name) for f in dataclasses.fields(kind)}
         for section, kind in kinds.items()
     }
+    if config.data.own_images:
+        del grouped["data"]["dataset"]
     return {"run": flat, **grouped}
 
 
-def _confusion(results: dict[str, dict[str, Any]], size: int) -> np.ndarray | None:
-    """Confusion matrix of the first result, over all classes of the data set."""
+def _confusion(
+    results: dict[str, dict[str, Any]], size: int
+) -> tuple[np.ndarray | None, str]:
+    """Confusion matrix of the first result that has one, and whose it is.
+
+    It is over all classes of the data set.
+    """
     for record in results.values():
         if "confusion" not in record:
             continue
         full = np.zeros([size, size], np.int64)
         full[np.ix_(record["classes"], record["classes"])] = record["confusion"]
-        return full
-    return None
+        return full, f"{record['row']}, {evaluation.title(record['protocol'])}"
+    return None, ""
 
 
 def _followed(folder: Path, name: str | None) -> list[dict[str, float]]:
@@ -268,10 +320,10 @@ def files_there(folder: Path, name: str | None) -> list[tuple[Path, str]]:
     known = {
         "encoder.keras": KERAS_TEXT,
         "encoder_uint8.keras": UINT8_TEXT,
-        "saved_model": "hub.load(path)(images) -> dict of endpoints",
-        f"results{mark}.json": "every number with what it rests on",
-        f"evaluations{mark}.jsonl": "a line for each checkpoint that was measured",
-        f"predictions{mark}.npz": "what was predicted for every test image",
+        "saved_model": "tf.saved_model.load(path/STEP)(images) -> dict of endpoints",
+        f"results{mark}.json": "all results, with settings and intervals",
+        f"evaluations{mark}.jsonl": "one line per measured checkpoint",
+        f"predictions{mark}.npz": "predicted labels, for --compare_with",
         f"neighbours{mark}.npz": "nearest images of each image, for --compare_with",
         f"best{mark}": "the best checkpoint so far: a run folder of its own",
     }

@@ -42,8 +42,8 @@ def last_step(merged: Merged, folder: Path, splits: Splits) -> int | None:
         images = open_split(there, trained.data.train_split)
     except ConfigError as error:
         logger.warning(
-            "the newest checkpoint is measured, once: how long the run is cannot be "
-            "told without its own images (%s)",
+            "measuring the newest checkpoint once: cannot determine the run's last "
+            "step without its training data (%s)",
             error,
         )
         return None

@@ -162,8 +162,7 @@ def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> b
         return False
     left_out = [p for p in config.evaluation.protocols if p not in WITHOUT_LABELS]
     if left_out:
-        name = _only_class(config, train)
-        has = "no labels" if name is None else f"one class only: {name}"
+        has = lack_of_labels(config, train)
         names = ",".join(left_out)
         if strict:
             raise ConfigError(
@@ -174,6 +173,12 @@ def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> b
             "%s has %s: --protocols=%s are skipped", config.data.source, has, names
         )
     return True
+
+
+def lack_of_labels(config: Config, train: datasets.Split) -> str:
+    """Say what images have instead of labels of two or more classes."""
+    name = _only_class(config, train)
+    return "no labels" if name is None else f"one class only: {name}"
 
 
 def _only_class(config: Config, train: datasets.Split) -> str | None:
@@ -199,5 +204,20 @@ def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split |
 
 
 def open_split(config: Config, split: str) -> datasets.Split:
-    """Open one split of the images that the config names."""
-    return opening.open_split(config.data, split)
+    """Open one split of the images that the config names.
+
+    Raises:
+        ConfigError: It cannot be opened; names the flag that chooses another split.
+    """
+    try:
+        return opening.open_split(config.data, split)
+    except ConfigError as error:
+        named = {
+            "train_split": config.data.train_split,
+            "probe_split": config.evaluation.probe_split,
+            "eval_split": config.evaluation.eval_split,
+        }
+        flag = next((name for name, value in named.items() if value == split), None)
+        if flag is None or f"has no split {split!r}" not in str(error):
+            raise
+        raise ConfigError(f"{error}; name one with --{flag}") from error

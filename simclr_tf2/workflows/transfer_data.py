@@ -144,7 +144,7 @@ def _open_or_reason(
 
 
 def _require_known(name: str, data_dir: str) -> None:
-    """Refuse a name that nothing can be meant by, before hours of work."""
+    """Raise if the data set is unknown; called before training starts."""
     base = re.split("[/:]", name)[0]
     if name in TRANSFER_SETS or base == prepare.EMBEDDED:
         return

@@ -61,11 +61,19 @@ def test_predictions_are_kept_when_asked_for():
     assert len(results["SimCLR h/knn"]["predictions"]) == 40
 
 
-def test_chance_is_the_most_frequent_training_class():
-    train = clusters(10, labels=[0] * 7 + [1] * 3)
-    test = clusters(4, labels=[0, 1, 1, 1])
+@pytest.mark.parametrize(
+    ("labels", "chance"),
+    [([0, 1, 1, 1], 0.75), ([1, 2, 1, 2], 0.5), ([0, 1, 2], 1 / 3)],
+)
+def test_chance_is_the_share_of_the_most_frequent_class_of_the_test_images(
+    labels, chance
+):
+    """Also where no test image has the most frequent class of the training images."""
+    train = clusters(12, labels=[0] * 7 + [1] * 3 + [2] * 2)
+    test = clusters(len(labels), labels=labels)
     results = evaluate_rows({"h": (train, test)}, ("knn",), 0)
-    assert results["h/knn"]["chance"] == 0.25
+    assert results["h/knn"]["chance"] == chance
+    assert f"3 classes, chance {100 * chance:.1f};" in render(results)
 
 
 def test_the_same_seed_gives_the_same_results():
@@ -115,3 +123,19 @@ def test_constant_predictions_are_at_chance():
     flat = [type(f)(np.zeros_like(f.features), f.labels) for f in (train, test)]
     results = evaluate_rows({"h": tuple(flat)}, ("logreg",), 0)
     assert results["h/logreg"]["value"] == results["h/logreg"]["chance"]
+
+
+def test_what_every_row_and_protocol_finds_of_the_images_is_logged_once(caplog):
+    train = clusters(12, labels=[0] * 7 + [1] * 5)
+    test = clusters(6, labels=[0, 1, 2] * 2)
+    both = {"SimCLR h": (train, test), "Random encoder h": (train, test)}
+    for _ in range(2):
+        caplog.clear()
+        evaluate_rows(both, ("logreg", "knn", "weighted_knn"), 0)
+        said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        unseen = [text for text in said if "no training image" in text]
+        assert unseen == [
+            "1 class(es) of the test split have no training image and count as errors "
+            "(labels 2)"
+        ]
+        assert len(said) == len(set(said)) > 1

@@ -79,3 +79,10 @@ def test_nothing_evaluated_is_an_error_not_zero():
         metrics.accuracy(0, 0)
     with pytest.raises(ValueError):
         metrics.mean_per_class_accuracy(np.zeros([3, 3], np.int64))
+
+
+@pytest.mark.parametrize(
+    ("labels", "rate"), [([0, 0, 1], 2 / 3), ([5, 2, 9], 1 / 3), ([4], 1.0)]
+)
+def test_no_information_rate_is_the_share_of_the_largest_class(labels, rate):
+    assert metrics.no_information_rate(np.array(labels)) == rate

@@ -130,7 +130,7 @@ def test_full_report_has_every_section(full):
         "3.15.0",
         "--temperature=0.2",
         'keras.models.load_model("runs/a/encoder.keras")',
-        'hub.load("runs/a/saved_model/9")',
+        'tf.saved_model.load("runs/a/saved_model/9")',
     ):
         assert words in page.text
     assert len(text) < 3_000_000
@@ -358,3 +358,46 @@ def test_evaluated_checkpoints_are_a_curve_of_their_own(tmp_path):
     text = report.write_report(tmp_path / "r.html", title="t", history=history)
     text = text.read_text()
     assert "Evaluated checkpoints" in text and "by depth" not in text
+
+
+def test_training_images_and_the_reason_for_no_accuracy_are_called_so(tmp_path):
+    given = arguments() | QUICK | {
+        "results": (), "confusion": None, "images_are": "training images",
+        "no_accuracy": "No accuracy was measured: photos has no labels.",
+    }  # fmt: skip
+    _, page = write(tmp_path, **given)
+    assert "Nearest neighbours of training images" in page.text
+    assert "No accuracy was measured: photos has no labels." in page.text
+    assert "test images" not in page.text
+
+
+def test_the_verdict_names_the_images_that_were_read(tmp_path):
+    given = arguments() | QUICK
+    given["config"]["data"] |= {"image_dir": "photos", "dataset": "imagenet2012"}
+    _, page = write(tmp_path, **given)
+    assert "on photos test" in page.text
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (0.5, "fell to 0.500, below its chance level"),
+        (2.2, "2.200, is still near its chance level"),
+        (6.7, "6.700, is above its chance level 2.197: worse than guessing"),
+    ],
+)
+def test_the_check_says_on_which_side_of_chance_the_loss_is(tmp_path, loss, words):
+    given = arguments() | QUICK | {"history": [{"step": 1, "loss": loss}]}
+    assert words in write(tmp_path, **given)[1].text
+
+
+def test_bars_are_drawn_beside_the_chance_of_these_images(tmp_path):
+    text, _ = write(tmp_path, **(arguments() | {"chance": 0.6}))
+    assert "chance, 60 %" in text and "chance, 33.3 %" not in text
+    text, _ = write(tmp_path, **arguments())
+    assert "chance, 33.3 %" in text
+
+
+def test_the_matrix_says_whose_predictions_it_counts(tmp_path):
+    given = arguments() | QUICK | {"confusion_of": "SimCLR h, LogReg"}
+    assert "SimCLR h, LogReg: rows are true classes" in write(tmp_path, **given)[1].text

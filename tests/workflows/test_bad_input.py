@@ -35,9 +35,9 @@ def tiny_config(**changes):
         (["pretrain"], {}, "unexpected argument"),
         (["--mode=pretrain"], {"KERAS_BACKEND": "torch"}, "KERAS_BACKEND must be"),
         (["--mode=pretrain"], {"TF_USE_LEGACY_KERAS": "1"}, "TF_USE_LEGACY_KERAS"),
-        (["--mode=distill"], {}, "--mode=distill is not implemented yet"),
+        (["--mode=pretrian"], {}, "did you mean pretrain?"),
         (["--mode=pretrain"], {}, "--model_dir is required"),
-        (["--mode=embed", "--model_dir=x"], {}, "needs --input"),
+        (["--mode=embed", "--model_dir=x"], {}, "--input and --output are required"),
         (["--mode=eval", "--model_dir=/no/such"], {}, "not a run folder"),
     ],
 )
@@ -54,8 +54,8 @@ def test_command_line_says_it_in_one_line_and_exits_2(arguments, extra, message)
     [
         ({"dataset": "simclr_shape"}, "simclr_shapes"),
         ({"dataset": "simclr_shapes/huge"}, "tiny"),
-        ({"train_split": "validation"}, "unlabeled"),
-        ({"eval_split": "validation"}, "test"),
+        ({"train_split": "validation"}, "unlabeled.*; name one with --train_split"),
+        ({"eval_split": "validation"}, "test.*; name one with --eval_split"),
         ({"probe_split": ""}, "need labels"),
         ({"train_batch_size": 100_000}, "images"),
         ({"dataset": "cifar10", "train_split": "train"}, "--download"),

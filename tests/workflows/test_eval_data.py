@@ -256,7 +256,7 @@ def test_a_run_of_unknown_length_is_measured_once(run, noise, tmp_path, caplog):
         "--protocols=knn",
         f"--data_dir={tmp_path / 'nowhere'}",
     )
-    assert found["step"] == 12 and "cannot be told without its own" in caplog.text
+    assert found["step"] == 12 and "cannot determine the run's last step" in caplog.text
 
 
 def test_the_classifier_of_the_run_is_scored_on_its_own_images_only(run):

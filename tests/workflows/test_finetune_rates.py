@@ -188,15 +188,17 @@ def test_a_share_of_the_labels_counts_as_all_steps_of_its_run(data_dir):
 NO_EFFECT = "has no effect in --mode=pretrain"
 
 
-def test_pretraining_names_each_flag_that_it_does_not_read():
+def test_pretraining_names_each_flag_that_it_does_not_read(tmp_path):
+    (tmp_path / "file").touch()
     done = command_line.run(
+        f"--model_dir={tmp_path / 'file' / 'run'}",
         "--mode=pretrain",
         "--best_metric=knn",
         "--head_lr_multiplier=2",
         "--backbone_lr_multiplier=0.5",
         "--finetune_baselines=random_init",
     )
-    assert done.returncode == 2 and "--model_dir is required" in done.stderr
+    assert done.returncode == 2 and "is not a folder" in done.stderr
     names = (
         "best_metric",
         "head_lr_multiplier",

@@ -1,5 +1,6 @@
 """A user's own images through the command line: folders, manifests, records, arrays."""
 
+import dataclasses
 import json
 import re
 import signal
@@ -9,6 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from simclr_tf2 import config as config_lib
+from simclr_tf2 import workflows
+from simclr_tf2.workflows import reporting
+from simclr_tf2.workflows.splits import open_splits
 from tests import command_line
 from tests.command_line import ROOT
 
@@ -46,7 +51,6 @@ def test_a_folder_of_unlabelled_photos_just_works(tmp_path, place):
         *SMALL,
         f"--image_dir={tmp_path / 'photos'}",
         "--max_bad_fraction=0.2",
-        "--noreport",
         *place,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -55,6 +59,51 @@ def test_a_folder_of_unlabelled_photos_just_works(tmp_path, place):
     assert len(losses(run)) == 3 and (run / "encoder.keras").exists()
     scan = json.loads((run / "scan.json").read_text())
     assert scan["images"] == 12 and scan["bad"][0]["path"] == "page.jpg"
+    report = (run / "report.html").read_text()
+    # Photos that are trained on are no test images, nor neighbours of themselves.
+    assert "Nearest neighbours of training images" in report
+    assert "test images" not in report and "most similar of 11 others" in report
+    assert f"No accuracy was measured: {tmp_path / 'photos'} has no labels." in report
+    # The data set that is not read is not listed as a setting.
+    assert "imagenet2012" not in report
+
+
+@pytest.mark.parametrize(
+    ("folders", "protocols", "reason"),
+    [
+        (["."], ("logreg",), "photos has no labels."),
+        (["cat"], ("logreg",), "photos has one class only: cat."),
+        (["cat", "dog"], (), "--protocols is empty."),
+        (["cat", "dog"], ("label_free",), "--protocols=label_free use no labels."),
+    ],
+)
+def test_the_report_gives_the_one_reason_for_no_accuracy(
+    tmp_path, folders, protocols, reason
+):
+    for i in range(12):
+        picture(tmp_path / "photos" / folders[i % len(folders)] / f"{i}.png", i)
+    config = config_lib.Config(
+        data=config_lib.DataConfig(
+            image_dir=str(tmp_path / "photos"), data_dir=str(tmp_path / "data")
+        ),
+        evaluation=config_lib.EvaluationConfig(protocols=protocols),
+    )
+    splits = open_splits(config)
+    text = reporting.why_no_accuracy(config, splits)
+    assert text.startswith("No accuracy was measured: ") and text.endswith(reason)
+
+
+def test_a_dataset_beside_a_folder_is_said_not_to_be_read(tmp_path, caplog):
+    for i in range(4):
+        picture(tmp_path / "photos" / f"{i}.png", i)
+    data = config_lib.DataConfig(image_dir=str(tmp_path / "photos"), dataset="mnist")
+    config = config_lib.Config(mode="scan", model_dir=str(tmp_path), data=data)
+    workflows.run(config)
+    assert "--dataset=mnist is not read: the images are those of" in caplog.text
+    caplog.clear()
+    default = dataclasses.replace(data, dataset="imagenet2012")
+    workflows.run(dataclasses.replace(config, data=default))
+    assert "is not read" not in caplog.text
 
 
 def test_class_folders_are_scored_on_a_held_out_part_and_reported(tmp_path, place):
