@@ -72,7 +72,7 @@ def write(
         step=_last_step(folder),
         pairs=pairs,
         shown=(images, test, shown),
-        bank=None if bank is None else (bank_images, bank),
+        bank=None if bank_images is None or bank is None else (bank_images, bank),
     )
     confusion, confusion_of = _confusion(measured.results, len(class_names))
     return report.write_report(
