@@ -133,7 +133,7 @@ def _features_read(record: Mapping[str, Any]) -> str:
     """Which features of which view, of a protocol that can read more than h."""
     if "features" not in record:
         return ""
-    return f"Learned from {record['features']} of {record['view']}."
+    return f"Networks give {record['features']} of {record['view']}."
 
 
 def _depths(results: Records) -> Table | None:
