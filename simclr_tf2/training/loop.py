@@ -95,7 +95,7 @@ def train(
     window: list[Any] = []
     now = trained = start_step
     since = time.perf_counter()
-    with stopping.asked() as stopped:
+    with stopping.StopRequest() as stopped:
         while now < cadence.total_steps:
             steps = min(pace.steps(), cadence.next_event(now) - now)
             window.append(chunk(iterator, steps))
