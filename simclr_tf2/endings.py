@@ -20,7 +20,11 @@ def line_and_code(error: BaseException) -> tuple[str, int] | None:
     Returns:
         The line (without the end of line) and the exit code; None for a defect, which
         wants a traceback.
+
+    Raises:
+        Interrupted: A signal ended the program, and ``error`` is what came of it.
     """
+    stopping.raise_if_stopped()
     if isinstance(error, ConfigError):
         return _error(error), 2
     code = getattr(error, "exit_code", None)  # the run's own, expected endings
@@ -40,10 +44,13 @@ def line_and_code(error: BaseException) -> tuple[str, int] | None:
 @contextlib.contextmanager
 def of_process() -> Iterator[None]:
     """Exit with a code, and no traceback, where a signal or a closed pipe ends it."""
-    with stopping.handled():
+    with stopping.Handled():
         try:
             try:
                 yield
+            except Exception:
+                stopping.raise_if_stopped()
+                raise
             finally:
                 sys.stdout.flush()
         except stopping.Interrupted as interrupted:

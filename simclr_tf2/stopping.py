@@ -2,21 +2,19 @@
 
 Outside training a signal ends the program at once; what is written is written whole or
 not at all. While the training loop runs it asks for a stop, and the loop saves first.
+
+Imports little, since it is the first thing that the command imports.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 import signal
-import threading
-import time
-from collections.abc import Iterator
-from types import FrameType
-from typing import Any, NoReturn
 
-logger = logging.getLogger(__name__)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAVED = 42  # exit code: stopped, and the same command goes on
@@ -39,10 +37,11 @@ class _Process:
     """What this process has to know when a signal arrives."""
 
     installed = False
+    careful = False  # whether something may be open that wants to be closed
     saved = ""  # what is safe and what comes next; empty: nothing was trained yet
     waiting = 0  # loops that save before they end
     terminal = 2  # file descriptor of the line; stderr may be held back for a while
-    said = False
+    said: int | None = None  # exit code, once the line was written
     before: dict[int, Any] = {}
     writer = -1
 
@@ -52,32 +51,39 @@ def install() -> None:
 
     Signals that are ignored (``nohup``, a shell's background jobs) stay ignored.
     """
-    if _Process.installed or threading.current_thread() is not threading.main_thread():
+    if _Process.installed:
         return
-    _Process.terminal, _Process.saved = os.dup(2), ""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            _Process.before[number] = signal.signal(number, _interrupt)
+    _Process.installed, _Process.saved, _Process.said = True, "", None
+    _Process.terminal = os.dup(2)
     if os.name == "posix":
+        import threading
+
         reader, _Process.writer = os.pipe()
         os.set_blocking(_Process.writer, False)
         signal.set_wakeup_fd(_Process.writer, warn_on_full_buffer=False)
         threading.Thread(target=_watch, args=(reader,), daemon=True).start()
         os.register_at_fork(after_in_child=_uninstall)  # a pool ends its workers
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            _Process.before[number] = signal.signal(number, _interrupt)
-    _Process.installed = True
 
 
-@contextlib.contextmanager
-def handled() -> Iterator[None]:
-    """Have signals handled within the block, and as before after it."""
-    if _Process.installed:
-        yield
-        return
-    install()
-    try:
-        yield
-    finally:
-        _uninstall()
+class Handled:
+    """Signals raise ``Interrupted`` within the block, so that files are closed.
+
+    Before it (while the command's modules are imported) they end the process, since
+    code written in C takes an exception there for a broken installation.
+    """
+
+    def __enter__(self) -> None:
+        self._installs = not _Process.installed
+        install()
+        _Process.careful = True
+
+    def __exit__(self, *_: object) -> None:
+        _Process.careful = False
+        if self._installs:
+            _uninstall()
 
 
 def _uninstall() -> None:
@@ -90,7 +96,7 @@ def _uninstall() -> None:
         os.close(_Process.writer)  # ends the watching thread
     os.close(_Process.terminal)
     _Process.before, _Process.terminal, _Process.writer = {}, 2, -1
-    _Process.installed, _Process.said, _Process.saved = False, False, ""
+    _Process.installed, _Process.said, _Process.saved = False, None, ""
 
 
 def saved(text: str) -> None:
@@ -102,25 +108,32 @@ def saved(text: str) -> None:
     _Process.saved = text
 
 
-@contextlib.contextmanager
-def asked() -> Iterator[StopRequest]:
-    """Let signals ask for a stop within the block, once its loop says so."""
-    request = StopRequest()
-    try:
-        yield request
-    finally:
-        request.close()
+def raise_if_stopped() -> None:
+    """Raise ``Interrupted`` again if something turned it into another error."""
+    if _Process.said is not None:
+        raise Interrupted(_Process.said)
 
 
 class StopRequest:
-    """Whether a signal asked a loop to stop."""
+    """Signals ask for a stop within the block, once its loop listens."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._asked = False
         self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        _Process.waiting -= bool(self._before)
+        self._before = {}
 
     def listen(self) -> None:
         """From now on signals wait for the loop; before, they end the program."""
+        import threading
+
         if self._before or threading.current_thread() is not threading.main_thread():
             return
         for number in SIGNALS:
@@ -130,28 +143,23 @@ class StopRequest:
 
     def is_set(self) -> bool:
         """Whether to save and stop."""
-        return self._event.is_set()
-
-    def close(self) -> None:
-        """Treat signals as before ``listen``."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        if self._before:
-            _Process.waiting -= 1
-            self._before = {}
+        return self._asked
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._event.is_set() and number == signal.SIGINT:
+        if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt  # the second Ctrl-C
+        import logging
+
         name = signal.Signals(number).name
-        logger.warning("%s: finishing this step and saving", name)
-        self._event.set()
+        self._asked = True
+        logging.getLogger(__name__).warning("%s: finishing this step and saving", name)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    if _Process.said:  # asked a second time: do not wait for anything
-        os._exit(_exit_code(number))
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    again = _Process.said is not None
     _say(number)
+    if again or not _Process.careful:
+        os._exit(_exit_code(number))
     raise Interrupted(_exit_code(number))
 
 
@@ -161,13 +169,15 @@ def _exit_code(number: int) -> int:
 
 def _say(number: int) -> None:
     """Write the one line, unless it stands there already."""
-    if _Process.said:
+    if _Process.said is not None:
         return
-    _Process.said = True
+    _Process.said = _exit_code(number)
     name = signal.Signals(number).name
     line = f"stopped by {name}: {_Process.saved or 'nothing had to be saved'}\n"
-    with contextlib.suppress(OSError):  # the terminal is gone
+    try:
         os.write(_Process.terminal, line.encode())
+    except OSError:  # the terminal is gone
+        pass
 
 
 def _watch(reader: int) -> None:
@@ -176,6 +186,8 @@ def _watch(reader: int) -> None:
     Python's handlers wait for the end of a call into C code, which may take minutes;
     this thread does not.
     """
+    import time
+
     while numbers := os.read(reader, 64):
         number = numbers[0]
         if number not in SIGNALS or _Process.waiting:

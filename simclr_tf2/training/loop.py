@@ -82,7 +82,7 @@ def train(
     now = trained = start_step
     schedule = Schedule(cadence)
     since: float | None = None  # the rate is counted from the end of the first chunk
-    with stopping.asked() as stopped:
+    with stopping.StopRequest() as stopped:
         while now < cadence.total_steps:
             steps = min(pace.steps(), cadence.next_event(now) - now)
             window.append(chunk(iterator, steps))
