@@ -7,6 +7,8 @@ images (with two data sets made of them), well below a minute of CPU time.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import tempfile
@@ -20,6 +22,7 @@ import numpy as np
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import startup
+from simclr_tf2.training.errors import NotFinite
 
 BASE = {
     "mode": "pretrain",
@@ -54,8 +57,10 @@ BASE = {
 CASES: dict[str, dict[str, Any]] = {
     "healthy": {},
     "rate too high": {"learning_rate": 1.0},
-    "rate far too high": {"optimizer": "lars", "learning_rate": 300.0},
+    "rate far too high, LARS": {"optimizer": "lars", "learning_rate": 300.0},
     "rate too low": {"learning_rate": 1e-7},
+    "temperature too high": {"temperature": 100.0},
+    "rate too high, no head": {"learning_rate": 1.0, "proj_head_mode": "none"},
     "one image in the batch": {"dataset": "one_image.npz"},
     "augmentation off": {"color_jitter_strength": 0.0},
     "labels as images": {"dataset": "labels.npz"},
@@ -63,7 +68,7 @@ CASES: dict[str, dict[str, Any]] = {
 SHOWN = {
     "healthy": "healthy",
     "rate too low": "stuck",
-    "rate too high": "collapsed",
+    "rate too high, no head": "collapsed",
 }
 
 
@@ -92,8 +97,9 @@ def run(name: str, folder: Path, data_dir: str) -> list[dict[str, float]]:
     model_dir = folder / name.replace(" ", "_")
     flat |= {"data_dir": data_dir, "model_dir": str(model_dir)}
     try:
-        workflows.run(config_lib.from_flat(flat))
-    except Exception as error:  # noqa: BLE001 a run that diverges is a finding
+        with contextlib.redirect_stdout(io.StringIO()):
+            workflows.run(config_lib.from_flat(flat))
+    except NotFinite as error:  # a finding too
         print(f"{name}: {error}", flush=True)
     text = (model_dir / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]
@@ -112,7 +118,8 @@ def draw(found: dict[str, list[dict[str, float]]], out: Path) -> None:
     from simclr_tf2 import plots
 
     chance = math.log(2 * BASE["train_batch_size"] - 1)
-    for name, word in SHOWN.items():
+    for name in found:
+        word = SHOWN[name]
         wanted = ("step", "loss", "valid_loss", "contrastive_accuracy", "std_z")
         lines = [{k: v for k, v in line.items() if k in wanted} for line in found[name]]
         path = out / f"curves_{word}.png"
@@ -125,7 +132,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
-    parser.add_argument("--only", choices=[*CASES], help="one case, without pictures")
+    parser.add_argument("--keep", type=Path, help="folder for the runs; a new one")
+    parser.add_argument("--only", choices=[*CASES], nargs="+", default=[*CASES])
     arguments = parser.parse_args()
     startup.check_environment()
     startup.start_tensorflow()
@@ -141,15 +149,16 @@ def main() -> None:
         "knn_top1_k20",
     )
     found = {}
-    with tempfile.TemporaryDirectory() as place:
-        write_arrays(Path(place), arguments.data_dir)
+    with tempfile.TemporaryDirectory() as temporary:
+        place = arguments.keep or Path(temporary)
+        place.mkdir(parents=True, exist_ok=True)
+        write_arrays(place, arguments.data_dir)
         print(f"{'':24}" + "".join(f"{key[:12]:>14}" for key in keys), flush=True)
-        for name in [arguments.only] if arguments.only else CASES:
-            lines = found[name] = run(name, Path(place), arguments.data_dir)
+        for name in arguments.only:
+            lines = found[name] = run(name, place, arguments.data_dir)
             values = "".join(f"{last(lines, key):14.3f}" for key in keys)
             print(f"{name:24}{values}", flush=True)
-    if not arguments.only:
-        draw(found, arguments.out)
+    draw({name: found[name] for name in found if name in SHOWN}, arguments.out)
 
 
 if __name__ == "__main__":

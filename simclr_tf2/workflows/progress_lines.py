@@ -7,9 +7,10 @@ import time
 
 logger = logging.getLogger(__name__)
 
+# What benchmarks/curves.py found of the failures that end at chance.
 PRETRAINING = (
-    "the encoder learns nothing. Try a lower --learning_rate, a longer "
-    "--warmup_epochs, or look at the augmented pairs in report.html"
+    "views of one image are found no better than by chance. A --temperature or a "
+    "--learning_rate that is far too high does this: lower it (docs/curves.md)"
 )
 NEAR_CHANCE = 0.02  # [ours] of the chance level, on either side
 
