@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.data import image_files, image_headers, index_cache
+from simclr_tf2.data import image_files, image_headers, index_cache, tiff_files
 from simclr_tf2.data.index_columns import DIGEST_BYTES, FileIndex
 from simclr_tf2.data.layouts import Listing
 
@@ -165,12 +165,14 @@ class _Look:
     def _fill_decoded(self, row: int, contents: bytes) -> None:
         index = self.index
         index.decoded[row] = True
-        usual = index.format[row] in ("jpeg", "png", "gif")
+        kind = index.format[row]
+        usual = kind in ("jpeg", "png", "gif")
         decode = image_files.decode_usual if usual else image_files.decode
+        decode = tiff_files.read if kind == "tiff" else decode
         try:
             with tf.device("/cpu:0"):
                 shape = decode(contents).shape
-        except (tf.errors.OpError, MemoryError) as error:
+        except (tf.errors.OpError, MemoryError, tiff_files.BadTiff) as error:
             kind = "damaged" if index.complete[row] else "cut off, its end is missing"
             index.error[row] = f"{kind}: {_reason(error)}"
             return
@@ -240,8 +242,9 @@ def _read_and_hash(path: bytes, size: int) -> tuple[bytes, bytes]:
     except (OSError, tf.errors.OpError) as error:
         raise _Unreadable(_reason(error)) from error
     beginning = _read(path, _BEGINNING)
-    # The frames of a GIF must be counted to its end.
-    return (_read(path) if beginning[:3] == b"GIF" else beginning), digest.digest()
+    # The frames of a GIF must be counted to its end; a TIFF's header may stand there.
+    whole = beginning[:3] == b"GIF" or beginning[:4] in tiff_files.MAGIC
+    return (_read(path) if whole else beginning), digest.digest()
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import records, slices
+from simclr_tf2.data import records, slices, split_names
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.sources import RecordSource
 
@@ -80,7 +80,7 @@ def _shards(
             f"--tfrecords={pattern} has no split {split!r}, only train; put {{split}} "
             "into the pattern where the name of the split stands"
         )
-    files = sorted(tf.io.gfile.glob(pattern.replace(PLACEHOLDER, split)))
+    files = _files(pattern, split)
     if not files:
         raise ConfigError(
             f"--tfrecords={pattern}: no file for split {split!r}; check the pattern"
@@ -107,6 +107,17 @@ def _shards(
         ),
         classes,
     )
+
+
+def _files(pattern: str, split: str) -> list[str]:
+    """Files of a split; of another spelling of its name where there are none."""
+    usual = split_names.normalize_split(split)
+    same = [s for s, u in split_names.SPLIT_NAMES.items() if u == usual]
+    for name in (split, usual, *same):
+        files = sorted(tf.io.gfile.glob(pattern.replace(PLACEHOLDER, name)))
+        if files:
+            return files
+    return []
 
 
 def _features(file: str) -> dict[str, str]:

@@ -1,0 +1,177 @@
+"""Find the files of a manifest that was written on another machine.
+
+A path that leads nowhere is tried without the spaces around it, with / for backslashes,
+without the folders in front that only the other machine had, in another Unicode form
+and in another case. A change is made only where it leads to one file, and is told.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import posixpath
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+_SPACES = "without the spaces around them"
+_SLASHES = "with / for backslashes"
+_UNICODE = "in the Unicode form of the file names"
+_CASE = "in the case of the file names"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where the files are.
+
+    Attributes:
+        paths: One a name, '/'-separated; as given where nothing was found.
+        notes: What was changed, one line each.
+        missing: What is known of those not found, one line; "" if all were.
+    """
+
+    paths: list[str]
+    notes: list[str] = field(default_factory=list)
+    missing: str = ""
+
+
+def find(root: str, names: Sequence[str]) -> Found:
+    """Find the file of each name below ``root``.
+
+    Args:
+        root: Folder of relative names; files at an address (gs://) are not looked for.
+        names: As the manifest has them.
+    """
+    plain = [n if "://" in n else posixpath.normpath(n) for n in names]
+    if "://" in root:
+        return Found(plain)
+    search = _Search(root)
+    found = [search.find(n, p) for n, p in zip(names, plain, strict=True)]
+    targets = Counter(change[0] for change in found if change)
+    paths: list[str] = []
+    missing: list[str] = []
+    changes: Counter[tuple[str, ...]] = Counter()
+    for name, path, change in zip(names, plain, found, strict=True):
+        # Two names of one file: neither change is safe.
+        if change and (not change[1] or targets[change[0]] == 1):
+            paths.append(change[0])
+            changes[change[1]] += bool(change[1])
+        else:
+            paths.append(path)
+            missing += [] if "://" in name else [path]
+    notes = [
+        f"{count} of {len(names)} paths were found {' and '.join(how)}"
+        for how, count in changes.items()
+        if how
+    ]
+    return Found(paths, notes, search.why(missing, len(names)) if missing else "")
+
+
+class _Search:
+    """Looks into each folder once."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._prefix: str | None = None  # that only the other machine had
+        self._names = functools.lru_cache(maxsize=None)(self._list)
+
+    def find(self, name: str, plain: str) -> tuple[str, tuple[str, ...]] | None:
+        """The path that leads to a file and what was changed; None if none does."""
+        if "://" in name or self._is_there(plain):
+            return plain, ()
+        text, how = name, []
+        for change, do in _CHANGES.items():
+            if do(text) != text:
+                text, how = do(text), [*how, change]
+        for candidate, more in self._candidates(posixpath.normpath(text)):
+            match = self._match(candidate)
+            if match is not None:
+                return match[0], (*how, *more, *match[1])
+        return None
+
+    def _candidates(self, text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The path, then the path without folders in front, the longest first."""
+        yield text, ()
+        parts = text.split("/")
+        for count in range(1, len(parts)):
+            prefix = "/".join(parts[:count])
+            if self._prefix in (None, prefix):
+                rest = "/".join(parts[count:])
+                if self._match(rest) is not None:
+                    self._prefix = prefix
+                    yield rest, (f"without {prefix}/ in front",)
+                    return
+
+    def _is_there(self, path: str) -> bool:
+        folder, name = os.path.split(os.path.join(self._root, path))
+        return name in self._names(folder)
+
+    def _list(self, folder: str) -> dict[str, list[str]]:
+        """Names in a folder by themselves, by Unicode form and by case."""
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            return {}
+        keys: dict[str, list[str]] = {name: [name] for name in names}
+        for name in names:
+            for key in _forms(name):
+                if name not in keys.setdefault(key, []):
+                    keys[key].append(name)
+        return keys
+
+    def _match(self, path: str) -> tuple[str, tuple[str, ...]] | None:
+        """The path with the names that the folders have, and what differs."""
+        folder, parts, how = self._root, [], set()
+        if path.startswith("/"):
+            folder, path, parts = "/", path[1:], [""]
+        for part in path.split("/"):
+            names = self._names(folder)
+            if part == "..":
+                actual = part
+            elif part in names and part in names[part]:
+                actual = part
+            else:
+                keys = zip(_forms(part), (_UNICODE, _CASE), strict=True)
+                same = [(names[key], why) for key, why in keys if names.get(key)]
+                if not same or len(same[0][0]) != 1:
+                    return None
+                (actual,), why = same[0]
+                how.add(why)
+            parts.append(actual)
+            folder = os.path.join(folder, actual)
+        return "/".join(parts), tuple(sorted(how))
+
+    def why(self, missing: Sequence[str], total: int) -> str:
+        """Say which paths lead nowhere, what was tried and what is near."""
+        first, folder, there = missing[0], self._root, []
+        parts = _to_slashes(first).strip().split("/")
+        while parts and parts[0] in self._names(folder):
+            there.append(parts[0])
+            folder = os.path.join(folder, parts.pop(0))
+        names = [n for n, own in self._names(folder).items() if own == [n]]
+        near = difflib.get_close_matches(parts[0] if parts else "", names, n=1)
+        tried = [_SPACES, _SLASHES, _UNICODE, "without folders in front"]
+        return (
+            f"{len(missing)} of {total} paths lead to no file, the first: {first!r} "
+            f"({'/'.join(there) or self._root} has no {'/'.join(parts[:1])!r}"
+            f"{f'; near: {near[0]!r}' if near else ''}); tried too: {', '.join(tried)}. "
+            f"Paths are relative to {self._root}; --image_dir=FOLDER changes that"
+        )
+
+
+def _forms(name: str) -> tuple[str, str]:
+    """Keys that do not depend on the Unicode form, and neither on case."""
+    composed = unicodedata.normalize("NFC", name)
+    return f"\0{composed}", f"\1{composed.casefold()}"
+
+
+def _to_slashes(text: str) -> str:
+    return text.replace("\\", "/")
+
+
+_CHANGES: dict[str, Callable[[str], str]] = {
+    _SPACES: str.strip,
+    _SLASHES: _to_slashes,
+}
