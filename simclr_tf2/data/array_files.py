@@ -1,15 +1,19 @@
-"""Images that are arrays already: in memory, or in an .npz file."""
+"""Images that are arrays already: in memory, or in an .npz or .npy file."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
+import os
 
 import numpy as np
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import slices
+from simclr_tf2.data import slices, split_names
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.sources import ArraySource
+
+logger = logging.getLogger(__name__)
 
 
 def from_arrays(
@@ -67,18 +71,19 @@ def from_arrays(
 
 
 def open_array_split(path: str, spec: str) -> Split:
-    """Open a split of an .npz file.
+    """Open a split of an .npz or .npy file.
 
-    Its arrays are ``images`` and ``labels`` (the split ``train``) or, for each split,
-    ``NAME_images`` and ``NAME_labels``; Keras's ``x_train``, ``y_train``, ``x_test``
-    and ``y_test`` are known too. Labels may be missing.
+    The arrays of an .npz are ``images`` and ``labels`` (the split ``train``) or, for
+    each split, ``NAME_images`` and ``NAME_labels``; Keras's ``x_train``, ``y_train``,
+    ``x_test`` and ``y_test`` are known too. Labels may be missing. An .npy holds the
+    images of the split ``train``; the file of its labels may lie beside it
+    (``_labels_beside``).
 
     Raises:
         ConfigError: No such file or split, or arrays that are no images.
     """
     try:
-        with np.load(path) as file:  # allow_pickle stays off: a file must not run code
-            arrays = {name: file[name] for name in file.files}
+        arrays = _load(path)
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(f"--dataset={path} cannot be read: {error}") from error
     found = _by_split(arrays)
@@ -111,6 +116,29 @@ def open_array_split(path: str, spec: str) -> Split:
     return dataclasses.replace(opened, source=source)
 
 
+def _load(path: str) -> dict[str, np.ndarray]:
+    # allow_pickle stays off: a file must not run code.
+    if path.endswith(".npz"):
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    arrays = {"images": np.load(path)}
+    beside = _labels_beside(path)
+    if beside:
+        logger.info("%s: labels from %s", path, beside)
+        arrays["labels"] = np.load(beside)
+    return arrays
+
+
+def _labels_beside(path: str) -> str | None:
+    """File of labels: a_labels.npy of a.npy, labels.npy of images.npy, y.npy of x.npy."""
+    folder, name = os.path.split(path)
+    stem = name.removesuffix(".npy")
+    names = [f"{stem}_labels", stem.replace("images", "labels")]
+    names += [f"y{stem[1:]}"] if stem == "x" or stem.startswith("x_") else []
+    paths = [os.path.join(folder, f"{n}.npy") for n in names if n != stem]
+    return next((path for path in paths if os.path.exists(path)), None)
+
+
 def _by_split(
     arrays: dict[str, np.ndarray],
 ) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
@@ -120,8 +148,14 @@ def _by_split(
             found["train"] = (array, arrays.get("labels"))
         elif name.endswith("_images"):
             split = name.removesuffix("_images")
-            found[split] = (array, arrays.get(f"{split}_labels"))
+            found[split_names.normalize_split(split)] = (
+                array,
+                arrays.get(f"{split}_labels"),
+            )
         elif name.startswith("x_"):
             split = name.removeprefix("x_")
-            found[split] = (array, arrays.get(f"y_{split}"))
+            found[split_names.normalize_split(split)] = (
+                array,
+                arrays.get(f"y_{split}"),
+            )
     return found

@@ -337,7 +337,9 @@ def _report_broken(images: ImageSet, max_bad_fraction: float) -> None:
     for row in bad[:NAMED_BAD]:
         logger.warning("left out: %r: %s", images.listing.paths[row], index.error[row])
     if len(bad) > NAMED_BAD:
-        logger.warning("and %d more (--mode=scan --model_dir=DIR names all)", len(bad) - NAMED_BAD)
+        logger.warning(
+            "and %d more (--mode=scan --model_dir=DIR names all)", len(bad) - NAMED_BAD
+        )
     require_usable(images)
     if len(bad) > max_bad_fraction * total:
         raise ConfigError(

@@ -110,9 +110,7 @@ def list_folder(root: str, *, layout: str = "auto") -> Listing:
     """
     assert layout in LAYOUTS, layout
     walked = _walk_remote(root) if "://" in root else _walk_local(root)
-    left_out = side_files.left_out(
-        walked.others, walked.side_folders, walked.hidden
-    )
+    left_out = side_files.left_out(walked.others, walked.side_folders, walked.hidden)
     if not walked.images:
         raise ConfigError(
             f"{root} holds no image: expected files ending in {', '.join(SUFFIXES)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from simclr_tf2.data import image_sets, sources
+from simclr_tf2.data import image_sets, sources, subset
 from simclr_tf2.data.datasets import Split
 
 Ranges = dict[str | bytes, list[tuple[int, int]]]
@@ -26,8 +26,13 @@ def shared_images(first: Split, second: Split) -> int:
 
 
 def _ranges(source: sources.Source) -> Ranges:
-    """File, or split of a file -> (start, stop) of the images in it."""
+    """File, or split of a file -> (start, stop) of the images in it.
+
+    Those of a subset are counted as all of what it was taken from.
+    """
     found: Ranges = defaultdict(list)
+    if isinstance(source, subset.SubsetSource):
+        return _ranges(source.base)
     if isinstance(source, sources.RecordSource):
         shards = source.shards
         for file, skip, take in zip(

@@ -59,7 +59,6 @@ def spelled_as(spec: str, known: Iterable[str]) -> str:
         ``spec``; a name that is not in ``known`` is replaced where exactly one that is
         has the same usual name (``val`` where the set has ``validation``).
     """
-
     names = list(known)
 
     def known_name(match: re.Match[str]) -> str:

@@ -87,9 +87,7 @@ def read(contents: bytes) -> np.ndarray:
         if bits == 16:
             return np.asarray(image).astype(np.uint16)[..., np.newaxis]
         if image.mode not in ("L", "LA", "RGB", "RGBA"):
-            image = image.convert(
-                {"1": "L", "PA": "RGBA"}.get(image.mode, "RGB")
-            )
+            image = image.convert({"1": "L", "PA": "RGBA"}.get(image.mode, "RGB"))
     except Exception as error:  # noqa: BLE001 OSError, ValueError, struct.error, ...
         raise BadTiff(f"TIFF that cannot be decoded: {error}") from error
     pixels = np.asarray(image)

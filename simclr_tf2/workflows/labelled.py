@@ -41,8 +41,8 @@ def open_labelled(config: Config) -> Labelled:
     Raises:
         ConfigError: No such split, no labels, or too few for the share asked for.
     """
-    whole = open_split(config, config.data.train_split)
-    test = open_split(config, config.evaluation.eval_split)
+    names = config.data.train_split, config.evaluation.eval_split
+    whole, test = (subset.labelled_part(open_split(config, name)) for name in names)
     for split in (whole, test):
         datasets.require_labels(split)
     chosen = _choose(config, whole)
@@ -53,6 +53,7 @@ def training_images(config: Config, train: Split) -> Split:
     """What of ``train`` the run ``config`` trains on: fewer with a share of labels."""
     if "finetune" not in (config.mode, config.train_mode):
         return train
+    train = subset.labelled_part(train)
     return _take(train, _choose(config, train))
 
 

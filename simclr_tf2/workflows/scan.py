@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import augmentations, plots
+from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import image_sets, opening, scan_report
 from simclr_tf2.data.datasets import Split
@@ -25,27 +26,27 @@ PREVIEWED = 6  # [ours] images in the picture
 def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
     """``--mode=scan``: count, check and describe; nothing is trained.
 
-    Writes scan.json into ``--model_dir`` (or here) and, with ``--preview``, a picture
-    of some images beside their views.
+    Writes scan.json into ``--model_dir`` where that is given and, with ``--preview``, a
+    picture of some images beside their views.
 
     Raises:
-        ConfigError: No image, or a place that cannot be written.
+        ConfigError: No usable image, or a place that cannot be written.
     """
-    folder = Path(config.model_dir or ".")
     images = None
     if config.data.image_dir or config.data.manifest:
-        images = image_sets.look_at(config.data)
+        images = image_sets.look_at(config.data, keep=_may_keep(config))
         summary = summarize(images)
         print(scan_report.render(summary), flush=True)
     else:
         summary = _of_split(opening.open_split(config.data, config.data.train_split))
         print("\n".join(f"{k}: {v}" for k, v in summary.items()), flush=True)
-    path = folder / "scan.json"
-    _write(path, summary)
-    print(f"{path}: the same, and every broken file", flush=True)
+    if config.model_dir:
+        path = Path(config.model_dir) / "scan.json"
+        _write(path, summary)
+        print(f"{path}: the same, and every broken file", flush=True)
+    if images is not None:
+        image_sets.require_usable(images)
     if config.export.preview:
-        if images is not None and not images.good.size:
-            raise ConfigError("--preview: there is no usable image to show")
         split = (
             images.open("all", channels=config.data.image_channels)
             if images is not None
@@ -53,6 +54,15 @@ def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
         )
         _preview(config, split, Path(config.export.preview))
     return summary
+
+
+def _may_keep(config: Config) -> bool:
+    """Whether what is known of the files may be kept in ``data_dir``.
+
+    A scan makes no folder that nobody named.
+    """
+    given = "data_dir" in config_lib.given_settings(config)
+    return given or Path(config.data.data_dir).expanduser().is_dir()
 
 
 def summarize(images: ImageSet) -> dict[str, Any]:

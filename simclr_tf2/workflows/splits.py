@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.data import datasets, image_sets, opening, overlap
+from simclr_tf2.data import datasets, image_sets, opening, overlap, subset
 from simclr_tf2.evaluation import semi_recipe
 from simclr_tf2.workflows.transfer_data import check_names
 
@@ -96,13 +96,14 @@ def _open(config: Config, *, strict: bool) -> Splits:
             f"split {probe.split!r} of {probe.name} has several yes-or-no labels an "
             "image; only --protocols=svm, low_shot, label_free and transfer take those"
         )
+    probe = subset.labelled_part(probe)
     if not probe.has_labels:
         raise ConfigError(
             f"--protocols={','.join(config.evaluation.protocols)} need labels, and "
             f"split {probe.split!r} of {probe.name} has none; name a labelled one with "
             "--probe_split, or pass --protocols= to skip the evaluation"
         )
-    evaluation = open_split(config, config.evaluation.eval_split)
+    evaluation = subset.labelled_part(open_split(config, config.evaluation.eval_split))
     datasets.require_labels(evaluation)
     published = config.data.source == semi_recipe.IMAGENET  # has its own subsets
     if "semi" in config.evaluation.protocols and not published:
@@ -128,7 +129,8 @@ def with_own_classifier(config: Config, splits: Splits) -> Splits:
 def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> bool:
     """Whether these are the user's own images, of less than two classes."""
     several = train.num_classes and (train.num_classes > 1 or train.label_shape)
-    if not config.data.own_images or several or config.evaluation.probe_split:
+    own = config.data.own_images or config.data.array_file
+    if not own or several or config.evaluation.probe_split:
         return False
     left_out = [p for p in config.evaluation.protocols if p not in WITHOUT_LABELS]
     if left_out:
