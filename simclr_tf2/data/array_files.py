@@ -9,9 +9,10 @@ import os
 import numpy as np
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import slices, split_names
+from simclr_tf2.data import slices
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.sources import ArraySource
+from simclr_tf2.data.split_names import normalize_split
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ def _load(path: str) -> dict[str, np.ndarray]:
 
 
 def _labels_beside(path: str) -> str | None:
-    """File of labels: a_labels.npy of a.npy, labels.npy of images.npy, y.npy of x.npy."""
+    """File of labels: a_labels.npy of a.npy, labels.npy of images.npy, y of x.npy."""
     folder, name = os.path.split(path)
     stem = name.removesuffix(".npy")
     names = [f"{stem}_labels", stem.replace("images", "labels")]
@@ -148,13 +149,13 @@ def _by_split(
             found["train"] = (array, arrays.get("labels"))
         elif name.endswith("_images"):
             split = name.removesuffix("_images")
-            found[split_names.normalize_split(split)] = (
+            found[normalize_split(split)] = (
                 array,
                 arrays.get(f"{split}_labels"),
             )
         elif name.startswith("x_"):
             split = name.removeprefix("x_")
-            found[split_names.normalize_split(split)] = (
+            found[normalize_split(split)] = (
                 array,
                 arrays.get(f"y_{split}"),
             )

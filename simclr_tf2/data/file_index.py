@@ -15,6 +15,7 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -166,9 +167,11 @@ class _Look:
         index = self.index
         index.decoded[row] = True
         kind = index.format[row]
-        usual = kind in ("jpeg", "png", "gif")
-        decode = image_files.decode_usual if usual else image_files.decode
-        decode = tiff_files.read if kind == "tiff" else decode
+        decode: Callable[[bytes], Any] = image_files.decode
+        if kind in ("jpeg", "png", "gif"):
+            decode = image_files.decode_usual
+        elif kind == "tiff":
+            decode = tiff_files.read
         try:
             with tf.device("/cpu:0"):
                 shape = decode(contents).shape

@@ -256,8 +256,8 @@ def open_image_set(data: DataConfig) -> ImageSet:
     images = _open_image_set(plain)
     if data.data_service and (images.index.format == "tiff").any():
         raise ConfigError(
-            f"{images.name} holds TIFF files, which are decoded in the training process "
-            "and not by a --data_service; convert them to PNG, or drop the service"
+            f"{images.name} holds TIFF files, which a --data_service cannot decode; "
+            "convert them to PNG, or drop the service"
         )
     return images
 

@@ -107,8 +107,8 @@ def _notes_on_splits(parts: Parts) -> Iterator[str]:
         tops = sorted({p[0] for p in images})
         if folder_split(tops[0]) is None:
             yield (
-                f"{split}/ ({_images(len(images))}) beside the splits is a split of its "
-                f"own: trained on only if named (--train_split=train+{split})"
+                f"{split}/ ({_images(len(images))}) beside the splits is a split of "
+                f"its own: trained on only if named (--train_split=train+{split})"
             )
         elif len(tops) > 1 or not is_plain(tops[0]):
             yield f"read as the split {split}: {_some([f'{top}/' for top in tops])}"

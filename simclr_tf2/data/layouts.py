@@ -203,8 +203,9 @@ def _no_folder(path: str) -> str:
     if not os.path.exists(path):
         folder, name = os.path.split(os.path.abspath(path))
         near = difflib.get_close_matches(name, _folders_in(folder), n=1)
-        hint = f"; did you mean {os.path.join(os.path.dirname(path), near[0])}?"
-        return f"--image_dir={path}: there is no such folder" + (hint if near else "")
+        near = [os.path.join(os.path.dirname(path.rstrip("/")), n) for n in near]
+        hint = f"did you mean {near[0]}?" if near else "check the path"
+        return f"{path} is not a folder, nothing is there; {hint}"
     remedy = side_files.reading_flag(path)
     if not remedy and side_files.suffix_of(path) in SUFFIXES:
         remedy = f"pass --image_dir={os.path.dirname(path) or '.'}"

@@ -45,10 +45,9 @@ def read_manifest(
         with tf.io.gfile.GFile(path, "rb") as file:
             contents = file.read()
     except (tf.errors.OpError, OSError) as error:
-        remedy = side_files.reading_flag(path) if tf.io.gfile.isdir(path) else ""
-        raise ConfigError(
-            f"--manifest={path} cannot be read: {remedy or 'give a CSV or Parquet file'}"
-        ) from error
+        folder = side_files.reading_flag(path) if tf.io.gfile.isdir(path) else ""
+        remedy = folder or "give a CSV or Parquet file"
+        raise ConfigError(f"--manifest={path} cannot be read: {remedy}") from error
     columns = _parquet(path, contents) if kind == ".parquet" else _csv(path, contents)
     columns = _usual_names(columns)
     _check_columns(path, columns, ("path", *label_columns))

@@ -81,7 +81,8 @@ class _Search:
         """The path that leads to a file and what was changed; None if none does."""
         if "://" in name or self._is_there(plain):
             return plain, ()
-        text, how = name, []
+        text = name
+        how: list[str] = []
         for change, do in _CHANGES.items():
             if do(text) != text:
                 text, how = do(text), [*how, change]
@@ -156,7 +157,7 @@ class _Search:
         return (
             f"{len(missing)} of {total} paths lead to no file, the first: {first!r} "
             f"({'/'.join(there) or self._root} has no {'/'.join(parts[:1])!r}"
-            f"{f'; near: {near[0]!r}' if near else ''}); tried too: {', '.join(tried)}. "
+            f"{f'; near: {near[0]!r}' if near else ''}); tried {', '.join(tried)}. "
             f"Paths are relative to {self._root}; --image_dir=FOLDER changes that"
         )
 

@@ -7,9 +7,13 @@ pixels, so that its size is known before anything of that size is allocated.
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
+
+# Pillow warns of damage; what that means for the image is said by BadTiff.
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 _ORIENTATION = 0x0112
@@ -79,11 +83,11 @@ def read(contents: bytes) -> np.ndarray:
     Raises:
         BadTiff: Damaged bytes.
     """
-    image: Image.Image = open_tiff(contents)
-    *_, bits = shape_of(image)
+    opened = open_tiff(contents)
+    *_, bits = shape_of(opened)
     try:
-        image.load()
-        image = ImageOps.exif_transpose(image)
+        opened.load()
+        image: Image.Image = ImageOps.exif_transpose(opened)
         if bits == 16:
             return np.asarray(image).astype(np.uint16)[..., np.newaxis]
         if image.mode not in ("L", "LA", "RGB", "RGBA"):

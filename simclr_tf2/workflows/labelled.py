@@ -13,7 +13,7 @@ from simclr_tf2.config import Config
 from simclr_tf2.data import datasets, subset
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation import semi_supervised
-from simclr_tf2.workflows.splits import open_split
+from simclr_tf2.workflows.splits import labelled_part, open_split
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def open_labelled(config: Config) -> Labelled:
         ConfigError: No such split, no labels, or too few for the share asked for.
     """
     names = config.data.train_split, config.evaluation.eval_split
-    whole, test = (subset.labelled_part(open_split(config, name)) for name in names)
+    whole, test = (labelled_part(config, open_split(config, n)) for n in names)
     for split in (whole, test):
         datasets.require_labels(split)
     chosen = _choose(config, whole)
@@ -53,7 +53,7 @@ def training_images(config: Config, train: Split) -> Split:
     """What of ``train`` the run ``config`` trains on: fewer with a share of labels."""
     if "finetune" not in (config.mode, config.train_mode):
         return train
-    train = subset.labelled_part(train)
+    train = labelled_part(config, train)
     return _take(train, _choose(config, train))
 
 

@@ -96,14 +96,15 @@ def _open(config: Config, *, strict: bool) -> Splits:
             f"split {probe.split!r} of {probe.name} has several yes-or-no labels an "
             "image; only --protocols=svm, low_shot, label_free and transfer take those"
         )
-    probe = subset.labelled_part(probe)
+    probe = labelled_part(config, probe)
     if not probe.has_labels:
         raise ConfigError(
             f"--protocols={','.join(config.evaluation.protocols)} need labels, and "
             f"split {probe.split!r} of {probe.name} has none; name a labelled one with "
             "--probe_split, or pass --protocols= to skip the evaluation"
         )
-    evaluation = subset.labelled_part(open_split(config, config.evaluation.eval_split))
+    evaluation = open_split(config, config.evaluation.eval_split)
+    evaluation = labelled_part(config, evaluation)
     datasets.require_labels(evaluation)
     published = config.data.source == semi_recipe.IMAGENET  # has its own subsets
     if "semi" in config.evaluation.protocols and not published:
@@ -168,6 +169,12 @@ def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split |
     if config.evaluation.probe_split:
         return open_split(config, config.evaluation.probe_split)
     return train if train.has_labels else None
+
+
+def labelled_part(config: Config, split: datasets.Split) -> datasets.Split:
+    """The images of the user's own ``split`` that have a label, if some have one."""
+    own = config.data.own_images or config.data.array_file
+    return subset.labelled_part(split) if own else split
 
 
 def open_split(config: Config, split: str) -> datasets.Split:
