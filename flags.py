@@ -78,7 +78,7 @@ _string(
     "dataset",
     "Name of a tensorflow-datasets set (cifar10, stl10, imagenet2012, "
     "fashion_mnist, ...) or of the embedded one: simclr_shapes, simclr_shapes/64, "
-    "simclr_shapes/96, simclr_shapes/tiny. With --mode=eval: measured in place of the "
+    "simclr_shapes/96, simclr_shapes/tiny; or an .npz or .npy file of arrays. With --mode=eval: measured in place of the "
     "run's images, as with the next three.",
 )
 _string(
@@ -89,7 +89,7 @@ _string(
 _string(
     "manifest",
     "CSV or Parquet file with columns path,label[,split], in place of --dataset; paths "
-    "are relative to --image_dir or to the file.",
+    "are relative to --image_dir or to the file; a label of -1 or nothing is no label.",
 )
 _string(
     "tfrecords",
@@ -99,8 +99,9 @@ _string(
 _enum(
     "image_layout",
     config_lib.IMAGE_LAYOUTS,
-    "What the folders in --image_dir mean. auto: splits and classes if every image "
-    "lies that deep, else nothing; flat: nothing.",
+    "What the folders in --image_dir mean. auto: splits by their names (train, val2017), "
+    "classes if every image lies in the folder of one, else nothing; what was not "
+    "understood is said; flat: nothing.",
 )
 _list(
     "label_columns",
