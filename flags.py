@@ -78,8 +78,8 @@ _string(
     "dataset",
     "Name of a tensorflow-datasets set (cifar10, stl10, imagenet2012, "
     "fashion_mnist, ...) or of the embedded one: simclr_shapes, simclr_shapes/64, "
-    "simclr_shapes/96, simclr_shapes/tiny; or an .npz or .npy file of arrays. With --mode=eval: measured in place of the "
-    "run's images, as with the next three.",
+    "simclr_shapes/96, simclr_shapes/tiny; or an .npz or .npy file of arrays. With "
+    "--mode=eval: measured in place of the run's images, as with the next three.",
 )
 _string(
     "image_dir",
@@ -99,7 +99,7 @@ _string(
 _enum(
     "image_layout",
     config_lib.IMAGE_LAYOUTS,
-    "What the folders in --image_dir mean. auto: splits by their names (train, val2017), "
+    "What the folders in --image_dir mean. auto: splits by name (train, val2017), "
     "classes if every image lies in the folder of one, else nothing; what was not "
     "understood is said; flat: nothing.",
 )
