@@ -324,10 +324,10 @@ def require_usable(images: ImageSet) -> None:
     """Raise a ConfigError where not one image can be used."""
     index = images.index
     if not index.good.any():
+        first = f"the first: {index.paths[0]!r}: {index.error[0]}"
         raise ConfigError(
-            f"none of the {len(index)} image files of {images.name} can be used; the "
-            f"first: {index.paths[0]!r}: {index.error[0]}"
-            + (f"; {images.listing.missing}" if images.listing.missing else "")
+            f"none of the {len(index)} image files of {images.name} can be used; "
+            f"{images.listing.missing or first}"
         )
 
 

@@ -30,11 +30,13 @@ class Found:
         paths: One a name, '/'-separated; as given where nothing was found.
         notes: What was changed, one line each.
         missing: What is known of those not found, one line; "" if all were.
+        some: Whether any was found.
     """
 
     paths: list[str]
     notes: list[str] = field(default_factory=list)
     missing: str = ""
+    some: bool = True
 
 
 def find(root: str, names: Sequence[str]) -> Found:
@@ -66,7 +68,8 @@ def find(root: str, names: Sequence[str]) -> Found:
         for how, count in changes.items()
         if how
     ]
-    return Found(paths, notes, search.why(missing, len(names)) if missing else "")
+    why = search.why(missing, len(names)) if missing else ""
+    return Found(paths, notes, why, len(missing) < len(names))
 
 
 class _Search:
@@ -153,13 +156,21 @@ class _Search:
             folder = os.path.join(folder, parts.pop(0))
         names = [n for n, own in self._names(folder).items() if own == [n]]
         near = difflib.get_close_matches(parts[0] if parts else "", names, n=1)
-        tried = [_SPACES, _SLASHES, _UNICODE, "without folders in front"]
+        place = posixpath.join(self._root, *there)
+        what = f"{_shown(first)} ({place} has no {_shown('/'.join(parts[:1]))}"
+        tried = [how for how, change in _CHANGES.items() if change(first) != first]
+        tried += ["without the folders in front"] if "/" in _to_slashes(first) else []
+        also = f"; looked for {' and '.join(tried)}, too" if tried else ""
         return (
-            f"{len(missing)} of {total} paths lead to no file, the first: {first!r} "
-            f"({'/'.join(there) or self._root} has no {'/'.join(parts[:1])!r}"
-            f"{f'; near: {near[0]!r}' if near else ''}); tried {', '.join(tried)}. "
-            f"Paths are relative to {self._root}; --image_dir=FOLDER changes that"
+            f"{len(missing)} of {total} paths lead to no file, the first: {what}"
+            f"{f'; near: {_shown(near[0])}' if near else ''}){also}. Paths start from "
+            f"{self._root}, which --image_dir=FOLDER changes"
         )
+
+
+def _shown(name: str) -> str:
+    """A name in quotes on one line."""
+    return f"'{name}'" if name.isprintable() else repr(name)
 
 
 def _forms(name: str) -> tuple[str, str]:

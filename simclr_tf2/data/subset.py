@@ -114,7 +114,7 @@ def labelled_part(split: Split) -> Split:
         known.size,
         split.num_examples,
     )
-    part = take(split, known, name=f"{split.split}, {known.size} labelled")
+    part = take(split, known, name=f"{split.split} ({known.size} labelled)")
     return dataclasses.replace(part, has_labels=True)
 
 
