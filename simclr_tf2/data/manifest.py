@@ -71,10 +71,7 @@ def read_manifest(
         layout="manifest",
         multi_labels=_multi_labels(path, columns, label_columns, order),
         multi_label_names=tuple(label_columns),
-        notes=(
-            *found.notes,
-            *([found.missing] if found.missing and found.some else []),
-        ),
+        notes=tuple(found.notes),
         missing=found.missing,
     )
     return layouts.with_notes(listing)

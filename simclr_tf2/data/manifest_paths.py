@@ -30,13 +30,11 @@ class Found:
         paths: One a name, '/'-separated; as given where nothing was found.
         notes: What was changed, one line each.
         missing: What is known of those not found, one line; "" if all were.
-        some: Whether any was found.
     """
 
     paths: list[str]
     notes: list[str] = field(default_factory=list)
     missing: str = ""
-    some: bool = True
 
 
 def find(root: str, names: Sequence[str]) -> Found:
@@ -69,7 +67,9 @@ def find(root: str, names: Sequence[str]) -> Found:
         if how
     ]
     why = search.why(missing, len(names)) if missing else ""
-    return Found(paths, notes, why, len(missing) < len(names))
+    if 0 < len(missing) < len(names):  # where all are, it becomes an error
+        notes.append(why)
+    return Found(paths, notes, why)
 
 
 class _Search:

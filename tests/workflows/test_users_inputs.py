@@ -198,7 +198,9 @@ def test_a_list_of_files_that_are_nowhere_is_one_line_and_no_success(
     run, tmp_path, capsys
 ):
     path = manifest(tmp_path / "l.csv", [(f"E:\\x\\{i}.jpg", "a") for i in range(40)])
-    with pytest.raises(ConfigError, match="40 of 40 paths lead to no file.*looked for with"):
+    with pytest.raises(
+        ConfigError, match="40 of 40 paths lead to no file.*looked for with"
+    ):
         run("scan", manifest=path)
     said = capsys.readouterr().out
     assert said.count("no such file") == 1 and "and 37 more" in said
