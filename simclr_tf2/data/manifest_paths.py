@@ -12,7 +12,7 @@ import functools
 import os
 import posixpath
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -78,7 +78,8 @@ class _Search:
     def __init__(self, root: str) -> None:
         self._root = root
         self._prefix: str | None = None  # that only the other machine had
-        self._names = functools.lru_cache(maxsize=None)(self._list)
+        self._names = functools.lru_cache(maxsize=None)(_names_in)
+        self._alike = functools.lru_cache(maxsize=None)(self._by_form)
 
     def find(self, name: str, plain: str) -> tuple[str, tuple[str, ...]] | None:
         """The path that leads to a file and what was changed; None if none does."""
@@ -112,18 +113,13 @@ class _Search:
         folder, name = os.path.split(os.path.join(self._root, path))
         return name in self._names(folder)
 
-    def _list(self, folder: str) -> dict[str, list[str]]:
-        """Names in a folder by themselves, by Unicode form and by case."""
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            return {}
-        keys: dict[str, list[str]] = {name: [name] for name in names}
-        for name in names:
+    def _by_form(self, folder: str) -> dict[str, list[str]]:
+        """Keys that do not depend on the Unicode form, or case -> names."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for name in self._names(folder):
             for key in _forms(name):
-                if name not in keys.setdefault(key, []):
-                    keys[key].append(name)
-        return keys
+                found[key].append(name)
+        return found
 
     def _match(self, path: str) -> tuple[str, tuple[str, ...]] | None:
         """The path with the names that the folders have, and what differs."""
@@ -131,14 +127,12 @@ class _Search:
         if path.startswith("/"):
             folder, path, parts = "/", path[1:], [""]
         for part in path.split("/"):
-            names = self._names(folder)
-            if part == "..":
-                actual = part
-            elif part in names and part in names[part]:
+            if part == ".." or part in self._names(folder):
                 actual = part
             else:
+                names = self._alike(folder)
                 keys = zip(_forms(part), (_UNICODE, _CASE), strict=True)
-                same = [(names[key], why) for key, why in keys if names.get(key)]
+                same = [(names[key], why) for key, why in keys if key in names]
                 if not same or len(same[0][0]) != 1:
                     return None
                 (actual,), why = same[0]
@@ -154,7 +148,7 @@ class _Search:
         while parts and parts[0] in self._names(folder):
             there.append(parts[0])
             folder = os.path.join(folder, parts.pop(0))
-        names = [n for n, own in self._names(folder).items() if own == [n]]
+        names = self._names(folder)
         near = difflib.get_close_matches(parts[0] if parts else "", names, n=1)
         place = posixpath.join(self._root, *there)
         what = f"{_shown(first)} ({place} has no {_shown('/'.join(parts[:1]))}"
@@ -171,6 +165,13 @@ class _Search:
 def _shown(name: str) -> str:
     """A name in quotes on one line."""
     return f"'{name}'" if name.isprintable() else repr(name)
+
+
+def _names_in(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:
+        return frozenset()
 
 
 def _forms(name: str) -> tuple[str, str]:

@@ -56,8 +56,9 @@ def is_hidden(name: str) -> bool:
 def suffix_of(name: str) -> str:
     """Return the end of a file's name in lower case; "(none)" without one."""
     stem, suffix = posixpath.splitext(name.lower())
-    both = posixpath.splitext(stem)[1] + suffix
-    return both if both in ARCHIVES else suffix or "(none)"
+    if suffix in ARCHIVES and stem.endswith(".tar"):
+        return f".tar{suffix}"
+    return suffix or "(none)"
 
 
 def left_out(

@@ -13,7 +13,7 @@ import tensorflow as tf
 from simclr_tf2 import augmentations, plots
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.data import image_sets, opening, scan_report
+from simclr_tf2.data import image_sets, opening, scan_report, subset
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.image_sets import ImageSet
 from simclr_tf2.training import run_folder
@@ -38,7 +38,9 @@ def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
         summary = summarize(images)
         print(scan_report.render(summary), flush=True)
     else:
-        summary = _of_split(opening.open_split(config.data, config.data.train_split))
+        split = opening.open_split(config.data, config.data.train_split)
+        own = config.data.own_images or config.data.array_file
+        summary = _of_split(split, partly=own and bool(split.num_classes))
         print("\n".join(f"{k}: {v}" for k, v in summary.items()), flush=True)
     if config.model_dir:
         path = Path(config.model_dir) / "scan.json"
@@ -82,11 +84,20 @@ def record(config: Config, folder: Path, *splits: Split | None) -> None:
         run_folder.write_json(folder / "classes.json", list(names))
 
 
-def _of_split(split: Split) -> dict[str, Any]:
-    """Counts of a data set that is prepared already: nothing of it can be broken."""
-    labels = [int(e["label"]) for e in _labels(split)] if split.has_labels else []
-    counts = np.bincount(labels, minlength=split.num_classes or 0).tolist()
+def _of_split(split: Split, *, partly: bool = False) -> dict[str, Any]:
+    """Counts of a data set that is prepared already: nothing of it can be broken.
+
+    Args:
+        split: The images.
+        partly: Whether some of them may have a label where not all have one.
+    """
+    single = split.has_labels or (partly and not split.label_shape)
+    labels = subset.labels_of(split) if single else np.empty(0, np.int64)
+    counts = np.bincount(labels[labels >= 0], minlength=split.num_classes or 0).tolist()
     names = split.class_names or tuple(map(str, range(len(counts))))
+    classes = dict(zip(names, counts, strict=True))
+    if (labels < 0).any():
+        classes["(no label)"] = int((labels < 0).sum())
     height, width, channels = split.image_shape
     return {
         "data set": split.name,
@@ -95,12 +106,8 @@ def _of_split(split: Split) -> dict[str, Any]:
         "bytes": split.encoded_bytes,
         "size": "various" if height is None else f"{height}x{width}",
         "channels": channels,
-        "classes": dict(zip(names, counts, strict=True)) if labels else None,
+        "classes": classes if labels.size else None,
     }
-
-
-def _labels(split: Split) -> Any:
-    return split.as_dataset().map(lambda e: {"label": e["label"]}).as_numpy_iterator()
 
 
 def _write(path: Path, summary: dict[str, Any]) -> None:

@@ -198,9 +198,7 @@ def test_a_list_of_files_that_are_nowhere_is_one_line_and_no_success(
     run, tmp_path, capsys
 ):
     path = manifest(tmp_path / "l.csv", [(f"E:\\x\\{i}.jpg", "a") for i in range(40)])
-    with pytest.raises(
-        ConfigError, match="40 of 40 paths lead to no file.*looked for with"
-    ):
+    with pytest.raises(ConfigError, match="40 of 40 paths lead to no file.*looked for"):
         run("scan", manifest=path)
     said = capsys.readouterr().out
     assert said.count("no such file") == 1 and "and 37 more" in said
@@ -243,6 +241,13 @@ def test_arrays_without_labels_in_an_npy_file_are_trained_on(run, tmp_path, capl
     run("pretrain", dataset="patches.npy", model_dir="run")
     assert "patches.npy has no labels" in caplog.text
     assert Path("run/encoder.keras").exists()
+
+
+def test_scan_counts_arrays_without_a_label(run, tmp_path, capsys):
+    images = np.zeros([5, 8, 8, 3], np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.array([0, 1, -1, 1, -1]))
+    said = scanned(run, capsys, dataset="a.npz")
+    assert "classes: {'0': 1, '1': 2, '(no label)': 2}" in said
 
 
 @pytest.mark.parametrize(
