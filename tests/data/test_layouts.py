@@ -232,8 +232,9 @@ def test_two_flat_splits_beside_a_folder_are_no_classes(tmp_path):
 def test_a_class_may_be_called_train(tmp_path, word):
     root = _make(tmp_path, "bus/1.jpg", f"{word}/2.jpg", "truck/3.jpg")
     found = layouts.list_folder(root)
-    assert found.labels == ("bus", word, "truck") and set(found.splits) == {None}
-    assert found.notes == ()
+    labels = dict(zip(found.paths, found.labels, strict=True))
+    assert labels[f"{word}/2.jpg"] == word and set(found.splits) == {None}
+    assert found.class_names() == tuple(sorted(("bus", word, "truck")))
 
 
 def test_a_class_called_like_a_held_out_split_is_said(tmp_path):
@@ -304,3 +305,8 @@ def test_remote_folders_are_walked_by_tensorflow():
     listing = layouts.list_folder("ram://simclr_layouts")
     assert listing.paths == ("a/1.jpg", "b/2.jpg")
     assert listing.labels == ("a", "b") and listing.others == {".txt": 1}
+
+
+def test_a_class_called_train_among_others_is_not_questioned(tmp_path):
+    root = _make(tmp_path, "bus/1.jpg", "train/2.jpg", "truck/3.jpg")
+    assert layouts.list_folder(root).notes == ()

@@ -127,7 +127,7 @@ def test_paths_that_are_right_are_left_as_they_are(tmp_path):
 def test_a_change_that_leads_two_names_to_one_file_is_not_made(tmp_path):
     (tmp_path / "1.jpg").write_bytes(b"x")
     listing = manifest.read_manifest(
-        _write(tmp_path, "path,label\nC:\\a\\1.jpg,x\nC:\\a\\ 1.jpg,y\n")
+        _write(tmp_path, "path,label\nC:\\a\\1.jpg,x\n C:\\a\\1.jpg,y\n")
     )
     assert all("C:" in path for path in listing.paths) and listing.missing
 

@@ -81,9 +81,7 @@ def test_folders_of_a_nas_are_left_out_and_said(run, tmp_path, capsys, caplog):
         picture(root / name / ".ipynb_checkpoints" / "0-checkpoint.jpg", 1)
     said = scanned(run, capsys, image_dir=str(root))
     assert "24 images" in said and "classes: 2" in said and "@eaDir (2)" in said
-    results = run(
-        "pretrain", image_dir=str(root), protocols=("knn",), model_dir="run", k=3
-    )
+    results = run("pretrain", image_dir=str(root), protocols=("knn",), model_dir="run")
     assert results["results"]["SimCLR h/knn"]["num_classes"] == 2
     lines = [r.message for r in caplog.records if "not read" in r.message]
     assert len(lines) == 1 and "@eaDir (2)" in lines[0]
@@ -159,14 +157,13 @@ def test_minus_one_is_no_label_in_scan_and_in_training(run, tmp_path, rows, caps
     listed = [(*row, "val" if i % 3 == 0 else "train") for i, row in enumerate(marked)]
     path = manifest(tmp_path / "l.csv", listed, ("path", "label", "split"))
     said = scanned(run, capsys, manifest=path)
-    assert "classes: 2" in said and "(no label)" in said and "-1" not in said
+    assert "classes: 2" in said and "(no label)" in said and "\n  -1" not in said
     results = run(
         "pretrain",
         manifest=path,
         protocols=("knn",),
         eval_split="val",
         model_dir="run",
-        k=3,
     )
     record = results["results"]["SimCLR h/knn"]
     labelled = {
