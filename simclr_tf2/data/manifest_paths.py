@@ -97,12 +97,19 @@ class _Search:
         return None
 
     def _candidates(self, text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """The path, then the path without folders in front, the longest first."""
+        """The path, then the path without folders in front, the longest first.
+
+        Only folders that are not on this machine are dropped, and the same for all:
+        a file that is missing from a folder is not replaced by one of its name.
+        """
         yield text, ()
         parts = text.split("/")
+        if parts[0] and parts[0] in self._names(self._root):
+            return
         for count in range(1, len(parts)):
             prefix = "/".join(parts[:count])
-            if self._prefix in (None, prefix):
+            here = bool(prefix) and os.path.isdir(os.path.join(self._root, prefix))
+            if not here and self._prefix in (None, prefix):
                 rest = "/".join(parts[count:])
                 if self._match(rest) is not None:
                     self._prefix = prefix
@@ -143,17 +150,17 @@ class _Search:
 
     def why(self, missing: Sequence[str], total: int) -> str:
         """Say which paths lead nowhere, what was tried and what is near."""
-        first, folder, there = missing[0], self._root, []
-        parts = _to_slashes(first).strip().split("/")
-        while parts and parts[0] in self._names(folder):
-            there.append(parts[0])
-            folder = os.path.join(folder, parts.pop(0))
-        names = self._names(folder)
-        near = difflib.get_close_matches(parts[0] if parts else "", names, n=1)
-        place = posixpath.join(self._root, *there)
-        what = f"{_shown(first)} ({place} has no {_shown('/'.join(parts[:1]))}"
+        first = missing[0]
+        text = _to_slashes(first).strip()
+        folder = "/" if text.startswith("/") else self._root
+        parts = text.strip("/").split("/")
+        while parts[1:] and parts[0] in self._names(folder):
+            folder = posixpath.join(folder, parts.pop(0))
+        near = difflib.get_close_matches(parts[0], self._names(folder), n=1)
+        what = f"{_shown(first)} ({folder} has no {_shown(parts[0])}"
         tried = [how for how, change in _CHANGES.items() if change(first) != first]
-        tried += ["without the folders in front"] if "/" in _to_slashes(first) else []
+        if folder in (self._root, "/") and parts[1:]:
+            tried.append("without the folders in front")
         also = f"; looked for {' and '.join(tried)}, too" if tried else ""
         return (
             f"{len(missing)} of {total} paths lead to no file, the first: {what}"

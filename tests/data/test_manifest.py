@@ -139,6 +139,17 @@ def test_two_files_that_differ_in_case_are_not_guessed_between(tmp_path):
     assert listing.paths == ("x.JPG",) and listing.missing
 
 
+@pytest.mark.parametrize("prefix", ("", "{root}/"))
+def test_a_missing_file_is_not_replaced_by_one_of_its_name(tmp_path, prefix):
+    (tmp_path / "a").mkdir()
+    for name in ("a/1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    start = prefix.format(root=tmp_path)
+    text = f"path\n{start}a/1.jpg\n{start}a/2.jpg\n"
+    listing = manifest.read_manifest(_write(tmp_path, text))
+    assert f"{start}a/2.jpg" in listing.paths and "1 of 2 paths" in listing.missing
+
+
 def test_what_is_missing_says_where_and_what_is_near(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "photo_1.jpg").write_bytes(b"x")

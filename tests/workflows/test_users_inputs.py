@@ -39,11 +39,10 @@ TINY = {
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch, caplog):
     """Run a workflow with a tiny network; everything is kept below tmp_path."""
-    logger = logging.getLogger("simclr_tf2")
-    monkeypatch.setattr(logger, "propagate", True)
-    logger.setLevel(logging.INFO)
+    monkeypatch.setattr(logging.getLogger("simclr_tf2"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="simclr_tf2")
     monkeypatch.chdir(tmp_path)
 
     def run(mode, **settings):
