@@ -167,9 +167,9 @@ _section("Images", modes="pretrain, finetune, eval, scan")
 _string(
     "dataset",
     "Name of a tensorflow-datasets set (cifar10, stl10, imagenet2012, ...) or of the "
-    "embedded one, simclr_shapes. That one has the sizes simclr_shapes/64, "
-    "simclr_shapes/96 and simclr_shapes/tiny. With --mode=eval: data to measure on in "
-    "place of the run's.",
+    "embedded one, simclr_shapes, or an .npz or .npy file of arrays. The embedded one "
+    "has the sizes simclr_shapes/64, simclr_shapes/96 and simclr_shapes/tiny. With "
+    "--mode=eval: data to measure on in place of the run's.",
 )
 _string(
     "image_dir",
@@ -178,8 +178,9 @@ _string(
 )
 _string(
     "manifest",
-    "CSV or Parquet file with columns path,label[,split], in place of --dataset. Paths "
-    "are relative to --image_dir, or to the file where that is not given.",
+    "CSV or Parquet file with columns path,label[,split], in place of --dataset. "
+    "Paths are relative to --image_dir, or to the file where that is not given. A "
+    "label of -1 or nothing is no label.",
 )
 _string(
     "tfrecords",
@@ -189,8 +190,9 @@ _string(
 _enum(
     "image_layout",
     config_lib.IMAGE_LAYOUTS,
-    "What the folders in --image_dir mean. auto: class or split_class if every image "
-    "lies that deep, else flat. flat: nothing, images have no labels. class: "
+    "What the folders in --image_dir mean. auto: splits by name (train, val2017) and "
+    "classes if every image lies in the folder of one, else flat; the log says what "
+    "was not understood. flat: nothing, images have no labels. class: "
     "DIR/class/image. split_class: DIR/split/class/image.",
 )
 _list(

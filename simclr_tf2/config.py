@@ -227,6 +227,11 @@ class DataConfig:
         """Whether the images are the user's files, which may have no labels."""
         return bool(self.manifest or self.image_dir or self.tfrecords)
 
+    @property
+    def array_file(self) -> bool:
+        """Whether ``dataset`` is a file of arrays."""
+        return not self.own_images and self.dataset.endswith((".npz", ".npy"))
+
 
 def parse_image_size(value: Any, flag: str = "image_size") -> int | tuple[int, int]:
     """``224``, ``"224"`` or ``"HxW"`` (also as a pair) -> side, or (height, width).

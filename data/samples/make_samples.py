@@ -87,6 +87,27 @@ def _flipped_bytes(jpeg: bytes) -> bytes:
     return bytes(damaged)
 
 
+def _resized_tiff(tiff: bytes, side: int) -> bytes:
+    """The TIFF with another width and height in its directory."""
+    changed = bytearray(tiff)
+    (start,) = struct.unpack_from("<I", tiff, 4)
+    (count,) = struct.unpack_from("<H", tiff, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        (tag,) = struct.unpack_from("<H", tiff, entry)
+        if tag in (0x0100, 0x0101):  # as one LONG, at any byte order of the file
+            changed[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, side)
+    return bytes(changed)
+
+
+def _damaged_lzw() -> bytes:
+    """A TIFF whose header is in order and whose compressed pixels are not."""
+    tiff = bytearray(_encode(_picture(), "TIFF", compression="tiff_lzw"))
+    with Image.open(io.BytesIO(tiff)) as image:
+        start, length = image.tag_v2[0x0111][0], image.tag_v2[0x0117][0]
+    tiff[start : start + length] = b"\xff" * length
+    return bytes(tiff)
+
+
 def _exif(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -102,12 +123,18 @@ def good_samples() -> Iterator[tuple[str, bytes]]:
     rgba = np.concatenate([rgb, alpha], -1)
     gray = rgb.mean(-1).astype("uint8")
     frames = [Image.fromarray(rgb), Image.fromarray(rgb[::-1].copy())]
+    pages = {"append_images": frames[1:], "compression": "packbits"}
     animation = {"save_all": True, "append_images": frames[1:], "duration": 100}
     yield "rgb.jpg", _encode(rgb, "JPEG", quality=95)
     yield "rgb.png", _encode(rgb, "PNG")
     yield "rgb.bmp", _encode(rgb, "BMP")
     yield "rgb.gif", _encode(rgb, "GIF")
     yield "rgb.webp", _encode(rgb, "WEBP", lossless=True)
+    yield "rgb.tif", _encode(rgb, "TIFF", compression="tiff_lzw")
+    yield "two_pages.tiff", _encode(frames[0], "TIFF", save_all=True, **pages)
+    yield "turned.tif", _encode(rgb, "TIFF", tiffinfo={0x0112: 6})
+    yield "16_bit_gray.tif", _encode(gray.astype("uint16") * 257, "TIFF")
+    yield "a_tiff_named.png", _encode(_picture(3, 5), "TIFF")
     yield "upper_case_suffix.PNG", _encode(rgb, "PNG")
     yield "a_png_named.jpg", _encode(rgb, "PNG")
     yield "progressive.jpg", _encode(rgb, "JPEG", progressive=True)
@@ -153,7 +180,11 @@ def bad_samples() -> Iterator[tuple[str, bytes]]:
     yield "bomb.gif", _gif_bomb()
     yield "zero_height.jpg", _resized_header(jpeg, 0)
     yield "zeros.png", bytes(300)
-    yield "tiff.png", _encode(_picture(3, 5), "TIFF")
+    tiff = _encode(noise, "TIFF")
+    yield "cut_off.tif", tiff[: len(tiff) // 2]
+    yield "damaged_lzw.tif", _damaged_lzw()
+    yield "60000x60000.tif", _resized_tiff(tiff, 60000)
+    yield "float.tif", _encode(noise[..., 0].astype("float32"), "TIFF")
     yield "git_lfs_pointer.png", b"version https://git-lfs.github.com/spec/v1\n"
 
 

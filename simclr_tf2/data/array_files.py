@@ -1,18 +1,19 @@
-"""Images that are arrays already: in memory, or in an .npz file."""
+"""Images that are arrays already: in memory, or in an .npz or .npy file."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import re
+import os
+from collections.abc import Iterator
 
 import numpy as np
 
 from simclr_tf2.config import ConfigError
 from simclr_tf2.data import array_labels, order, pixel_range, slices
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.data.layouts import SPLIT_NAMES
 from simclr_tf2.data.sources import ArraySource
+from simclr_tf2.data.split_names import normalize_split
 
 logger = logging.getLogger(__name__)
 
@@ -71,14 +72,15 @@ def open_array_split(
     channels: int | None = None,
     pixels: str = pixel_range.AUTO,
 ) -> Split:
-    """Open a split of an .npz file.
+    """Open a split of an .npz or .npy file.
 
-    Its arrays are ``images`` and ``labels`` (or ``x`` and ``y``; the split ``train``)
-    or, for each split, ``NAME_images`` and ``NAME_labels`` (or ``x_NAME`` and
-    ``y_NAME``), in upper or lower case. ``val`` is ``validation``. Labels may be
+    The arrays of an .npz are ``images`` and ``labels`` (or ``x`` and ``y``; the split
+    ``train``) or, for each split, ``NAME_images`` and ``NAME_labels`` (or ``x_NAME``
+    and ``y_NAME``), in upper or lower case. ``val`` is ``validation``. Labels may be
     missing. A slice is drawn from all of its split (``order.drawn``), whose arrays may
     be sorted by class. Range of the pixels and classes are those of all splits
-    together.
+    together. An .npy holds the images of the split ``train``; the file of its labels
+    may lie beside it (``_labels_beside``).
 
     Args:
         path: The file.
@@ -100,7 +102,7 @@ def open_array_split(
         own = {s: _one_each(a, found[s], f"{path}:{s}") for s, a in labels.items()}
         read = array_labels.read(own, name=path)
     sizes = {s: len(a) for s, a in found.items()}
-    parts = slices.resolve(_usual_names(spec), sizes, name=path)
+    parts = slices.resolve(spec, sizes, name=path)
     rows = [(p.split, order.drawn(p.start, p.stop, sizes[p.split])) for p in parts]
     labelled = read is not None and all(s in read.by_split for s, _ in rows)
     opened = _split(
@@ -124,7 +126,7 @@ def open_array_split(
 
 
 def split_names(path: str) -> tuple[str, ...]:
-    """Splits of an .npz file.
+    """Splits of an .npz or .npy file.
 
     Raises:
         ConfigError: It cannot be read, or holds no images.
@@ -200,9 +202,8 @@ def _load(path: str) -> dict[str, np.ndarray]:
     arrays = {}
     name = ""
     try:
-        with np.load(path) as file:  # allow_pickle stays off: a file must not run code
-            for name in file.files:
-                arrays[name] = file[name]
+        for name, array in _arrays(path):
+            arrays[name] = array
     except (OSError, ValueError, EOFError) as error:
         if name and "allow_pickle" in str(error):
             raise ConfigError(
@@ -253,13 +254,28 @@ def _split_of(key: str, names: tuple[str, ...]) -> str | None:
         return "train"
     split = key[: -len(long) - 1] if lower.endswith(f"_{long}") else ""
     split = key[len(short) + 1 :] if lower.startswith(f"{short}_") else split
-    return SPLIT_NAMES.get(split.lower(), split) or None
+    return normalize_split(split) or None
 
 
-def _usual_names(spec: str) -> str:
-    """``val[:10]+test`` -> ``validation[:10]+test``."""
-    return re.sub(
-        r"(^|\+)\s*([\w-]+)",
-        lambda m: m[1] + SPLIT_NAMES.get(m[2].lower(), m[2]),
-        spec,
-    )
+def _arrays(path: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the arrays of a file by name, with ``allow_pickle`` off: it runs no code."""
+    if path.endswith(".npz"):
+        with np.load(path) as file:
+            for name in file.files:
+                yield name, file[name]
+        return
+    yield "images", np.load(path)
+    beside = _labels_beside(path)
+    if beside:
+        logger.info("%s: labels from %s", path, beside)
+        yield "labels", np.load(beside)
+
+
+def _labels_beside(path: str) -> str | None:
+    """File of labels: a_labels.npy of a.npy, labels.npy of images.npy, y of x.npy."""
+    folder, name = os.path.split(path)
+    stem = name.removesuffix(".npy")
+    names = [f"{stem}_labels", stem.replace("images", "labels")]
+    names += [f"y{stem[1:]}"] if stem == "x" or stem.startswith("x_") else []
+    paths = [os.path.join(folder, f"{n}.npy") for n in names if n != stem]
+    return next((path for path in paths if os.path.exists(path)), None)

@@ -12,7 +12,14 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import image_files, pixel_range, prepare, records, sources
+from simclr_tf2.data import (
+    image_files,
+    pixel_range,
+    prepare,
+    records,
+    sources,
+    split_names,
+)
 from simclr_tf2.data.pixel_range import Seen
 from simclr_tf2.data.sources import Shape
 
@@ -156,6 +163,7 @@ def open_split(
         ConfigError: Unknown set, config or split; unprepared; empty; no images.
     """
     builder = prepare.prepared_builder(name, data_dir=data_dir, download=download)
+    split = split_names.spelled_as(split, builder.info.splits)
     info = split_info(builder, name, split)
     feature = require_images(builder, name, image_key)
     found_key = _label_key(builder, label_key)

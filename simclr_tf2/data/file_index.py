@@ -15,11 +15,18 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.data import image_files, image_headers, index_cache, pixel_range
+from simclr_tf2.data import (
+    image_files,
+    image_headers,
+    index_cache,
+    pixel_range,
+    tiff_files,
+)
 from simclr_tf2.data.index_columns import DIGEST_BYTES, FileIndex
 from simclr_tf2.data.layouts import Listing
 
@@ -166,22 +173,24 @@ class _Look:
     def _fill_decoded(self, row: int, contents: bytes) -> None:
         index = self.index
         index.decoded[row] = True
-        usual = index.format[row] in ("jpeg", "png", "gif")
-        decode: Callable[..., tf.Tensor] = (
-            image_files.decode_usual if usual else image_files.decode
-        )
-        if index.format[row] == "png" and index.bits[row] == 16:
+        kind = index.format[row]
+        decode: Callable[[bytes], Any] = image_files.decode
+        if kind == "tiff":
+            decode = tiff_files.read
+        elif kind == "png" and index.bits[row] == 16:
             decode = image_files.decode_sixteen
+        elif kind in ("jpeg", "png", "gif"):
+            decode = image_files.decode_usual
         try:
             with tf.device("/cpu:0"):
                 pixels = decode(contents)
                 shape = pixels.shape
-        except (tf.errors.OpError, MemoryError) as error:
+        except (tf.errors.OpError, MemoryError, tiff_files.BadTiff) as error:
             kind = "damaged" if index.complete[row] else "cut off, its end is missing"
             index.error[row] = f"{kind}: {_reason(error)}"
             return
         index.height[row], index.width[row] = shape[:2]
-        if pixels.dtype != tf.uint8:
+        if index.bits[row] > 8:
             index.values[row] = pixel_range.spread(np.asarray(pixels))
 
 
@@ -248,8 +257,9 @@ def _read_and_hash(path: bytes, size: int) -> tuple[bytes, bytes]:
     except (OSError, tf.errors.OpError) as error:
         raise _Unreadable(_reason(error)) from error
     beginning = _read(path, _BEGINNING)
-    # The frames of a GIF must be counted to its end.
-    return (_read(path) if beginning[:3] == b"GIF" else beginning), digest.digest()
+    # The frames of a GIF must be counted to its end; a TIFF's header may stand there.
+    whole = beginning[:3] == b"GIF" or beginning[:4] in tiff_files.MAGIC
+    return (_read(path) if whole else beginning), digest.digest()
 
 
 def _reason(error: Exception) -> str:

@@ -1,9 +1,10 @@
-"""Pixels of an encoded image as a TensorFlow graph: any of five formats, any channels.
+"""Pixels of an encoded image as a TensorFlow graph: any of six formats, any channels.
 
 TensorFlow's decoder does most of it. What it gets wrong is handled here: an animated
 WebP without alpha overruns its buffer (TensorFlow 2.21), a palette BMP gives the
 indices as gray levels, a WebP with alpha has no three channels, a palette PNG asked
-for four channels gives indices as alpha, and EXIF orientation is ignored.
+for four channels gives indices as alpha, and EXIF orientation is ignored. TIFF, which
+it has no decoder for, is read by Pillow.
 
 Rules, whatever the format: alpha is dropped, not blended, for 3 channels and for 1; it
 is 255 where the file has none and 4 are asked for, and for every BMP (most writers
@@ -15,11 +16,12 @@ Of 16 bits ``decode`` keeps the upper 8, ``decode_wide`` those of a range.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.data import pixel_range
+from simclr_tf2.data import pixel_range, tiff_files
 
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG's own Y
 
@@ -49,9 +51,11 @@ def decode(
     assert channels in (1, 3, 4), channels
     contents = tf.convert_to_tensor(contents, tf.string)
     first = tf.strings.substr(contents, 0, 1)
+    # RIFF (WebP), BM; II and MM (TIFF).
+    others = (first == "R") | (first == "B") | (first == "I") | (first == "M")
     pixels = tf.cond(
-        (first == "R") | (first == "B"),  # RIFF (WebP) and BM
-        lambda: _decode_webp_or_bmp(contents, channels),
+        others,
+        lambda: _decode_others(contents, channels),
         lambda: decode_usual(contents, channels=channels),
     )
     pixels = tf.ensure_shape(pixels, [None, None, channels])
@@ -90,7 +94,28 @@ def decode_wide(
         found = decode(contents, channels=channels)
         return pixel_range.scale(found, *pixel_range.limits(pixels, np.uint8))
 
-    found = tf.cond(has_sixteen_bits(contents), sixteen, eight)
+    def tiff() -> tf.Tensor:
+        values, wide = tf.numpy_function(
+            tiff_files.read_wide, [contents], (tf.uint16, tf.bool), stateful=False
+        )
+        values = _to_channels(tf.ensure_shape(values, [None, None, None]), channels)
+        return tf.cond(
+            wide,
+            lambda: pixel_range.scale(values, *pixel_range.limits(pixels, np.uint16)),
+            lambda: pixel_range.scale(
+                tf.cast(values, tf.uint8), *pixel_range.limits(pixels, np.uint8)
+            ),
+        )
+
+    start = tf.strings.substr(contents, 0, 2)
+    found = tf.case(
+        [
+            (has_sixteen_bits(contents), sixteen),
+            ((start == "II") | (start == "MM"), tiff),
+        ],
+        default=eight,
+        exclusive=True,
+    )
     found = tf.ensure_shape(found, [None, None, channels])
     return found if orientation is None else orient(found, orientation)
 
@@ -154,12 +179,28 @@ def decode_usual(contents: tf.Tensor, *, channels: int = 3) -> tf.Tensor:
 # Not inlined: TensorFlow would visit each op of the branch for every JPEG, too, which
 # takes as long as decoding a small one.
 @tf.function(autograph=False, experimental_attributes={"_noinline": True})
-def _decode_webp_or_bmp(contents: tf.Tensor, channels: int) -> tf.Tensor:
+def _decode_others(contents: tf.Tensor, channels: int) -> tf.Tensor:
+    start = tf.strings.substr(contents, 0, 2)
+
+    def decoded(decode_one: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        return _to_channels(decode_one(contents), channels)
+
     return tf.cond(
-        tf.strings.substr(contents, 0, 2) == "BM",
-        lambda: _to_channels(_decode_bmp(contents), channels),
-        lambda: _to_channels(_decode_webp(contents), channels),
+        start == "BM",
+        lambda: decoded(_decode_bmp),
+        lambda: tf.cond(
+            start == "RI", lambda: decoded(_decode_webp), lambda: decoded(_decode_tiff)
+        ),
     )
+
+
+def _decode_tiff(contents: tf.Tensor) -> tf.Tensor:
+    """Pixels [h, w, 1 to 4], upright."""
+    # Not stateful: the same bytes are the same pixels.
+    pixels = tf.numpy_function(
+        tiff_files.read_8_bit, [contents], tf.uint8, stateful=False
+    )
+    return tf.ensure_shape(pixels, [None, None, None])
 
 
 def _decode_webp(contents: tf.Tensor) -> tf.Tensor:

@@ -1,6 +1,6 @@
 """What an encoded image says about itself, read from its bytes without decoding.
 
-The five formats are parsed here rather than by a library because some libraries
+All formats but TIFF are parsed here rather than by a library because some libraries
 allocate the pixels of a PNG or WebP merely to find its EXIF block: here the size of an
 image is known, and refused, before anything of that size exists. Sources: JPEG ITU-T
 T.81 annex B; PNG (W3C) section 5; GIF89a sections 17-27; BMP BITMAPINFOHEADER; WebP
@@ -12,6 +12,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 
+from simclr_tf2.data import tiff_files
+
 
 class BadImage(ValueError):
     """Why these bytes are no image that can be used; one line."""
@@ -22,12 +24,12 @@ class Header:
     """What the header says.
 
     Attributes:
-        format: "jpeg", "png", "gif", "bmp" or "webp": by content, not by name.
-        height: Pixels, before the EXIF orientation is applied.
+        format: "jpeg", "png", "gif", "bmp", "webp" or "tiff": by content, not by name.
+        height: Pixels, before the EXIF orientation is applied (TIFF: after).
         width: Pixels, likewise.
         channels: Of the file: 1 gray, 2 gray and alpha, 3, 4 (alpha, or CMYK).
         bits: Per channel; of a palette, per index.
-        orientation: EXIF, 1 to 8; 1 where there is none.
+        orientation: EXIF, 1 to 8; 1 where there is none (TIFF: its reader turns it).
         pixels: Most pixels that decoding holds at once, in units of 3 bytes (all
             frames of a GIF, which is read whole).
         complete: Whether the end of the file was found where it should be.
@@ -261,6 +263,23 @@ def _webp_exif(contents: bytes) -> int:
     return 1
 
 
+def _tiff(contents: bytes, size: int) -> Header:
+    try:
+        image = tiff_files.open_tiff(contents)
+        height, width, channels, bits = tiff_files.shape_of(image)
+        complete = tiff_files.is_complete(image, size)
+    except tiff_files.BadTiff as error:
+        raise BadImage(str(error)) from error
+    return Header(
+        format="tiff",
+        height=height,
+        width=width,
+        channels=channels,
+        bits=bits,
+        complete=complete,
+    )
+
+
 def _exif(block: bytes) -> int:
     """Orientation of a TIFF-structured EXIF block; 1 where it says nothing valid."""
     block = block.removeprefix(b"Exif\0\0")
@@ -298,6 +317,7 @@ _PARSERS = {
     b"GIF8": _gif,
     b"BM": _bmp,
     b"RIFF": _webp,
+    **dict.fromkeys(tiff_files.MAGIC, _tiff),
 }
 _OTHER = {
     b"<!doctype html": "an HTML page, not an image (a failed download?)",
@@ -306,8 +326,6 @@ _OTHER = {
     b"<?xml": "XML, not an image",
     b"{": "text that looks like JSON, not an image",
     b"version https://git-lfs": "a Git LFS pointer; fetch the file with `git lfs pull`",
-    b"II*\0": "a TIFF file; convert it to PNG or JPEG",
-    b"MM\0*": "a TIFF file; convert it to PNG or JPEG",
     b"%PDF": "a PDF document; convert it to PNG",
     b"8BPS": "a Photoshop file; convert it to PNG",
     b"PK\x03\x04": "a ZIP archive; unpack it",

@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 HELD_OUT = 0.1  # [ours] of a labelled set without splits; chosen by a hash of the path
 PROGRESS_SECONDS = 10
 NAMED_BAD = 10  # broken files named in the log; scan.json names all
-NOT_HELD_OUT = {"train", "unlabeled"}
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,9 @@ class ImageSet:
     @functools.cached_property
     def holds_out(self) -> bool:
         """Whether a part of train is the split ``validation``: there is no other."""
-        names = {split or "train" for split in self.listing.splits}
-        return bool(self.classes) and names <= NOT_HELD_OUT
+        names = np.array([split or "train" for split in self.listing.splits], object)
+        labelled = self._labelled_splits(names)
+        return labelled == {"train"} and "validation" not in names
 
     @functools.cached_property
     def split_names(self) -> np.ndarray:
@@ -184,12 +184,17 @@ class ImageSet:
             names[held & (names == "train")] = "validation"
         return names
 
+    def _labelled_splits(self, names: np.ndarray) -> set[str]:
+        labels = self._all_labels
+        known = labels >= 0 if labels.ndim == 1 else (labels >= 0).any(axis=1)
+        return set(names[known])
+
     @functools.cached_property
     def splits(self) -> dict[str, np.ndarray]:
         """Split -> places of its images; "all" is every image.
 
-        Where labels come without a split to evaluate on, a tenth of train, chosen by
-        hash, is the split ``validation``.
+        Where no split but train has labels, a tenth of train, chosen by hash, is the
+        split ``validation``.
         """
         names = self.split_names
         found = {
@@ -305,22 +310,35 @@ def open_image_set(data: DataConfig) -> ImageSet:
         image_size=DataConfig.image_size,
         valid_size=None,
     )
-    return _open_image_set(plain)
+    images = _open_image_set(plain)
+    if data.data_service and (images.index.format == "tiff").any():
+        raise ConfigError(
+            f"{images.name} holds TIFF files, which a --data_service cannot decode; "
+            "convert them to PNG, or drop the service"
+        )
+    return images
 
 
 @functools.lru_cache(maxsize=4)
 def _open_image_set(data: DataConfig) -> ImageSet:
     images = look_at(data)
+    if images.listing.left_out:
+        logger.warning("%s: not read: %s", images.name, images.listing.left_out)
     _report_broken(images, data.max_bad_fraction)
     return images
 
 
-def look_at(data: DataConfig) -> ImageSet:
-    """List and check the images that the settings name, however many are broken."""
+def look_at(data: DataConfig, *, keep: bool = True) -> ImageSet:
+    """List and check the images that the settings name, however many are broken.
+
+    Args:
+        data: The settings.
+        keep: Whether what is known of each file is kept for later starts.
+    """
     found = list_images(data)
     index = file_index.build_index(
         found,
-        cache_path=index_path(data),
+        cache_path=index_path(data) if keep else None,
         max_pixels=data.max_image_pixels,
         check=data.check_files,
         progress=_Progress(data.source),
@@ -379,24 +397,33 @@ def index_path(data: DataConfig) -> str | None:
     return os.path.join(os.path.expanduser(data.data_dir), "image_index", f"{key}.npz")
 
 
+def require_usable(images: ImageSet) -> None:
+    """Raise a ConfigError where not one image can be used."""
+    index = images.index
+    if not index.good.any():
+        first = f"the first: {index.paths[0]!r}: {index.error[0]}"
+        raise ConfigError(
+            f"none of the {len(index)} image files of {images.name} can be used; "
+            f"{images.listing.missing or first}"
+        )
+
+
 def _report_broken(images: ImageSet, max_bad_fraction: float) -> None:
     index, total = images.index, len(images.listing.paths)
     bad = np.flatnonzero(~index.good)
     for row in bad[:NAMED_BAD]:
         logger.warning("left out: %r: %s", images.listing.paths[row], index.error[row])
     if len(bad) > NAMED_BAD:
-        logger.warning("and %d more (--mode=scan names all)", len(bad) - NAMED_BAD)
-    if len(bad) == total:
-        raise ConfigError(
-            f"none of the {total} image files of {images.name} can be used; the first: "
-            f"{images.listing.paths[bad[0]]!r}: {index.error[bad[0]]}"
+        logger.warning(
+            "and %d more (--mode=scan --model_dir=DIR names all)", len(bad) - NAMED_BAD
         )
+    require_usable(images)
     if len(bad) > max_bad_fraction * total:
         raise ConfigError(
             f"{len(bad)} of {total} image files of {images.name} are broken, more than "
             f"--max_bad_fraction={max_bad_fraction:g}; the first: "
             f"{images.listing.paths[bad[0]]!r}: {index.error[bad[0]]}. Fix or remove "
-            "them (--mode=scan names all), or raise --max_bad_fraction"
+            "them (--mode=scan --model_dir=DIR names all), or raise --max_bad_fraction"
         )
     if len(bad):
         logger.warning(

@@ -34,8 +34,8 @@ class FileIndex:
         paths: As in the listing.
         size: int64 [n], bytes; -1 where the file could not be read.
         mtime_ns: int64 [n].
-        format: str [n], "jpeg", "png", "gif", "bmp", "webp", or "" where unknown.
-        height: int32 [n], before the EXIF orientation is applied; 0 where unknown.
+        format: str [n], as of ``image_headers.Header``, "" where unknown.
+        height: int32 [n], before ``orientation`` is applied; 0 where unknown.
         width: int32 [n], likewise.
         channels: uint8 [n], of the file.
         bits: uint8 [n], per channel.

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import logging
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError
+from simclr_tf2.data import layout_rules, side_files
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"),
+    *(".tif", ".tiff"),
+)
 LAYOUTS = ("auto", "flat", "class", "split_class")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-    "unlabeled": "unlabeled",
-    "unlabelled": "unlabeled",
-}
+BESIDE = "other"  # split of images that lie beside the folders of splits
 
 _log = logging.getLogger(__name__)
 
@@ -46,8 +40,11 @@ class Listing:
         multi_labels: int8 [n, L] of 0, 1 and -1 (not known), or None.
         multi_label_names: L names.
         others: Files without an image suffix: suffix -> count.
-        hidden: Files and folders left out because their name begins with a dot.
+        hidden: Files and folders left out because their name begins with a dot or
+            belongs to a system (``side_files``).
+        side_folders: Of these the folders of systems: name -> count.
         notes: What a user should know about the listing, one line each.
+        missing: Which paths of a manifest lead to no file, and what was tried.
     """
 
     root: str
@@ -59,7 +56,14 @@ class Listing:
     multi_label_names: tuple[str, ...] = ()
     others: dict[str, int] = field(default_factory=dict, compare=False)
     hidden: int = 0
+    side_folders: dict[str, int] = field(default_factory=dict, compare=False)
     notes: tuple[str, ...] = ()
+    missing: str = ""
+
+    @property
+    def left_out(self) -> str:
+        """What of the folder is not read, on one line; "" if everything is."""
+        return side_files.left_out(self.others, self.side_folders, self.hidden)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -91,11 +95,11 @@ class Listing:
 def list_folder(root: str, *, layout: str = "auto") -> Listing:
     """List the images below a folder.
 
-    ``auto`` takes folders for labels only where every image agrees: all in
-    ROOT/SPLIT/CLASS/ or ROOT/SPLIT/, the first level being names of splits
-    (``SPLIT_NAMES``), or all in ROOT/CLASS/ with at least two classes. Otherwise the
-    images are unlabelled. ``class`` and ``split_class`` take the first folders for what
-    they say, whatever lies deeper.
+    ``auto`` takes folders for splits if the first level has names of splits
+    (``split_names``) and for classes if every image of a split, or every image, lies in
+    a folder of its own class; ``layout_rules`` has the rules. Otherwise the images are
+    unlabelled, and a note says what was seen. ``class`` and ``split_class`` take the
+    first folders for what they say, whatever lies deeper.
 
     Args:
         root: A folder, or its address (gs://, s3://).
@@ -106,27 +110,29 @@ def list_folder(root: str, *, layout: str = "auto") -> Listing:
     """
     assert layout in LAYOUTS, layout
     walked = _walk_remote(root) if "://" in root else _walk_local(root)
+    left_out = side_files.left_out(walked.others, walked.side_folders, walked.hidden)
     if not walked.images:
-        others = ", ".join(f"{n} {s}" for s, n in walked.others.most_common(5))
         raise ConfigError(
             f"{root} holds no image: expected files ending in {', '.join(SUFFIXES)}"
-            + (f"; it has: {others}" if others else "")
+            + (f"; it has: {left_out}" if left_out else "")
         )
     paths = tuple(sorted(walked.images))
     parts = [path.split("/") for path in paths]
+    forced = layout != "auto"
+    found = layout if forced else layout_rules.recognize(parts)
+    labels, splits = _read_folders(parts, found, exact=not forced)
     notes = list(walked.notes)
-    if layout == "auto":
-        layout = _recognize(parts)
-        notes += _nearly(parts, layout)
-    labels, splits = _read_folders(parts, layout)
+    if not forced:
+        notes += layout_rules.notes(parts, found, root=root)
     listing = Listing(
         root=root,
         paths=paths,
         labels=labels,
         splits=splits,
-        layout=layout,
+        layout=found,
         others=dict(walked.others),
         hidden=walked.hidden,
+        side_folders=dict(walked.side_folders),
         notes=tuple(notes),
     )
     return with_notes(listing)
@@ -154,25 +160,27 @@ def with_notes(listing: Listing) -> Listing:
 class _Walked:
     images: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    side_folders: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
     notes: list[str] = field(default_factory=list)
 
     def add(self, path: str, name: str) -> None:
-        suffix = posixpath.splitext(name)[1].lower()
+        suffix = side_files.suffix_of(name)
         if suffix in SUFFIXES:
             self.images.append(path)
         else:
-            self.others[suffix or "(none)"] += 1
+            self.others[suffix] += 1
 
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    def hide(self, name: str, *, folder: bool) -> None:
+        self.hidden += 1
+        if folder and name not in (".git", ".cache"):
+            self.side_folders[name] += 1
 
 
 def _walk_local(root: str) -> _Walked:
     """Real folders first, then linked ones, each folder once: no cycle, no double."""
     if not os.path.isdir(root):
-        raise ConfigError(f"{root} is not a folder; give the folder of the images")
+        raise ConfigError(_no_folder(root))
     walked, seen = _Walked(), {_identity(root)}
     links, again = _walk_tree(root, "", walked, seen), 0
     while links:
@@ -189,6 +197,26 @@ def _walk_local(root: str) -> _Walked:
             f"{again} linked folders lead to folders that are read already; left out"
         )
     return walked
+
+
+def _no_folder(path: str) -> str:
+    if not os.path.exists(path):
+        folder, name = os.path.split(os.path.abspath(path))
+        near = difflib.get_close_matches(name, _folders_in(folder), n=1)
+        near = [os.path.join(os.path.dirname(path.rstrip("/")), n) for n in near]
+        hint = f"did you mean {near[0]}?" if near else "check the path"
+        return f"{path} is not a folder, nothing is there; {hint}"
+    remedy = side_files.reading_flag(path)
+    if not remedy and side_files.suffix_of(path) in SUFFIXES:
+        remedy = f"pass --image_dir={os.path.dirname(path) or '.'}"
+    return f"{path} is not a folder; {remedy or 'give the folder of the images'}"
+
+
+def _folders_in(folder: str) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(folder) if _is_dir(entry)]
+    except OSError:
+        return []
 
 
 def _walk_tree(
@@ -209,8 +237,8 @@ def _walk_tree(
         for entry in found:
             name = entry.name
             path = f"{prefix}/{name}" if prefix else name
-            if _is_hidden(name):
-                walked.hidden += 1
+            if side_files.is_hidden(name):
+                walked.hide(name, folder=_is_dir(entry))
             elif not _is_dir(entry):
                 walked.add(path, name)
             elif entry.is_symlink():
@@ -242,62 +270,42 @@ def _walk_remote(root: str) -> _Walked:
     walked, base = _Walked(), root.rstrip("/")
     for folder, _, names in tf.io.gfile.walk(base):
         inside = folder[len(base) :].strip("/")
-        hidden = any(_is_hidden(part) for part in inside.split("/") if part)
+        within = [part for part in inside.split("/") if side_files.is_hidden(part)]
         for name in names:
-            if hidden or _is_hidden(name):
+            if within or side_files.is_hidden(name):
                 walked.hidden += 1
             else:
                 walked.add(f"{inside}/{name}" if inside else name, name)
     return walked
 
 
-def _recognize(parts: Sequence[Sequence[str]]) -> str:
-    depths = {len(p) for p in parts}
-    tops = {p[0] for p in parts if len(p) > 1}
-    if min(depths) >= 2 and all(top.lower() in SPLIT_NAMES for top in tops):
-        return "split_class"
-    if depths == {2} and len(tops) >= 2:
-        return "class"
-    return "flat"
-
-
-def _nearly(parts: Sequence[Sequence[str]], layout: str) -> Iterator[str]:
-    """A note where a few strays made a labelled folder an unlabelled one."""
-    if layout != "flat":
-        return
-    in_class = sum(len(p) == 2 for p in parts)
-    stray = next((p for p in parts if len(p) != 2), None)
-    if stray is not None and in_class >= 0.9 * len(parts):
-        yield (
-            f"{in_class} of {len(parts)} images lie in FOLDER/image, but not "
-            f"{'/'.join(stray)!r}: read as unlabelled; move it, or pass "
-            "--image_layout=class"
-        )
-
-
 def _read_folders(
-    parts: Sequence[Sequence[str]], layout: str
+    parts: Sequence[Sequence[str]], layout: str, *, exact: bool
 ) -> tuple[tuple[str | None, ...] | None, tuple[str | None, ...]]:
+    """Labels and splits.
+
+    Args:
+        parts: Folders and name of each image.
+        layout: "flat", "class" or "split_class".
+        exact: Whether a split is labelled only if each of its images lies in a folder
+            of its class; else what is deeper or higher is left without a label.
+    """
     if layout == "flat":
         return None, (None,) * len(parts)
     if layout == "class":
         labels = tuple(p[0] if len(p) > 1 else None for p in parts)
         return labels, (None,) * len(parts)
-    splits = tuple(normalize_split(p[0]) if len(p) > 1 else None for p in parts)
-    # A split is labelled if each of its images is in a folder of its own class.
-    plain = {s for p, s in zip(parts, splits, strict=True) if len(p) != 3}
-    plain.add("unlabeled")
+    splits = layout_rules.splits_of(parts, beside=BESIDE)
+    plain = {"unlabeled", BESIDE}
+    if exact:
+        plain |= {s for p, s in zip(parts, splits, strict=True) if len(p) != 3}
     split_labels = tuple(
-        p[1] if s not in plain else None for p, s in zip(parts, splits, strict=True)
+        p[1] if s not in plain and len(p) > 2 else None
+        for p, s in zip(parts, splits, strict=True)
     )
     # A single folder (train/images/) says where the images are, not what they show.
     several = len(set(split_labels) - {None}) >= 2
     return (split_labels if several else None), splits
-
-
-def normalize_split(name: str) -> str:
-    """A split's usual name ("val" -> "validation"); others are kept as they are."""
-    return SPLIT_NAMES.get(name.lower(), name)
 
 
 def _sorted_names(names: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from simclr_tf2.data.datasets import Split
 
 
 def open_split(data: DataConfig, split: str) -> Split:
-    """Open ``split`` of a TFDS set, a folder, a manifest, TFRecords or an .npz file.
+    """Open ``split`` of a TFDS set, a folder, a manifest, TFRecords or an array file.
 
     Raises:
         ConfigError: It is not there, or its images do not have ``image_channels``.
@@ -37,7 +37,7 @@ def open_split(data: DataConfig, split: str) -> Split:
             channels=data.image_channels,
             **keys,
         )
-    if data.dataset.endswith(".npz"):
+    if data.array_file:
         return array_files.open_array_split(
             data.dataset,
             split,

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from simclr_tf2.config import ConfigError
+from simclr_tf2.data import side_files
 
 EMBEDDED = "simclr_shapes"  # drawn on first use: nothing to download
 logger = logging.getLogger(__name__)
@@ -64,16 +65,36 @@ def _find(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
     except tfds.core.DatasetNotFoundError as error:
         raise ConfigError(_unknown_name(name, data_dir)) from error
     except Exception as error:  # noqa: BLE001 TFDS raises AssertionError and others
-        raise ConfigError(_unknown_variant(name, error)) from error
+        known = _base_name(name) in tfds.list_builders(with_community_datasets=False)
+        text = _unknown_variant(name, error) if known else _unknown_name(name, data_dir)
+        raise ConfigError(text) from error
 
 
 def _unknown_name(name: str, data_dir: str) -> str:
+    """What to pass for a name that no data set has: a path, another spelling."""
+    flag = side_files.reading_flag(name)
+    if flag:
+        kind = "a folder" if os.path.isdir(name) else "a file"
+        return f"--dataset={name} is {kind}, not the name of a data set: {flag}"
     known = tfds.list_builders(with_community_datasets=False)
     if os.path.isdir(data_dir):
         known += [e.name for e in os.scandir(data_dir) if e.is_dir()]
-    close = difflib.get_close_matches(_base_name(name), known, n=3)
+    close = _spelled_like(_base_name(name), known)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    looks = "/" in name.strip("/") or "\\" in name
+    if not close and looks:
+        hint = "; a folder of images is read by --image_dir"
     return f"unknown data set --dataset={name}{hint}"
+
+
+def _spelled_like(name: str, known: list[str]) -> list[str]:
+    """Known names that are the same but for case and signs (CIFAR-10), else near."""
+
+    def plain(text: str) -> str:
+        return re.sub(r"[^a-z0-9]", "", text.lower())
+
+    same = [k for k in known if plain(k) == plain(name)]
+    return same or difflib.get_close_matches(name.lower(), known, n=3)
 
 
 def _unknown_variant(name: str, error: Exception) -> str:

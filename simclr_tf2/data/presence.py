@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from simclr_tf2.config import DataConfig
-from simclr_tf2.data import datasets, prepare, records, sources
+from simclr_tf2.data import datasets, prepare, records, sources, split_names
 from simclr_tf2.data.datasets import Split
 
 SURE = "labels_no_difficult"  # VOC: of the labels, those not marked difficult
@@ -42,6 +42,7 @@ def open_presence(data: DataConfig, split: str) -> Split:
     builder = prepare.prepared_builder(
         data.dataset, data_dir=data.data_dir, download=data.download
     )
+    split = split_names.spelled_as(split, builder.info.splits)
     info = datasets.split_info(builder, data.dataset, split)
     feature = datasets.require_images(builder, data.dataset, data.image_key)
     label = builder.info.features[data.label_key].feature

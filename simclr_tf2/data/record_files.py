@@ -7,13 +7,21 @@ import hashlib
 import json
 import logging
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import image_files, order, pixel_range, records, slices
+from simclr_tf2.data import (
+    image_files,
+    order,
+    pixel_range,
+    records,
+    slices,
+    split_names,
+)
 from simclr_tf2.data.datasets import Split, pixel_bytes, wide_pixels
 from simclr_tf2.data.sources import RecordSource
 
@@ -57,8 +65,9 @@ def open_record_split(
     sizes = {name: int(found.take.sum()) for name, (found, _) in shards.items()}
     parts = slices.resolve(split, sizes, name=pattern)
     joined = _join([_cut(shards[p.split][0], p) for p in parts])
-    labelled = all(shards[p.split][0].label_key for p in parts)
-    classes = max(found for _, found in shards.values())
+    complete = {file for _, counted in shards.values() for file in counted.complete}
+    labelled = complete >= set(joined.files)
+    classes = max(counted.classes for _, counted in shards.values())
     shape = (None, None, channels)
     source = RecordSource(shards=joined, read=joined.in_order, shape=shape)
     first = next(iter(source.examples()))
@@ -72,7 +81,7 @@ def open_record_split(
         name=pattern,
         split=split,
         num_examples=sum(map(len, parts)),
-        num_classes=classes if labelled else None,
+        num_classes=classes or None,
         class_names=(),
         has_labels=labelled,
         image_shape=shape,
@@ -84,14 +93,14 @@ def open_record_split(
 
 def _shards(
     pattern: str, split: str, image_key: str, label_key: str, data_dir: str
-) -> tuple[records.Shards, int]:
-    """All files of a split, and one more than its largest label."""
+) -> tuple[records.Shards, _Counted]:
+    """All files of a split, and what is known of their records."""
     if PLACEHOLDER not in pattern and split != "train":
         raise ConfigError(
             f"--tfrecords={pattern} has no split {split!r}, only train; put {{split}} "
             "into the pattern where the name of the split stands"
         )
-    files = sorted(tf.io.gfile.glob(pattern.replace(PLACEHOLDER, split)))
+    files = _files(pattern, split)
     if not files:
         raise ConfigError(
             f"--tfrecords={pattern}: no file for split {split!r}; check the pattern"
@@ -105,7 +114,8 @@ def _shards(
     key = label_key if features.get(label_key) == "int64_list" else None
     if label_key in features and key is None:
         logger.warning("%s: %r is no integer label; left out", pattern, label_key)
-    counts, classes = _counted(files, key, data_dir)
+    counted = _counted(files, key, data_dir)
+    counts = counted.counts
     return (
         records.Shards(
             files=tuple(files),
@@ -116,8 +126,19 @@ def _shards(
             label_key=key,
             image_key=image_key,
         ),
-        classes,
+        counted,
     )
+
+
+def _files(pattern: str, split: str) -> list[str]:
+    """Files of a split; of another spelling of its name where there are none."""
+    usual = split_names.normalize_split(split)
+    same = [s for s, u in split_names.SPLIT_NAMES.items() if u == usual]
+    for name in (split, usual, *same):
+        files = sorted(tf.io.gfile.glob(pattern.replace(PLACEHOLDER, name)))
+        if files:
+            return files
+    return []
 
 
 def _features(file: str) -> dict[str, str]:
@@ -134,51 +155,71 @@ def _features(file: str) -> dict[str, str]:
     raise ConfigError(f"{file} holds no record")
 
 
-def _counted(
-    files: list[str], label_key: str | None, data_dir: str
-) -> tuple[list[int], int]:
-    """Records of each file and the number of classes; reads all, or the cache."""
+@dataclass(frozen=True)
+class _Counted:
+    """Records and labels of files; a label of -1, or none, is no label.
+
+    Attributes:
+        counts: Records of each file.
+        classes: One more than the largest label; 0 without labels.
+        complete: The files in which every record has a label.
+    """
+
+    counts: list[int]
+    classes: int
+    complete: list[str]
+
+
+def _counted(files: list[str], label_key: str | None, data_dir: str) -> _Counted:
+    """Read all files, or what is kept of an earlier start."""
     stats = [tf.io.gfile.stat(file) for file in files]
     state = [[f, s.length, s.mtime_nsec] for f, s in zip(files, stats, strict=True)]
     key = hashlib.blake2b(json.dumps([state, label_key]).encode(), digest_size=8)
     cache = Path(data_dir).expanduser() / "image_index" / f"{key.hexdigest()}.json"
     try:
-        known = json.loads(cache.read_text())
-        return known["counts"], known["classes"]
-    except (OSError, ValueError, KeyError):
+        return _Counted(**json.loads(cache.read_text()))
+    except (OSError, ValueError, TypeError):
         pass
     logger.info("counting the records of %d files (once)", len(files))
     found = [_count(file, label_key) for file in files]
-    counts, largest = [n for n, _ in found], max(label for _, label in found)
+    counted = _Counted(
+        counts=[count for count, *_ in found],
+        classes=max(largest for _, largest, _ in found) + 1,
+        complete=[f for f, (n, _, m) in zip(files, found, strict=True) if n == m],
+    )
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         temporary = cache.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"counts": counts, "classes": largest + 1}))
+        temporary.write_text(json.dumps(asdict(counted)))
         os.replace(temporary, cache)
     except OSError as error:
         logger.warning("the counts could not be kept in %s: %s", cache, error)
-    return counts, largest + 1
+    return counted
 
 
-def _count(file: str, label_key: str | None) -> tuple[int, int]:
+def _count(file: str, label_key: str | None) -> tuple[int, int, int]:
+    """Records, the largest label (-1: none) and the records that have one."""
+
     def label(record: tf.Tensor) -> tf.Tensor:
         if label_key is None:
             return tf.constant(-1, tf.int64)
-        wanted = {label_key: tf.io.FixedLenFeature([], tf.int64)}
+        wanted = {label_key: tf.io.FixedLenFeature([], tf.int64, -1)}
         return tf.io.parse_single_example(record, wanted)[label_key]
 
+    def add(state: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
+        has = tf.cast(found >= 0, tf.int64)
+        return tf.stack([state[0] + 1, tf.maximum(state[1], found), state[2] + has])
+
     dataset = tf.data.TFRecordDataset(file).map(label)
-    zero = tf.constant([0, -1], tf.int64)
+    zero = tf.constant([0, -1, 0], tf.int64)
     try:
-        count, largest = dataset.reduce(
-            zero, lambda s, x: tf.stack([s[0] + 1, tf.maximum(s[1], x)])
-        ).numpy()
+        count, largest, labelled = dataset.reduce(zero, add).numpy()
     except tf.errors.OpError as error:
         raise ConfigError(
             f"{file} is damaged: {(error.message or '')[:120]}; make it again or leave "
             "it out of --tfrecords"
         ) from error
-    return int(count), int(largest)
+    return int(count), int(largest), int(labelled)
 
 
 def _cut(shards: records.Shards, part: slices.Part) -> records.Shards:

@@ -13,6 +13,7 @@ from simclr_tf2.data.index_columns import FileIndex
 from simclr_tf2.data.layouts import Listing
 
 _LINES = 10  # of a list that may be long, in the terminal
+_ALIKE = 3  # broken files named in one line, of those with the same reason
 
 
 def summarize(
@@ -58,6 +59,8 @@ def summarize(
         "duplicates": _duplicates(listing, index, splits),
         "others": dict(listing.others),
         "hidden": listing.hidden,
+        "side_folders": dict(listing.side_folders),
+        "left_out": listing.left_out,
         "notes": list(listing.notes),
     }
     summary["suggested"] = _suggest(summary, index, splits)
@@ -217,9 +220,8 @@ def render(summary: dict[str, Any]) -> str:
         lines.append(f"turned upright by EXIF: {summary['turned_by_exif']}")
     lines += _duplicate_lines(summary["duplicates"])
     lines += _bad_lines(summary)
-    lines += _table("other files, not read", summary["others"])
-    if summary["hidden"]:
-        lines.append(f"hidden files and folders, not read: {summary['hidden']}")
+    if summary["left_out"]:
+        lines.append(f"not read: {_plain(summary['left_out'])}")
     lines += [f"note: {_plain(note)}" for note in summary["notes"]]
     flags = [f"{k}={v}" if v else k for k, v in summary["suggested"].items()]
     if flags:
@@ -264,9 +266,17 @@ def _bad_lines(summary: dict[str, Any]) -> list[str]:
     if not bad:
         return ["bad files: none"]
     lines = [f"bad files: {len(bad)} ({100 * summary['bad_fraction']:.2f} %)"]
-    lines += [f"  {_plain(b['path'])}: {_plain(b['why'])}" for b in bad[:_LINES]]
-    if len(bad) > _LINES:
-        lines.append(f"  and {len(bad) - _LINES} more in scan.json")
+    same: dict[str, list[str]] = defaultdict(list)
+    for found in bad:
+        same[found["why"]].append(found["path"])
+    for why, paths in list(same.items())[:_LINES]:
+        named = ", ".join(map(_plain, paths[:_ALIKE]))
+        more = f" and {len(paths) - _ALIKE} more" if len(paths) > _ALIKE else ""
+        lines.append(f"  {named}{more}: {_plain(why)}")
+    if len(same) > _LINES:
+        lines.append(f"  and {len(same) - _LINES} other reasons")
+    if len(same) > _LINES or any(len(paths) > _ALIKE for paths in same.values()):
+        lines.append("  --model_dir=DIR writes all of them to DIR/scan.json")
     return lines
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import tensorflow_datasets as tfds
 
 from simclr_tf2.config import ConfigError
+from simclr_tf2.data import split_names
 
 _ALL = "all_of_them"
 
@@ -41,6 +42,7 @@ def resolve(spec: str, sizes: Mapping[str, int], *, name: str) -> list[Part]:
     Raises:
         ConfigError: Unknown split, malformed spec, or empty selection.
     """
+    given, spec = spec, split_names.spelled_as(spec, sizes)
     try:
         # TFDS has its own idea of a split called "all".
         found = tfds.core.ReadInstruction.from_spec(re.sub(r"\ball\b", _ALL, spec))
@@ -49,7 +51,7 @@ def resolve(spec: str, sizes: Mapping[str, int], *, name: str) -> list[Part]:
         )
     except Exception as error:  # noqa: BLE001 TFDS: ValueError, KeyError, AssertionError
         have = ", ".join(f"{split} ({size})" for split, size in sizes.items())
-        raise ConfigError(f"{name} has no split {spec!r}; it has: {have}") from error
+        raise ConfigError(f"{name} has no split {given!r}; it has: {have}") from error
     names = ["all" if p.splitname == _ALL else p.splitname for p in found]
     parts = [
         Part(split, p.from_ or 0, sizes[split] if p.to is None else p.to)

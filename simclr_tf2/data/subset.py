@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from simclr_tf2.config import ConfigError
 from simclr_tf2.data import order, sources
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.sources import Example, Source
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,27 @@ def stored_labels(source: Source) -> np.ndarray | None:
         known = stored_labels(source.base)
         return None if known is None else known[source.indices]
     return getattr(source, "labels", None)
+
+
+def labelled_part(split: Split) -> Split:
+    """The images of ``split`` that have a label, where only some do (-1: none).
+
+    A split of which all images or none have a label is returned as it is.
+    """
+    if split.has_labels or split.label_shape or not split.num_classes:
+        return split
+    known = np.flatnonzero(labels_of(split) >= 0)
+    if not known.size:
+        return split
+    logger.info(
+        "%s:%s: %d of %d images have a label; protocols and classifiers use those",
+        split.name,
+        split.split,
+        known.size,
+        split.num_examples,
+    )
+    part = take(split, known, name=f"{split.split} ({known.size} labelled)")
+    return dataclasses.replace(part, has_labels=True)
 
 
 def labels_of(split: Split) -> np.ndarray:

@@ -112,7 +112,7 @@ def warn_of_no_effect(asked: Config, trained: Config) -> None:
 def name_of(data: DataConfig) -> str:
     """A data set's name as a part of names of files."""
     base = data.source
-    if data.own_images or base.endswith(".npz"):
+    if data.own_images or data.array_file:
         base = os.path.basename(os.path.normpath(base))
     name = re.sub(r"[^A-Za-z0-9._]+", "-", base).strip("-.")
     if name == "eval":  # TensorBoard has the run's own numbers there
@@ -137,8 +137,7 @@ def _data(asked: Config, trained: DataConfig, given: frozenset[str]) -> DataConf
 def _source(data: DataConfig) -> tuple[str | None, ...]:
     """Where the images are."""
     paths = (data.image_dir, data.manifest, data.tfrecords)
-    array_file = data.dataset.endswith(".npz")
-    name = _absolute(data.dataset) if array_file else data.dataset
+    name = _absolute(data.dataset) if data.array_file else data.dataset
     return (*map(_absolute, paths), None if data.own_images else name)
 
 

@@ -14,7 +14,7 @@ from simclr_tf2.data import datasets, subset
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation import semi_supervised
 from simclr_tf2.workflows import pixels, valid_loss
-from simclr_tf2.workflows.splits import open_split
+from simclr_tf2.workflows.splits import labelled_part, open_split
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ def open_labelled(config: Config) -> Labelled:
     whole = open_split(config, config.data.train_split)
     config = pixels.decided(config, whole)
     test = open_split(config, config.evaluation.eval_split)
+    whole, test = (labelled_part(config, split) for split in (whole, test))
     for split in (whole, test):
         datasets.require_labels(split)
     chosen = _choose(config, whole)
@@ -84,6 +85,7 @@ def training_images(config: Config, train: Split) -> Split:
     """
     if "finetune" not in (config.mode, config.train_mode):
         return valid_loss.divided(config, train)[0]
+    train = labelled_part(config, train)
     return _hold_out(config, _take(train, _choose(config, train)))[0]
 
 

@@ -10,8 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import augmentations, plots
+from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.data import image_sets, opening, pixel_range, sampling, scan_report
+from simclr_tf2.data import (
+    image_sets,
+    opening,
+    pixel_range,
+    sampling,
+    scan_report,
+    subset,
+)
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.image_sets import ImageSet
 from simclr_tf2.training import run_folder
@@ -24,27 +32,29 @@ PREVIEWED = 6  # [ours] images in the picture
 def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
     """``--mode=scan``: count, check and describe; nothing is trained.
 
-    Writes scan.json into ``--model_dir`` (or here) and, with ``--preview``, a picture
-    of some images beside their views.
+    Writes scan.json into ``--model_dir`` where that is given and, with ``--preview``, a
+    picture of some images beside their views.
 
     Raises:
-        ConfigError: No image, or a place that cannot be written.
+        ConfigError: No usable image, or a place that cannot be written.
     """
-    folder = Path(config.model_dir or ".")
     images = None
     if config.data.image_dir or config.data.manifest:
-        images = image_sets.look_at(config.data)
+        images = image_sets.look_at(config.data, keep=_may_keep(config))
         summary = summarize(images, config.data.pixel_range)
         print(scan_report.render(summary), flush=True)
     else:
-        summary = _of_split(opening.open_split(config.data, config.data.train_split))
+        split = opening.open_split(config.data, config.data.train_split)
+        own = config.data.own_images or config.data.array_file
+        summary = _of_split(split, partly=own and bool(split.num_classes))
         print("\n".join(f"{k}: {v}" for k, v in summary.items()), flush=True)
-    path = folder / "scan.json"
-    _write(path, summary)
-    print(f"{path}: the same, and every broken file", flush=True)
+    if config.model_dir:
+        path = Path(config.model_dir) / "scan.json"
+        _write(path, summary)
+        print(f"{path}: the same, and every broken file", flush=True)
+    if images is not None:
+        image_sets.require_usable(images)
     if config.export.preview:
-        if images is not None and not images.good.size:
-            raise ConfigError("--preview: there is no usable image to show")
         split = (
             images.open(
                 "all",
@@ -56,6 +66,15 @@ def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
         )
         _preview(config, split, Path(config.export.preview))
     return summary
+
+
+def _may_keep(config: Config) -> bool:
+    """Whether what is known of the files may be kept in ``data_dir``.
+
+    A scan makes no folder that nobody named.
+    """
+    given = "data_dir" in config_lib.given_settings(config)
+    return given or Path(config.data.data_dir).expanduser().is_dir()
 
 
 def summarize(images: ImageSet, pixels: str) -> dict[str, Any]:
@@ -78,11 +97,20 @@ def record(config: Config, folder: Path) -> None:
         )
 
 
-def _of_split(split: Split) -> dict[str, Any]:
-    """Counts of a data set that is prepared already: nothing of it can be broken."""
-    labels = [int(e["label"]) for e in _labels(split)] if split.has_labels else []
-    counts = np.bincount(labels, minlength=split.num_classes or 0).tolist()
+def _of_split(split: Split, *, partly: bool = False) -> dict[str, Any]:
+    """Counts of a data set that is prepared already: nothing of it can be broken.
+
+    Args:
+        split: The images.
+        partly: Whether some of them may have a label where not all have one.
+    """
+    single = split.has_labels or (partly and not split.label_shape)
+    labels = subset.labels_of(split) if single else np.empty(0, np.int64)
+    counts = np.bincount(labels[labels >= 0], minlength=split.num_classes or 0).tolist()
     names = split.class_names or tuple(map(str, range(len(counts))))
+    classes = dict(zip(names, counts, strict=True))
+    if (labels < 0).any():
+        classes["(no label)"] = int((labels < 0).sum())
     height, width, channels = split.image_shape
     return {
         "data set": split.name,
@@ -93,7 +121,7 @@ def _of_split(split: Split) -> dict[str, Any]:
         "channels": channels,
         "pixel values": _values(split),
         "pixel range": split.pixel_range,
-        "classes": dict(zip(names, counts, strict=True)) if labels else None,
+        "classes": classes if labels.size else None,
     }
 
 
@@ -104,10 +132,6 @@ def _values(split: Split) -> str:
         return "8 bits" if split.pixel_bytes == 1 else "16 bits"
     low, high = pixel_range.number(seen.low), pixel_range.number(seen.high)
     return f"{low} to {high} ({seen.kind})"
-
-
-def _labels(split: Split) -> Any:
-    return split.as_dataset().map(lambda e: {"label": e["label"]}).as_numpy_iterator()
 
 
 def _write(path: Path, summary: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.data import datasets, image_sets, opening, overlap
+from simclr_tf2.data import datasets, image_sets, opening, overlap, subset
 from simclr_tf2.evaluation import semi_recipe
 from simclr_tf2.workflows import pixels
 from simclr_tf2.workflows.transfer_data import check_names
@@ -125,6 +125,7 @@ def _open(config: Config, *, strict: bool) -> Splits:
             f"split {probe.split!r} of {probe.name} has several yes-or-no labels an "
             "image; only --protocols=svm, low_shot, label_free and transfer take those"
         )
+    probe = labelled_part(config, probe)
     if not probe.has_labels:
         raise ConfigError(
             f"--protocols={','.join(config.evaluation.protocols)} need labels, and "
@@ -132,6 +133,7 @@ def _open(config: Config, *, strict: bool) -> Splits:
             "--probe_split, or pass --protocols= to skip the evaluation"
         )
     evaluation = open_split(config, config.evaluation.eval_split)
+    evaluation = labelled_part(config, evaluation)
     datasets.require_labels(evaluation)
     published = config.data.source == semi_recipe.IMAGENET  # has its own subsets
     if "semi" in config.evaluation.protocols and not published:
@@ -158,7 +160,8 @@ def with_own_classifier(config: Config, splits: Splits) -> Splits:
 def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> bool:
     """Whether these are the user's own images, of less than two classes."""
     several = train.num_classes and (train.num_classes > 1 or train.label_shape)
-    if not config.data.own_images or several or config.evaluation.probe_split:
+    own = config.data.own_images or config.data.array_file
+    if not own or several or config.evaluation.probe_split:
         return False
     left_out = [p for p in config.evaluation.protocols if p not in WITHOUT_LABELS]
     if left_out:
@@ -201,6 +204,12 @@ def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split |
     if config.evaluation.probe_split:
         return open_split(config, config.evaluation.probe_split)
     return train if train.has_labels else None
+
+
+def labelled_part(config: Config, split: datasets.Split) -> datasets.Split:
+    """The images of the user's own ``split`` that have a label, if some have one."""
+    own = config.data.own_images or config.data.array_file
+    return subset.labelled_part(split) if own else split
 
 
 def open_split(config: Config, split: str) -> datasets.Split:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from simclr_tf2.config import ConfigError, DataConfig
-from simclr_tf2.data import opening, pipeline
+from simclr_tf2.data import opening, pipeline, subset
 from simclr_tf2.data.array_files import from_arrays
 
 IMAGES = np.arange(5 * 4 * 3 * 7, dtype=np.uint8).reshape(5, 4, 3, 7)
@@ -61,6 +61,45 @@ def test_a_slice_of_arrays_sorted_by_class_has_all_classes(tmp_path):
         assert split.num_examples == count
         share = np.bincount(split.arrays()[1], minlength=10)
         assert share.min() > 0.4 * count / 10, share
+
+
+def test_val_is_validation(tmp_path):
+    arrays = {"x_train": IMAGES, "x_val": IMAGES[:2], "y_val": np.array([1, 0])}
+    for name in ("val", "validation"):
+        split = saved(tmp_path, name, **arrays)
+        assert split.num_examples == 2 and split.arrays()[1].tolist() == [1, 0]
+
+
+def test_minus_one_is_no_label(tmp_path):
+    split = saved(tmp_path, images=IMAGES, labels=np.array([0, -1, 1, -1, 1]))
+    assert not split.has_labels and split.num_classes == 2
+    part = subset.labelled_part(split)
+    assert part.has_labels and subset.labels_of(part).tolist() == [0, 1, 1]
+    none = saved(tmp_path, images=IMAGES, labels=np.full(5, -1))
+    assert not none.has_labels and none.num_classes is None
+    assert subset.labelled_part(none) is none
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("patches", "patches_labels"),
+        ("images", "labels"),
+        ("train_images", "train_labels"),
+        ("x_train", "y_train"),
+        ("patches", None),
+    ],
+)
+def test_an_npy_file_is_the_split_train(tmp_path, name, labels):
+    np.save(tmp_path / f"{name}.npy", IMAGES)
+    if labels:
+        np.save(tmp_path / f"{labels}.npy", np.array([2, 0, 1, 2, 0]))
+    data = DataConfig(dataset=str(tmp_path / f"{name}.npy"), image_channels=7)
+    images, found = opening.open_split(data, "train[:4]").arrays()
+    np.testing.assert_array_equal(images, IMAGES[:4])
+    assert (None if found is None else found.tolist()) == (
+        [2, 0, 1, 2] if labels else None
+    )
 
 
 def test_gray_images_without_a_channel_axis(tmp_path):

@@ -146,6 +146,59 @@ def test_unknown_names_suggest_close_ones(data_dir):
     open_error("bad name!!", "train", data_dir=data_dir)
 
 
+@pytest.mark.parametrize(
+    ("name", "known"),
+    (
+        ("CIFAR10", "cifar10"),
+        ("cifar-10", "cifar10"),
+        ("FASHION-MNIST", "fashion_mnist"),
+        ("stl-10", "stl10"),
+    ),
+)
+def test_a_name_in_other_letters_suggests_the_set(data_dir, name, known):
+    message = open_error(name, "train", data_dir=data_dir)
+    assert f"--dataset={name}; did you mean {known}?" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    (
+        ("photos", "--image_dir="),
+        ("list.csv", "--manifest="),
+        ("a.tfrecord", "--tfrecords="),
+        ("photos.zip", "unpack the archive"),
+    ),
+)
+def test_a_path_for_a_name_says_which_flag_reads_it(tmp_path, name, flag):
+    (tmp_path / "photos").mkdir()
+    path = str(tmp_path / name)
+    message = open_error(path, "train", data_dir=str(tmp_path))
+    assert flag in message and path in message and "\n" not in message
+
+
+def test_val_opens_validation_of_a_prepared_set(tmp_path):
+    class Held(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+        SKIP_REGISTERING = True
+
+        def _info(self):
+            features = {"image": tfds.features.Image(shape=(3, 3, 1))}
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, dl_manager):
+            return {name: self._generate_examples() for name in ("train", "validation")}
+
+        def _generate_examples(self):
+            for n in range(2):
+                yield n, {"image": np.full([3, 3, 1], n, np.uint8)}
+
+    Held(data_dir=str(tmp_path)).download_and_prepare()
+    split = datasets.open_split("held", "val[:1]", data_dir=str(tmp_path), channels=1)
+    assert split.num_examples == 1 and split.split == "validation[:1]"
+
+
 def test_unknown_config_lists_configs_and_unknown_version_fails(tmp_path):
     message = open_error("simclr_shapes/tinny", "train", data_dir=str(tmp_path))
     assert message.startswith("unknown config") and "tiny" in message

@@ -76,6 +76,20 @@ def test_classes_without_splits_get_a_held_out_tenth_that_stays(photos, settings
     assert opened("all", **settings).num_examples == 150
 
 
+def test_a_tenth_is_held_out_where_the_test_split_has_no_labels(photos, settings):
+    for name in ("cat", "dog"):
+        for i in range(60):
+            write(photos / "train" / name / f"{i}.png", i)
+    for i in range(9):
+        write(photos / "test" / f"{i}.png", i)
+    write(photos / "loose.png", 0)
+    train, held = opened(**settings), opened("val", **settings)
+    assert train.has_labels and held.has_labels
+    assert train.num_examples + held.num_examples == 120 > train.num_examples
+    assert opened("test", **settings).num_examples == 9
+    assert opened("other", **settings).num_examples == 1
+
+
 def test_split_and_class_folders_give_labels_from_train(photos, settings):
     for split, names in (("train", "ab"), ("val", "bc")):
         for name in names:

@@ -12,6 +12,7 @@ from simclr_tf2.data import (
     record_files,
     records,
     sampling,
+    subset,
 )
 
 
@@ -55,6 +56,26 @@ def test_records_of_a_split_in_order_with_labels(files):
     split = opened(files, "a")
     assert (split.num_examples, split.num_classes, split.has_labels) == (11, 3, True)
     assert contents(split) == [(v, v % 3) for v in range(11)]
+
+
+def test_minus_one_or_no_label_is_no_label(files):
+    with tf.io.TFRecordWriter(str(files / "a-2.tfrecord")) as writer:
+        writer.write(example(11, -1))
+        writer.write(example(12, None))
+    split = opened(files, "a")
+    assert not split.has_labels and split.num_classes == 3
+    assert contents(split)[-2:] == [(11, -1), (12, -1)]
+    assert opened(files, "a[:11]").has_labels
+    part = subset.labelled_part(split)
+    assert part.has_labels and part.num_examples == 11
+    assert not opened(files, "a").has_labels  # from what was kept
+
+
+def test_a_split_of_another_spelling_is_found(files):
+    for name in ("train", "val"):
+        with tf.io.TFRecordWriter(str(files / f"{name}-0.tfrecord")) as writer:
+            writer.write(example(1, 0))
+    assert opened(files, "validation").num_examples == 1
 
 
 def test_slices_and_sums_cut_inside_files(files):
