@@ -258,7 +258,7 @@ def _split_of(key: str, names: tuple[str, ...]) -> str | None:
 
 
 def _arrays(path: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the arrays of a file by name, with ``allow_pickle`` off: it runs no code."""
+    """Yield the arrays of a file by name, without running code (no pickle)."""
     if path.endswith(".npz"):
         with np.load(path) as file:
             for name in file.files:

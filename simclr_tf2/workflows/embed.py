@@ -111,12 +111,12 @@ def _of_split(
 ) -> tuple[Split, list[str], np.ndarray, np.ndarray | None]:
     assert config.export.input is not None
     name, colon, split_name = config.export.input.rpartition(":")
-    if config.export.input.endswith(".npz"):  # all of it
+    if config.export.input.endswith((".npz", ".npy")):  # all of it
         name = config.export.input
         split_name = "+".join(array_files.split_names(name))
     elif not colon:
         raise ConfigError(
-            f"--input={config.export.input} is neither a folder nor an .npz file nor "
+            f"--input={config.export.input} is neither a folder nor an .npz or .npy file nor "
             "NAME:SPLIT of a data set"
         )
     data = dataclasses.replace(config.data, dataset=name)
