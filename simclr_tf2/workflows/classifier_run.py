@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import models, optimizers
+from simclr_tf2 import models, optimizers, startup
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
@@ -85,6 +85,7 @@ def train_classifier(
     _check_odd_share(config, strategy)
     config = precision.decided(config, strategy)
     folder = run_folder.create(config, flagfile)
+    startup.log_kernels()
     record(config, folder, train)
     save_choice(config, folder, labelled)
     timings = {"start": time.perf_counter() - started}

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import evaluation, saved_model
+from simclr_tf2 import evaluation, saved_model, startup
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import image_sets, opening, pipeline
 from simclr_tf2.training import run_folder
@@ -36,6 +36,7 @@ def embed(config: Config, flagfile: str = "") -> dict[str, Any]:
             raise ConfigError(f"--mode=embed needs --{name}")
     assert config.model_dir and config.export.input and config.export.output
     encoder = saved_model.load_encoder(config.model_dir)
+    startup.log_kernels()
     config = _as_trained(config, encoder)
     batch = config.evaluation.eval_batch_size
     folder, output = config.export.input, config.export.output

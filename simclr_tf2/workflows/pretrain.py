@@ -20,6 +20,7 @@ from simclr_tf2 import (
     models,
     optimizers,
     saved_model,
+    startup,
 )
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config, ConfigError
@@ -77,6 +78,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     fit.check_compile(config, strategy)
     config = precision.decided(config, strategy)
     folder = run_folder.create(config, flagfile)
+    startup.log_kernels()
     record(config, folder, splits.train, splits.probe)
     timings = {"start": time.perf_counter() - started}
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import augmentations, plots
+from simclr_tf2 import augmentations, plots, startup
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import image_sets, opening, scan_report
 from simclr_tf2.data.datasets import Split
@@ -40,6 +40,7 @@ def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
     else:
         summary = _of_split(opening.open_split(config.data, config.data.train_split))
         print("\n".join(f"{k}: {v}" for k, v in summary.items()), flush=True)
+    print(startup.kernels(), flush=True)
     path = folder / "scan.json"
     _write(path, summary)
     print(f"{path}: the same, and every broken file", flush=True)
