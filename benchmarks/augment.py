@@ -10,17 +10,13 @@ Run: ``python -m benchmarks.augment [--rounds 5] [--sizes 32 96]``.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+import numpy as np
+import tensorflow as tf
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-from simclr_tf2 import augmentations  # noqa: E402
+from simclr_tf2 import augmentations
 
 BATCH = 20
 COUNTS = {32: 4000, 64: 2000, 96: 2000, 224: 300}  # source images per round

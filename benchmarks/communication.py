@@ -14,10 +14,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
 def sent(*, batch: int, replicas: int, width: int, channels: int, weights: int) -> dict:

@@ -18,13 +18,9 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import statistics
 import time
 from importlib.util import find_spec
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 TEMPERATURE = 0.1
 # The reference's [2n, 4n] logits, several of them at once, do not fit beyond this.

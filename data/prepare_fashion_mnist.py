@@ -119,6 +119,10 @@ def is_built(data_dir: pathlib.Path) -> bool:
 
 def build(data_dir: pathlib.Path):
     """Builds the data set unless it is built; returns its TFDS builder."""
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+    import simclr_tf2  # before TensorFlow, whose kernels it chooses
+
+    assert simclr_tf2
     import tensorflow_datasets as tfds
 
     builder = tfds.builder("fashion_mnist", data_dir=data_dir)

@@ -2,18 +2,102 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import platform
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from simclr_tf2 import machine
 from simclr_tf2.config import ConfigError
+
+logger = logging.getLogger(__name__)
 
 # Keras imports these where they are installed, for inputs, wrappers and pictures of its
 # own: seconds at every start. What this program needs of them it imports when it does.
 UNUSED_BY_KERAS = ("IPython", "matplotlib", "pandas", "sklearn")
+# TensorFlow's switch for the kernels of oneDNN; read once, when it is loaded.
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# How many threads TensorFlow, Numba and the BLAS of NumPy and SciPy start; likewise.
+THREADS = (
+    "TF_NUM_INTEROP_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "NUMBA_NUM_THREADS",
+    "OMP_NUM_THREADS",
+)
+
+
+def choose_kernels() -> None:
+    """Turn oneDNN on, and start no more threads than there are cores to use.
+
+    Called by ``import simclr_tf2``, so every way to start this program has it. By
+    itself TensorFlow takes oneDNN's kernels only on CPUs with VNNI, BF16 or AMX, and
+    leaves most laptops with kernels that take up to five times as long. What stands in
+    the environment already is left as it is. Warns if TensorFlow was loaded before and
+    runs without them.
+    """
+    unset = not os.environ.get(ONEDNN)
+    if "tensorflow" in sys.modules:
+        if unset and _has_onednn() and not onednn_is_on():
+            warnings.warn(
+                "TensorFlow was loaded before simclr_tf2 and runs without its oneDNN "
+                "kernels: training may take up to 5 times as long on this CPU. Import "
+                f"simclr_tf2 first, or set {ONEDNN}=1 before Python starts",
+                RuntimeWarning,
+                stacklevel=3,  # the import of simclr_tf2
+            )
+        return
+    if unset:
+        os.environ[ONEDNN] = "1"
+    cores = machine.usable_cores()
+    if cores < machine.schedulable_cores():  # else each library finds out by itself
+        for name in THREADS:
+            os.environ.setdefault(name, str(cores))
+
+
+def onednn_is_on() -> bool:
+    """Whether TensorFlow, once it is loaded, computes with the kernels of oneDNN."""
+    from tensorflow.python.util import _pywrap_util_port  # nothing public tells
+
+    return bool(_pywrap_util_port.IsMklEnabled())
+
+
+def _has_onednn() -> bool:
+    """Whether TensorFlow is built with oneDNN on this system."""
+    return sys.platform != "darwin"
+
+
+@functools.cache  # one line in a process
+def log_kernels() -> None:
+    """Log ``kernels``."""
+    logger.info(kernels())
+
+
+def kernels() -> str:
+    """One line: what this CPU computes with, and what oneDNN switched off costs."""
+    described = describe_cpu()
+    state = f"oneDNN {described['onednn']}, {described['instruction_set']}"
+    if described["onednn"] == "off" and os.environ.get(ONEDNN):
+        state += (
+            f" ({ONEDNN}={os.environ[ONEDNN]}: training may take up to 5 times as "
+            "long; unset it for the faster kernels)"
+        )
+    cores = described["cpu_cores"]
+    return f"kernels: {state}, {cores} cores, {described['cpu']}"
+
+
+def describe_cpu() -> dict[str, str]:
+    """Name of the CPU, cores in use, kernels and instructions; TensorFlow is loaded."""
+    return {
+        "cpu": machine.cpu_name(),
+        "cpu_cores": str(machine.usable_cores()),
+        "onednn": "on" if onednn_is_on() else "off",
+        "instruction_set": machine.instruction_set(),
+    }
 
 
 def check_environment() -> None:
@@ -103,10 +187,6 @@ def describe_environment() -> dict[str, str]:
         "numpy": numpy.__version__,
         "scikit-learn": sklearn.__version__,
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu_cores": str(
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count()
-        ),
+        **describe_cpu(),
         "accelerators": ", ".join(names) or "none",
     }

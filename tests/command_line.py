@@ -20,12 +20,14 @@ TINY = (
 
 
 def environment(**extra):
-    return {
+    """That of this process with ``extra``; None takes a variable away."""
+    given = {
         **os.environ,
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
         **extra,
     }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def run(*arguments, timeout=300, **extra):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2 import machine
 from simclr_tf2.data import (
     image_files,
     image_headers,
@@ -86,7 +87,7 @@ def build_index(
 
 def _in_threads(look: _Look, total: int, workers: int | None):
     """Yields (files done, files read in this part) as parts get done."""
-    workers = workers or 2 * (os.cpu_count() or 1)
+    workers = workers or 2 * machine.usable_cores()
     part = min(1000, max(8, total // (8 * workers)))
     done = 0
     pool = concurrent.futures.ThreadPoolExecutor(workers)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import augmentations
+from simclr_tf2 import augmentations, machine
 from simclr_tf2.config import ConfigError
 from simclr_tf2.data import datasets, order, records, sampling
 from simclr_tf2.data import service as data_service
@@ -475,6 +475,9 @@ def _parallel_map(
 def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
+    cores = machine.usable_cores()
+    if cores < machine.schedulable_cores():  # tf.data counts those without the quota
+        options.threading.private_threadpool_size = cores
     # The plan above has dealt the shares; tf.distribute must not deal again.
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.OFF

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from simclr_tf2 import machine
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation.accuracy import summarize
 from simclr_tf2.evaluation.binary import Binary, prepare, require_positives
@@ -195,7 +195,7 @@ def over_threads(
     """
     if threads is None:
         affordable = THREAD_BYTES // (24 * max(1, numbers))
-        threads = min(os.cpu_count() or 1, affordable)
+        threads = min(machine.usable_cores(), affordable)
     workers = max(1, min(threads, len(items)))
     with _without_warnings(), blas_threads(0), ThreadPoolExecutor(workers) as pool:
         yield from pool.map(task, items)

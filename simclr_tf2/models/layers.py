@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
+from simclr_tf2.models.convolution import Conv2D
+
 BATCH_NORM_EPSILON = 1e-5  # reference code
 
 
@@ -130,7 +132,8 @@ class LayerSettings:
     Attributes:
         batch_norm_momentum: Share of the old moving statistics kept per step.
         synchronized_batch_norm: Batch statistics over all replicas.
-        fused_batch_norm: Use the fused kernel; no effect when synchronised.
+        fused_batch_norm: Use the fused kernel; no effect when synchronised. Without
+            either, all layers are stock layers of Keras.
         dtype: Keras dtype policy name such as ``"mixed_bfloat16"``; None: the global
             one.
     """
@@ -163,7 +166,9 @@ def conv2d(
         inputs = keras.layers.ZeroPadding2D(
             (pad, pad), name=f"{name}_pad", dtype=settings.dtype
         )(inputs)
-    return keras.layers.Conv2D(
+    stock = not (settings.fused_batch_norm or settings.synchronized_batch_norm)
+    layer = keras.layers.Conv2D if stock else Conv2D
+    return layer(
         filters,
         kernel_size,
         strides=strides,

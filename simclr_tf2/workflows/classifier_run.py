@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import models, optimizers, stopping
+from simclr_tf2 import models, optimizers, startup, stopping
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
@@ -104,6 +104,7 @@ def train_classifier(
         fixed=labelled.chosen is not None,
     )
     config = precision.decided(config, strategy)
+    startup.log_kernels()
     timings = {"start": time.perf_counter() - started}
     assert config.model_dir is not None
     keras.utils.set_random_seed(config.seed)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import config as config_lib
-from simclr_tf2 import evaluation, saved_model
+from simclr_tf2 import evaluation, saved_model, startup
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import array_files, image_sets, opening, pipeline
 from simclr_tf2.data.datasets import Split
@@ -42,6 +42,7 @@ def embed(config: Config, flagfile: str = "") -> dict[str, Any]:
     folder, output = config.export.input, config.export.output
     assert config.model_dir and folder
     encoder = saved_model.load_encoder(config.model_dir)
+    startup.log_kernels()
     config = _as_trained(config, encoder)
     batch = config.evaluation.eval_batch_size
     queries = nearest_images.open_queries(config) if queried else None
@@ -116,8 +117,8 @@ def _of_split(
         split_name = "+".join(array_files.split_names(name))
     elif not colon:
         raise ConfigError(
-            f"--input={config.export.input} is neither a folder nor an .npz or .npy file nor "
-            "NAME:SPLIT of a data set"
+            f"--input={config.export.input} is neither a folder nor an .npz or .npy "
+            "file nor NAME:SPLIT of a data set"
         )
     data = dataclasses.replace(config.data, dataset=name)
     split = opening.open_split(data, split_name)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from simclr_tf2 import distribution, evaluation, models, saved_model
+from simclr_tf2 import distribution, evaluation, models, saved_model, startup
 from simclr_tf2.config import Config, ConfigError, EvaluationConfig
 from simclr_tf2.data import overlap
 from simclr_tf2.training import checkpoints, run_folder, summaries
@@ -83,6 +83,7 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     distribution.shared_strategy(config.distribution)  # before devices are counted
     splits = _open(merged)
     others = _other_runs(config, splits)
+    startup.log_kernels()
     document = _measure_each(merged, splits, others, asked)
     if document is None:
         return _measure_export(merged, splits, others)

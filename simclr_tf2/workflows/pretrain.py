@@ -19,6 +19,7 @@ from simclr_tf2 import (
     models,
     optimizers,
     saved_model,
+    startup,
 )
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config, ConfigError
@@ -93,6 +94,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     augment_backend(config)
     fit.check_compile(config, strategy)
     config = precision.decided(config, strategy)
+    startup.log_kernels()
     timings = {"start": time.perf_counter() - started}
 
     keras.utils.set_random_seed(config.seed)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import augmentations, plots
+from simclr_tf2 import augmentations, plots, startup
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import (
@@ -48,6 +48,7 @@ def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
         own = config.data.own_images or config.data.array_file
         summary = _of_split(split, partly=own and bool(split.num_classes))
         print("\n".join(f"{k}: {v}" for k, v in summary.items()), flush=True)
+    print(startup.kernels(), flush=True)
     if config.model_dir:
         path = Path(config.model_dir) / "scan.json"
         _write(path, summary)
