@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import records, slices, split_names
+from simclr_tf2.data import records, side_files, slices, split_names
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.sources import RecordSource
 
@@ -77,6 +77,9 @@ def _shards(
     pattern: str, split: str, image_key: str, label_key: str, data_dir: str
 ) -> tuple[records.Shards, _Counted]:
     """All files of a split, and what is known of their records."""
+    if os.path.isdir(pattern):
+        remedy = side_files.reading_flag(pattern)
+        raise ConfigError(f"--tfrecords={pattern} is a folder, not files: {remedy}")
     if PLACEHOLDER not in pattern and split != "train":
         raise ConfigError(
             f"--tfrecords={pattern} has no split {split!r}, only train; put {{split}} "
