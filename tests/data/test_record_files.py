@@ -71,6 +71,14 @@ def test_minus_one_or_no_label_is_no_label(files):
     assert not opened(files, "a").has_labels  # from what was kept
 
 
+def test_a_folder_says_which_pattern_reads_it(files):
+    with pytest.raises(ConfigError, match="is a folder.*--tfrecords=.*[*].tfrecord"):
+        opened(files, "train", tfrecords=str(files))
+    (files / "photos").mkdir()
+    with pytest.raises(ConfigError, match="is a folder.*--image_dir=.*photos"):
+        opened(files, "train", tfrecords=str(files / "photos"))
+
+
 def test_a_split_of_another_spelling_is_found(files):
     for name in ("train", "val"):
         with tf.io.TFRecordWriter(str(files / f"{name}-0.tfrecord")) as writer:
