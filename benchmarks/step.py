@@ -6,7 +6,9 @@ projection head, NT-Xent, the supervised head beside, LARS. "Keras" is a plain
 SGD, on as many images. "PyTorch" is a SimCLR step written for this comparison:
 channels last, the same backbone, projection head and NT-Xent, SGD with momentum; with
 bfloat16 under ``autocast``. Batches are random numbers in memory. PyTorch is measured
-if it is installed (``pip install torch``). Run::
+if it is installed (``pip install torch``). All run with oneDNN's kernels; to see what
+they do on a CPU without AVX-512, set ONEDNN_MAX_CPU_ISA=AVX2 (and, for PyTorch's other
+kernels, ATEN_CPU_CAPABILITY=avx2). Run::
 
     python -m benchmarks.step [--batch 128] [--size 32] [--rounds 5] [--only ours]
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 from importlib.util import find_spec
 
+from benchmarks import machine_line
 from benchmarks.turns import show, take_turns
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # ResNet-18: two blocks each
@@ -168,6 +171,7 @@ def main() -> None:
             if not given.only or label.startswith(tuple(given.only)):
                 cases[label] = build, (given.batch, given.size, precision)
     found = take_turns(cases, rounds=given.rounds, repeats=given.steps)
+    print(machine_line())
     print(f"ResNet-18, {given.size} px, batch {given.batch}: median (lowest - highest)")
     print(f"{'step':18}  views per CPU-second      CPU ms per step")
     for name, times in found.items():
