@@ -95,7 +95,8 @@ def test_few_images_and_missing_classes_are_scored_and_told(finished, tmp_path, 
         "--eval_batch_size=3",
     )
     for name in ("knn", "weighted_knn", "logreg", "linear", "low_shot"):
-        record = found["results"][f"SimCLR h/{name}"]
+        features = "feature5" if name == "low_shot" else "h"
+        record = found["results"][f"SimCLR {features}/{name}"]
         assert (record["train_examples"], record["test_examples"]) == (8, 7)
         assert 0 <= record["value"] <= 1
         assert record["value"] * 7 == pytest.approx(round(record["value"] * 7), abs=1)
