@@ -13,7 +13,8 @@ from PIL import Image
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
-from simclr_tf2.data import image_sets
+from simclr_tf2.data import image_sets, subset
+from simclr_tf2.workflows import labelled
 from tests import command_line
 
 TINY = {
@@ -171,6 +172,21 @@ def test_minus_one_is_no_label_in_scan_and_in_training(run, tmp_path, rows, caps
     assert record["train_examples"] == labelled["train"] < 16
     assert record["test_examples"] == labelled["val"] < 8
     assert json.loads(Path("run/classes.json").read_text()) == ["0", "1"]
+
+
+def test_finetune_uses_the_images_that_have_a_label(run, tmp_path, rows):
+    listed = [
+        (n, "-1" if i % 4 == 3 else c, "val" if i % 3 == 0 else "train")
+        for i, (n, c) in enumerate(rows)
+    ]
+    path = manifest(tmp_path / "l.csv", listed, ("path", "label", "split"))
+    places = {"manifest": path, "data_dir": str(tmp_path / "cache"), "model_dir": "x"}
+    config = config_lib.from_flat({**TINY, **places, "mode": "finetune"})
+    opened = labelled.open_labelled(config)
+    for split, name in ((opened.train, "train"), (opened.test, "val")):
+        with_label = sum(c != "-1" and s == name for _, c, s in listed)
+        assert split.num_examples == with_label and split.has_labels
+        assert (subset.labels_of(split) >= 0).all()
 
 
 @pytest.mark.parametrize(
