@@ -67,7 +67,7 @@ BEST_METRICS = (
 )
 KNN_METRICS = ("cosine", "euclidean")
 KNN_WEIGHTINGS = ("exp", "uniform")
-EXPORT_FORMATS = ("keras", "keras_uint8", "saved_model")
+EXPORT_FORMATS = ("keras", "saved_model", "keras_uint8")
 IMAGE_LAYOUTS = ("auto", "flat", "class", "split_class")
 AUGMENT_BACKENDS = ("auto", "numba", "tf")
 AUGMENT_PLACES = ("host", "device")
