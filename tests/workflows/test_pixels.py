@@ -23,6 +23,7 @@ WAVES = np.stack(
     ]
 )
 WAVES[1::2] = WAVES[1::2].transpose(0, 2, 1)
+HALVES = {"train_split": "train[:50%]", "eval_split": "train[50%:]"}
 OF_IMAGES = {"dataset": "imagenet2012", "probe_split": "", "train_split": "train"}
 
 
@@ -60,9 +61,8 @@ def scans(tmp_path_factory):
         image_dir=images,
         image_size=40,
         protocols="knn",
-        eval_split="validation",
         export_formats="keras",
-        train_split="train[:50%]",
+        **HALVES,
     )
     workflows.run(config)
     return images, place / "run", config
@@ -108,7 +108,12 @@ def test_the_same_command_goes_on_after_brighter_images_came(scans, tmp_path, ca
     assert again["finished"]
     more = workflows.run(
         settings(
-            run, mode="eval", image_dir=images, protocols="weighted_knn", image_size=40
+            run,
+            mode="eval",
+            image_dir=images,
+            protocols="weighted_knn",
+            image_size=40,
+            **HALVES,
         )
     )
     assert "SimCLR h/weighted_knn" in more["results"]
@@ -124,7 +129,7 @@ def test_finetune_reads_pixels_as_the_checkpoint_did(scans, tmp_path):
         checkpoint=str(run),
         image_dir=labelled,
         image_size=40,
-        eval_split="validation",
+        **HALVES,
     )
     workflows.run(config)
     found = run_folder.read_config(tmp_path / "out").data.pixel_range
