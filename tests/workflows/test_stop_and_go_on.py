@@ -106,8 +106,12 @@ def test_a_stop_after_training_is_42_and_the_same_command_goes_on_there(
 def test_a_stop_in_any_step_and_in_the_last_saves_it(
     photos, tmp_path, monkeypatch, step
 ):
-    """A requested stop is no error; the last step's leaves the evaluation to do."""
-    config = settings(photos, tmp_path / "run")
+    """A requested stop is no error; the last step's leaves the evaluation to do.
+
+    In a folder whose name TensorFlow reads as a pattern.
+    """
+    folder = tmp_path / "[b 1]"
+    config = settings(photos, folder)
     write = summaries.MetricsLog.write
 
     def at_step(log, now, scalars):
@@ -120,9 +124,9 @@ def test_a_stop_in_any_step_and_in_the_last_saves_it(
         run(config)
     line, code = endings.line_and_code(caught.value)
     assert code == 42 and line.startswith(f"stopped by a signal at step {step} and")
-    assert (tmp_path / "run" / f"ckpt-{step}.index").exists()
+    assert (folder / f"ckpt-{step}.index").exists()
     assert run(config)["finished"]
-    assert logged(tmp_path / "run", "step") == [1, 2, 3, 4]
+    assert logged(folder, "step") == [1, 2, 3, 4]
 
 
 def test_extend_joins_the_curve_and_follows_the_longer_schedule(
