@@ -68,7 +68,7 @@ CASES: dict[str, dict[str, Any]] = {
 SHOWN = {
     "healthy": "healthy",
     "rate too low": "stuck",
-    "rate too high, no head": "collapsed",
+    "rate too high": "collapsed",
 }
 
 
