@@ -19,6 +19,7 @@ from simclr_tf2.data import (
     order,
     pixel_range,
     records,
+    side_files,
     slices,
     split_names,
 )
@@ -95,6 +96,9 @@ def _shards(
     pattern: str, split: str, image_key: str, label_key: str, data_dir: str
 ) -> tuple[records.Shards, _Counted]:
     """All files of a split, and what is known of their records."""
+    if os.path.isdir(pattern):
+        remedy = side_files.reading_flag(pattern)
+        raise ConfigError(f"--tfrecords={pattern} is a folder, not files: {remedy}")
     if PLACEHOLDER not in pattern and split != "train":
         raise ConfigError(
             f"--tfrecords={pattern} has no split {split!r}, only train; put {{split}} "

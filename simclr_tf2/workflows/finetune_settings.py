@@ -228,10 +228,11 @@ def _with_network(config: Config, source: Source) -> Config:
     keep = RATIOS & given if not source.exact else frozenset()
     changes = {n: value for n, value in there.items() if n not in keep}
     config = _replace(config, {**changes, "image_channels": source.channels})
+    stem = models.stem_at(config.model.stem, config.data.image_size)
     logger.info(
         "network of %s: %s; %s px, %d channels",
         name,
-        saved_model.describe_network(config.model),
+        saved_model.describe_network(dataclasses.replace(config.model, stem=stem)),
         _size(config.data.image_size),
         source.channels,
     )

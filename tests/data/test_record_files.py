@@ -65,10 +65,17 @@ def test_minus_one_or_no_label_is_no_label(files):
     split = opened(files, "a")
     assert not split.has_labels and split.num_classes == 3
     assert contents(split)[-2:] == [(11, -1), (12, -1)]
-    assert opened(files, "a[:11]").has_labels
     part = subset.labelled_part(split)
     assert part.has_labels and part.num_examples == 11
     assert not opened(files, "a").has_labels  # from what was kept
+
+
+def test_a_folder_says_which_pattern_reads_it(files):
+    with pytest.raises(ConfigError, match="is a folder.*--tfrecords=.*[*].tfrecord"):
+        opened(files, "train", tfrecords=str(files))
+    (files / "photos").mkdir()
+    with pytest.raises(ConfigError, match="is a folder.*--image_dir=.*photos"):
+        opened(files, "train", tfrecords=str(files / "photos"))
 
 
 def test_a_split_of_another_spelling_is_found(files):

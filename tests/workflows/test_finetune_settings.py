@@ -334,7 +334,7 @@ def test_damaged_weights_are_refused_before_anything_is_written(finished, tmp_pa
     for path in broken.glob("ckpt-12.data-*"):
         path.write_bytes(path.read_bytes()[:1000])
     config = quick((broken,), photos, tmp_path / "out", "--train_steps=2")
-    with pytest.raises(ConfigError, match="--checkpoint="):
+    with pytest.raises(ConfigError, match="damaged or incomplete"):
         workflows.run(config)
     assert not (tmp_path / "out").exists()
 

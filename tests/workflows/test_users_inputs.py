@@ -255,3 +255,65 @@ def test_what_is_no_data_set_names_what_is_meant(run, tmp_path, dataset, message
     with pytest.raises(ConfigError, match=message):
         run("pretrain", dataset=dataset, model_dir="run")
     assert not Path("run").exists()
+
+
+def test_odd_names_are_read_and_what_they_hold_is_said(run, tmp_path, capsys):
+    inner = '[2021] 100% #1 – Müller\'s "best"/im*ges?'
+    for name in ("a [x]", "b %20#"):
+        for i in range(6):
+            picture(tmp_path / "odd" / inner / name / f"{i} [1] 50%#, ü\n.jpg", i)
+    said = scanned(run, capsys, image_dir="odd")
+    assert "12 images" in said and "labels: none" in said and "bad files: none" in said
+    assert f"pass --image_dir=odd/{inner}" in said
+    said = scanned(run, capsys, image_dir=f"odd/{inner}")
+    assert "classes: 2" in said and "  b %20#: " in said
+
+
+@pytest.mark.parametrize("stem", ("a,b", 'c "d"', "e;f", "=1+1", "ü", " g ", "h\ni"))
+def test_a_file_may_have_any_name_in_folders_and_lists(run, tmp_path, capsys, stem):
+    picture(tmp_path / "photos" / f"{stem}.png", 1)
+    assert "1 images" in scanned(run, capsys, image_dir="photos")
+    path = manifest(tmp_path / "photos" / "l.csv", [(f"{stem}.png", "x")])
+    said = scanned(run, capsys, manifest=path)
+    assert "1 images" in said and "note:" not in said
+
+
+def test_pictures_called_train_and_test_are_no_splits(run, tmp_path, capsys):
+    for name in ("train", "test", "p1"):
+        picture(tmp_path / "photos" / f"{name}.png", 1)
+    said = scanned(run, capsys, image_dir="photos")
+    assert "splits: (all) 3" in said or "splits: train 3" in said
+
+
+def test_links_in_a_circle_and_to_nowhere_are_survived(run, tmp_path, capsys):
+    class_folders(tmp_path / "photos", each=6)
+    (tmp_path / "photos" / "cats" / "self").symlink_to(".")
+    (tmp_path / "photos" / "dogs" / "up").symlink_to("..")
+    (tmp_path / "photos" / "dogs" / "broken.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "photos" / "dogs" / "round.jpg").symlink_to("round.jpg")
+    said = scanned(run, capsys, image_dir="photos")
+    assert "12 images" in said and "classes: 2" in said
+    assert "a link that leads nowhere (nowhere.jpg)" in said
+
+
+def test_a_class_that_only_test_has_comes_last_and_is_said(run, tmp_path, capsys):
+    class_folders(tmp_path / "photos" / "train", names=("b", "c"))
+    class_folders(tmp_path / "photos" / "train", each=1, names=("rare",))
+    class_folders(tmp_path / "photos" / "test", each=5, names=("a", "b", "c"))
+    said = scanned(run, capsys, image_dir="photos")
+    assert "splits: train 25, test 15" in said and "classes: 4" in said
+    assert said.index("  rare: train 1") < said.index("  a: test 5")
+
+
+def test_a_class_called_train_stays_one(run, tmp_path, capsys):
+    class_folders(tmp_path / "photos", names=("train", "bus", "truck"))
+    said = scanned(run, capsys, image_dir="photos")
+    assert "classes: 3" in said and "note:" not in said
+
+
+def test_na_is_a_class_and_a_byte_order_mark_is_none(run, tmp_path, rows, capsys):
+    named = [(n, {"a": "NA", "b": "None"}[c]) for n, c in rows]
+    text = "path,label\n" + "".join(f"{n},{c}\n" for n, c in named)
+    (tmp_path / "l.csv").write_text(text, encoding="utf-8-sig")
+    said = scanned(run, capsys, manifest="l.csv")
+    assert "  NA: " in said and "  None: " in said and "24 images" in said
