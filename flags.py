@@ -521,10 +521,10 @@ _integer(
 )
 _float(
     "monitor_epochs",
-    "Epochs between online evaluations: kNN, spread, alignment, uniformity and rank "
-    "of the embeddings, and the loss on --valid_size; in fine-tuning the accuracy on "
-    "--finetune_validation. 0: none. If it is not given, online evaluations of your "
-    "own images take at most 10 % of the time.",
+    "Epochs between online evaluations. In pretraining: kNN, spread, alignment, "
+    "uniformity and rank of the embeddings, and the loss on --valid_size; in "
+    "fine-tuning the accuracy on --finetune_validation. 0: none. If it is not given, "
+    "online evaluations of your own images take at most 10 % of the time.",
 )
 _float(
     "finetune_validation",
