@@ -521,10 +521,10 @@ _integer(
 )
 _float(
     "monitor_epochs",
-    "Epochs between online evaluations: kNN, spread, alignment, uniformity and rank "
-    "of the embeddings, and the loss on --valid_size; in fine-tuning the accuracy on "
-    "--finetune_validation. 0: none. If it is not given, online evaluations of your "
-    "own images take at most 10 % of the time.",
+    "Epochs between online evaluations. In pretraining: kNN, spread, alignment, "
+    "uniformity and rank of the embeddings, and the loss on --valid_size; in "
+    "fine-tuning the accuracy on --finetune_validation. 0: none. If it is not given, "
+    "online evaluations of your own images take at most 10 % of the time.",
 )
 _float(
     "finetune_validation",
@@ -577,6 +577,13 @@ _bool(
     "Also measure a random encoder and PCA of the pixels, for comparison.",
 )
 _bool("report", "Write report.html: curves, pictures and tables of the run.")
+_string(
+    "best_metric",
+    "Metric whose best checkpoint is kept in MODEL_DIR/best, whatever the run deletes. "
+    "Values: a protocol's name, supervised (the run's own classifier), rankme (of "
+    "label_free) or, also with --mode=pretrain, valid_loss (lowest loss on what "
+    "--valid_size holds out). Empty: none is kept.",
+)
 _section("Evaluation of a run", modes="eval")
 _list(
     "compare_with",
@@ -594,13 +601,6 @@ _bool(
 _float(
     "watch_timeout",
     "Minutes without a new checkpoint after which --watch ends. 0: no limit.",
-)
-_string(
-    "best_metric",
-    "Metric whose best checkpoint is kept in MODEL_DIR/best, whatever the run deletes. "
-    "Values: a protocol's name, supervised (the run's own classifier), rankme (of "
-    "label_free) or, also with --mode=pretrain, valid_loss (lowest loss on what "
-    "--valid_size holds out). Empty: none is kept.",
 )
 _section("Settings of protocols", modes="pretrain, finetune, eval")
 _list(
@@ -872,11 +872,11 @@ def _as_shown(flag: flags.Flag) -> command_help.Flag:
 
 
 def of_other_modes(values: flags.FlagValues, mode: str) -> list[str]:
-    """List the flags that were given and that only one other mode reads."""
+    """List the flags that were given and that no mode that trains reads, nor this."""
     return [
         name
         for _, modes, names in _SECTIONS
-        if modes in ("eval", "embed", "scan") and modes != mode
+        if mode not in modes and set(modes.split(", ")) <= {"eval", "embed", "scan"}
         for name in names
         if values[name].present
     ]

@@ -53,7 +53,7 @@ MODES = (
         "embed",
         "Write the representation of each image of a folder to a file.",
         "--mode=embed --model_dir=runs/photos --input=photos --output=h.csv",
-        needs=("model_dir", "input", "output"),
+        needs=("model_dir", "input"),  # and --output, or --neighbours_of
     ),
     Mode(
         "export",

@@ -49,6 +49,7 @@ from simclr_tf2.workflows.splits import Splits, open_splits
 logger = logging.getLogger(__name__)
 
 NOT_IN_PRETRAINING = (
+    "best_metric",
     "head_lr_multiplier",
     "backbone_lr_multiplier",
     "finetune_baselines",

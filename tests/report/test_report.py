@@ -383,7 +383,7 @@ def test_the_verdict_names_the_images_that_were_read(tmp_path):
     [
         (0.5, "fell to 0.500, below its chance level"),
         (2.2, "2.200, is still near its chance level"),
-        (6.7, "6.700, is above its chance level 2.197: worse than guessing"),
+        (6.7, "6.700, ended above its chance level 2.197"),
     ],
 )
 def test_the_check_says_on_which_side_of_chance_the_loss_is(tmp_path, loss, words):

@@ -37,7 +37,7 @@ def tiny_config(**changes):
         (["--mode=pretrain"], {"TF_USE_LEGACY_KERAS": "1"}, "TF_USE_LEGACY_KERAS"),
         (["--mode=pretrian"], {}, "did you mean pretrain?"),
         (["--mode=pretrain"], {}, "--model_dir is required"),
-        (["--mode=embed", "--model_dir=x"], {}, "--input and --output are required"),
+        (["--mode=embed", "--model_dir=x"], {}, "--input is required"),
         (["--mode=eval", "--model_dir=/no/such"], {}, "not a run folder"),
     ],
 )
