@@ -232,3 +232,8 @@ def test_eval_compares_with_another_run(finished):
     for record in document["comparison"][str(folder)].values():
         assert record["difference"] == 0 and record["p_value"] == 1
     assert "p: exact McNemar test" in done.stdout
+
+
+def test_a_folder_that_does_not_exist_is_called_so(tmp_path):
+    with pytest.raises(ConfigError, match="gone is not a folder: name a run folder"):
+        kept_predictions.load(str(tmp_path / "gone"), name=None)
