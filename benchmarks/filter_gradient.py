@@ -45,14 +45,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
+    print(f"{machine_line()}\nGFLOP per CPU-second of a 3x3 convolution")
+    print("images  map  channels   forward  TensorFlow's  as a convolution")
     import tensorflow as tf
 
     from simclr_tf2.models.convolution import filter_gradient
 
-    print(machine_line())
-    print(
-        "images  map  channels   forward  TensorFlow's  as a convolution  GFLOP/CPU-s"
-    )
     for images, side, channels in CASES:
         x = tf.random.stateless_normal([images, side, side, channels], (0, 1))
         dy = tf.random.stateless_normal(x.shape, (0, 2))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from simclr_tf2 import startup
 from tests import command_line
 from tests.command_line import TINY
 
@@ -62,6 +63,18 @@ def test_results_say_what_they_rest_on(finished):
         assert record["test_split"] == "test" and record["train_split"] == "train"
         assert record["seed"] == 0 and record["test_examples"] > 0
     assert document["results"]["SimCLR h/logreg"]["C"] == 1
+
+
+def test_log_results_and_report_name_the_kernels(finished):
+    """Those of this process: both have the same environment."""
+    folder, done = finished
+    state = "on" if startup.onednn_is_on() else "off"
+    (line,) = (x for x in done.stderr.splitlines() if x.startswith("kernels: "))
+    assert line == startup.kernels() and line.startswith(f"kernels: oneDNN {state}")
+    found = json.loads((folder / "results.json").read_text())["environment"]
+    assert startup.describe_cpu().items() <= found.items()
+    report = (folder / "report.html").read_text()
+    assert found["instruction_set"] in report and "onednn" in report
 
 
 def test_the_table_is_printed_last(finished):
