@@ -14,11 +14,13 @@ def recorded(config: Config) -> Config:
 
     One of ``--checkpoint`` is that of a run of this program; others say nothing.
     """
-    for place in (config.model_dir, config.training.checkpoint):
-        folder = Path(place) if place else None
-        if folder is None or config.data.pixel_range != "auto":
-            break
-        folder = folder if folder.is_dir() else folder.parent
+    if config.data.pixel_range != "auto":
+        return config
+    places = [Path(config.model_dir)] if config.model_dir else []
+    if config.training.checkpoint:
+        checkpoint = Path(config.training.checkpoint)
+        places.append(checkpoint if checkpoint.is_dir() else checkpoint.parent)
+    for folder in places:
         if (folder / "config.json").is_file():
             before = run_folder.read_config(folder)
             return run_folder.with_pixel_range(config, before.data.pixel_range)

@@ -1,6 +1,7 @@
 """Images of more than 8 bits, and arrays as people keep them, through every mode."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import workflows
-from simclr_tf2.data import pixel_range
+from simclr_tf2.data import opening, pixel_range
 from simclr_tf2.training import run_folder
+from simclr_tf2.workflows import pixels
 from tests import command_line
 from tests.workflows.test_bad_input import tiny_config
 from tests.workflows.test_variants import QUICK
@@ -80,11 +82,8 @@ def test_the_range_is_kept_with_the_run(scans):
     _, run, config = scans
     assert config.data.pixel_range == "auto"
     assert run_folder.read_config(run).data.pixel_range == "0,4095"
-    assert "--pixel_range=0,4095" in (run / "flags.txt").read_text() or (
-        json.loads((run / "config.json").read_text())["pixel_range"] == "0,4095"
-    )
-    pixels = json.loads((run / "scan.json").read_text())["pixels"]
-    assert pixels["read_as"] == "0,4095" and pixels["max"] <= 4095
+    seen = json.loads((run / "scan.json").read_text())["pixels"]
+    assert seen["read_as"] == "0,4095" and seen["max"] <= 4095
 
 
 def test_a_dark_folder_is_embedded_as_dark_as_it_is(scans, tmp_path):
@@ -101,8 +100,17 @@ def test_a_dark_folder_is_embedded_as_dark_as_it_is(scans, tmp_path):
         assert np.abs(h - brighter[name]).max() > 0.05 * scale
 
 
-def test_the_same_command_goes_on_after_brighter_images_came(scans, tmp_path, caplog):
-    """A finished run is known again, and eval reads it as it was trained."""
+def test_a_run_that_goes_on_reads_brighter_images_as_before(scans, tmp_path):
+    _, run, _ = scans
+    shutil.copy(run / "config.json", tmp_path / "config.json")
+    bright = write(tmp_path / "bright", WAVES[:4], high=60000)
+    config = pixels.recorded(settings(tmp_path, image_dir=bright))
+    assert opening.open_split(config.data, "all").pixel_range == "0,4095"
+    other = pixels.recorded(settings(tmp_path / "other", image_dir=bright))
+    assert opening.open_split(other.data, "all").pixel_range == "full"
+
+
+def test_a_finished_run_is_known_again_and_measured_as_it_was_trained(scans, caplog):
     images, run, config = scans
     again = workflows.run(config)
     assert again["finished"]
