@@ -1,9 +1,9 @@
 """Convolutions of small feature maps whose filter gradient is one more convolution.
 
-oneDNN's own filter gradient adds up the whole kernel image by image. Where a map has
-only some positions and the kernel many numbers, it waits for memory: the last stage of
-ResNet-18 at 32 pixels (4 x 4 positions, 512 channels) reached a third of the speed of
-the way forward on AVX2 and half of it on AVX-512. But the gradient
+oneDNN's own filter gradient is slow where a map has few positions and the kernel many
+numbers: the last stage of ResNet-18 at 32 pixels (4 x 4 positions, 512 channels)
+reached a third of the speed of the way forward on AVX2 and half of it on AVX-512. But
+the gradient
 
     dk[u, v, c, f] = sum over n, i, j of x[n, i + u, j + v, c] dy[n, i, j, f]
 
