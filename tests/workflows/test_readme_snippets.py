@@ -53,10 +53,7 @@ def test_a_snippet_runs_on_a_finished_run(finished, code):
 
 
 @pytest.mark.parametrize("code", SNIPPETS, ids=lambda code: code.split("\n")[0])
-def test_a_snippet_imports_only_what_requirements_install(code, request):
-    if "import tensorflow_hub" in code:
-        reason = "README is about to load the SavedModel with TensorFlow alone"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_a_snippet_imports_only_what_requirements_install(code):
     required = re.findall(
         r"^[\w-]+", (ROOT / "requirements.txt").read_text(), re.MULTILINE
     )
