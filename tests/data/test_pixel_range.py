@@ -217,6 +217,22 @@ def test_photos_beside_scans_keep_their_own_range(tmp_path):
     np.testing.assert_allclose(images[:3], scans, rtol=0, atol=STEP)
 
 
+def test_tiff_scans_are_read_over_the_range_of_the_set(tmp_path):
+    stored = folder_of(tmp_path, 4095, count=2)
+    for i in (2, 3):
+        Image.fromarray(stored[i]).save(tmp_path / "images" / f"{i}.tif")
+    eight = np.rint(UNIT[3] * 255).astype(np.uint8)
+    Image.fromarray(eight).save(tmp_path / "images" / "3.tif")
+    data = DataConfig(image_dir=str(tmp_path / "images"), data_dir=str(tmp_path))
+    split = opening.open_split(data, "all")
+    assert split.pixel_range == "0,4095"
+    order = [int(p.rsplit(b"/", 1)[1][:1]) for p in split.source.paths]
+    images = as_unit(split.arrays()[0])[np.argsort(order)]
+    scans = np.repeat(stored[:3, ..., None], 3, -1) / 4095
+    np.testing.assert_allclose(images[:3], scans, rtol=0, atol=STEP)
+    np.testing.assert_allclose(images[3], eight / 255, rtol=0, atol=STEP)
+
+
 def test_eight_bit_files_are_read_as_ever(tmp_path):
     (tmp_path / "images").mkdir()
     pixels = np.rint(UNIT[0] * 255).astype(np.uint8)
