@@ -151,10 +151,18 @@ def test_classes_are_those_of_all_splits_of_the_file(tmp_path):
         "X_val": IMAGES[:2],
         "Y_val": np.array(["ant", "emu"]),
     }
-    for spec, labels in (("validation", [3, 2]), ("val[1:]", [2]), ("train", [1, 0])):
+    names = ("cat", "dog", "emu", "ant")
+    for spec, labels in (("validation", [3, 2]), ("train", [1, 0])):
         split = saved(tmp_path, spec, **arrays)
-        assert split.class_names == ("cat", "dog", "emu", "ant")
+        assert split.class_names == names
         np.testing.assert_array_equal(split.source.labels[:2], labels)
+    halves = [saved(tmp_path, spec, **arrays) for spec in ("val[:1]", "val[1:]")]
+    assert all(half.class_names == names for half in halves)
+    # A slice is drawn from all of its split; its images keep their own labels.
+    for half in halves:
+        (place,) = half.source.places[0][1]
+        assert half.source.labels.tolist() == [[3, 2][place]]
+    assert sorted(int(half.source.labels[0]) for half in halves) == [2, 3]
 
 
 def test_channels_first_is_turned_where_only_that_fits(tmp_path, caplog):
