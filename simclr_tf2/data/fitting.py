@@ -50,3 +50,8 @@ def valid_size(num_images: int, *, labelled: bool) -> float:
     """
     enough = VALID_SIZE * num_images >= LEAST_VALID_IMAGES
     return VALID_SIZE if enough and not labelled else 0.0
+
+
+def left_to_train_on(num_images: int, valid_size: float) -> int:
+    """Return how many images are trained on where a part of them is held out."""
+    return num_images - round(valid_size * num_images)

@@ -7,7 +7,7 @@ import os
 from simclr_tf2.data import prepare
 from simclr_tf2.data.image_sets import FileSource
 from simclr_tf2.data.sources import ArraySource, RecordSource, Source, digest
-from simclr_tf2.data.subset import SubsetSource
+from simclr_tf2.data.subset import SubsetSource, stored_labels
 
 SAMPLED = 1000  # [ours] images of an array whose pixels are read
 
@@ -35,9 +35,8 @@ def images_digest(source: Source) -> str:
 
 def labels_digest(source: Source) -> str:
     """Name the labels in the order of the images; empty where they are in records."""
-    if isinstance(source, FileSource | ArraySource):
-        return digest(source.labels.tobytes())
-    return ""
+    labels = stored_labels(source)
+    return "" if labels is None else digest(labels.tobytes())
 
 
 def _below_common_folder(paths: tuple[bytes, ...]) -> list[str]:

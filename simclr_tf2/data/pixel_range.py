@@ -220,8 +220,8 @@ def number(value: float) -> str:
 def limits(setting: str, kind: np.dtype | type) -> tuple[float, float]:
     """The values that become black and white.
 
-    A range that unsigned pixels of 8 bits cannot hold is of other images: they keep 0
-    to 255. So a run on 12-bit images can embed photos.
+    A range that unsigned pixels of 8 bits cannot hold, or that of floats up to 1, is of
+    other images: they keep 0 to 255. So a run on 12-bit images can embed photos.
 
     Args:
         setting: As ``resolve`` gives it.
@@ -231,7 +231,7 @@ def limits(setting: str, kind: np.dtype | type) -> tuple[float, float]:
     eight = kind.kind == "b" or kind == np.uint8
     if setting not in (AUTO, FULL):
         low, high = (float(part) for part in setting.split(","))
-        if not eight or (low >= 0 and high <= 255):
+        if not eight or (low >= 0 and 1 < high <= 255):
             return low, high
     if kind.kind == "f":
         return 0.0, 1.0

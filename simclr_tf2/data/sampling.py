@@ -27,11 +27,12 @@ def sample(split: Split, limit: int | None) -> Split:
     shards = None if split.source.mixed else _front(split, len(rows))
     if shards is None:
         return subset.take(split, rows, name=split.split)
+    assert isinstance(split.source, RecordSource)
     # Nothing behind the last record that may be drawn is read.
     front = dataclasses.replace(
         split,
         num_examples=int(shards.counts.sum()),
-        source=RecordSource(shards, shards.in_order, split.image_shape),
+        source=dataclasses.replace(split.source, shards=shards, read=shards.in_order),
     )
     drawn = order.drawn(0, len(rows), front.num_examples)
     return subset.take(front, drawn, name=split.split)

@@ -181,11 +181,12 @@ def _suggest(
         bool(use) and split in (train_split, None)
         for split, use in zip(splits, index.good, strict=True)
     )
-    flags["--train_batch_size"] = str(fitting.batch_size(train))
     labelled = bool(summary["classes"] or summary["multi_labels"])
     valid = fitting.valid_size(train, labelled=labelled)
     if valid:
         flags["--valid_size"] = f"{valid:g}"
+    left = fitting.left_to_train_on(train, valid)
+    flags["--train_batch_size"] = str(fitting.batch_size(left))
     return flags
 
 

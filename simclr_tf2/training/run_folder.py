@@ -93,6 +93,7 @@ FREE = frozenset(
 
 # Where the images are: may change as long as they are the same (``run_history``).
 PLACES = ("image_dir", "manifest", "tfrecords")
+ARRAYS = (".npz", ".npy")  # in place of the name of a data set
 # Where none of these is, nothing has been learned that other settings would lose.
 OUTCOMES = ("checkpoint", "results.json", "encoder.keras", "saved_model")
 LENGTH = {"train_epochs", "train_steps"}  # may change with --extend
@@ -218,8 +219,10 @@ def _check_same(config: Config, before: Config, folder: Path) -> None:
         and not _only_moved(name, old[name], new[name])
         and not (extend and name in LENGTH)
     ]
-    changed = [f"{name} (there {old[name]!r}, now {new[name]!r})" for name in names]
-    if changed and not any((folder / name).exists() for name in OUTCOMES):
+    changed = [
+        f"{name} (there {_shown(old[name])}, now {_shown(new[name])})" for name in names
+    ]
+    if changed and not has_trained(folder):
         logger.warning(
             "%s was started with other settings and holds no checkpoint yet: it is "
             "started anew with these",
@@ -245,10 +248,24 @@ def _check_same(config: Config, before: Config, folder: Path) -> None:
         )
 
 
+def _shown(value: Any) -> str:
+    """Return a setting as a flag shows it."""
+    if value is None or value in ("", ()):
+        return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def has_trained(folder: str | os.PathLike) -> bool:
+    """Whether a run folder holds something that training made."""
+    return any((Path(folder) / name).exists() for name in OUTCOMES)
+
+
 def _only_moved(name: str, old: Any, new: Any) -> bool:
     """Whether a setting says where images are, in both cases in the same way."""
     if name == "dataset":
-        return old.endswith(".npz") and new.endswith(".npz")
+        return old.endswith(ARRAYS) and new.endswith(ARRAYS)
     return name in PLACES and bool(old) and bool(new)
 
 

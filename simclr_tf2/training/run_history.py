@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,11 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def _absolute(place: str) -> str:
+    """Return a path in one form: photos, ./photos and photos/ are the same place."""
+    return place if "://" in place else os.path.abspath(os.path.expanduser(place))
+
+
 def _check_images(
     config: Config,
     folder: Path,
@@ -169,7 +175,7 @@ def _check_images(
 ) -> str:
     """What of the images has changed, for a message; empty if nothing has."""
     place = run_folder.read_config(folder).data.source
-    moved = place != config.data.source
+    moved = _absolute(place) != _absolute(config.data.source)
     if before is None:
         if moved:
             raise ConfigError(

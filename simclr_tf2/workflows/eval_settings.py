@@ -177,6 +177,9 @@ def _evaluation(
         base |= {"eval_split": EvaluationConfig().eval_split, "probe_split": ""}
     elif data.train_split != trained.data.train_split:
         base["probe_split"] = ""  # what is learned from is named by --train_split
+    if not own or data.train_split != trained.data.train_split:
+        if trained.evaluation.best_metric == "valid_loss":  # of images held out there
+            base["best_metric"] = ""
     return dataclasses.replace(trained.evaluation, **{**base, **changes})
 
 

@@ -51,6 +51,7 @@ from simclr_tf2.workflows.measuring import (
 from simclr_tf2.workflows.run_length import last_step
 from simclr_tf2.workflows.splits import (
     Splits,
+    labelled_part,
     open_split,
     open_splits,
     with_own_classifier,
@@ -193,7 +194,7 @@ def _seen_by_the_classifier(trained: Config, splits: Splits) -> int:
     if splits.eval is None:
         return 0
     try:
-        train = open_split(trained, trained.data.train_split)
+        train = labelled_part(trained, open_split(trained, trained.data.train_split))
     except ConfigError:  # no longer there
         return 0
     return overlap.shared_images(train, splits.eval) if train.has_labels else 0

@@ -159,6 +159,8 @@ def started_before(config: Config) -> Config | None:
     """The settings of an earlier start of this very run in ``--model_dir``, if any."""
     if not config.model_dir or not (Path(config.model_dir) / "config.json").exists():
         return None
+    if not run_folder.has_trained(config.model_dir):
+        return None
     before = run_folder.read_config(config.model_dir)
     finetuned = "finetune" in (before.mode, before.train_mode)
     same = before.training.checkpoint == config.training.checkpoint

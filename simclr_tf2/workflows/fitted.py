@@ -9,9 +9,10 @@ from typing import Any
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
-from simclr_tf2.data import fitting, image_sets
+from simclr_tf2.data import fitting, held_out, image_sets, pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.training import run_folder
+from simclr_tf2.workflows import fit
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +27,12 @@ def with_earlier_choices(config: Config) -> Config:
     folder = Path(config.model_dir or "")
     if config.data.by_name or not config.model_dir:
         return config
-    if not (folder / "config.json").exists():
+    if not ((folder / "config.json").exists() and run_folder.has_trained(folder)):
         return config
     before = config_lib.to_flat(run_folder.read_config(folder))
-    return _with(config, {name: before[name] for name in _free(config)})
+    chosen = _with(config, {name: before[name] for name in _free(config)})
+    given = config_lib.given_settings(config) | set(NAMES)
+    return dataclasses.replace(chosen, given=given)  # so that ``to_images`` keeps them
 
 
 def to_images(config: Config, train: Split, *, replicas: int = 1) -> Config:
@@ -46,24 +49,26 @@ def to_images(config: Config, train: Split, *, replicas: int = 1) -> Config:
     if config.data.by_name:
         return config
     free, batch = _free(config), config.training.train_batch_size
-    fitting_batch = fitting.batch_size(train.num_examples, replicas=replicas)
     values: dict[str, Any] = {}
+    size = config.data.valid_size or 0.0
+    if "valid_size" in free:
+        size = values["valid_size"] = _valid_size(config, train)
+    left = fitting.left_to_train_on(train.num_examples, size)
+    if size:
+        left = min(left, int((~held_out.is_held_out(train, size)).sum()))
+    fitting_batch = fitting.batch_size(left, replicas=replicas)
     if "image_size" in free and (shape := _typical_shape(config, train)):
         values["image_size"] = fitting.image_size(*shape)
     if "train_batch_size" in free:
         values["train_batch_size"] = max(2, fitting_batch)
-    if "valid_size" in free:
-        labelled = train.has_labels or bool(train.label_shape)
-        size = fitting.valid_size(train.num_examples, labelled=labelled)
-        values["valid_size"] = size
-    if values:
-        shown = {name: value for name, value in values.items() if value}
+    shown = {name: value for name, value in values.items() if value}
+    if shown:
         logger.info(
             "fitted to %d images: %s",
             train.num_examples,
             " ".join(f"--{name}={value:g}" for name, value in shown.items()),
         )
-    steps = train.num_examples // batch
+    steps = left // batch
     if "train_batch_size" not in free and 0 < steps < fitting.STEPS_PER_EPOCH:
         logger.warning(
             "--train_batch_size=%d makes %d step%s an epoch of %d images, and %d of "
@@ -71,12 +76,20 @@ def to_images(config: Config, train: Split, *, replicas: int = 1) -> Config:
             batch,
             steps,
             "s"[: steps > 1],
-            train.num_examples,
-            train.num_examples % batch,
+            left,
+            left % batch,
             fitting_batch,
-            train.num_examples // fitting_batch,
+            left // fitting_batch,
         )
     return _with(config, values)
+
+
+def _valid_size(config: Config, train: Split) -> float:
+    """Return the part to hold out; 0 where its loss is not, or cannot be, measured."""
+    looks = config.training.monitor_epochs > 0
+    if not looks or not pipeline.is_readable_by_index(train, fit.cache_of(config)):
+        return 0.0
+    return fitting.valid_size(train.num_examples, labelled=bool(train.num_classes))
 
 
 def as_comments(config: Config, flagfile: str) -> str:

@@ -69,6 +69,8 @@ def load(run: str, *, name: str | None) -> LabelFreeRun:
         ConfigError: The folder keeps nothing of the kind, or it cannot be read.
     """
     path = neighbours_path(Path(run), name)
+    if not Path(run).is_dir():
+        raise ConfigError(f"--compare_with={run} is not a folder: name a run folder")
     results = Path(run) / (f"results_{name}.json" if name else "results.json")
     try:
         record = json.loads(results.read_text())["label_free"]

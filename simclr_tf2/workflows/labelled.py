@@ -63,7 +63,7 @@ def require_classes(config: Config) -> None:
     Raises:
         ConfigError: No such split, no labels, or less than two classes.
     """
-    train = open_split(config, config.data.train_split)
+    train = labelled_part(config, open_split(config, config.data.train_split))
     if config.data.own_images and not train.num_classes:
         raise ConfigError(
             f"{config.data.source} has no labels, and fine-tuning needs some: put the "

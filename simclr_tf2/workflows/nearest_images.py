@@ -26,7 +26,9 @@ def open_queries(config: Config) -> Split:
     for path, error in zip(images.listing.paths, images.index.error, strict=True):
         if error:
             raise ConfigError(f"--neighbours_of={path} cannot be read: {error}")
-    return images.open_sorted(channels=config.data.image_channels)
+    return images.open_sorted(
+        channels=config.data.image_channels, pixels=config.data.pixel_range
+    )
 
 
 def nearest_images(

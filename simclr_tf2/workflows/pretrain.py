@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import time
@@ -85,6 +86,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     splits = open_splits(config)
     replicas = strategy.num_replicas_in_sync
     config = fitted.to_images(config, splits.train, replicas=replicas)
+    whole = splits.train
     splits = valid_loss.with_held_out(config, splits)
     check_valid_loss(config, splits)
     config = pixels.decided(config, splits.train)
@@ -132,7 +134,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
         logger.info("training is finished: %d of %d steps", start_step, total_steps)
     return after_training.finish(
         config,
-        splits,
+        dataclasses.replace(splits, train=whole),  # as --mode=eval opens it
         model,
         folder,
         step=max(start_step, total_steps),

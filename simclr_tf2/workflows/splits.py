@@ -152,7 +152,7 @@ def with_own_classifier(config: Config, splits: Splits) -> Splits:
     if config.evaluation.protocols or splits.probe is None:
         return splits
     config = pixels.decided(config, splits.train)
-    split = open_split(config, config.evaluation.eval_split)
+    split = labelled_part(config, open_split(config, config.evaluation.eval_split))
     single = split.has_labels and not split.label_shape
     return dataclasses.replace(splits, eval=split) if single else splits
 
@@ -202,8 +202,10 @@ def _only_class(config: Config, train: datasets.Split) -> str | None:
 
 def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split | None:
     if config.evaluation.probe_split:
-        return open_split(config, config.evaluation.probe_split)
-    return train if train.has_labels else None
+        train = open_split(config, config.evaluation.probe_split)
+        return labelled_part(config, train)
+    part = labelled_part(config, train)
+    return part if part.has_labels else None
 
 
 def labelled_part(config: Config, split: datasets.Split) -> datasets.Split:
