@@ -69,7 +69,8 @@ def to_images(config: Config, train: Split, *, replicas: int = 1) -> Config:
             " ".join(f"--{name}={value:g}" for name, value in shown.items()),
         )
     steps = left // batch
-    if "train_batch_size" not in free and 0 < steps < fitting.STEPS_PER_EPOCH:
+    few = 0 < steps < fitting.STEPS_PER_EPOCH and batch != fitting_batch
+    if "train_batch_size" not in free and few:
         logger.warning(
             "--train_batch_size=%d makes %d step%s an epoch of %d images, and %d of "
             "them are left out of each epoch; --train_batch_size=%d makes %d",

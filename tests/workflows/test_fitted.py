@@ -1,5 +1,7 @@
 """What is fitted to own images, and that scan suggests the same."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -96,8 +98,15 @@ def test_a_run_that_goes_on_keeps_what_it_chose(photos):
     (photos / "run").mkdir()
     text = fitted.run_folder.config_json(before)
     (photos / "run" / "config.json").write_text(text)
-    again = fitted.with_earlier_choices(config_lib.from_flat(flat(photos)))
+    asked = dataclasses.replace(
+        config_lib.from_flat(flat(photos)), given=frozenset({"image_dir"})
+    )
+    assert fitted.with_earlier_choices(asked) is asked  # nothing was trained yet
+    (photos / "run" / "checkpoint").write_text("")
+    train = image_sets.open_image_set(asked.data).open("train")
+    again = fitted.to_images(fitted.with_earlier_choices(asked), train)
     assert again.training.train_batch_size == 24 and again.data.valid_size == 0.1
+    assert again.data.image_size == before.data.image_size
     other = config_lib.from_flat(flat(photos, train_batch_size=32))
     assert fitted.with_earlier_choices(other).training.train_batch_size == 32
 
