@@ -107,7 +107,7 @@ def main() -> None:
         code = _help(sys.argv[1:])
         if code is not None:
             sys.exit(code)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         _log_to_stderr()
         absl_flags.adopt_module_key_flags(flags)
         app.run(_main, flags_parser=_parse)

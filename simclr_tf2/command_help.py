@@ -28,15 +28,14 @@ MODES = (
         "scan",
         "Look through a folder of images: what is there, what is broken, which "
         "settings fit. Trains nothing.",
-        "--mode=scan --image_dir=photos --image_size=96",
+        "--mode=scan --image_dir=photos",
         needs=(),
     ),
     Mode(
         "pretrain",
         "Learn an encoder from images without labels; then evaluate, export and "
         "report.",
-        "--mode=pretrain --image_dir=photos --image_size=96 --resnet_depth=18 "
-        "--train_batch_size=256 --model_dir=runs/photos",
+        "--mode=pretrain --image_dir=photos --resnet_depth=18 --model_dir=runs/photos",
     ),
     Mode(
         "finetune",

@@ -118,7 +118,7 @@ def check_environment() -> None:
             "unset TF_USE_LEGACY_KERAS"
         )
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def start_tensorflow(*, deterministic: bool = False, seed: int = 0) -> None:

@@ -148,8 +148,7 @@ def with_notes(listing: Listing) -> Listing:
         extra = _sorted_names({x for x, _ in pairs if x is not None and x not in train})
         if extra:
             notes.append(
-                f"{len(extra)} classes are not in train and get the ids after it: "
-                + _some(extra)
+                "not in train, with the ids after its classes: " + _some(extra)
             )
     for note in notes:
         _log.warning("%s: %s", listing.root, note)

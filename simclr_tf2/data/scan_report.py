@@ -252,7 +252,7 @@ def _duplicate_lines(groups: list[dict[str, Any]]) -> list[str]:
     if not groups:
         return []
     across = sum(group["across_splits"] for group in groups)
-    lines = [f"duplicates: {len(groups)} groups, {across} of them across splits"]
+    lines = [f"groups of duplicates: {len(groups)}, across splits: {across}"]
     for group in groups[:_LINES]:
         marks = " [across splits]" if group["across_splits"] else ""
         marks += " [across classes]" if group["across_classes"] else ""

@@ -91,7 +91,7 @@ def write_report(
     """
     scalars = plots.series(history)
     guessing = chance or (1 / len(class_names) if len(class_names) > 1 else None)
-    values = {
+    values: dict[str, Any] = {
         "title": title,
         "notice": notice,
         "supervised": supervised,
@@ -122,6 +122,9 @@ def write_report(
     }  # fmt: skip
     target = Path(path)
     _replace(target, _render(values))
+    for good, text in values["checks"]:
+        if not good:
+            _LOG.warning("check of the run: %s", text)
     _LOG.info("wrote %s (%.2f MB)", target, target.stat().st_size / 1e6)
     return target
 

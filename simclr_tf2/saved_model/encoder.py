@@ -121,7 +121,7 @@ def _warn_of_other_ranges(model: keras.Model, file: Path) -> None:
 def _load_reference(path: str | os.PathLike) -> keras.Model:
     if (Path(path) / "config.json").is_file():
         raise ConfigError(
-            f"no encoder at {path}: the run has not come to its export; "
+            f"no encoder at {path}: the run has not ended, or exported none; "
             f"--mode=export --model_dir={path} makes one of its newest checkpoint"
         )
     if reference_files.find_prefix(path) is None:

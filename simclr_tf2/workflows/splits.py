@@ -231,4 +231,10 @@ def open_split(config: Config, split: str) -> datasets.Split:
         flag = next((name for name, value in named.items() if value == split), None)
         if flag is None or f"has no split {split!r}" not in str(error):
             raise
-        raise ConfigError(f"{error}; name one with --{flag}") from error
+        hint = f"; name one with --{flag}"
+        if flag == "eval_split":
+            hint += (
+                ", or hold out a part of the training images: "
+                "--train_split=train[:90%] --eval_split=train[90%:]"
+            )
+        raise ConfigError(f"{error}{hint}") from error
