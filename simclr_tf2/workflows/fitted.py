@@ -69,7 +69,7 @@ def to_images(config: Config, train: Split, *, replicas: int = 1) -> Config:
             " ".join(f"--{name}={value:g}" for name, value in shown.items()),
         )
     steps = left // batch
-    few = 0 < steps < fitting.STEPS_PER_EPOCH and batch != fitting_batch
+    few = 0 < steps < fitting.STEPS_PER_EPOCH and fitting_batch < batch
     if "train_batch_size" not in free and few:
         logger.warning(
             "--train_batch_size=%d makes %d step%s an epoch of %d images, and %d of "

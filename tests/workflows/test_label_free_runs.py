@@ -90,7 +90,8 @@ def test_another_set_of_images_is_refused_before_measuring(runs, tmp_path):
     )
     for folder, message in (
         (other, "measured on other images: there 24 images of"),
-        (tmp_path / "none", "has no label_free results"),
+        (tmp_path / "none", "is not a folder: name a run folder"),
+        (photographs, "has no label_free results"),
     ):
         with pytest.raises(ConfigError, match=message):
             run(
