@@ -50,6 +50,8 @@ def test_panels_group_known_scalars_and_end_with_unknown_ones():
 def test_total_loss_is_shown_only_where_it_differs_from_the_loss():
     same = [{"step": s, "loss": 2.0 - s, "total_loss": 2.0 - s} for s in range(3)]
     assert [p.name for p, _ in plots.panels(same)] == ["loss"]
+    twice = [{"step": s, "loss": 2.0 - s, "total_loss": 4.0 - 2 * s} for s in range(3)]
+    assert [sorted(d) for _, d in plots.panels(twice)] == [["loss"]]
     other = [*same, {"step": 9, "loss": 1.0, "total_loss": 1.5}]
     assert [sorted(d) for _, d in plots.panels(other)] == [["loss"], ["total_loss"]]
 

@@ -83,17 +83,17 @@ PANELS = (
     ),
     Panel(
         name="alignment", title="Alignment", unit="squared distance of a pair",
-        keys="alignment(_[zh])?|(z|h)_alignment",
+        keys="alignment(_[zh])?|(.*_)?(z|h)_alignment",
         about="Lower: the two views of an image lie closer (arXiv 2005.10242).",
     ),
     Panel(
         name="uniformity", title="Uniformity", unit="log mean Gaussian potential",
-        keys="uniformity(_[zh])?|(z|h)_uniformity", from_zero=False,
+        keys="uniformity(_[zh])?|(.*_)?(z|h)_uniformity", from_zero=False,
         about="Lower: the images cover more of the sphere (arXiv 2005.10242).",
     ),
     Panel(
         name="rankme", title="RankMe, effective rank", unit="dimensions",
-        keys="rankme(_[zh])?|(z|h)_rankme",
+        keys="rankme(_[zh])?|(.*_)?(z|h)_rankme",
         about="About how many dimensions are used (arXiv 2210.02885).",
     ),
     Panel(
@@ -112,6 +112,9 @@ _LABELS = {
     "contrastive_entropy": "training", "valid_loss": "held out",
     "valid_contrastive_accuracy": "held out", "valid_contrastive_entropy": "held out",
     "training_accuracy": "training",
+} | {
+    f"label_free_{part}_{name}": f"{part}, measured"
+    for part in "zh" for name in ("std", "alignment", "uniformity", "rankme")
 }  # fmt: skip
 
 
@@ -156,7 +159,7 @@ def panels(history: Iterable[Mapping[str, Any]]) -> list[tuple[Panel, dict]]:
     mains = (d[k] for _, d in shown for k in ("loss", "classification_loss") if k in d)
     main = next(mains, None)
     if main is not None:  # total_loss of a run without other terms says nothing new
-        rest = {k: v for k, v in rest.items() if not np.array_equal(v, main)}
+        rest = {k: v for k, v in rest.items() if not _is_multiple(v, main)}
     for i, (key, values) in enumerate(sorted(rest.items())):
         title = key[:1].upper() + key[1:].replace("_", " ")
         positive = not (values[:, 1] < 0).any()
@@ -169,6 +172,17 @@ def panels(history: Iterable[Mapping[str, Any]]) -> list[tuple[Panel, dict]]:
         )
         shown.append((other, {key: values}))
     return shown
+
+
+def _is_multiple(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether a curve is another one times a constant, such as 1 or 2."""
+    if one.shape != other.shape or not np.array_equal(one[:, 0], other[:, 0]):
+        return False
+    values, base = one[:, 1], other[:, 1]
+    if not (np.isfinite(values).all() and np.isfinite(base).all() and base.any()):
+        return np.array_equal(one, other)
+    factor = float(values @ base / (base @ base))
+    return bool(np.allclose(values, factor * base, rtol=1e-6, atol=0))
 
 
 def _binned(xy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

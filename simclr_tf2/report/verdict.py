@@ -42,6 +42,8 @@ def verdict(
     (name, accuracy), rest = scored[0], scored[1:]
     method = plots.metric_label(key).removesuffix(", top-1")
     method = method[:1].lower() + method[1:] if method[1:2].islower() else method
+    if key.startswith("supervised"):  # the row's name says whose classifier it is
+        method = "top-1"
     line = f"{name}: {accuracy:.1f} % {method}"
     if rest:
         line += " (" + ", ".join(f"{n} {a:.1f} %" for n, a in rest[:4]) + ")"
