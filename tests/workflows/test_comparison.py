@@ -105,7 +105,12 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         compared(here, nothing)
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "predictions.npz").write_bytes(b"PK torn")
-    for folder, message in (("d", "cannot be read"), ("none", "--mode=eval")):
+    (tmp_path / "e").mkdir()
+    for folder, message in (
+        ("d", "cannot be read"),
+        ("e", "--mode=eval"),
+        ("none", "is not a folder"),
+    ):
         with pytest.raises(ConfigError, match=message):
             kept_predictions.load(str(tmp_path / folder), name=None)
 

@@ -52,7 +52,7 @@ def folder(finished, tmp_path_factory):
         (["--protocols=knn", "--eval_split=test[:0]"], "no image|empty|0 images"),
         (["--protocols=knn", "--knn_k=0"], "--knn_k must be"),
         (["--protocols=knn", "--knn_k="], "--knn_k must be"),
-        (["--protocols=knn", "--knn_k=ten"], "--knn_k must be.*'ten'"),
+        (["--protocols=knn", "--knn_k=ten"], "--knn_k must be.*ten"),
         (["--protocols=knn", "--knn_temperature=0"], "--knn_temperature must be"),
         (["--protocols=knn", "--best_metric=svm"], "add svm to --protocols=knn"),
         (["--protocols=knn", "--best_metric=loss"], "--best_metric must be one of"),
