@@ -5,6 +5,20 @@ import pytest
 from tests import command_line
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _one_device():
+    """Runs within this process use one device unless they name a strategy.
+
+    ``auto`` would take both logical devices, and TensorFlow does not take a second
+    mirrored strategy with other shapes in one process well.
+    """
+    from simclr_tf2 import distribution
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distribution, "_detect", lambda config: "one_device")
+        yield
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
     """Prepared ``simclr_shapes/tiny``, shared by the tests of one process."""

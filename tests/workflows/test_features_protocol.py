@@ -144,7 +144,7 @@ def test_the_defaults_are_the_benchmarks_on_imagenet():
     [
         (["--features_epochs=0"], "--features_epochs must be"),
         (["--features_epochs=28"], "--features_milestones must be.*_epochs=28.*30"),
-        (["--features_milestones=60,30"], "--features_milestones must be.*'60"),
+        (["--features_milestones=60,30"], "--features_milestones must be.*60"),
         (["--features_milestones=0,30"], "--features_milestones must be"),
         (["--features_milestones=30,ten"], "--features_milestones must be.*ten"),
         (["--features_milestones=nan"], "--features_milestones must be"),

@@ -219,6 +219,7 @@ def test_a_run_that_goes_on_keeps_what_its_start_chose(finished, tmp_path):
     first = finetune_settings.fitted(first, images(72), 1)
     flat = config_lib.to_flat(first) | {"eval_split": "test"}
     (tmp_path / "config.json").write_text(json.dumps(flat))
+    (tmp_path / "checkpoint").write_text("")  # something was trained
     again = finetune_settings.settled(asked(*command))
     again = finetune_settings.fitted(again, images(3000), 1)
     assert config_lib.to_flat(again) == flat
@@ -268,6 +269,7 @@ def test_a_small_labelled_folder_is_fine_tuned_at_the_first_try(
     caplog.set_level("INFO")
     photos, folder = draw_photos(tmp_path / "photos"), tmp_path / "out"
     extra = ("--train_epochs=20", "--finetune_validation=0.25", "--export_formats=")
+    extra += ("--monitor_epochs=1",)  # each epoch, however short
     config = quick(finished, photos, folder, *extra)
     document = workflows.run(config, flagfile=flags.flagfile_text(config))
     record = document["results"]["Fine-tuned network/supervised"]

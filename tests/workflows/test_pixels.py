@@ -102,7 +102,8 @@ def test_a_dark_folder_is_embedded_as_dark_as_it_is(scans, tmp_path):
 
 def test_a_run_that_goes_on_reads_brighter_images_as_before(scans, tmp_path):
     _, run, _ = scans
-    shutil.copy(run / "config.json", tmp_path / "config.json")
+    for name in ("config.json", "checkpoint"):
+        shutil.copy(run / name, tmp_path / name)
     bright = write(tmp_path / "bright", WAVES[:4], high=60000)
     config = pixels.recorded(settings(tmp_path, image_dir=bright))
     assert opening.open_split(config.data, "all").pixel_range == "0,4095"

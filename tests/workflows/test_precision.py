@@ -113,7 +113,7 @@ def test_a_run_keeps_what_auto_chose(tmp_path, data_dir, monkeypatch):
     assert json.loads((folder / "config.json").read_text())["mixed_precision"] == (
         "bfloat16"
     )
-    with pytest.raises(ConfigError, match="mixed_precision .there 'bfloat16', now"):
+    with pytest.raises(ConfigError, match="mixed_precision .there bfloat16, now off"):
         run(folder, data_dir, mixed_precision="off", checkpoint_steps=1)
 
 

@@ -53,7 +53,7 @@ def test_every_protocol_measures_a_finished_run(finished, tmp_path):
     assert set(stages) <= set(results)
     assert document["label_free"]["h_std"] > 0
     assert document["transfer"]["brightness"]["value"] > 0.9
-    for word in ("weighted kNN", "low-shot", "feature3", "rankme", "brightness"):
+    for word in ("weighted kNN", "low-shot", "feature3", "RankMe", "brightness"):
         assert word in done.stdout
     after = checkpoints.weights(f"{folder}/ckpt-12")
     assert all(np.array_equal(before[k], after[k]) for k in before)
@@ -75,7 +75,7 @@ def test_every_protocol_measures_a_finished_run(finished, tmp_path):
         (["--protocols=transfer", "--transfer_datasets=cifar11"], "cifar10"),
         (["--protocols=transfer", "--transfer_datasets=cifar10"], "--download"),
         (["--protocols=", "--nowatch"], "nothing to measure"),
-        (["--protocols=knn", "--compare_with=/none"], "--mode=eval"),
+        (["--protocols=knn", "--compare_with=/none"], "is not a folder"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(finished, arguments, message):

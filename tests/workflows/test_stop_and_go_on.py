@@ -218,7 +218,7 @@ def test_a_finished_run_without_labels_shows_its_label_free_numbers(
     capsys.readouterr()
     run(config)
     out = capsys.readouterr().out
-    assert "rankme " in out and "(no results)" not in out
+    assert "RankMe " in out and "(no results)" not in out
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the online kNN compares, where images are stored one class after the other."""
 
 import numpy as np
+import tensorflow as tf
 
 from simclr_tf2 import models
 from simclr_tf2.data import array_files
@@ -23,7 +24,8 @@ def test_bank_and_queries_share_classes_and_no_image(monkeypatch):
     monkeypatch.setattr(watching.evaluation, "make_monitor", monitor)
     config = tiny_config(monitor_epochs=1.0)
     model = models.build_simclr(config.model, image_size=32)
-    watching.make_watch(config, Splits(split, split, None), model)
+    strategy = tf.distribute.get_strategy()
+    watching.make_watch(config, Splits(split, split, None), model, strategy)
     labels, places = {}, {}
     for name, elements in parts.items():
         assert all(np.all(element["mask"]) for element in elements)  # whole batches
