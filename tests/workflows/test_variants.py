@@ -95,7 +95,7 @@ def test_the_device_finishes_views_in_a_compiled_step_by_flag(data_dir, tmp_path
         f"--model_dir={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "(colour and blur on the device)" in done.stderr
+    assert "(flip, colours and blur on the device)" in done.stderr
 
 
 def test_without_lineareval_there_is_no_probe(data_dir, tmp_path):
