@@ -38,6 +38,11 @@ def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
     Raises:
         ConfigError: No usable image, or a place that cannot be written.
     """
+    picture = config.export.preview
+    if picture and not Path(picture).absolute().parent.is_dir():
+        raise ConfigError(
+            f"--preview={picture}: there is no such folder; make it first"
+        )
     images = None
     if config.data.image_dir or config.data.manifest:
         images = image_sets.look_at(config.data, keep=_may_keep(config))
