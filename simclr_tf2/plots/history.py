@@ -159,7 +159,8 @@ def panels(history: Iterable[Mapping[str, Any]]) -> list[tuple[Panel, dict]]:
     mains = (d[k] for _, d in shown for k in ("loss", "classification_loss") if k in d)
     main = next(mains, None)
     if main is not None:  # total_loss of a run without other terms says nothing new
-        rest = {k: v for k, v in rest.items() if not _is_multiple(v, main)}
+        if _is_multiple(rest.get("total_loss", main), main):
+            rest.pop("total_loss", None)
     for i, (key, values) in enumerate(sorted(rest.items())):
         title = key[:1].upper() + key[1:].replace("_", " ")
         positive = not (values[:, 1] < 0).any()
