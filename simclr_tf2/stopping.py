@@ -44,6 +44,7 @@ class _Process:
     said: int | None = None  # exit code, once the line was written
     before: dict[int, Any] = {}
     writer = -1
+    installation = 0  # number of the last call of ``install``
 
 
 def install() -> None:
@@ -57,6 +58,7 @@ def install() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             _Process.before[number] = signal.signal(number, _interrupt)
     _Process.installed, _Process.saved, _Process.said = True, "", None
+    _Process.installation += 1
     _Process.terminal = os.dup(2)
     if os.name == "posix":
         import threading
@@ -64,7 +66,9 @@ def install() -> None:
         reader, _Process.writer = os.pipe()
         os.set_blocking(_Process.writer, False)
         signal.set_wakeup_fd(_Process.writer, warn_on_full_buffer=False)
-        threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+        threading.Thread(
+            target=_watch, args=(reader, _Process.installation), daemon=True
+        ).start()
         os.register_at_fork(after_in_child=_uninstall)  # a pool ends its workers
 
 
@@ -180,7 +184,7 @@ def _say(number: int) -> None:
         pass
 
 
-def _watch(reader: int) -> None:
+def _watch(reader: int, installation: int) -> None:
     """End the process where the main thread does not come to it.
 
     Python's handlers wait for the end of a call into C code, which may take minutes;
@@ -193,7 +197,8 @@ def _watch(reader: int) -> None:
         if number not in SIGNALS or _Process.waiting:
             continue
         time.sleep(GRACE_SECONDS)
-        if _Process.installed and not _Process.waiting:
+        current = _Process.installed and _Process.installation == installation
+        if current and not _Process.waiting:
             _say(number)
             os._exit(_exit_code(number))
     os.close(reader)
