@@ -22,7 +22,7 @@ import numpy as np
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import startup
-from simclr_tf2.training.errors import NotFinite
+from simclr_tf2.errors import NotFinite
 
 BASE = {
     "mode": "pretrain",

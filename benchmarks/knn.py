@@ -47,7 +47,7 @@ def knn_form(form: str, size: tuple[int, ...]):
         features(n, size[2], 10, seed=i)[0] for i, n in enumerate(size[:2])
     )
     if form == "ours":
-        from simclr_tf2.evaluation.distance_knn import neighbours
+        from simclr_tf2.evaluation.solvers.nearest import neighbours
 
         return lambda: neighbours(queries, bank, k=min(K, len(bank)))[1].mean()
     from sklearn.neighbors import NearestNeighbors
@@ -65,7 +65,7 @@ def sweep_form(form: str, size: tuple[int, ...]):
     """A function without arguments that chooses of 45 penalties; returns top-1."""
     count, dim, classes = size
     from simclr_tf2.evaluation import Features
-    from simclr_tf2.evaluation.logistic_sweep import LAMBDAS, lbfgs_logistic
+    from simclr_tf2.evaluation.protocols.logistic_sweep import LAMBDAS, lbfgs_logistic
 
     fifth = count // 5
     x, y = features(count + fifth, dim, classes, seed=1)

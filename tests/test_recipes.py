@@ -9,7 +9,7 @@ import pytest
 
 import flags
 from simclr_tf2 import optimizers
-from simclr_tf2.workflows.splits import OF_PAPERS
+from simclr_tf2.evaluation.inputs import OF_PAPERS
 from tests.test_flags import parsed
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"

@@ -8,23 +8,23 @@ from typing import Any
 
 from simclr_tf2 import metrics
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.accuracy import classifier_accuracy
-from simclr_tf2.evaluation.embed import write_embeddings
-from simclr_tf2.evaluation.features import Features, extract, raw_pixels
-from simclr_tf2.evaluation.guard import assert_unchanged
-from simclr_tf2.evaluation.held_out import batch_sizes as held_out_batch_sizes
-from simclr_tf2.evaluation.held_out import make_held_out_loss
-from simclr_tf2.evaluation.knn import knn5_6, knn5_8, weighted_knn
-from simclr_tf2.evaluation.linear import linear_sgd
-from simclr_tf2.evaluation.logistic import stl10_logreg
-from simclr_tf2.evaluation.logistic_adam import logreg_adam
-from simclr_tf2.evaluation.logistic_sweep import logreg_sweep
-from simclr_tf2.evaluation.low_shot import low_shot as _low_shot
+from simclr_tf2.evaluation.features.extraction import Features, extract, raw_pixels
+from simclr_tf2.evaluation.features.frozen import assert_unchanged
+from simclr_tf2.evaluation.held_out_loss import batch_sizes as held_out_batch_sizes
+from simclr_tf2.evaluation.held_out_loss import make_held_out_loss
 from simclr_tf2.evaluation.once import logged_once
 from simclr_tf2.evaluation.online import make_monitor, monitor
 from simclr_tf2.evaluation.pca import pca256
-from simclr_tf2.evaluation.svm import svm as _svm
-from simclr_tf2.evaluation.table import render, title
+from simclr_tf2.evaluation.protocols.knn import knn5_6, knn5_8, weighted_knn
+from simclr_tf2.evaluation.protocols.linear import linear_sgd
+from simclr_tf2.evaluation.protocols.logistic import stl10_logreg
+from simclr_tf2.evaluation.protocols.logistic_adam import logreg_adam
+from simclr_tf2.evaluation.protocols.logistic_sweep import logreg_sweep
+from simclr_tf2.evaluation.protocols.low_shot import low_shot as _low_shot
+from simclr_tf2.evaluation.protocols.svm import svm as _svm
+from simclr_tf2.evaluation.scoring import classifier_accuracy
+from simclr_tf2.exports.embeddings_file import write_embeddings
+from simclr_tf2.results.table import render, title
 
 __all__ = [
     "EVALUATORS",

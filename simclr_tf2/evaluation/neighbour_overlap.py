@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.distance_knn import neighbours
+from simclr_tf2.evaluation.solvers.nearest import neighbours
 
 K = 10  # [ours] neighbours of each image
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from simclr_tf2 import metrics
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.features import Features, collect, make_runner
-from simclr_tf2.evaluation.knn import weighted_knn
+from simclr_tf2.evaluation.features.extraction import Features, collect, make_runner
+from simclr_tf2.evaluation.protocols.knn import weighted_knn
 
 logger = logging.getLogger(__name__)
 

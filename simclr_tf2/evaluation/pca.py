@@ -6,9 +6,9 @@ import logging
 
 import numpy as np
 
-from simclr_tf2.evaluation.features import Features
-from simclr_tf2.evaluation.splits import require_classifiable
-from simclr_tf2.evaluation.threads import blas_threads
+from simclr_tf2.evaluation.classifiable import require_classifiable
+from simclr_tf2.evaluation.features.extraction import Features
+from simclr_tf2.evaluation.solvers.blas_threads import blas_threads
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import stopping
+from simclr_tf2.errors import NotFinite, Stopped
 from simclr_tf2.training.cadence import Cadence, Schedule
-from simclr_tf2.training.errors import NotFinite, Stopped
 from simclr_tf2.training.steps import Step
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from simclr_tf2.config import Config
+from simclr_tf2.runs.eval_settings import warn_of_unread_dataset
 from simclr_tf2.workflows.embed import embed
-from simclr_tf2.workflows.eval_settings import warn_of_unread_dataset
 from simclr_tf2.workflows.evaluate import evaluate
 from simclr_tf2.workflows.export import export
 from simclr_tf2.workflows.finetune import finetune

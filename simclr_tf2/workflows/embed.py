@@ -16,8 +16,8 @@ from simclr_tf2 import evaluation, saved_model, startup
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import array_files, image_sets, opening, pipeline
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.training import run_folder
-from simclr_tf2.workflows import nearest_images
+from simclr_tf2.report import nearest_images
+from simclr_tf2.runs import folder as run_folder
 
 logger = logging.getLogger(__name__)
 

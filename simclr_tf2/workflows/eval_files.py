@@ -12,17 +12,23 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2.config import Config
-from simclr_tf2.training import run_folder
-from simclr_tf2.workflows import comparison, kept_predictions, label_free_comparison
-from simclr_tf2.workflows.eval_settings import Merged
-from simclr_tf2.workflows.measuring import (
+from simclr_tf2.evaluation.inputs import Splits, shared_images
+from simclr_tf2.evaluation.runner import (
     COMPARED_IMAGES,
     Measured,
     limits,
     results_document,
     unlabelled_split,
 )
-from simclr_tf2.workflows.splits import Splits, shared_images
+from simclr_tf2.results import (
+    comparison,
+    label_free_comparison,
+)
+from simclr_tf2.results import (
+    predictions as kept_predictions,
+)
+from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs.eval_settings import Merged
 
 logger = logging.getLogger(__name__)
 

@@ -13,30 +13,15 @@ from typing import Any
 from simclr_tf2 import distribution, evaluation, models, saved_model, startup
 from simclr_tf2.config import Config, ConfigError, EvaluationConfig
 from simclr_tf2.data import overlap
-from simclr_tf2.training import checkpoints, run_folder, summaries
-from simclr_tf2.workflows import (
-    best_checkpoint,
-    comparison,
-    eval_settings,
-    kept_predictions,
-    label_free_comparison,
-    reporting,
-    training_end,
-    valid_loss,
+from simclr_tf2.evaluation import valid_loss
+from simclr_tf2.evaluation.inputs import (
+    Splits,
+    labelled_part,
+    open_split,
+    open_splits,
+    with_own_classifier,
 )
-from simclr_tf2.workflows.eval_files import (
-    OtherRun,
-    comparison_text,
-    label_free_images,
-    read_document,
-    renew,
-    results_path,
-    tested_images,
-)
-from simclr_tf2.workflows.eval_settings import Merged
-from simclr_tf2.workflows.export import restore_model
-from simclr_tf2.workflows.following import new_checkpoints, scalars, write_followed
-from simclr_tf2.workflows.measuring import (
+from simclr_tf2.evaluation.runner import (
     FINETUNED_ROW,
     Baselines,
     Measured,
@@ -48,14 +33,30 @@ from simclr_tf2.workflows.measuring import (
     predicted,
     render,
 )
-from simclr_tf2.workflows.run_length import last_step
-from simclr_tf2.workflows.splits import (
-    Splits,
-    labelled_part,
-    open_split,
-    open_splits,
-    with_own_classifier,
+from simclr_tf2.report import run_report
+from simclr_tf2.results import (
+    comparison,
+    label_free_comparison,
 )
+from simclr_tf2.results import (
+    predictions as kept_predictions,
+)
+from simclr_tf2.runs import best_checkpoint, checkpoints, eval_settings, logs
+from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs.eval_settings import Merged
+from simclr_tf2.runs.following import new_checkpoints, scalars, write_followed
+from simclr_tf2.training import chance
+from simclr_tf2.training.length import last_step
+from simclr_tf2.workflows.eval_files import (
+    OtherRun,
+    comparison_text,
+    label_free_images,
+    read_document,
+    renew,
+    results_path,
+    tested_images,
+)
+from simclr_tf2.workflows.export import restore_model
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def _measure_each(
     best = best_checkpoint.of_config(config, folder, splits)
     watch = asked.watch and total_steps is not None and not _is_complete(folder)
     growing = watch and _is_growing(folder, total_steps or 0)
-    log = summaries.EventLog(folder / f"tensorboard/{name or 'eval'}")
+    log = logs.EventLog(folder / f"tensorboard/{name or 'eval'}")
     baselines: Baselines | None = None
     document = None
     for _ in new_checkpoints(
@@ -158,7 +159,7 @@ def _complete_own(measured: Measured, splits: Splits, folder: Path, step: int) -
     """Say of a fine-tuned run how its training ended."""
     own = [r for r in measured.results.values() if r["row"] == FINETUNED_ROW]
     classes = splits.train.num_classes
-    training_end.complete(own, folder, step=step, classes=classes)
+    chance.complete(own, folder, step=step, classes=classes)
 
 
 def _open(merged: Merged) -> Splits:
@@ -334,13 +335,13 @@ def _report(
     """Write report.html, or report_NAME.html, with the newest measurements."""
     assert config.model_dir is not None
     folder = Path(config.model_dir)
-    reporting.write(
+    run_report.write(
         config,
         splits,
         models.build_encoder(model.backbone),
         measured,
         folder,
-        files=reporting.files_there(folder, config.evaluation.eval_name),
+        files=run_report.files_there(folder, config.evaluation.eval_name),
         timings=document.get("timings", {}),
         comparison=comparison_text(document),
     )

@@ -10,7 +10,8 @@ from typing import Any
 from simclr_tf2 import models, saved_model
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.files import has_pattern
-from simclr_tf2.training import checkpoints, run_folder
+from simclr_tf2.runs import checkpoints
+from simclr_tf2.runs import folder as run_folder
 
 KERAS_TEXT = "keras.models.load_model(path)(images in [0, 1]) -> h"
 UINT8_TEXT = "keras.models.load_model(path)(uint8 images of any size) -> h"

@@ -10,19 +10,16 @@ from typing import Any
 from simclr_tf2 import distribution, models
 from simclr_tf2.config import Config
 from simclr_tf2.data import image_sets, overlap
-from simclr_tf2.training import run_folder
-from simclr_tf2.workflows import (
-    after_training,
-    finetune_settings,
-    pixels,
-    precision,
-    reporting,
-)
-from simclr_tf2.workflows.baselines import check_baselines, measure_baseline
-from simclr_tf2.workflows.classifier_run import train_classifier
+from simclr_tf2.evaluation.finetuning import check_baselines, measure_baseline
+from simclr_tf2.evaluation.inputs import Splits
+from simclr_tf2.report import run_report
+from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs import pixels
+from simclr_tf2.training import finetune_settings, precision
+from simclr_tf2.training.labelled import Labelled, open_labelled, require_classes
+from simclr_tf2.training.supervised import train_classifier
+from simclr_tf2.workflows import conclusion
 from simclr_tf2.workflows.eval_files import facts_of_splits, keep_predictions
-from simclr_tf2.workflows.labelled import Labelled, open_labelled, require_classes
-from simclr_tf2.workflows.splits import Splits
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +43,9 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
     check_baselines(config)
     config = finetune_settings.settled(config)
     run_folder.check(config)
-    done = after_training.finished(config)
+    done = conclusion.finished(config)
     if done is not None:
-        after_training.show_finished(config, done)
+        conclusion.show_finished(config, done)
         return done
     strategy = distribution.shared_strategy(config.distribution)
     config = pixels.recorded(config)
@@ -67,14 +64,14 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
     measured = trained.measured
     results = dict(measured.results)
     for name in config.evaluation.finetune_baselines:
-        with after_training.timed(trained.timings, name):
+        with conclusion.timed(trained.timings, name):
             results |= measure_baseline(config, strategy, labelled, name)
     measured = dataclasses.replace(measured, results=results)
     splits = Splits(labelled.train, labelled.train, labelled.test)
     keep_predictions(config, trained.folder, measured, splits)
 
     def report(files: list[tuple[Path, str]]) -> Path:
-        return reporting.write(
+        return run_report.write(
             config,
             splits,
             models.build_encoder(trained.model.backbone),
@@ -84,7 +81,7 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
             timings=trained.timings,
         )
 
-    return after_training.conclude(
+    return conclusion.conclude(
         config,
         trained.model,
         measured,

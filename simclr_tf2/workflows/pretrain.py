@@ -26,26 +26,21 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config, ConfigError
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.evaluation import monitor, valid_loss
+from simclr_tf2.evaluation.inputs import Splits, open_splits
+from simclr_tf2.runs import best_checkpoint, checkpoints, pixels
+from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs import history as run_history
 from simclr_tf2.training import (
     cached_gradients,
-    checkpoints,
-    run_folder,
-    run_history,
+    fitted,
+    precision,
+    progress,
+    session,
     steps,
 )
-from simclr_tf2.workflows import (
-    after_training,
-    best_checkpoint,
-    fit,
-    fitted,
-    pixels,
-    precision,
-    progress_lines,
-    valid_loss,
-    watching,
-)
+from simclr_tf2.workflows import conclusion
 from simclr_tf2.workflows.scan import record
-from simclr_tf2.workflows.splits import Splits, open_splits
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +72,9 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     warn_of_no_effect(config)
     config = fitted.with_earlier_choices(config)
     run_folder.check(config)
-    done = after_training.finished(config)
+    done = conclusion.finished(config)
     if done is not None:
-        after_training.show_finished(config, done)
+        conclusion.show_finished(config, done)
         return done
     strategy = distribution.shared_strategy(config.distribution)
     config = pixels.recorded(config)
@@ -90,12 +85,12 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     splits = valid_loss.with_held_out(config, splits)
     check_valid_loss(config, splits)
     config = pixels.decided(config, splits.train)
-    total_steps = fit.check_steps(config, splits.train, replicas)
+    total_steps = session.check_steps(config, splits.train, replicas)
     classes = run_history.class_names(splits.train, splits.probe)
     run_history.check(config, splits.train, classes=classes, total_steps=total_steps)
     check_micro_batches(config, replicas)
     augment_backend(config)
-    fit.check_compile(config, strategy)
+    session.check_compile(config, strategy)
     config = precision.decided(config, strategy)
     startup.log_kernels()
     timings = {"start": time.perf_counter() - started}
@@ -132,7 +127,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
         timings["training"] = time.perf_counter() - begun
     else:
         logger.info("training is finished: %d of %d steps", start_step, total_steps)
-    return after_training.finish(
+    return conclusion.finish(
         config,
         dataclasses.replace(splits, train=whole),  # as --mode=eval opens it
         model,
@@ -256,7 +251,7 @@ def make_optimizer(
         config.optimizer.learning_rate,
         scaling=config.optimizer.learning_rate_scaling,
         global_batch_size=config.training.train_batch_size,
-        num_examples=fit.images_per_epoch(config, split),
+        num_examples=session.images_per_epoch(config, split),
         train_epochs=config.training.train_epochs,
         train_steps=total_steps,
         warmup_epochs=config.optimizer.warmup_epochs,
@@ -347,9 +342,9 @@ def _train(
             on_device=on_device,
             seed=config.seed,
             start_step=start_step,
-            cache=fit.cache_of(config),
+            cache=session.cache_of(config),
             service=config.data.data_service,
-            **fit.input_share(context),
+            **session.input_share(context),
         )
     )
     roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
@@ -375,7 +370,7 @@ def _train(
     )
     if on_device:
         step = steps.with_views_finished(step, use_blur=views.use_blur)
-    fit.fit(
+    session.fit(
         config,
         step,
         dataset,
@@ -387,17 +382,17 @@ def _train(
         steps_per_epoch=steps_per_epoch,
         start_step=start_step,
         total_steps=total_steps,
-        describe=progress_lines.TrainingLines(
+        describe=progress.TrainingLines(
             total_steps=total_steps,
-            steps_per_epoch=fit.epoch_length(config, total_steps, steps_per_epoch),
+            steps_per_epoch=session.epoch_length(config, total_steps, steps_per_epoch),
             chance=chance,
             chance_formula=formula,
             warmup_steps=optimizers.warmup_steps(
-                num_examples=fit.images_per_epoch(config, splits.train),
+                num_examples=session.images_per_epoch(config, splits.train),
                 warmup_epochs=config.optimizer.warmup_epochs,
                 global_batch_size=batch,
             ),
         ),
-        look=watching.make_watch(config, splits, model, strategy),
+        look=monitor.make_watch(config, splits, model, strategy),
         best=best_by_valid_loss(config, splits, folder),
     )

@@ -22,7 +22,7 @@ from simclr_tf2.data import (
 )
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.image_sets import ImageSet
-from simclr_tf2.training import run_folder
+from simclr_tf2.runs import folder as run_folder
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pytest
 
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation import Features
-from simclr_tf2.evaluation.average_pool import average_pool_linear
+from simclr_tf2.evaluation.protocols.average_pool import average_pool_linear
 from tests.evaluation.clusters import clusters
 
 

@@ -1,4 +1,4 @@
-from simclr_tf2.evaluation.threads import ONE_THREAD_BELOW, blas_threads
+from simclr_tf2.evaluation.solvers.blas_threads import ONE_THREAD_BELOW, blas_threads
 
 
 def blas_pools():

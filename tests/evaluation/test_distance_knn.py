@@ -6,7 +6,7 @@ import tensorflow as tf
 from sklearn.neighbors import KNeighborsClassifier
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.distance_knn import METRICS, neighbours, vote
+from simclr_tf2.evaluation.solvers.nearest import METRICS, neighbours, vote
 
 rng = np.random.default_rng(0)
 BANK = rng.normal(2.0, 1.0, (113, 7)).astype(np.float32)

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation import embed, write_embeddings
+from simclr_tf2.evaluation import write_embeddings
+from simclr_tf2.exports import embeddings_file
 
 RNG = np.random.default_rng(0)
 FEATURES = (RNG.normal(size=[5, 3]) * 10.0 ** RNG.integers(-9, 9, [5, 3])).astype("f4")
@@ -31,7 +32,7 @@ def read(path, labelled):
     return table["name"].tolist(), features, table.get("label")
 
 
-@pytest.mark.parametrize("suffix", sorted(embed.WRITERS))
+@pytest.mark.parametrize("suffix", sorted(embeddings_file.WRITERS))
 @pytest.mark.parametrize("labels", [LABELS, None])
 def test_what_was_written_is_read_back_exactly(tmp_path, suffix, labels):
     path = tmp_path / "new" / f"h{suffix}"
@@ -45,7 +46,7 @@ def test_what_was_written_is_read_back_exactly(tmp_path, suffix, labels):
     assert os.listdir(path.parent) == [path.name]  # no partial file is left
 
 
-@pytest.mark.parametrize("suffix", sorted(embed.WRITERS))
+@pytest.mark.parametrize("suffix", sorted(embeddings_file.WRITERS))
 def test_a_failure_leaves_the_previous_file_whole(tmp_path, suffix, monkeypatch):
     path = tmp_path / f"h{suffix}"
     write_embeddings(path, names=NAMES, features=FEATURES)
@@ -55,7 +56,7 @@ def test_a_failure_leaves_the_previous_file_whole(tmp_path, suffix, monkeypatch)
         partial.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setitem(embed.WRITERS, suffix, full_disk)
+    monkeypatch.setitem(embeddings_file.WRITERS, suffix, full_disk)
     with pytest.raises(OSError, match="No space"):
         write_embeddings(path, names=NAMES, features=FEATURES * 2)
     assert path.read_bytes() == before
@@ -97,5 +98,5 @@ def test_other_suffixes_and_unequal_lengths_are_refused(tmp_path):
 def test_suffixes_are_those_of_the_output_flag():
     from simclr_tf2.config import ExportConfig
 
-    for suffix in embed.WRITERS:
+    for suffix in embeddings_file.WRITERS:
         assert ExportConfig(output=f"h{suffix}").output == f"h{suffix}"

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation import Features, feature_cache
-from simclr_tf2.evaluation.feature_cache import FeatureCache, digest_of_weights
-from simclr_tf2.training.errors import RunFailed
+from simclr_tf2.errors import RunFailed
+from simclr_tf2.evaluation import Features
+from simclr_tf2.evaluation.features import cache as feature_cache
+from simclr_tf2.evaluation.features.cache import FeatureCache, digest_of_weights
 
 KEY = {"weights": "abc", "data": ["shapes", "train"], "view": {"size": 32}}
 X = np.random.default_rng(0).normal(size=(11, 5)).astype(np.float32)

@@ -6,8 +6,8 @@ import pytest
 
 from simclr_tf2 import metrics
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation import label_free as module
-from simclr_tf2.evaluation.label_free import (
+from simclr_tf2.evaluation.protocols import label_free as module
+from simclr_tf2.evaluation.protocols.label_free import (
     chunked_std,
     chunked_uniformity,
     label_free,

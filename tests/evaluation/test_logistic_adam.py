@@ -7,9 +7,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation import Features, logistic_adam
-from simclr_tf2.evaluation.logistic_adam import logreg_adam
-from simclr_tf2.evaluation.logistic_sweep import hold_out
+from simclr_tf2.evaluation import Features
+from simclr_tf2.evaluation.protocols import logistic_adam
+from simclr_tf2.evaluation.protocols.logistic_adam import logreg_adam
+from simclr_tf2.evaluation.protocols.logistic_sweep import hold_out
 from tests.evaluation.clusters import clusters
 
 DECAYS = (1e-6, 0.3, 1e3)

@@ -8,13 +8,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation import Features, logistic_fit, logistic_sweep
-from simclr_tf2.evaluation.logistic_fit import Part, fit_logistic, loss_and_gradient
-from simclr_tf2.evaluation.logistic_sweep import (
+from simclr_tf2.evaluation import Features
+from simclr_tf2.evaluation.protocols import logistic_sweep
+from simclr_tf2.evaluation.protocols.logistic_sweep import (
     LAMBDAS,
     lbfgs_logistic,
     logreg_sweep,
 )
+from simclr_tf2.evaluation.solvers import lbfgs
+from simclr_tf2.evaluation.solvers.lbfgs import Part, fit_logistic, loss_and_gradient
 from tests.evaluation.clusters import clusters
 
 FEW = (1e-4, 1e-2, 1.0)
@@ -64,7 +66,7 @@ def test_lambdas_are_45_log_spaced_from_1e_minus_6_to_1e5():
 def test_gradient_equals_finite_differences_whatever_the_blocks(
     chunk_bytes, monkeypatch
 ):
-    monkeypatch.setattr(logistic_fit, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(lbfgs, "CHUNK_BYTES", chunk_bytes)
     a, b = clusters(23, seed=1), clusters(11, seed=2)
     parts = [
         Part(a.features.astype(np.float64), a.labels),
@@ -86,11 +88,11 @@ def test_gradient_equals_finite_differences_whatever_the_blocks(
 def test_every_lambda_of_the_sweep_reaches_scikit_learns_optimum(
     dtype, curvature, monkeypatch
 ):
-    monkeypatch.setattr(logistic_fit, "RENEW_AFTER", 2)
+    monkeypatch.setattr(lbfgs, "RENEW_AFTER", 2)
     if curvature == "diagonal":
-        monkeypatch.setattr(logistic_fit, "FULL_DIMENSIONS", 0)
+        monkeypatch.setattr(lbfgs, "FULL_DIMENSIONS", 0)
     if curvature == "one for all":
-        monkeypatch.setattr(logistic_fit, "BLOCK_NUMBERS", 0)
+        monkeypatch.setattr(lbfgs, "BLOCK_NUMBERS", 0)
     train = stretched(70)
     penalties = [1e5, 10.0, 0.1, 1e-3, 1e-6]
     double = [Part(train.features.astype(np.float64), train.labels)]
@@ -190,9 +192,9 @@ def test_a_memory_map_read_by_rows_gives_what_copies_give(tmp_path, monkeypatch)
     expected = logreg_sweep(train, test, seed=0)
     np.save(tmp_path / "x.npy", train.features)
     mapped = Features(np.load(tmp_path / "x.npy", mmap_mode="r"), train.labels)
-    monkeypatch.setattr(logistic_fit, "COPY_BYTES", 0)
+    monkeypatch.setattr(lbfgs, "COPY_BYTES", 0)
     monkeypatch.setattr(logistic_sweep, "COPY_BYTES", 0)
-    monkeypatch.setattr(logistic_fit, "CHUNK_BYTES", 300)
+    monkeypatch.setattr(lbfgs, "CHUNK_BYTES", 300)
     found = logreg_sweep(mapped, test, seed=0)
     assert found["validation_scores"] == expected["validation_scores"]
     np.testing.assert_array_equal(found["predictions"], expected["predictions"])
@@ -258,7 +260,7 @@ def test_curvature_at_the_solution_saves_most_iterations_where_classes_separate(
     penalties = np.logspace(-2, -4, 5)
 
     def iterations(renew_after):
-        monkeypatch.setattr(logistic_fit, "RENEW_AFTER", renew_after)
+        monkeypatch.setattr(lbfgs, "RENEW_AFTER", renew_after)
         fits = list(fit_logistic(parts, penalties, 5, max_iter=500))
         return sum(count for _, count, _ in fits), fits[-1][0]
 

@@ -10,15 +10,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation import (
-    EVALUATORS,
-    Features,
-    knn5_8,
-    logistic,
-    pca256,
-    stl10_logreg,
-)
-from simclr_tf2.evaluation.accuracy import interval95
+from simclr_tf2.evaluation import EVALUATORS, Features, knn5_8, pca256, stl10_logreg
+from simclr_tf2.evaluation.protocols import logistic
+from simclr_tf2.evaluation.scoring import interval95
 from tests.evaluation.clusters import clusters
 
 SKLEARN = {

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from simclr_tf2.config import PROTOCOLS, ConfigError
-from simclr_tf2.evaluation import EVALUATORS, evaluate_rows, logistic, render
+from simclr_tf2.evaluation import EVALUATORS, evaluate_rows, render
+from simclr_tf2.evaluation.protocols import logistic
 from tests.evaluation.clusters import clusters
 
 

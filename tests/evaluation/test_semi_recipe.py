@@ -3,9 +3,9 @@
 import pytest
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation import semi_recipe
-from simclr_tf2.evaluation.semi_recipe import Share
-from simclr_tf2.evaluation.semi_table import render_semi
+from simclr_tf2.results.semi_table import render_semi
+from simclr_tf2.training import semi_recipe
+from simclr_tf2.training.semi_recipe import Share
 
 
 def test_the_paper_has_one_and_ten_percent_and_a_flag_another_share():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.semi_supervised import (
+from simclr_tf2.data.label_subset import (
     balanced_subset,
     labels_digest,
     load_subset,

@@ -6,7 +6,7 @@ import pytest
 
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation import Features
-from simclr_tf2.evaluation.stage_features import (
+from simclr_tf2.evaluation.features.depths import (
     GRIDS,
     STAGES,
     feature5_model,

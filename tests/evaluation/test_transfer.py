@@ -6,17 +6,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from simclr_tf2.config import ConfigError
+from simclr_tf2.data.transfer_sets import METRICS, PUBLISHED, TRANSFER_SETS, TransferSet
 from simclr_tf2.evaluation import Features
-from simclr_tf2.evaluation.binary_logistic import fit_binary
-from simclr_tf2.evaluation.transfer import binary_sweep, run_linear
-from simclr_tf2.evaluation.transfer_sets import (
-    METRICS,
-    PUBLISHED,
-    TRANSFER_SETS,
-    TransferSet,
-)
-from simclr_tf2.evaluation.transfer_table import render_transfer
+from simclr_tf2.evaluation.solvers.binary_lbfgs import fit_binary
+from simclr_tf2.evaluation.transfer.linear import binary_sweep, run_linear
 from simclr_tf2.metrics.average_precision import mean_average_precision
+from simclr_tf2.results.transfer_table import render_transfer
 from tests.evaluation.clusters import clusters
 
 GRID = (1e-3, 1e-1, 10.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.transfer_grid import (
+from simclr_tf2.evaluation.transfer.grid import (
     Trial,
     best_trial,
     make_grid,

@@ -8,8 +8,8 @@ from sklearn.metrics import balanced_accuracy_score
 
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation import Features
-from simclr_tf2.evaluation.accuracy import interval95
-from simclr_tf2.evaluation.transfer_scores import score_logits
+from simclr_tf2.evaluation.scoring import interval95
+from simclr_tf2.evaluation.transfer.scores import score_logits
 from simclr_tf2.metrics.average_precision import map_interval, mean_average_precision
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from simclr_tf2.config import ConfigError, ModelConfig
 from simclr_tf2.models import build_simclr
-from simclr_tf2.models.reference_names import (
+from simclr_tf2.reference.names import (
     assign_reference_weights,
     reference_variables,
     reference_weight_names,

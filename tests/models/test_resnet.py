@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from simclr_tf2.config import ConfigError, ModelConfig
 from simclr_tf2.models import build_resnet, build_simclr, freeze_up_to_block
-from simclr_tf2.models.reference_names import reference_variables
 from simclr_tf2.models.resnet import open_residual_branches, scaled_filters
+from simclr_tf2.reference.names import reference_variables
 
 ENDPOINTS = [
     "initial_conv",

@@ -12,10 +12,7 @@ import tensorflow as tf
 
 from simclr_tf2.config import ModelConfig
 from simclr_tf2.models import build_simclr
-from simclr_tf2.models.reference_names import (
-    assign_reference_weights,
-    reference_variables,
-)
+from simclr_tf2.reference.names import assign_reference_weights, reference_variables
 
 pytestmark = pytest.mark.golden
 NETWORKS = [  # vectors, whether in stock layers (else with fused batch norm)

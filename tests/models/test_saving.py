@@ -7,7 +7,7 @@ import numpy as np
 
 from simclr_tf2.config import ModelConfig
 from simclr_tf2.models import build_simclr
-from simclr_tf2.models.reference_names import reference_weight_names
+from simclr_tf2.reference.names import reference_weight_names
 
 LOAD = """
 import pathlib

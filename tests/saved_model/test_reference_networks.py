@@ -8,10 +8,10 @@ from reference_layout import Layout
 
 from simclr_tf2 import saved_model
 from simclr_tf2.config import ConfigError
-from simclr_tf2.models.reference_names import reference_variables
 from simclr_tf2.models.resnet import GROUP_FILTERS, scaled_filters
-from simclr_tf2.saved_model.reference_config import model_config
-from simclr_tf2.saved_model.reference_structure import has_resnet_d, our_names
+from simclr_tf2.reference.names import reference_variables
+from simclr_tf2.reference.network import model_config
+from simclr_tf2.reference.structure import has_resnet_d, our_names
 from tests.models import reference_vectors
 
 # depth, width, sk_ratio of the published networks: SimCLRv1 and SimCLRv2

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2.config import ConfigError
-from simclr_tf2.training import checkpoints
+from simclr_tf2.runs import checkpoints
 
 
 def holder(value=0.0):

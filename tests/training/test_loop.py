@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from simclr_tf2 import losses, models, optimizers
 from simclr_tf2.config import LossConfig, OptimizerConfig
+from simclr_tf2.errors import NotFinite
 from simclr_tf2.optimizers import WarmupCosine
 from simclr_tf2.training import loop, steps
-from simclr_tf2.training.errors import NotFinite
 
 
 def run(

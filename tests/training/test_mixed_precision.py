@@ -8,7 +8,8 @@ import tensorflow as tf
 from simclr_tf2 import losses, models, optimizers
 from simclr_tf2.config import LossConfig, ModelConfig, OptimizerConfig
 from simclr_tf2.optimizers import loss_scale
-from simclr_tf2.training import cached_gradients, checkpoints, steps
+from simclr_tf2.runs import checkpoints
+from simclr_tf2.training import cached_gradients, steps
 
 SIZE, ROWS = 9, 12
 

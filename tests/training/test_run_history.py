@@ -11,7 +11,8 @@ from PIL import Image
 
 from simclr_tf2.config import Config, ConfigError, DataConfig, TrainingConfig
 from simclr_tf2.data import identity, opening
-from simclr_tf2.training import run_folder, run_history
+from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs import history as run_history
 
 
 def draw(path, seed):

@@ -10,11 +10,10 @@ import sys
 import pytest
 
 from simclr_tf2.config import Config, ConfigError, EvaluationConfig
-from simclr_tf2.training import checkpoints
-from simclr_tf2.workflows import best_checkpoint
-from simclr_tf2.workflows.best_checkpoint import BestCheckpoint, value_of
-from simclr_tf2.workflows.following import read_followed, write_followed
-from simclr_tf2.workflows.splits import Splits
+from simclr_tf2.evaluation.inputs import Splits
+from simclr_tf2.runs import best_checkpoint, checkpoints
+from simclr_tf2.runs.best_checkpoint import BestCheckpoint, value_of
+from simclr_tf2.runs.following import read_followed, write_followed
 from tests import command_line
 from tests.workflows.test_eval_bad_input import measure
 

@@ -10,7 +10,8 @@ import pytest
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
 from simclr_tf2.data import array_files
-from simclr_tf2.workflows import comparison, kept_predictions
+from simclr_tf2.results import comparison
+from simclr_tf2.results import predictions as kept_predictions
 from tests import command_line
 from tests.test_flags import parsed
 

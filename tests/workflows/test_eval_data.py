@@ -16,8 +16,9 @@ from simclr_tf2.config import (
     ModelConfig,
     given_settings,
 )
-from simclr_tf2.training import run_folder
-from simclr_tf2.workflows import eval_settings, measuring, splits
+from simclr_tf2.evaluation import inputs, runner
+from simclr_tf2.runs import eval_settings
+from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.workflows.export import restore_model
 from tests import command_line
 from tests.test_flags import parsed
@@ -266,11 +267,11 @@ def test_the_classifier_of_the_run_is_scored_on_its_own_images_only(run):
     model.supervised_head = models.build_supervised_head(64, num_classes=10)
     asked = dataclasses.replace(config.evaluation, protocols=(), eval_steps=1)
     config = dataclasses.replace(config, evaluation=asked)
-    opened = splits.with_own_classifier(config, splits.open_splits(config))
-    found = measuring.measure_model(config, opened, model).results
+    opened = inputs.with_own_classifier(config, inputs.open_splits(config))
+    found = runner.measure_model(config, opened, model).results
     assert list(found) == ["Online linear head/supervised"]
     other = dataclasses.replace(opened, own=False, unseen=False)
-    assert measuring.measure_model(config, other, model).results == {}
+    assert runner.measure_model(config, other, model).results == {}
 
 
 def test_another_set_without_the_default_split_is_told_which_flag(run, noise):

@@ -11,10 +11,10 @@ import tensorflow as tf
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError, EvaluationConfig
-from simclr_tf2.training import run_folder
-from simclr_tf2.workflows import following
+from simclr_tf2.evaluation.inputs import Splits, open_split, open_splits
+from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs import following
 from simclr_tf2.workflows.evaluate import _seen_by_the_classifier
-from simclr_tf2.workflows.splits import Splits, open_split, open_splits
 from tests import command_line
 from tests.test_flags import parsed
 from tests.workflows.test_eval_bad_input import measure

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from simclr_tf2.training.checkpoints import weights
+from simclr_tf2.runs.checkpoints import weights
 from tests import command_line
 from tests.command_line import TINY
 

@@ -13,8 +13,8 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
 from simclr_tf2.data import array_files, opening, subset
-from simclr_tf2.workflows import finetune_settings
-from simclr_tf2.workflows.labelled import training_images
+from simclr_tf2.training import finetune_settings
+from simclr_tf2.training.labelled import training_images
 from tests import command_line
 from tests.saved_model import reference_layout
 from tests.test_drop_in import COMMANDS, arguments

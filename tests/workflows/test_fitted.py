@@ -9,7 +9,7 @@ import tensorflow as tf
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import DataConfig
 from simclr_tf2.data import fitting, image_sets, scan_report
-from simclr_tf2.workflows import fitted
+from simclr_tf2.training import fitted
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ import tensorflow as tf
 from simclr_tf2 import losses, models, workflows
 from simclr_tf2.config import LossConfig, ModelConfig
 from simclr_tf2.models import freeze_up_to_block
+from simclr_tf2.runs.checkpoints import list_checkpoints, weights
 from simclr_tf2.training import steps
-from simclr_tf2.training.checkpoints import list_checkpoints, weights
 from tests.workflows.test_bad_input import tiny_config
 from tests.workflows.test_variants import run
 

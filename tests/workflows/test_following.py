@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from simclr_tf2.training import checkpoints
-from simclr_tf2.workflows.following import new_checkpoints
+from simclr_tf2.runs import checkpoints
+from simclr_tf2.runs.following import new_checkpoints
 from tests import command_line
 
 

@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2.data import datasets
-from simclr_tf2.training.errors import RunFailed
-from simclr_tf2.workflows import fit, input_failures
+from simclr_tf2.errors import RunFailed
+from simclr_tf2.training import input_failures, session
 from tests.workflows.test_variants import run
 
 
@@ -92,7 +92,7 @@ def test_no_image_is_read_after_an_error_that_is_no_files(
     def read_all(self):
         raise AssertionError("every image would be read")
 
-    monkeypatch.setattr(fit.loop, "train", fail)
+    monkeypatch.setattr(session.loop, "train", fail)
     monkeypatch.setattr(datasets.sources.RecordSource, "first_broken", read_all)
     with pytest.raises(raised, match=message) as caught:
         run(tmp_path / "run", data_dir, mode="finetune", train_split="train")

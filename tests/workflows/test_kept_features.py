@@ -8,8 +8,7 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2 import distribution, models
 from simclr_tf2.config import ModelConfig
 from simclr_tf2.data import datasets
-from simclr_tf2.evaluation import stage_features
-from simclr_tf2.workflows import kept_features
+from simclr_tf2.evaluation.features import depths, extractor
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def split(data_dir):
 def features(encoder, split, strategy, monkeypatch, *, folder=None, limit=37):
     monkeypatch.setattr(distribution, "shared_strategy", lambda _: strategy)
     config = config_lib.from_flat({"image_size": 32, "eval_batch_size": 8})
-    make = kept_features.features_of(config, folder)
+    make = extractor.features_of(config, folder)
     return make(encoder, split, limit)
 
 
@@ -71,7 +70,7 @@ def test_two_replicas_give_what_one_device_gives(
 def test_the_network_of_five_depths_is_copied_to_replicas_too(
     encoder, split, two_replicas, monkeypatch
 ):
-    stages = stage_features.stage_model(encoder)
+    stages = depths.stage_model(encoder)
     joined = keras.Model(
         stages.input, keras.ops.concatenate(stages.outputs, axis=-1), name="stages"
     )
@@ -83,7 +82,7 @@ def test_the_network_of_five_depths_is_copied_to_replicas_too(
 
 
 def test_the_original_is_not_moved_and_the_copy_is_its_own(encoder, two_replicas):
-    copy = kept_features.replicated(encoder, two_replicas)
+    copy = extractor.replicated(encoder, two_replicas)
     before = [w.numpy() for w in encoder.weights]
     for mine, theirs in zip(copy.weights, encoder.weights, strict=True):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())

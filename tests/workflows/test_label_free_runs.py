@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
-from simclr_tf2.workflows import label_free_comparison
+from simclr_tf2.results import label_free_comparison
 from tests.drawn import photos
 from tests.test_flags import parsed
 

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
-from simclr_tf2.workflows import reporting
-from simclr_tf2.workflows.splits import open_splits
+from simclr_tf2.evaluation.inputs import open_splits
+from simclr_tf2.report import run_report
 from tests import command_line
 from tests.command_line import ROOT
 
@@ -89,7 +89,7 @@ def test_the_report_gives_the_one_reason_for_no_accuracy(
         evaluation=config_lib.EvaluationConfig(protocols=protocols),
     )
     splits = open_splits(config)
-    text = reporting.why_no_accuracy(config, splits)
+    text = run_report.why_no_accuracy(config, splits)
     assert text.startswith("No accuracy was measured: ") and text.endswith(reason)
 
 

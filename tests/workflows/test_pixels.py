@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from simclr_tf2 import workflows
 from simclr_tf2.data import opening, pixel_range
-from simclr_tf2.training import run_folder
-from simclr_tf2.workflows import pixels
+from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs import pixels
 from tests import command_line
 from tests.workflows.test_bad_input import tiny_config
 from tests.workflows.test_variants import QUICK

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
-from simclr_tf2.workflows import fit, precision
+from simclr_tf2.training import precision, session
 from tests import command_line
 from tests.command_line import TINY
 from tests.workflows.test_bad_input import tiny_config
@@ -149,14 +149,14 @@ def test_float16_logs_its_scale_and_resumes_with_it(data_dir, tmp_path, changes)
 
 def test_what_compiles_one_device_is_refused_on_several(two_replicas):
     config = tiny_config(jit_compile=True)
-    fit.check_compile(config, ONE)
+    session.check_compile(config, ONE)
     with pytest.raises(ConfigError, match="there are 2 replicas; drop it or pass"):
-        fit.check_compile(config, two_replicas)
+        session.check_compile(config, two_replicas)
 
 
 def test_auto_is_one_step_per_loop_on_a_cpu():
-    assert fit._steps_per_loop("auto", ONE) == 1
-    assert fit._steps_per_loop(30, ONE) == 30
+    assert session._steps_per_loop("auto", ONE) == 1
+    assert session._steps_per_loop(30, ONE) == 30
 
 
 def test_the_command_line_takes_them_together(tmp_path, data_dir):

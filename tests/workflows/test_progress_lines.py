@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from simclr_tf2.workflows.progress_lines import TrainingLines
+from simclr_tf2.training.progress import TrainingLines
 
 CHANCE = math.log(127)
 LOOK = {

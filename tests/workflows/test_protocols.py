@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.training import checkpoints
+from simclr_tf2.runs import checkpoints
 from tests import command_line
 
 

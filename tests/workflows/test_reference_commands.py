@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.training.checkpoints import weights
+from simclr_tf2.runs.checkpoints import weights
 from tests import command_line
 from tests.test_drop_in import COMMANDS, arguments
 from tests.workflows import stand_ins

@@ -10,8 +10,9 @@ import pytest
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import models, workflows
 from simclr_tf2.data import datasets
-from simclr_tf2.workflows import kept_features, measuring, representations
-from simclr_tf2.workflows.splits import open_splits
+from simclr_tf2.evaluation import representations, runner
+from simclr_tf2.evaluation.features import extractor
+from simclr_tf2.evaluation.inputs import open_splits
 from tests.test_flags import parsed
 
 PROBE = ["--probe_split=train[:120]", "--eval_batch_size=60", "--eval_steps=1"]
@@ -88,7 +89,7 @@ def test_h_of_the_centre_keeps_its_own_row(folder, capsys):
 def test_the_two_geometries_are_kept_under_two_keys(data_dir, size):
     config = config_lib.from_flat({"image_size": size})
     split = datasets.open_split("simclr_shapes/tiny", "test", data_dir=str(data_dir))
-    views = kept_features.eval_view(config), kept_features.squashed_view(config)
+    views = extractor.eval_view(config), extractor.squashed_view(config)
     centre, whole = (json.dumps(view.key(split)) for view in views)
     assert centre != whole
 
@@ -124,7 +125,7 @@ def test_the_random_encoder_has_open_residual_branches():
     config = config_lib.from_flat(
         {"image_size": 32, "resnet_depth": 18, "width_multiplier": 0.125}
     )
-    encoder = measuring.random_encoder(config)
+    encoder = runner.random_encoder(config)
     gammas = {v.path: v for v in encoder.variables if v.path.endswith("gamma")}
     assert len(gammas) == 21  # the stem's, 2 of 8 blocks, 4 of projections
     assert all((gamma.numpy() == 1).all() for gamma in gammas.values())

@@ -11,12 +11,13 @@ import pytest
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import models
 from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.semi_table import render_semi
-from simclr_tf2.training import run_folder
-from simclr_tf2.training.checkpoints import weights
-from simclr_tf2.training.errors import NotFinite
-from simclr_tf2.workflows import classifier_run, semi
-from simclr_tf2.workflows.splits import open_splits
+from simclr_tf2.errors import NotFinite
+from simclr_tf2.evaluation.inputs import open_splits
+from simclr_tf2.evaluation.protocols import semi_supervised
+from simclr_tf2.results.semi_table import render_semi
+from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs.checkpoints import weights
+from simclr_tf2.training import supervised
 from tests import command_line
 from tests.workflows import stand_ins
 
@@ -69,14 +70,14 @@ def test_imagenet_is_measured_on_the_subsets_of_the_paper(tmp_path, caplog):
     before = {v.path: v.numpy() for v in model.variables}
     open_splits(config)  # is not refused for its few images
     with caplog.at_level(logging.WARNING):
-        found = semi.measure_semi(config, model)
+        found = semi_supervised.measure_semi(config, model)
     # 10 % is not there: it would be drawn, and 48 images have not 1000 classes.
     assert "imagenet2012_subset/10pct is not there" in caplog.text
     assert "fewer than one" in found["10 % of the labels"]["not_measured"]
     stand_ins.prepare(
         "imagenet2012_subset/10pct", tmp_path / "data", {"train": 33, "validation": 5}
     )
-    found = semi.measure_semi(config, model)
+    found = semi_supervised.measure_semi(config, model)
     one, ten = (found[f"{n} % of the labels"] for n in (1, 10))
     assert (one["labels"], ten["labels"]) == (20, 33)
     assert one["dataset"] == "imagenet2012_subset/1pct"
@@ -99,11 +100,13 @@ def test_all_labels_are_a_share_if_the_command_line_says_so(
     )
     measured = []
     monkeypatch.setattr(
-        semi, "_measure", lambda config, model, share, *_: measured.append(share) or {}
+        semi_supervised,
+        "_measure",
+        lambda config, model, share, *_: measured.append(share) or {},
     )
-    monkeypatch.setattr(semi.semi_recipe, "too_small", lambda *_, **__: "")
-    monkeypatch.setattr(semi, "_without_batch", lambda *_: None)
-    semi.measure_semi(config, None)
+    monkeypatch.setattr(semi_supervised.semi_recipe, "too_small", lambda *_, **__: "")
+    monkeypatch.setattr(semi_supervised, "_without_batch", lambda *_: None)
+    semi_supervised.measure_semi(config, None)
     assert len(measured) == shares
     assert shares > 1 or measured[0].title == "100 % of the labels"
 
@@ -158,19 +161,19 @@ def test_by_the_command_line_with_a_baseline_beside(finished):
 def test_each_recipe_has_its_folder_and_a_finished_one_is_used_again(
     data_dir, tmp_path, monkeypatch
 ):
-    train, trained = classifier_run._train, []
+    train, trained = supervised._train, []
 
     def noted(config, *arguments, **steps):
         trained.append((config.data.train_split, config.training.train_epochs))
         train(config, *arguments, **steps)
 
-    monkeypatch.setattr(classifier_run, "_train", noted)
+    monkeypatch.setattr(supervised, "_train", noted)
     settings = {"labels_per_class": 2, "semi_batch_size": 9, "eval_steps": 1}
     model = network(tiny_set(tmp_path, data_dir, **settings))
 
     def measure(**changes):
         config = tiny_set(tmp_path, data_dir, **settings | changes)
-        (record,) = semi.measure_semi(config, model).values()
+        (record,) = semi_supervised.measure_semi(config, model).values()
         return record
 
     first = measure()
@@ -193,9 +196,9 @@ def test_a_loss_that_is_not_finite_takes_no_other_result_with_it(
     def overflows(*_, **__):
         raise NotFinite("loss not finite at or before step 3")
 
-    monkeypatch.setattr(classifier_run, "train_beside", overflows)
+    monkeypatch.setattr(supervised, "train_beside", overflows)
     config = tiny_set(tmp_path, data_dir, label_fraction=0.1)
-    (found,) = semi.measure_semi(config, network(config)).items()
+    (found,) = semi_supervised.measure_semi(config, network(config)).items()
     title, record = found
     assert record["value"] is None and record["labels"] == 50
     assert "smaller --semi_batch_size" in record["not_measured"]
@@ -233,7 +236,7 @@ def test_more_labels_than_a_class_has_are_refused_by_the_command_line(finished):
 
 
 def test_a_batch_is_no_larger_than_what_pretraining_held_at_once(tmp_path):
-    held = semi._held_at_once
+    held = semi_supervised._held_at_once
     assert held(config_for(tmp_path), 2) == 16  # both views of 8 images
     assert held(config_for(tmp_path, num_views=3), 2) == 24
     assert held(config_for(tmp_path, micro_batch_size=2), 2) == 8  # in parts of 2

@@ -12,7 +12,7 @@ from sklearn.svm import LinearSVC
 
 from simclr_tf2 import workflows
 from simclr_tf2.data import opening
-from simclr_tf2.training import run_folder
+from simclr_tf2.runs import folder as run_folder
 from tests import command_line
 from tests.test_flags import parsed
 

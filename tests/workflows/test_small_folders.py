@@ -12,8 +12,8 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
 from simclr_tf2.data import held_out, opening
-from simclr_tf2.training.checkpoints import list_checkpoints
-from simclr_tf2.workflows import fit
+from simclr_tf2.runs.checkpoints import list_checkpoints
+from simclr_tf2.training import session
 
 IMAGES, EPOCHS = 40, 20
 NETWORK = {
@@ -192,14 +192,14 @@ def test_a_data_set_by_name_has_the_references_steps_and_the_same_last_epoch():
     flat = {"dataset": "cifar10", "train_epochs": 1000.0, "train_batch_size": 512}
     by_name = config_lib.from_flat(flat)
     own = config_lib.from_flat({**flat, "image_dir": "cifar10"})
-    assert fit.steps_of(by_name, cifar10) == 97_657
-    assert fit.steps_of(own, cifar10) == 97_000
-    assert fit.epoch_length(by_name, 97_657, 97) == pytest.approx(97.657)
-    assert fit.epoch_length(own, 97_000, 97) == pytest.approx(97)
+    assert session.steps_of(by_name, cifar10) == 97_657
+    assert session.steps_of(own, cifar10) == 97_000
+    assert session.epoch_length(by_name, 97_657, 97) == pytest.approx(97.657)
+    assert session.epoch_length(own, 97_000, 97) == pytest.approx(97)
     for total, asked in ((97_657, by_name), (97_000, own)):
-        assert total / fit.epoch_length(asked, total, 97) == pytest.approx(1000)
-    assert fit.images_per_epoch(by_name, cifar10) == 50_000
-    assert fit.images_per_epoch(own, cifar10) == 97 * 512  # the warm-up's epoch too
+        assert total / session.epoch_length(asked, total, 97) == pytest.approx(1000)
+    assert session.images_per_epoch(by_name, cifar10) == 50_000
+    assert session.images_per_epoch(own, cifar10) == 97 * 512  # the warm-up's epoch too
     assert by_name.data.valid_size is None
 
 
@@ -219,7 +219,7 @@ def test_a_clock_decides_only_what_was_not_asked_for_and_for_one_worker(
 ):
     asked = config_lib.from_flat({"image_dir": "photos", **given})
     asked = config_lib.dataclasses.replace(asked, given=frozenset(given))
-    found = fit.cadence_of(
+    found = session.cadence_of(
         asked, total_steps=90, steps_per_epoch=4, several_workers=workers
     )
     by_clock = (
@@ -233,7 +233,7 @@ def test_a_clock_decides_only_what_was_not_asked_for_and_for_one_worker(
 
 
 def test_a_data_set_by_name_is_saved_and_looked_at_each_epoch():
-    found = fit.cadence_of(
+    found = session.cadence_of(
         config_lib.Config(), total_steps=90, steps_per_epoch=4, several_workers=False
     )
     assert found.checkpoint_spacing is found.monitor_spacing is None

@@ -15,8 +15,8 @@ from PIL import Image
 from simclr_tf2 import endings, stopping, workflows
 from simclr_tf2.config import ConfigError
 from simclr_tf2.data import image_sets
-from simclr_tf2.training import summaries
-from simclr_tf2.training.errors import Stopped
+from simclr_tf2.errors import Stopped
+from simclr_tf2.runs import logs
 from tests.workflows.test_bad_input import tiny_config
 
 STEPS = 4
@@ -81,7 +81,7 @@ def copy(trained, tmp_path):
 
 
 def logged(folder, key):
-    return [line[key] for line in summaries.read_metrics(folder) if key in line]
+    return [line[key] for line in logs.read_metrics(folder) if key in line]
 
 
 @pytest.mark.parametrize("part", ["measure_model", "write_exports", "reporting.write"])
@@ -91,7 +91,7 @@ def test_a_stop_after_training_is_42_and_the_same_command_goes_on_there(
     (copy / "results.json").unlink()
     config = settings(photos, copy, report=True)
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as caught:
-        patch.setattr(f"simclr_tf2.workflows.after_training.{part}", kill)
+        patch.setattr(f"simclr_tf2.workflows.conclusion.{part}", kill)
         with endings.of_process():
             run(config)
     assert caught.value.code == 42
@@ -112,7 +112,7 @@ def test_a_stop_in_any_step_and_in_the_last_saves_it(
     """
     folder = tmp_path / "[b 1]"
     config = settings(photos, folder)
-    write = summaries.MetricsLog.write
+    write = logs.MetricsLog.write
 
     def at_step(log, now, scalars):
         write(log, now, scalars)
@@ -120,7 +120,7 @@ def test_a_stop_in_any_step_and_in_the_last_saves_it(
             kill()
 
     with monkeypatch.context() as patch, pytest.raises(Stopped) as caught:
-        patch.setattr(summaries.MetricsLog, "write", at_step)
+        patch.setattr(logs.MetricsLog, "write", at_step)
         run(config)
     line, code = endings.line_and_code(caught.value)
     assert code == 42 and line.startswith(f"stopped by a signal at step {step} and")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 
-from simclr_tf2.training import summaries
+from simclr_tf2.runs import logs
 from tests import command_line
 from tests.command_line import ROOT, TINY
 
@@ -139,7 +139,7 @@ def test_the_bar_follows_every_step_and_the_log_writes_above_it(monkeypatch):
     logger = logging.getLogger("simclr_tf2")
     logger.addHandler(handler)
     try:
-        progress = summaries.Progress(
+        progress = logs.Progress(
             "auto", total_steps=3, start_step=0, describe=lambda *_: "a line"
         )
         seen = []

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from simclr_tf2.data import datasets, overlap, pipeline, sampling, subset
 from simclr_tf2.models import SimCLR, build_simclr, export_copy
-from simclr_tf2.workflows import classifier_run, training_end
+from simclr_tf2.training import chance, supervised
 from tests import command_line
 from tests.workflows.test_bad_input import tiny_config
 from tests.workflows.test_finetune import FINETUNE
@@ -34,12 +34,12 @@ def test_the_last_loss_is_the_mean_of_the_last_tenth_of_the_steps():
     logged = [(40, 9.0), (80, 5.0), (93, 3.0), (99, 2.0), (100, 1.0)]
     lines = [{"step": step, "loss": loss} for step, loss in logged]
     lines.insert(3, {"step": 93, "validation_top1": 0.5})
-    found = training_end.last_loss(lines, step=100)
+    found = chance.last_loss(lines, step=100)
     assert found == pytest.approx((13 * 3 + 6 * 2 + 1) / 20)  # steps 81 to 100
-    assert training_end.last_loss(lines, step=80) == 5  # as it was then
-    assert training_end.last_loss(lines, step=101) is None
-    assert training_end.last_loss(lines[:1], step=40) == 9
-    assert training_end.last_loss([], step=1) is None
+    assert chance.last_loss(lines, step=80) == 5  # as it was then
+    assert chance.last_loss(lines, step=101) is None
+    assert chance.last_loss(lines[:1], step=40) == 9
+    assert chance.last_loss([], step=1) is None
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,13 @@ def test_the_last_loss_is_the_mean_of_the_last_tenth_of_the_steps():
     [(math.log(7) - 0.01, False), (math.log(7) + 1e-6, True), (1e30, True)],
 )
 def test_chance_is_the_logarithm_of_the_classes(tmp_path, caplog, loss, bad):
-    assert training_end.facts(tmp_path, step=5, classes=7) == {}
+    assert chance.facts(tmp_path, step=5, classes=7) == {}
     write(tmp_path, {"step": 5, "loss": loss})
-    found = training_end.facts(tmp_path, step=5, classes=7)
+    found = chance.facts(tmp_path, step=5, classes=7)
     assert found["no_better_than_chance"] is bad
     assert found["train_loss"] == pytest.approx(loss)
     assert found["chance_loss"] == pytest.approx(math.log(7))
-    training_end.warn("the row", found)
+    chance.warn("the row", found)
     assert len(caplog.records) == bad
     assert ("--learning_rate" in caplog.text) is bad
 
@@ -107,7 +107,7 @@ def test_looks_while_it_trains_are_in_float32_at_the_weights_of_that_step(
     """On images of train that are held out, and traced once."""
     traced, kept = [], {}
     score = SimCLR.finetune_logits
-    make_look, open_labelled = classifier_run.make_look, finetune.open_labelled
+    make_look, open_labelled = supervised.make_look, finetune.open_labelled
 
     def logits(self, images, training=False):
         if not training and not tf.executing_eagerly():
@@ -130,7 +130,7 @@ def test_looks_while_it_trains_are_in_float32_at_the_weights_of_that_step(
         return kept["labelled"]
 
     monkeypatch.setattr(SimCLR, "finetune_logits", logits)
-    monkeypatch.setattr(classifier_run, "make_look", noted_look)
+    monkeypatch.setattr(supervised, "make_look", noted_look)
     monkeypatch.setattr(finetune, "open_labelled", opened)
     _, lines = run(
         tmp_path / "run",
@@ -169,9 +169,9 @@ def test_a_look_on_two_replicas_is_that_of_one(data_dir, two_replicas, monkeypat
     found = []
     for shared in (two_replicas, None):
         monkeypatch.setattr(
-            classifier_run.kept_features, "replicas", lambda config, s=shared: s
+            supervised.kept_features, "replicas", lambda config, s=shared: s
         )
-        found.append(classifier_run.make_look(config, watched, model, two_replicas)())
+        found.append(supervised.make_look(config, watched, model, two_replicas)())
     assert found[0] == found[1] and set(found[0]) == {
         "validation_top1",
         "validation_top5",

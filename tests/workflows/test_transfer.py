@@ -12,13 +12,14 @@ import tensorflow as tf
 from simclr_tf2.config import Config, ConfigError, DataConfig, EvaluationConfig
 from simclr_tf2.data import image_sets, opening
 from simclr_tf2.data.opening import open_split
+from simclr_tf2.data.transfer_sets import TRANSFER_SETS
 from simclr_tf2.evaluation import Features
-from simclr_tf2.evaluation.transfer_sets import TRANSFER_SETS
-from simclr_tf2.evaluation.transfer_table import render_transfer
-from simclr_tf2.workflows import kept_features, transfer_data
-from simclr_tf2.workflows import transfer as workflow
-from simclr_tf2.workflows.transfer import transfer, view_dataset
-from simclr_tf2.workflows.transfer_data import parse_datasets
+from simclr_tf2.evaluation.features import extractor
+from simclr_tf2.evaluation.transfer import datasets
+from simclr_tf2.evaluation.transfer import protocol as workflow
+from simclr_tf2.evaluation.transfer.datasets import parse_datasets
+from simclr_tf2.evaluation.transfer.protocol import transfer, view_dataset
+from simclr_tf2.results.transfer_table import render_transfer
 from tests.workflows import stand_ins
 
 SIDE = 16
@@ -178,13 +179,13 @@ def test_kept_features_are_the_same_bits_and_are_computed_once(
     assert len(list((tmp_path / "features").iterdir())) == 3
 
     # The view of the other protocols is no less wide at this size: other entries still.
-    kept_features.features_of(config, tmp_path)(encoder, splits[2], None)
+    extractor.features_of(config, tmp_path)(encoder, splits[2], None)
     assert len(list((tmp_path / "features").iterdir())) == 4
 
     def refuse(*_, **__):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(kept_features, "encoded_batches", refuse)
+    monkeypatch.setattr(extractor, "encoded_batches", refuse)
     again = workflow.measure_transfer(config, encoder, keep_features=tmp_path)
     assert (
         again["transfer"]["cifar10"]["value"] == first["transfer"]["cifar10"]["value"]
@@ -205,7 +206,7 @@ def test_two_replicas_share_the_features_of_transfer(
         two_replicas, "run", lambda *a, **k: calls.append(1) or run(*a, **k)
     )
     for strategy in (None, two_replicas):
-        monkeypatch.setattr(kept_features, "replicas", lambda _, s=strategy: s)
+        monkeypatch.setattr(extractor, "replicas", lambda _, s=strategy: s)
         of = workflow.encode_with(config, encoder, None)
         found.append(of(splits_of_cifar10(config)[2]))
     one, two = found
@@ -324,7 +325,7 @@ def test_a_folder_of_classes_alone_tests_on_the_tenth_held_out(
 def test_no_image_is_in_two_roles(tmp_path):
     folder = pictures(tmp_path / "mine", {"a": 40, "q": 40})
     data = config_for(tmp_path).data
-    opened = transfer_data._open_folder(data, folder, None)
+    opened = datasets._open_folder(data, folder, None)
     paths = [s.source.paths for s in (opened.train, opened.validation, opened.test)]
     together = [path for part in paths for path in part]
     assert len(set(together)) == len(together) == 80

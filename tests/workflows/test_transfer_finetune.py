@@ -18,12 +18,13 @@ from simclr_tf2.config import (
     ModelConfig,
 )
 from simclr_tf2.data import pipeline
-from simclr_tf2.evaluation.transfer_grid import Trial
-from simclr_tf2.workflows import kept_features, transfer_finetune
-from simclr_tf2.workflows.splits import open_splits
-from simclr_tf2.workflows.transfer import measure_transfer, render, transfer
-from simclr_tf2.workflows.transfer_data import open_all
-from simclr_tf2.workflows.transfer_network import TransferNetwork, batch_norm_momentum
+from simclr_tf2.evaluation.features import extractor
+from simclr_tf2.evaluation.inputs import open_splits
+from simclr_tf2.evaluation.transfer import finetune
+from simclr_tf2.evaluation.transfer.datasets import open_all
+from simclr_tf2.evaluation.transfer.grid import Trial
+from simclr_tf2.evaluation.transfer.network import TransferNetwork, batch_norm_momentum
+from simclr_tf2.evaluation.transfer.protocol import measure_transfer, render, transfer
 from tests import command_line
 from tests.workflows import stand_ins
 from tests.workflows.test_bad_input import tiny_config
@@ -248,7 +249,7 @@ def test_replicas_share_each_batch_and_change_only_rounding(
         return found.features
 
     expected, other = logits(8), logits(8, learning_rate=0.11)
-    monkeypatch.setattr(kept_features, "replicas", lambda config: two_replicas)
+    monkeypatch.setattr(extractor, "replicas", lambda config: two_replicas)
     found = logits(9)  # 8 is whole on two
     bound = 0.01 * abs(other - expected).max()
     assert bound > 0
@@ -278,7 +279,7 @@ def test_labels_that_cannot_be_learned_are_refused_before_training(
     def never(*_, **__):
         raise AssertionError("trained")
 
-    monkeypatch.setattr(transfer_finetune, "TransferNetwork", never)
+    monkeypatch.setattr(finetune, "TransferNetwork", never)
     one = pictures(tmp_path / "one", {"train/a": 9, "test/a": 4, "test/z": 2})
     with pytest.raises(ConfigError, match="are of one class") as error:
         measure(config_for(tmp_path), encoder, one, method="finetune")

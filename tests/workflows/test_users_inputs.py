@@ -14,7 +14,7 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
 from simclr_tf2.data import image_sets, subset
-from simclr_tf2.workflows import labelled
+from simclr_tf2.training import labelled
 from tests import command_line
 
 TINY = {

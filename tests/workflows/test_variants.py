@@ -113,7 +113,7 @@ def test_pretraining_starts_from_the_weights_of_another_run(
     finished, data_dir, tmp_path
 ):
     """At rate 0 (the first step of a warm-up) nothing but batch norm moves."""
-    from simclr_tf2.training import checkpoints
+    from simclr_tf2.runs import checkpoints
 
     folder = tmp_path / "run"
     run(

@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from simclr_tf2 import models
 from simclr_tf2.data import array_files
-from simclr_tf2.workflows import watching
-from simclr_tf2.workflows.splits import Splits
+from simclr_tf2.evaluation import monitor as watching
+from simclr_tf2.evaluation.inputs import Splits
 from tests.workflows.test_bad_input import tiny_config
 
 

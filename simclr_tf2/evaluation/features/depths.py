@@ -1,0 +1,373 @@
+"""Linear classifiers on five depths of a frozen ResNet: the features benchmark."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from simclr_tf2 import metrics
+from simclr_tf2.config import ConfigError
+from simclr_tf2.evaluation.classifiable import all_classes, require_classifiable
+from simclr_tf2.evaluation.features.extraction import Features
+from simclr_tf2.evaluation.protocols.linear import (
+    clip_batch,
+    columns_of,
+    fit_heads,
+    read_batches,
+    require_training,
+    steps_of,
+)
+from simclr_tf2.evaluation.scoring import summarize
+
+STAGES = ("feature1", "feature2", "feature3", "feature4", "feature5")
+# The pools of the MMSelfSup benchmark for 224 pixels (after arXiv 1905.01235):
+# map -> (grid, kernel, stride, rows of zeros on each side that count in the mean).
+POOLS = {
+    112: (12, 10, 10, 4),
+    56: (6, 16, 8, 0),
+    28: (4, 13, 5, 0),
+    14: (3, 8, 3, 0),
+    7: (2, 6, 1, 0),
+}
+GRIDS = tuple(grid for grid, *_ in POOLS.values())
+
+# The benchmark's training on ImageNet.
+EPOCHS = 90
+MILESTONES = (30, 60)
+GLOBAL_BATCH_SIZE = 256
+LEARNING_RATE = 0.01
+MOMENTUM = 0.9
+WEIGHT_DECAY = 1e-4
+KERNEL_STDDEV = 0.01
+BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}  # those of the benchmark's framework
+
+
+def pool_to(x: Any, grid: tuple[int, int]) -> Any:
+    """Average ``x [n, h, w, c]`` to ``[n, *grid, c]``, float32.
+
+    A side with an entry in ``POOLS`` for this grid is pooled as the benchmark does.
+    Any other is cut into ``grid`` parts [ours] that differ by at most one row and cover
+    all of it, part i from ``floor(i h / g)`` to ``ceil((i + 1) h / g)``.
+
+    Args:
+        x: Symbolic or not, of known height and width.
+        grid: Rows and columns, each at most those of ``x``.
+
+    Raises:
+        ConfigError: A grid larger than the map, or of no cell.
+    """
+    height, width = x.shape[1:3]
+    rows, columns = _pool_matrix(height, grid[0]), _pool_matrix(width, grid[1])
+    x = keras.ops.cast(x, "float32")
+    x = keras.ops.einsum("nhwc,gh->ngwc", x, keras.ops.convert_to_tensor(rows))
+    return keras.ops.einsum("ngwc,kw->ngkc", x, keras.ops.convert_to_tensor(columns))
+
+
+def stage_grids(shapes: Sequence[Sequence[int | None]]) -> list[tuple[int, int]]:
+    """The grid of each of the five maps: 12, 6, 4, 3, 2, or the map if it is smaller.
+
+    Args:
+        shapes: Five shapes ``(h, w, c)``, feature1 first.
+
+    Raises:
+        ConfigError: Not five, or a height or width that is not known.
+    """
+    if len(shapes) != len(GRIDS):
+        raise ConfigError(
+            f"the features protocol reads {len(GRIDS)} maps. Received: {len(shapes)}."
+        )
+    grids = []
+    for (height, width, *_), grid in zip(shapes, GRIDS, strict=True):
+        if height is None or width is None:
+            raise ConfigError(
+                "the features protocol needs a network with a fixed image size; build "
+                "it with --image_size"
+            )
+        grids.append((min(grid, height), min(grid, width)))
+    return grids
+
+
+def stage_model(backbone: keras.Model) -> keras.Model:
+    """Five depths of a backbone, pooled and flattened; float32.
+
+    feature1 is the stem after batch norm and ReLU, before any max pool; feature2 to
+    feature5 are block groups 1 to 4. At 224 pixels and width 1 of a bottleneck network
+    9216, 9216, 8192, 9216 and 8192 numbers.
+
+    Args:
+        backbone: A network of ``build_resnet`` with a known image size.
+
+    Returns:
+        ``[n, s, s, c]`` -> list of five ``[n, d_i]``. Call with ``training=False``.
+
+    Raises:
+        ConfigError: A network without these layers, or of any image size.
+    """
+    groups = [f"block_group{group}" for group in range(1, 5)]
+    endpoints = backbone.output if isinstance(backbone.output, dict) else {}
+    if not endpoints.keys() >= set(groups):
+        raise ConfigError(
+            "the features protocol reads block groups 1 to 4 of a ResNet. Received: "
+            f"{backbone.name!r}, which does not name them."
+        )
+    maps = [_stem_output(backbone), *(endpoints[group] for group in groups)]
+    grids = stage_grids([x.shape[1:] for x in maps])
+    pooled = [
+        keras.layers.Flatten(name=name, dtype="float32")(pool_to(x, grid))
+        for name, x, grid in zip(STAGES, maps, grids, strict=True)
+    ]
+    return keras.Model(backbone.input, pooled, name="stages")
+
+
+def feature5_model(
+    encoder: keras.Model, image_size: int | tuple[int, int]
+) -> keras.Model:
+    """The last block group of an encoder, pooled to 2x2 and flattened; float32.
+
+    8,192 numbers at 224 pixels and width 1 of a bottleneck network. The weights are
+    those of ``encoder``, not a copy.
+
+    Args:
+        encoder: Images -> h, as ``models.build_encoder`` makes it, or as it was loaded
+            from an export; of one image size or of any.
+        image_size: Side of the images, or (height, width).
+
+    Returns:
+        ``[n, height, width, c]`` -> ``[n, d]``.
+
+    Raises:
+        ConfigError: A network that does not end in ``final_avg_pool``.
+    """
+    names = {layer.name: layer for layer in encoder.layers}
+    if "final_avg_pool" not in names:
+        raise ConfigError(
+            f"feature5 is the map that the layer final_avg_pool reads, and "
+            f"{encoder.name} has no such layer; pass --svm_features=h"
+        )
+    last = keras.Model(encoder.input, names["final_avg_pool"].input, name="last_map")
+    sides = (image_size,) * 2 if isinstance(image_size, int) else image_size
+    images = keras.Input((*sides, encoder.input.shape[-1]), name="images")
+    x = last(images)
+    grid = (min(GRIDS[-1], x.shape[1]), min(GRIDS[-1], x.shape[2]))
+    flat = keras.layers.Flatten(name=STAGES[-1], dtype="float32")(pool_to(x, grid))
+    return keras.Model(images, flat, name=STAGES[-1])
+
+
+def split_stages(joined: Features, dims: Sequence[int]) -> list[Features]:
+    """The five depths of features that were stored side by side, without a copy.
+
+    Args:
+        joined: ``[n, sum(dims)]``: the outputs of ``stage_model``, concatenated.
+        dims: Of the five outputs.
+
+    Raises:
+        ConfigError: Dimensions that do not add up.
+    """
+    if sum(dims) != joined.features.shape[1]:
+        raise ConfigError(
+            f"features of {joined.features.shape[1]} dimensions are not the stages "
+            f"{list(dims)} side by side; extract them again"
+        )
+    ends = np.cumsum(dims).tolist()
+    return [
+        Features(joined.features[:, end - dim : end], joined.labels, joined.name)
+        for end, dim in zip(ends, dims, strict=True)
+    ]
+
+
+def five_linear(
+    train: Sequence[Features],
+    test: Sequence[Features],
+    *,
+    seed: int,
+    epochs: float = EPOCHS,
+    milestones: Sequence[float] = MILESTONES,
+    global_batch_size: int = GLOBAL_BATCH_SIZE,
+    learning_rate: float = LEARNING_RATE,
+    weight_decay: float = WEIGHT_DECAY,
+) -> dict[str, Any]:
+    """One linear classifier per depth, trained side by side on stored features.
+
+    Batch norm without scale and offset, then weights from N(0, 0.01), each with its own
+    loss; SGD with Nesterov momentum 0.9, the rate divided by 10 at each milestone, l2
+    over weights and biases. Features may be memory maps: one batch is in memory. The
+    benchmark draws crops anew in each epoch; stored features see one view [ours].
+
+    Args:
+        train: One ``Features`` per depth, of the same examples in the same order.
+        test: As ``train``.
+        seed: Of the weights and the order of the examples; 0 or more.
+        epochs: More than 0.
+        milestones: Epochs, 30 and 60 of 90; scale them with ``epochs``. None: one rate.
+        global_batch_size: Clipped to the training set (logged, and in the result). The
+            rate stays: the benchmark does not scale it.
+        learning_rate: More than 0.
+        weight_decay: 0 or more.
+
+    Returns:
+        Ready for JSON but for the predictions: ``stages``: name -> what
+        ``accuracy.summarize`` returns, ``top5`` with more than 5 classes, and ``dim``;
+        and the settings.
+
+    Raises:
+        ConfigError: Depths that differ in length or labels, splits that no classifier
+            can be fitted on, a setting out of its range, or a training that diverged.
+    """
+    start = time.perf_counter()
+    _require_aligned(train, test)
+    require_training(epochs, global_batch_size, learning_rate, MOMENTUM)
+    if not 0 <= weight_decay < float("inf"):
+        raise ConfigError(f"weight_decay must be 0 or more. Received: {weight_decay}.")
+    labels = train[0].labels
+    batch, known = clip_batch(global_batch_size, len(labels)), np.unique(labels)
+    steps = steps_of(len(labels), epochs, batch)
+    schedule = _stepwise(
+        learning_rate, [round(epoch * len(labels) / batch) for epoch in milestones]
+    )
+    model = _heads([split.features.shape[1] for split in train], len(known), seed)
+    loss = fit_heads(
+        model,
+        keras.optimizers.SGD(schedule, momentum=MOMENTUM, nesterov=True),
+        read_batches(
+            [split.features for split in train],
+            np.searchsorted(known, labels),
+            batch,
+            steps=steps,
+            seed=seed,
+        ),
+        weight_decay=weight_decay,
+    )
+    return {
+        "stages": _judge(model, train, test, known),
+        "optimizer": "sgd, nesterov",
+        "epochs": epochs,
+        "milestones": list(milestones),
+        "steps": steps,
+        "global_batch_size": batch,
+        "global_batch_size_asked": global_batch_size,
+        "learning_rate": learning_rate,
+        "momentum": MOMENTUM,
+        "weight_decay": weight_decay,
+        "loss": loss,
+        "seed": seed,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def _pool_matrix(size: int, grid: int) -> np.ndarray:
+    """Weights ``[grid, size]`` of an average pool along one side."""
+    if not 1 <= grid <= size:
+        raise ConfigError(
+            f"a map of {size} rows cannot be pooled to {grid}; use larger images"
+        )
+    matrix = np.zeros((grid, size), np.float32)
+    benchmark = POOLS.get(size, (None,))[0] == grid
+    for cell in range(grid):
+        if benchmark:
+            _, kernel, stride, padding = POOLS[size]
+            first = cell * stride - padding
+            matrix[cell, max(0, first) : first + kernel] = 1 / kernel
+        else:
+            first, last = cell * size // grid, -(-(cell + 1) * size // grid)
+            matrix[cell, first:last] = 1 / (last - first)
+    return matrix
+
+
+def _stem_output(backbone: keras.Model) -> keras.KerasTensor:
+    """Output of the last ReLU of the stem; of 3 layers there in ResNet-D."""
+    pattern = re.compile(r"stem_batch_normalization_(\d+)_relu$")
+    numbers = {
+        int(match[1]): layer
+        for layer in backbone.layers
+        if (match := pattern.match(layer.name))
+    }
+    if not numbers:
+        raise ConfigError(
+            "the features protocol reads the stem of a ResNet. Received: "
+            f"{backbone.name!r}, which has no layer stem_batch_normalization_1_relu."
+        )
+    return numbers[max(numbers)].output
+
+
+def _heads(dims: Sequence[int], num_classes: int, seed: int) -> keras.Model:
+    """``[[b, d_i]] -> [[b, num_classes]]``."""
+    inputs = [keras.Input((dim,)) for dim in dims]
+    outputs = []
+    for number, x in enumerate(inputs):
+        x = keras.layers.BatchNormalization(
+            center=False, scale=False, dtype="float32", **BATCH_NORM
+        )(x)
+        initializer = keras.initializers.RandomNormal(
+            stddev=KERNEL_STDDEV, seed=len(dims) * seed + number
+        )
+        outputs.append(
+            keras.layers.Dense(
+                num_classes, kernel_initializer=initializer, dtype="float32"
+            )(x)
+        )
+    return keras.Model(inputs, outputs, name="stage_classifiers")
+
+
+def _stepwise(learning_rate: float, marks: Sequence[int]) -> Any:
+    """The rate, divided by 10 from each of the steps ``marks`` on."""
+    if list(marks) != sorted(marks):
+        raise ConfigError(f"milestones must ascend. Received steps: {list(marks)}.")
+    if not marks:
+        return learning_rate
+    # Keras keeps a value up to and including its boundary.
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        [mark - 1 for mark in marks],
+        [learning_rate * 0.1**power for power in range(len(marks) + 1)],
+    )
+
+
+def _judge(
+    model: keras.Model,
+    train: Sequence[Features],
+    test: Sequence[Features],
+    known: np.ndarray,
+) -> dict[str, Any]:
+    labels, classes = test[0].labels, all_classes(train[0], test[0])
+    targets = columns_of(labels, known)
+    predictions = np.empty((len(test), len(labels)), np.int64)
+    hits = np.zeros(len(test), np.int64)
+    for start in range(0, len(labels), GLOBAL_BATCH_SIZE):
+        part = slice(start, start + GLOBAL_BATCH_SIZE)
+        logits = model([split.features[part] for split in test], training=False)
+        for number, scores in enumerate(logits):
+            best = keras.ops.convert_to_numpy(scores).argmax(axis=1)
+            predictions[number, part] = known[best]
+            hits[number] += int(metrics.top_k_count(scores, targets[part], k=5))
+    found = {}
+    for name, split, row, top5 in zip(STAGES, test, predictions, hits, strict=True):
+        found[name] = summarize(labels, row, classes) | {"dim": split.features.shape[1]}
+        if len(classes) > 5:
+            found[name]["top5"] = metrics.accuracy(int(top5), len(labels))
+    return found
+
+
+def _require_aligned(train: Sequence[Features], test: Sequence[Features]) -> None:
+    if not len(train) == len(test) == len(STAGES):
+        raise ConfigError(
+            f"the features protocol reads {len(STAGES)} depths of train and of test. "
+            f"Received: {len(train)} and {len(test)}."
+        )
+    require_classifiable(train[0], test[0])
+    for number, name in enumerate(STAGES):
+        one, other = train[number], test[number]
+        for role, split, first in (("train", one, train[0]), ("test", other, test[0])):
+            if not np.array_equal(split.labels, first.labels):
+                raise ConfigError(
+                    f"{name} of the {role} split has other labels than feature1; "
+                    "extract all five from the same images"
+                )
+        if one.features.shape[1] != other.features.shape[1]:
+            raise ConfigError(
+                f"{name} of train and test must have one dimension. Received: "
+                f"{one.features.shape[1]} and {other.features.shape[1]}."
+            )

@@ -1,0 +1,240 @@
+"""The splits a run reads, opened and checked before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from dataclasses import dataclass
+
+from simclr_tf2 import config as config_lib
+from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.data import datasets, image_sets, opening, overlap, subset
+from simclr_tf2.evaluation.transfer.datasets import check_names
+from simclr_tf2.runs import pixels
+from simclr_tf2.training import semi_recipe
+
+logger = logging.getLogger(__name__)
+
+# Protocols that take several yes-or-no labels an image.
+SEVERAL_LABELS = {"svm", "low_shot", "label_free", "transfer"}
+WITHOUT_LABELS = {"label_free", "transfer"}
+# Protocols of papers, whose published values learned from every training image.
+OF_PAPERS = ("weighted_knn", "logreg_sweep", "linear", "svm", "low_shot", "features")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training split and, where protocols need them, the labelled ones.
+
+    ``own`` says whether they are of the data set that the network learned from, and
+    ``unseen`` whether its classifier may be scored: on no other set, and on none of the
+    images that it was trained on. ``held`` is what ``--valid_size`` takes out of
+    ``train`` for the contrastive loss, or None.
+    """
+
+    train: datasets.Split
+    probe: datasets.Split | None
+    eval: datasets.Split | None
+    own: bool = True
+    unseen: bool = True
+    held: datasets.Split | None = None
+
+
+def open_splits(
+    config: Config, *, strict: bool = False, refuse_shared: bool = False
+) -> Splits:
+    """Open what the config names.
+
+    Args:
+        config: Whole config.
+        strict: Refuse the user's own images if they have no labels and a protocol needs
+            some; else it is left out, with a warning.
+        refuse_shared: Refuse images that are both learned from and tested on; else it
+            is a warning.
+
+    Raises:
+        ConfigError: Unknown set or split, labels missing where a protocol needs them.
+    """
+    splits = _open(config, strict=strict)
+    shared = shared_images(splits)
+    if shared and refuse_shared:
+        raise ConfigError(_shared_text(splits, shared))
+    if shared:
+        logger.warning("%s", _shared_text(splits, shared))
+    _warn_of_capped_probes(config, splits.probe)
+    return splits
+
+
+def capped_probes(config: Config, probe: datasets.Split | None) -> list[str]:
+    """Protocols of papers that --probe_examples keeps from learning from all images."""
+    if probe is None or probe.num_examples <= config.evaluation.probe_examples:
+        return []
+    return [name for name in config.evaluation.protocols if name in OF_PAPERS]
+
+
+def _warn_of_capped_probes(config: Config, probe: datasets.Split | None) -> None:
+    capped = capped_probes(config, probe)
+    if capped and probe is not None:
+        logger.warning(
+            "--probe_examples=%d: %s learn from so many of the %s images of %s, where "
+            "published values learned from all; pass --probe_examples=%d to compare "
+            "with those",
+            config.evaluation.probe_examples,
+            ", ".join(capped),
+            f"{probe.num_examples:,}",
+            probe.split,
+            probe.num_examples,
+        )
+
+
+def shared_images(splits: Splits) -> int:
+    """How many of the evaluation images the protocols also learn from."""
+    if splits.probe is None or splits.eval is None:
+        return 0
+    return overlap.shared_images(splits.probe, splits.eval)
+
+
+def _shared_text(splits: Splits, shared: int) -> str:
+    assert splits.probe is not None and splits.eval is not None
+    return (
+        f"--probe_split={splits.probe.split} and --eval_split={splits.eval.split} of "
+        f"{splits.eval.name} share {shared} images: what is learned from or chosen on "
+        "cannot be tested on; name other splits (without --probe_split the first is "
+        "--train_split)"
+    )
+
+
+def _open(config: Config, *, strict: bool) -> Splits:
+    train = open_split(config, config.data.train_split)
+    config = pixels.decided(config, train)  # the same for the other splits
+    if "transfer" in config.evaluation.protocols:
+        check_names(config.data, config.evaluation.transfer_datasets)
+    if _without_labels(config, train, strict=strict):
+        return Splits(train, None, None)
+    if set(config.evaluation.protocols) <= WITHOUT_LABELS:
+        probe = _labelled_or_none(config, train)
+        return Splits(train, probe, None)
+    name = config.evaluation.probe_split
+    probe = open_split(config, name) if name else train
+    several = set(config.evaluation.protocols) <= SEVERAL_LABELS
+    if probe.label_shape and several:
+        return Splits(train, probe, open_split(config, config.evaluation.eval_split))
+    if probe.label_shape:
+        raise ConfigError(
+            f"split {probe.split!r} of {probe.name} has several yes-or-no labels an "
+            "image; only --protocols=svm, low_shot, label_free and transfer take those"
+        )
+    probe = labelled_part(config, probe)
+    if not probe.has_labels:
+        raise ConfigError(
+            f"--protocols={','.join(config.evaluation.protocols)} need labels, and "
+            f"split {probe.split!r} of {probe.name} has none; name a labelled one with "
+            "--probe_split, or pass --protocols= to skip the evaluation"
+        )
+    evaluation = open_split(config, config.evaluation.eval_split)
+    evaluation = labelled_part(config, evaluation)
+    datasets.require_labels(evaluation)
+    published = config.data.source == semi_recipe.IMAGENET  # has its own subsets
+    if "semi" in config.evaluation.protocols and not published:
+        semi_recipe.check(
+            label_fraction=config.data.label_fraction,
+            labels_per_class=config.data.labels_per_class,
+            num_examples=probe.num_examples,
+            num_classes=probe.num_classes or 0,
+            all_labels="label_fraction" in config_lib.given_settings(config),
+        )
+    return Splits(train, probe, evaluation)
+
+
+def with_own_classifier(config: Config, splits: Splits) -> Splits:
+    """The evaluation split too where no protocol reads it: for the run's classifier."""
+    if config.evaluation.protocols or splits.probe is None:
+        return splits
+    config = pixels.decided(config, splits.train)
+    split = labelled_part(config, open_split(config, config.evaluation.eval_split))
+    single = split.has_labels and not split.label_shape
+    return dataclasses.replace(splits, eval=split) if single else splits
+
+
+def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> bool:
+    """Whether these are the user's own images, of less than two classes."""
+    several = train.num_classes and (train.num_classes > 1 or train.label_shape)
+    own = config.data.own_images or config.data.array_file
+    if not own or several or config.evaluation.probe_split:
+        return False
+    left_out = [p for p in config.evaluation.protocols if p not in WITHOUT_LABELS]
+    if left_out:
+        has = lack_of_labels(config, train)
+        names = ",".join(left_out)
+        if strict:
+            raise ConfigError(
+                f"--protocols={names} need images of two classes or more, and "
+                f"{config.data.source} has {has}; --protocols=label_free needs none"
+            )
+        logger.warning(
+            "%s has %s: --protocols=%s are skipped", config.data.source, has, names
+        )
+    return True
+
+
+def lack_of_labels(config: Config, train: datasets.Split) -> str:
+    """Say what images have instead of labels of two or more classes."""
+    name = _only_class(config, train)
+    return "no labels" if name is None else f"one class only: {name}"
+
+
+def _only_class(config: Config, train: datasets.Split) -> str | None:
+    """The name of the only class that there is; None where images have no labels."""
+    if train.num_classes:
+        return train.class_names[0] if train.class_names else "0"
+    data, source = config.data, train.source
+    by_folder = data.image_dir and not data.manifest and data.image_layout == "auto"
+    if not by_folder or not isinstance(source, image_sets.FileSource):
+        return None
+    assert data.image_dir is not None
+    folders = {os.path.dirname(path) for path in source.paths}
+    (folder, *others) = (os.fsdecode(path) for path in folders)
+    if others or os.path.normpath(folder) == os.path.normpath(data.image_dir):
+        return None
+    return os.path.basename(folder)
+
+
+def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split | None:
+    if config.evaluation.probe_split:
+        train = open_split(config, config.evaluation.probe_split)
+        return labelled_part(config, train)
+    part = labelled_part(config, train)
+    return part if part.has_labels else None
+
+
+def labelled_part(config: Config, split: datasets.Split) -> datasets.Split:
+    """The images of the user's own ``split`` that have a label, if some have one."""
+    own = config.data.own_images or config.data.array_file
+    return subset.labelled_part(split) if own else split
+
+
+def open_split(config: Config, split: str) -> datasets.Split:
+    """Open one split of the images that the config names.
+
+    Raises:
+        ConfigError: It cannot be opened; names the flag that chooses another split.
+    """
+    try:
+        return opening.open_split(config.data, split)
+    except ConfigError as error:
+        named = {
+            "train_split": config.data.train_split,
+            "probe_split": config.evaluation.probe_split,
+            "eval_split": config.evaluation.eval_split,
+        }
+        flag = next((name for name, value in named.items() if value == split), None)
+        if flag is None or f"has no split {split!r}" not in str(error):
+            raise
+        hint = f"; name one with --{flag}"
+        if flag == "eval_split":
+            hint += (
+                ", or hold out a part of the training images: "
+                "--train_split=train[:90%] --eval_split=train[90%:]"
+            )
+        raise ConfigError(f"{error}{hint}") from error

@@ -1,0 +1,67 @@
+"""Looks at the encoder while it pretrains, without training a probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from simclr_tf2 import evaluation, models
+from simclr_tf2.config import Config
+from simclr_tf2.data import pipeline, sampling
+from simclr_tf2.evaluation import valid_loss
+from simclr_tf2.evaluation.inputs import Splits
+
+BATCH = 250  # [ours] bank and queries are whole batches of this size
+BANK_BATCHES, QUERY_BATCHES = 8, 2  # [ours] 2,000 and 500 images: seconds on a CPU
+VIEWS = 128  # [ours] pairs for alignment
+
+
+def make_watch(
+    config: Config,
+    splits: Splits,
+    model: models.SimCLR,
+    strategy: tf.distribute.Strategy,
+) -> Callable[[], dict[str, float]]:
+    """A function that measures ``model`` as it is: kNN, spread, alignment, rank.
+
+    With ``splits.held`` the contrastive loss on these images comes first.
+
+    Bank and queries are disjoint samples of the labelled probe split (of the training
+    split when nothing is labelled), never of the evaluation split: what is watched must
+    not choose on test.
+    """
+    if not config.training.monitor_epochs:
+        return dict
+    split = splits.probe or splits.train
+    parts = BANK_BATCHES + QUERY_BATCHES
+    batch = max(1, min(BATCH, split.num_examples // parts))
+    count = min(split.num_examples, batch * parts)
+    in_bank = max(1, count * BANK_BATCHES // parts)
+    bank, queries = (
+        pipeline.make_eval_dataset(
+            part, batch_size=batch, image_size=config.data.image_size
+        )
+        for part in sampling.deal(split, in_bank, count - in_bank)
+    )
+    pairs = pipeline.make_pretrain_dataset(
+        splits.train,
+        global_batch_size=min(VIEWS, splits.train.num_examples),
+        image_size=config.data.image_size,
+        strength=config.augmentation.color_jitter_strength,
+        use_blur=config.augmentation.use_blur,
+        seed=config.seed + 1,
+    )
+
+    def encode(image):
+        outputs = model(image, training=False)
+        return outputs["representation"], outputs["projection"]
+
+    monitor = evaluation.make_monitor(
+        encode,
+        bank,
+        queries,
+        views=next(iter(pairs))["views"],
+    )
+    held_out_loss = valid_loss.make(config, splits, model, strategy)
+    return lambda: held_out_loss() | monitor()

@@ -1,0 +1,91 @@
+"""The held-out part of a pretraining run: ``--valid_size`` and ``valid_loss``."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from simclr_tf2 import evaluation, losses, models
+from simclr_tf2.config import Config
+from simclr_tf2.data import held_out, pipeline
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.evaluation.inputs import Splits
+from simclr_tf2.training.session import cache_of
+
+logger = logging.getLogger(__name__)
+
+SEED = 0x5EED  # any number will do: the same views in every run
+VIEWS = 256  # [ours] in the network at once
+
+
+def with_held_out(config: Config, splits: Splits) -> Splits:
+    """Divide the training split as ``--valid_size`` says; probes keep all of it.
+
+    Raises:
+        ConfigError: The split cannot be divided so.
+    """
+    train, held = divided(config, splits.train)
+    return dataclasses.replace(splits, train=train, held=held)
+
+
+def divided(config: Config, train: Split) -> tuple[Split, Split | None]:
+    """The images of ``train`` that are trained on, and those held out (or None)."""
+    size = config.data.valid_size or 0.0
+    return held_out.hold_out(train, size, cache=cache_of(config))
+
+
+def announce(config: Config, splits: Splits) -> None:
+    """Say once what is held out, and what its loss would be without learning."""
+    if splits.held is not None:
+        logger.info(
+            "held out: %d images, never trained on; valid_loss has chance level %.3f",
+            splits.held.num_examples,
+            chance(config, splits),
+        )
+
+
+def make(
+    config: Config,
+    splits: Splits,
+    model: models.SimCLR,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Callable[[], dict[str, float]]:
+    """A function that measures the contrastive loss on the held-out images.
+
+    Views are those of training, drawn once for all (two an image); batch norm uses its
+    moving statistics. Without held-out images it measures nothing.
+    """
+    held = splits.held
+    if held is None:
+        return dict
+    sizes = evaluation.held_out_batch_sizes(
+        held.num_examples, config.training.train_batch_size
+    )
+    views = pipeline.make_fixed_views_dataset(
+        held,
+        batch_size=min(VIEWS, 2 * held.num_examples),
+        image_size=config.data.image_size,
+        strength=config.augmentation.color_jitter_strength,
+        use_blur=config.augmentation.use_blur,
+        seed=SEED,
+    )
+    return evaluation.make_held_out_loss(
+        lambda image: model(image, training=False)["projection"],
+        views,
+        losses.build_loss(config.loss),
+        sizes=sizes,
+        strategy=strategy,
+    )
+
+
+def chance(config: Config, splits: Splits) -> float:
+    """The chance level of the held-out loss: batches may differ from training's."""
+    assert splits.held is not None
+    sizes = evaluation.held_out_batch_sizes(
+        splits.held.num_examples, config.training.train_batch_size
+    )
+    levels = [losses.chance_level(config.loss, global_batch_size=n)[0] for n in sizes]
+    return sum(n * x for n, x in zip(sizes, levels, strict=True)) / sum(sizes)

@@ -1,0 +1,334 @@
+"""Gather what report.html shows: history, pairs, neighbours, map, tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2 import augmentations, evaluation, losses, plots, report
+from simclr_tf2 import config as config_lib
+from simclr_tf2.config import Config
+from simclr_tf2.data import datasets, sampling
+from simclr_tf2.evaluation import Features
+from simclr_tf2.evaluation.inputs import WITHOUT_LABELS, Splits, lack_of_labels
+from simclr_tf2.evaluation.runner import Measured, eval_dataset, limits
+from simclr_tf2.report import tables
+from simclr_tf2.runs import logs, tensorboard_pictures
+from simclr_tf2.runs.following import read_followed
+from simclr_tf2.startup import describe_environment
+from simclr_tf2.workflows.export import KERAS_TEXT, UINT8_TEXT
+
+logger = logging.getLogger(__name__)
+
+PAIRS = 8  # [ours] pictures in the report
+MAP_IMAGES = 1000  # [ours] points of the map; also where neighbours are looked for
+
+
+def write(
+    config: Config,
+    splits: Splits,
+    encoder: keras.Model,
+    measured: Measured,
+    folder: Path,
+    *,
+    files: list[tuple[Path, str]],
+    timings: dict[str, float],
+    comparison: str = "",
+) -> Path:
+    """Write report.html (report_NAME.html) into the run folder and return its path.
+
+    Args:
+        config: Whole config of the run.
+        splits: Opened splits.
+        encoder: Images -> h.
+        measured: What was found of it.
+        folder: The run folder.
+        files: What the run wrote, with a word about each.
+        timings: Seconds per phase.
+        comparison: With another run, as text.
+    """
+    name = config.evaluation.eval_name
+    shown = splits.eval or splits.probe or splits.train
+    images, test = _images_and_features(config, shown, encoder, measured.test)
+    bank_split = splits.probe or splits.train
+    bank_images: np.ndarray | None = None
+    bank: Features | None = None  # neighbours among the images that are shown
+    if bank_split is not shown:
+        bank_images, bank = _images_and_features(
+            config, bank_split, encoder, measured.train
+        )
+    labelled = shown.has_labels and bank_split.has_labels
+    numbers = tuple(map(str, range(shown.num_classes or 0)))
+    class_names = shown.class_names or numbers
+    pairs, notes = _pairs(config, splits.train)
+    _write_tensorboard(
+        folder / "tensorboard" / (name or ""),
+        step=_last_step(folder),
+        pairs=pairs,
+        shown=(images, test, shown),
+        bank=None if bank_images is None or bank is None else (bank_images, bank),
+    )
+    confusion, confusion_of = _confusion(measured.results, len(class_names))
+    return report.write_report(
+        folder / (f"report_{name}.html" if name else "report.html"),
+        title=f"{_what(config, splits)} on {config.data.source}",
+        config=_by_section(config),
+        defaults=_by_section(config_lib.Config()),
+        history=[*_history(config, folder), *_followed(folder, name)],
+        chance_loss=_chance_loss(config),
+        results=tables.main_rows(measured.results),
+        tables=tables.tables(measured, comparison),
+        pairs=pairs,
+        pair_notes=notes,
+        test_images=images,
+        test_features=test.features,
+        test_labels=test.labels if shown.has_labels else None,
+        bank_images=bank_images,
+        bank_features=bank.features if bank else None,
+        bank_labels=bank.labels if bank and labelled else None,
+        images_are="test images" if splits.eval is not None else "training images",
+        class_names=class_names,
+        chance=_chance(measured.results),
+        no_accuracy="" if measured.results else why_no_accuracy(config, splits),
+        confusion=confusion,
+        confusion_of=confusion_of,
+        timings=timings,
+        environment=describe_environment(),
+        supervised=_is_finetuned(config),
+        files=[(path.relative_to(folder), text) for path, text in files],
+    )
+
+
+def _write_tensorboard(
+    folder: Path,
+    *,
+    step: int,
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    shown: tuple[np.ndarray, Features, datasets.Split],
+    bank: tuple[np.ndarray, Features] | None,
+) -> None:
+    """Add augmented pairs, nearest images and a projector to the events of a run.
+
+    A failure is logged, not raised: neither the report nor the results depend on the
+    events.
+    """
+    images, features, split = shown
+    labels = features.labels if split.has_labels else None
+    picture = {
+        "augmented pairs": lambda: plots.augmentation_grid(*pairs),
+        "nearest images": lambda: _nearest(images, features, labels, bank),
+    }
+    try:
+        for name, draw in picture.items():
+            png = plots.to_png(draw(), dpi=110)
+            tensorboard_pictures.write_picture(folder, name, png, step=step)
+        tensorboard_pictures.write_projector(
+            folder,
+            features.features,
+            images=plots.to_uint8(images),
+            labels=labels,
+            class_names=split.class_names,
+        )
+    except OSError as error:
+        logger.warning("TensorBoard: pictures were not written: %s", error)
+
+
+def _nearest(
+    images: np.ndarray,
+    features: Features,
+    labels: np.ndarray | None,
+    bank: tuple[np.ndarray, Features] | None,
+) -> Any:
+    """Draw random images beside their nearest ones, of the bank or of the same set."""
+    chosen = plots.choose_queries(labels, total=len(images), count=PAIRS)
+    bank_images, bank_features = bank or (images, features)
+    found, similarity = plots.nearest(
+        features.features[chosen],
+        bank_features.features,
+        k=PAIRS,
+        leave_out=chosen if bank is None else None,
+    )
+    captions = [[f"{value:.2f}" for value in row] for row in similarity]
+    return plots.nearest_images(images[chosen], bank_images[found], captions)
+
+
+def _last_step(folder: Path) -> int:
+    return max((int(x["step"]) for x in logs.read_metrics(folder)), default=0)
+
+
+def _images_and_features(
+    config: Config, split: datasets.Split, encoder: keras.Model, known: Features | None
+) -> tuple[np.ndarray, Features]:
+    """A sample of a split with its h, from ``known`` where it is there."""
+    if known is not None:  # of the images of a limit
+        split = sampling.sample(split, len(known))
+    count = min(MAP_IMAGES, split.num_examples, *(x for x in limits(config) if x))
+    rows = sampling.sampled_rows(split, count)
+    dataset = eval_dataset(config, split, count)
+    images = np.concatenate(
+        [e["image"][e["mask"]] for e in dataset.as_numpy_iterator()]
+    )
+    if known is None:
+        return images, evaluation.extract(lambda x: encoder(x, training=False), dataset)
+    return images, Features(known.features[rows], known.labels[rows])
+
+
+def _pairs(
+    config: Config, split: datasets.Split
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], list[tuple[str, str]]]:
+    """Some images as evaluation sees them, two views of each, and what they drew."""
+    make = _classifier_views if _is_finetuned(config) else _contrastive_views
+    rows, notes = [], []
+    for i, example in enumerate(sampling.sample(split, PAIRS).as_dataset()):
+        image = split.source.decode(example)
+        views, note = make(config, image, i)
+        size = config.data.image_size
+        rows.append((augmentations.eval_view(image, image_size=size), *views))
+        notes.append(note)
+    originals, view1, view2 = (np.stack(column) for column in zip(*rows, strict=True))
+    return (originals, view1, view2), notes
+
+
+def _contrastive_views(
+    config: Config, image: tf.Tensor, number: int
+) -> tuple[list[tf.Tensor], tuple[str, str]]:
+    """Two views of pretraining and what was drawn for them."""
+    settings: dict[str, Any] = {
+        "image_size": config.data.image_size,
+        "strength": config.augmentation.color_jitter_strength,
+        "use_blur": config.augmentation.use_blur,
+    }
+    seeds = augmentations.view_seeds(tf.constant([config.seed, number]), num_views=2)
+    views = [
+        augmentations.pretrain_view(image, seed=seed, **settings) for seed in seeds
+    ]
+    first, second = (
+        plots.caption(augmentations.describe_view(image.shape, seed=seed, **settings))
+        for seed in seeds
+    )
+    return views, (first, second)
+
+
+def _classifier_views(
+    config: Config, image: tf.Tensor, number: int
+) -> tuple[list[tf.Tensor], tuple[str, str]]:
+    """Two views of fine-tuning, which need no words."""
+    views = [
+        augmentations.finetune_view(
+            image,
+            seed=tf.constant([config.seed, 2 * number + view]),
+            image_size=config.data.image_size,
+        )
+        for view in range(2)
+    ]
+    return views, ("", "")
+
+
+def _is_finetuned(config: Config) -> bool:
+    return "finetune" in (config.mode, config.train_mode)
+
+
+def _what(config: Config, splits: Splits) -> str:
+    if _is_finetuned(config):
+        return "SimCLR fine-tuned" if splits.own else "Fine-tuned SimCLR measured"
+    return "SimCLR" if splits.own else "SimCLR measured"
+
+
+def _history(config: Config, folder: Path) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl; scalars of a classifier get names of their own."""
+    lines = logs.read_metrics(folder)
+    if not _is_finetuned(config):
+        return lines
+    names = {"loss": "classification_loss", "supervised_accuracy": "training_accuracy"}
+    return [{names.get(k, k): v for k, v in line.items()} for line in lines]
+
+
+def _chance_loss(config: Config) -> float | None:
+    """Of NT-Xent, whose formula the plot names."""
+    if _is_finetuned(config):
+        return None
+    batch = config.training.train_batch_size
+    value, _ = losses.chance_level(config.loss, global_batch_size=batch)
+    return value if config.loss.loss == "nt_xent" else None
+
+
+def _chance(results: dict[str, dict[str, Any]]) -> float | None:
+    """Accuracy of guessing on the images of ``results``, where they say it."""
+    found = [r["chance"] for r in results.values() if r.get("chance") is not None]
+    return found[0] if found else None
+
+
+def why_no_accuracy(config: Config, splits: Splits) -> str:
+    """Say why a run has no accuracy to show."""
+    protocols, source = config.evaluation.protocols, config.data.source
+    if not protocols:
+        return "No accuracy was measured: --protocols is empty."
+    names = ",".join(protocols)
+    if splits.probe is not None or set(protocols) <= WITHOUT_LABELS:
+        return f"No accuracy was measured: --protocols={names} use no labels."
+    has = lack_of_labels(config, splits.train)
+    return f"No accuracy was measured: {source} has {has}."
+
+
+def _by_section(config: Config) -> dict[str, dict[str, Any]]:
+    """The config as the report shows it: section -> name -> value.
+
+    ``dataset`` is left out where images of another source are read.
+    """
+    flat = config_lib.to_flat(config)
+    kinds = config_lib.sections()
+    grouped = {
+        section: {f.name: flat.pop(f.name) for f in dataclasses.fields(kind)}
+        for section, kind in kinds.items()
+    }
+    if config.data.own_images:
+        del grouped["data"]["dataset"]
+    return {"run": flat, **grouped}
+
+
+def _confusion(
+    results: dict[str, dict[str, Any]], size: int
+) -> tuple[np.ndarray | None, str]:
+    """Confusion matrix of the first result that has one, and whose it is.
+
+    It is over all classes of the data set.
+    """
+    for record in results.values():
+        if "confusion" not in record:
+            continue
+        full = np.zeros([size, size], np.int64)
+        full[np.ix_(record["classes"], record["classes"])] = record["confusion"]
+        return full, f"{record['row']}, {evaluation.title(record['protocol'])}"
+    return None, ""
+
+
+def _followed(folder: Path, name: str | None) -> list[dict[str, float]]:
+    """What was measured of the checkpoints, where there is more than one."""
+    lines = read_followed(folder, name)
+    return lines if len({line["step"] for line in lines}) > 1 else []
+
+
+def files_there(folder: Path, name: str | None) -> list[tuple[Path, str]]:
+    """What a run folder holds of what the report tells about."""
+    mark = f"_{name}" if name else ""
+    known = {
+        "encoder.keras": KERAS_TEXT,
+        "encoder_uint8.keras": UINT8_TEXT,
+        "saved_model": "tf.saved_model.load(path/STEP)(images) -> dict of endpoints",
+        f"results{mark}.json": "all results, with settings and intervals",
+        f"evaluations{mark}.jsonl": "one line per measured checkpoint",
+        f"predictions{mark}.npz": "predicted labels, for --compare_with",
+        f"neighbours{mark}.npz": "nearest images of each image, for --compare_with",
+        f"best{mark}": "the best checkpoint so far: a run folder of its own",
+    }
+    return [
+        (folder / path, text)
+        for path, text in known.items()
+        if (folder / path).exists()
+    ]

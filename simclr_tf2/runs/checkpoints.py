@@ -1,0 +1,265 @@
+"""Checkpoints ``ckpt-N`` with their config; the newest readable one wins, loudly."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2 import files
+from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import RunFailed
+
+logger = logging.getLogger(__name__)
+
+
+def list_checkpoints(folder: str | os.PathLike) -> list[tuple[int, str]]:
+    """(step, prefix) of every ``ckpt-N`` with an index file, newest first."""
+    found = []
+    for path in Path(folder).glob("ckpt-*.index"):
+        match = re.fullmatch(r"ckpt-(\d+)\.index", path.name)
+        if match:
+            found.append((int(match.group(1)), str(path.with_suffix(""))))
+    return sorted(found, reverse=True)
+
+
+def save(
+    checkpoint: tf.train.Checkpoint,
+    folder: str | os.PathLike,
+    *,
+    step: int,
+    config_json: str,
+    keep: int,
+) -> str:
+    """Write ``ckpt-{step}`` and its config, then drop all but the newest ``keep``.
+
+    Returns:
+        The prefix that was written.
+
+    Raises:
+        RunFailed: The disk is full or not writable; older checkpoints are intact.
+    """
+    prefix = str(Path(folder) / f"ckpt-{step}")
+    try:
+        checkpoint.write(prefix)
+        files.write_text(Path(prefix + ".config.json"), config_json)
+        # For tools that ask tf.train for the latest one.
+        tf.compat.v1.train.update_checkpoint_state(
+            str(folder),
+            f"ckpt-{step}",
+            all_model_checkpoint_paths=[
+                f"ckpt-{s}" for s, _ in reversed(list_checkpoints(folder)[:keep])
+            ],
+        )
+    except (tf.errors.OpError, OSError) as error:
+        _remove(prefix)
+        shutil.rmtree(f"{prefix}_temp", ignore_errors=True)
+        older = list_checkpoints(folder)
+        raise RunFailed(
+            f"could not write checkpoint {prefix}: {files.reason(error)}; make room "
+            "for it and start the same command again: it goes on from step "
+            f"{older[0][0] if older else 0}"
+        ) from error
+    for _, old in list_checkpoints(folder)[keep:]:
+        _remove(old)
+    return prefix
+
+
+def restore_newest(
+    checkpoint: tf.train.Checkpoint, folder: str | os.PathLike
+) -> int | None:
+    """Read the newest checkpoint that can be read; says which, and which it skipped.
+
+    Returns:
+        Its step, or None when the folder holds no checkpoint at all.
+
+    Raises:
+        ConfigError: There are checkpoints and none can be read.
+    """
+    candidates = list_checkpoints(folder)
+    for step, prefix in candidates:
+        try:
+            with files.plain_prefix(prefix) as plain:
+                status = checkpoint.read(plain)
+                status.assert_existing_objects_matched().assert_consumed()
+        except Exception as error:  # damage shows as IndexError, RuntimeError, ...
+            logger.warning(
+                "checkpoint %s cannot be used (%s); trying an older one",
+                prefix,
+                files.reason(error),
+            )
+            continue
+        return step
+    if candidates:
+        raise ConfigError(
+            f"{folder} has checkpoints but none of them can be read; restore a copy "
+            "or choose another --model_dir"
+        )
+    return None
+
+
+def _remove(prefix: str) -> None:
+    folder, name = os.path.split(prefix)
+    for path in Path(folder).glob(name + ".*"):
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _reader(prefix: str) -> Iterator[Any]:
+    """The values of a checkpoint by key; the path may have any characters."""
+    with files.plain_prefix(prefix) as plain:
+        yield tf.train.load_checkpoint(plain)
+
+
+def of_run(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer
+) -> tf.train.Checkpoint:
+    """What a run saves: every variable under its own path.
+
+    Keys are ``model/PATH`` and ``optimizer/NUMBER|PATH`` ("/" of a path written "|"),
+    so that a checkpoint can be read by name and does not depend on how Keras nests its
+    objects.
+    """
+    slots = [(f"{i}|{v.path}", v) for i, v in enumerate(optimizer.variables)]
+    return tf.train.Checkpoint(
+        model=_by_name([(v.path, v) for v in model.variables]),
+        optimizer=_by_name(slots),
+    )
+
+
+def _by_name(variables: list[tuple[str, keras.Variable]]) -> tf.train.Checkpoint:
+    named = {_key(path): variable.value for path, variable in variables}
+    assert len(named) == len(variables), "two variables share a path"
+    return tf.train.Checkpoint(**named)
+
+
+def _key(path: str) -> str:
+    return path.replace("/", "|")  # TensorFlow would escape both "/" and "."
+
+
+def restore_weights(
+    model: keras.Model, folder: str | os.PathLike, *, step: int | None = None
+) -> int:
+    """Read only the model's weights from the newest readable checkpoint.
+
+    Args:
+        model: Any model whose variables the checkpoint holds.
+        folder: The run folder.
+        step: Read that of this step instead of the newest.
+
+    Returns:
+        The step of that checkpoint.
+
+    Raises:
+        ConfigError: There is none, or none fits the model.
+    """
+    for found, prefix in list_checkpoints(folder):
+        if step not in (None, found):
+            continue
+        try:
+            _assign(model.variables, prefix)
+        except Exception as error:  # damage shows as IndexError, RuntimeError, ...
+            logger.warning(
+                "checkpoint %s cannot be used (%s)", prefix, files.reason(error)
+            )
+            continue
+        return found
+    raise ConfigError(f"{folder} holds no checkpoint that fits this model")
+
+
+def prefix_of(source: str) -> str:
+    """The prefix of a checkpoint: ``source`` itself, or the newest of a run folder.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    newest = list_checkpoints(source) if Path(source).is_dir() else []
+    prefix = newest[0][1] if newest else source
+    if not Path(prefix + ".index").exists():
+        raise ConfigError(f"--checkpoint={source}: no checkpoint there")
+    return prefix
+
+
+def initialize_weights(
+    model: keras.Model, source: str, *, with_head: bool = True
+) -> None:
+    """Start a model from a checkpoint prefix or a run folder, wholly or not at all.
+
+    Args:
+        model: A ``SimCLR`` model.
+        source: A prefix such as ``runs/a/ckpt-100``, or a run folder.
+        with_head: Read the supervised head as well; without, it stays as it is.
+
+    Raises:
+        ConfigError: Nothing there, or not every weight of the model is in it.
+    """
+    prefix = prefix_of(source)
+    variables = model.variables
+    if not with_head and model.supervised_head is not None:
+        head = {v.path for v in model.supervised_head.variables}
+        variables = [v for v in variables if v.path not in head]
+    try:
+        _assign(variables, prefix)
+    except Exception as error:
+        raise ConfigError(
+            f"--checkpoint={source} does not fit this model: {files.reason(error)}"
+        ) from error
+
+
+def _assign(variables: list[keras.Variable], prefix: str) -> None:
+    """Assign all variables or none; what is missing or of another shape is named."""
+    names = [f"model/{_key(v.path)}/.ATTRIBUTES/VARIABLE_VALUE" for v in variables]
+    with _reader(prefix) as reader:
+        shapes = reader.get_variable_to_shape_map()
+        wrong = [
+            f"{v.path} is {shapes.get(name, 'missing')} there, {list(v.shape)} here"
+            for name, v in zip(names, variables, strict=True)
+            if shapes.get(name) != list(v.shape)
+        ]
+        if wrong:
+            rest = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise ConfigError("; ".join(wrong[:3]) + rest)
+        values = [reader.get_tensor(name) for name in names]
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def weights(prefix: str) -> dict[str, np.ndarray]:
+    """Every model variable of a checkpoint by its path."""
+    with _reader(prefix) as reader:
+        return {
+            name.removeprefix("model/").split("/")[0].replace("|", "/"): (
+                reader.get_tensor(name)
+            )
+            for name in reader.get_variable_to_shape_map()
+            if name.startswith("model/")
+        }
+
+
+def num_classes(folder: str | os.PathLike) -> int | None:
+    """Classes of the supervised head in a run's checkpoints, None without a head.
+
+    Raises:
+        ConfigError: No checkpoint can be read.
+    """
+    for _, prefix in list_checkpoints(folder):
+        try:
+            with _reader(prefix) as reader:
+                shapes = reader.get_variable_to_shape_map()
+        except Exception as error:  # damage shows as IndexError, RuntimeError, ...
+            logger.warning(
+                "checkpoint %s cannot be used (%s)", prefix, files.reason(error)
+            )
+            continue
+        kernel = shapes.get("model/head_supervised|kernel/.ATTRIBUTES/VARIABLE_VALUE")
+        return kernel[1] if kernel else None
+    raise ConfigError(f"{folder} holds no checkpoint that can be read")

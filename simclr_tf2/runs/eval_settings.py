@@ -1,0 +1,191 @@
+"""What ``--mode=eval`` measures with: settings of the run, and of the command line.
+
+The network is the run's. The images are, unless the command line names others; the
+protocols and their splits are what the command line says and, where it says nothing,
+the run's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from simclr_tf2 import config as config_lib
+from simclr_tf2 import models
+from simclr_tf2.config import (
+    Config,
+    ConfigError,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+)
+from simclr_tf2.runs import folder as run_folder
+
+logger = logging.getLogger(__name__)
+
+# Settings that say which images these are, and how they are read.
+SOURCES = frozenset({"dataset", "image_dir", "manifest", "tfrecords"})
+READING = ("image_layout", "label_columns", "image_key", "label_key")
+LABELS = ("label_fraction", "labels_per_class")
+# Sections that describe the training of the run; ``train_mode`` does too.
+OF_THE_RUN = ("augmentation", "model", "loss", "optimizer", "training", "export")
+SILENT = {"progress"}  # how the run was shown
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The settings of an evaluation.
+
+    Attributes:
+        config: To measure with.
+        trained: The run's own.
+        own: Whether the images are those of the data set that the run learned from.
+        asked: Names of the settings that the command line gave.
+    """
+
+    config: Config
+    trained: Config
+    own: bool
+    asked: frozenset[str]
+
+
+def merged(asked: Config, trained: Config) -> Merged:
+    """The settings of the run ``trained`` with what was ``asked`` for.
+
+    Raises:
+        ConfigError: Images of other channels than the network reads.
+    """
+    given = config_lib.given_settings(asked)
+    warn_of_unread_dataset(asked)
+    if "image_channels" in given:
+        _require_channels(asked.data, trained.data)
+    data = _data(asked, trained.data, given)
+    own = _identity(data) == _identity(trained.data)
+    config = dataclasses.replace(
+        trained,
+        data=data,
+        model=_model(trained.model, data, trained.data),
+        evaluation=_evaluation(asked, trained, data, given, own=own),
+        distribution=asked.distribution,
+        model_dir=asked.model_dir,
+        seed=asked.seed if "seed" in given else trained.seed,
+        given=given,
+    )
+    return Merged(config, trained, own, given)
+
+
+def warn_of_unread_dataset(asked: Config) -> None:
+    """Log that a ``--dataset`` that was given is not the source of the images."""
+    if "dataset" in config_lib.given_settings(asked) and asked.data.own_images:
+        logger.warning(
+            "--dataset=%s is not read: the images are those of %s",
+            asked.data.dataset,
+            asked.data.source,
+        )
+
+
+def warn_of_no_effect(asked: Config, trained: Config) -> None:
+    """One line that names what was given and differs from the run it is about."""
+    given = config_lib.given_settings(asked)
+    asked = run_folder.settled(asked, trained)
+    now, then = config_lib.to_flat(asked), config_lib.to_flat(trained)
+    sections = config_lib.sections()
+    names = ["train_mode"]
+    for section in OF_THE_RUN:
+        names += [f.name for f in dataclasses.fields(sections[section])]
+    differ = [
+        f"--{name}"
+        for name in names
+        if name in given and name not in SILENT and now[name] != then[name]
+    ]
+    if differ:
+        logger.warning(
+            "no effect in --mode=eval, which takes them from the run: %s",
+            ", ".join(differ),
+        )
+
+
+def name_of(data: DataConfig) -> str:
+    """A data set's name as a part of names of files."""
+    base = data.source
+    if data.own_images or data.array_file:
+        base = os.path.basename(os.path.normpath(base))
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", base).strip("-.")
+    if name == "eval":  # TensorBoard has the run's own numbers there
+        return "images-eval"
+    return name if re.fullmatch(config_lib.EVAL_NAME, name) else f"images-{name}"
+
+
+def _data(asked: Config, trained: DataConfig, given: frozenset[str]) -> DataConfig:
+    names = [f.name for f in dataclasses.fields(DataConfig)]
+    flat = {name: getattr(asked.data, name) for name in names}
+    changes = {n: v for n, v in flat.items() if n in given and n not in SOURCES}
+    if given & set(LABELS):  # one excludes the other
+        changes |= {name: flat[name] for name in LABELS}
+    if given & SOURCES and _source(asked.data) != _source(trained):
+        named = {*SOURCES, *READING, *LABELS, "download", "train_split"}
+        changes |= {name: flat[name] for name in named}
+        if "train_split" not in given and asked.evaluation.probe_split:
+            changes["train_split"] = asked.evaluation.probe_split
+    return dataclasses.replace(trained, **changes)
+
+
+def _source(data: DataConfig) -> tuple[str | None, ...]:
+    """Where the images are."""
+    paths = (data.image_dir, data.manifest, data.tfrecords)
+    name = _absolute(data.dataset) if data.array_file else data.dataset
+    return (*map(_absolute, paths), None if data.own_images else name)
+
+
+def _absolute(path: str | None) -> str | None:
+    return path if not path or "://" in path else os.path.abspath(path)
+
+
+def _identity(data: DataConfig) -> tuple[Any, ...]:
+    """Changes when the images or their labels do."""
+    reading = (*READING, "pixel_range")
+    return (*_source(data), *(getattr(data, name) for name in reading))
+
+
+def _model(model: ModelConfig, data: DataConfig, trained: DataConfig) -> ModelConfig:
+    """The run's network; its stem does not change with the size of the images."""
+    if data.image_size == trained.image_size:
+        return model
+    stem = models.stem_at(model.stem, trained.image_size)
+    return dataclasses.replace(model, stem=stem)
+
+
+def _evaluation(
+    asked: Config,
+    trained: Config,
+    data: DataConfig,
+    given: frozenset[str],
+    *,
+    own: bool,
+) -> EvaluationConfig:
+    names = [f.name for f in dataclasses.fields(EvaluationConfig)]
+    changes = {n: getattr(asked.evaluation, n) for n in names if n in given}
+    base: dict[str, Any] = {"compare_with": ()}
+    if not own:
+        base["eval_name"] = name_of(data)
+        changes = {n: v for n, v in changes.items() if v or n != "eval_name"}
+    if _source(data) != _source(trained.data):  # its splits are no splits of these
+        base |= {"eval_split": EvaluationConfig().eval_split, "probe_split": ""}
+    elif data.train_split != trained.data.train_split:
+        base["probe_split"] = ""  # what is learned from is named by --train_split
+    if not own or data.train_split != trained.data.train_split:
+        if trained.evaluation.best_metric == "valid_loss":  # of images held out there
+            base["best_metric"] = ""
+    return dataclasses.replace(trained.evaluation, **{**base, **changes})
+
+
+def _require_channels(asked: DataConfig, trained: DataConfig) -> None:
+    if asked.image_channels != trained.image_channels:
+        raise ConfigError(
+            f"the network of the run reads images of {trained.image_channels} channels;"
+            f" pass --image_channels={trained.image_channels}, or leave it out"
+        )

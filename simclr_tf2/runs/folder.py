@@ -1,0 +1,311 @@
+"""The run folder: what it may hold at the start, and the files every run leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from simclr_tf2 import config as config_lib
+from simclr_tf2 import files
+from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.errors import RunFailed
+from simclr_tf2.runs import checkpoints
+
+logger = logging.getLogger(__name__)
+
+# Settings that may change between two starts of one run: they steer how it is watched,
+# where it runs and what is made of it, not what is learned.
+FREE = frozenset(
+    {
+        "mode",
+        "train_mode",
+        "model_dir",
+        "data_dir",
+        "download",
+        "cache_dataset",
+        "cache",
+        "check_files",
+        "augment_backend",
+        "augment_on",
+        "max_bad_fraction",
+        "data_service",
+        "preview",
+        "log_steps",
+        "progress",
+        "monitor_epochs",
+        "extend",
+        "checkpoint_epochs",
+        "checkpoint_steps",
+        "keep_checkpoint_max",
+        "protocols",
+        "probe_split",
+        "probe_examples",
+        "baselines",
+        "report",
+        "compare_with",
+        "transfer_datasets",
+        "transfer_methods",
+        "transfer_steps",
+        "transfer_batch_size",
+        "transfer_grid",
+        "semi_epochs",
+        "semi_batch_size",
+        "finetune_baselines",
+        "knn_k",
+        "knn_temperature",
+        "knn_metric",
+        "knn_weighting",
+        "svm_features",
+        "features_epochs",
+        "features_milestones",
+        "best_metric",
+        "watch",
+        "watch_timeout",
+        "eval_split",
+        "eval_batch_size",
+        "eval_steps",
+        "eval_name",
+        "strategy",
+        "num_virtual_devices",
+        "use_tpu",
+        "tpu_name",
+        "tpu_zone",
+        "gcp_project",
+        "master",
+        "export_formats",
+        "keep_hub_module_max",
+        "input",
+        "output",
+        "neighbours_of",
+        "num_neighbours",
+        "jit_compile",
+        "steps_per_loop",
+        "remat",
+        "gradient_pack_mib",
+        "loss_block_size",
+    }
+)
+
+# Where the images are: may change as long as they are the same (``run_history``).
+PLACES = ("image_dir", "manifest", "tfrecords")
+ARRAYS = (".npz", ".npy")  # in place of the name of a data set
+# Where none of these is, nothing has been learned that other settings would lose.
+OUTCOMES = ("checkpoint", "results.json", "encoder.keras", "saved_model")
+LENGTH = {"train_epochs", "train_steps"}  # may change with --extend
+
+
+# What runs did before there was a setting, where that is not its default.
+BEFORE = {"pixel_range": "full"}
+
+
+def config_json(config: Config) -> str:
+    """The config as JSON, one object per section."""
+    flat = config_lib.to_flat(config)
+    return json.dumps(flat, indent=2, sort_keys=True) + "\n"
+
+
+def read_config(folder: str | os.PathLike) -> Config:
+    """The config of an earlier run.
+
+    Raises:
+        ConfigError: There is none, or it cannot be read.
+    """
+    path = Path(folder) / "config.json"
+    if not path.exists():
+        raise ConfigError(f"{folder} is not a run folder: it has no config.json")
+    return _read(path)
+
+
+def config_of_checkpoint(prefix: str) -> Config | None:
+    """The config with which ``prefix`` was saved, if it is still beside it.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    places = (Path(f"{prefix}.config.json"), Path(prefix).parent / "config.json")
+    return next((_read(path) for path in places if path.exists()), None)
+
+
+def _read(path: Path) -> Config:
+    try:
+        flat = _with_a_name_of_files(json.loads(path.read_text()))
+        return config_lib.from_flat({**BEFORE, **flat})
+    except (json.JSONDecodeError, TypeError, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _with_a_name_of_files(flat: dict[str, Any]) -> dict[str, Any]:
+    """Leave out an ``eval_name`` that is one no longer; runs of 0.1.0 took any."""
+    if re.fullmatch(config_lib.EVAL_NAME, flat.get("eval_name") or "x"):
+        return flat
+    return {key: value for key, value in flat.items() if key != "eval_name"}
+
+
+def settled(config: Config, before: Config) -> Config:
+    """``config`` with what an earlier start of the run chose where it says auto."""
+    if config.data.pixel_range == "auto":
+        config = with_pixel_range(config, before.data.pixel_range)
+    training = dataclasses.replace(config.training, extend=before.training.extend)
+    config = dataclasses.replace(config, training=training)
+    if config.training.mixed_precision != "auto":
+        return config
+    return with_precision(config, before.training.mixed_precision)
+
+
+def with_precision(config: Config, mixed_precision: str) -> Config:
+    """``config`` with another ``--mixed_precision``."""
+    training = dataclasses.replace(config.training, mixed_precision=mixed_precision)
+    return dataclasses.replace(config, training=training)
+
+
+def with_pixel_range(config: Config, pixel_range: str) -> Config:
+    """``config`` with another ``--pixel_range``."""
+    data = dataclasses.replace(config.data, pixel_range=pixel_range)
+    return dataclasses.replace(config, data=data)
+
+
+def check(config: Config) -> None:
+    """Check that the run can start or go on in ``model_dir``; writes nothing.
+
+    Raises:
+        ConfigError: No folder given, not writable, another run's, or with files that
+            are neither a run nor nothing.
+    """
+    if not config.model_dir:
+        raise ConfigError("--model_dir is required: the folder this run is kept in")
+    folder = Path(config.model_dir)
+    _check_writable(folder)
+    if files.has_pattern(folder) and not files.can_link():
+        raise ConfigError(
+            f"--model_dir={folder}: TensorFlow reads [ ] * ? and \\ in a path as a "
+            "pattern and would not find its checkpoints again; choose a path without "
+            "them"
+        )
+    if not folder.exists():
+        return
+    if (folder / "config.json").exists():
+        _check_same(config, read_config(folder), folder)
+    elif any(path.name != "scan.json" for path in folder.iterdir()):
+        raise ConfigError(
+            f"{folder} has files but no config.json or usable checkpoint of this "
+            "program; choose an empty --model_dir"
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise ConfigError(f"--model_dir={folder}: {place} is not a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"--model_dir={folder}: no permission to write in {place}")
+
+
+def _check_same(config: Config, before: Config, folder: Path) -> None:
+    extend = config.training.extend
+    config = settled(config, before)
+    new, old = config_lib.to_flat(config), config_lib.to_flat(before)
+    names = [
+        name
+        for name in new
+        if name not in FREE
+        and new[name] != old[name]
+        and not _only_moved(name, old[name], new[name])
+        and not (extend and name in LENGTH)
+    ]
+    changed = [
+        f"{name} (there {_shown(old[name])}, now {_shown(new[name])})" for name in names
+    ]
+    if changed and not has_trained(folder):
+        logger.warning(
+            "%s was started with other settings and holds no checkpoint yet: it is "
+            "started anew with these",
+            folder,
+        )
+        return
+    if changed and set(names) <= LENGTH:
+        raise ConfigError(
+            f"{folder} holds a run of another length: {'; '.join(changed)}. Add "
+            "--extend to go on to the new last step in this folder (the learning rate "
+            "follows the schedule of that length from there on), or start a new run "
+            f"from its weights: --checkpoint={folder} --model_dir=NEW"
+        )
+    if changed:
+        raise ConfigError(
+            f"{folder} holds another run; it differs in: {'; '.join(changed)}. Choose "
+            "another --model_dir or the same settings"
+        )
+    if (folder / "checkpoint").exists() and not checkpoints.list_checkpoints(folder):
+        raise ConfigError(
+            f"{folder} had checkpoints and none is left; restore them, or choose "
+            "another --model_dir to start from scratch"
+        )
+
+
+def _shown(value: Any) -> str:
+    """Return a setting as a flag shows it."""
+    if value is None or value in ("", ()):
+        return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def has_trained(folder: str | os.PathLike) -> bool:
+    """Whether a run folder holds something that training made."""
+    return any((Path(folder) / name).exists() for name in OUTCOMES)
+
+
+def _only_moved(name: str, old: Any, new: Any) -> bool:
+    """Whether a setting says where images are, in both cases in the same way."""
+    if name == "dataset":
+        return old.endswith(ARRAYS) and new.endswith(ARRAYS)
+    return name in PLACES and bool(old) and bool(new)
+
+
+def create(config: Config, flagfile: str) -> Path:
+    """Make the folder with config.json and flags.txt; returns its path.
+
+    Results of a finished run that goes on under other settings are no longer final.
+    """
+    assert config.model_dir is not None
+    folder, text = Path(config.model_dir), config_json(config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if _text_of(folder / "config.json") not in ("", text):
+            _reopen(folder / "results.json")
+        files.write_text(folder / "config.json", text)
+        files.write_text(folder / "flags.txt", flagfile)
+    except OSError as error:
+        raise RunFailed(
+            f"could not write in {folder}: {files.reason(error)}"
+        ) from error
+    return folder
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _reopen(results: Path) -> None:
+    """Take back that the run is finished."""
+    try:
+        document = json.loads(results.read_text())
+    except (OSError, ValueError):
+        return
+    if document.pop("finished", None):
+        write_json(results, document)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON, the whole file or nothing."""
+    files.write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")

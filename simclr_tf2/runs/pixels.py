@@ -1,0 +1,32 @@
+"""``--pixel_range=auto``: decided with the training images, kept with the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from simclr_tf2.config import Config
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.runs import folder as run_folder
+
+
+def recorded(config: Config) -> Config:
+    """``config`` with the range of the run that goes on, or of ``--checkpoint``.
+
+    One of ``--checkpoint`` is that of a run of this program; others say nothing.
+    """
+    if config.data.pixel_range != "auto":
+        return config
+    places = [Path(config.model_dir)] if config.model_dir else []
+    if config.training.checkpoint:
+        checkpoint = Path(config.training.checkpoint)
+        places.append(checkpoint if checkpoint.is_dir() else checkpoint.parent)
+    for folder in places:
+        if (folder / "config.json").is_file() and run_folder.has_trained(folder):
+            before = run_folder.read_config(folder)
+            return run_folder.with_pixel_range(config, before.data.pixel_range)
+    return config
+
+
+def decided(config: Config, train: Split) -> Config:
+    """``config`` with the range that the training images were opened with."""
+    return run_folder.with_pixel_range(config, train.pixel_range)

@@ -1,0 +1,127 @@
+"""Settings that nobody gave, fitted to the user's own images."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+from simclr_tf2 import config as config_lib
+from simclr_tf2.config import Config
+from simclr_tf2.data import fitting, held_out, image_sets, pipeline
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.training import session
+
+logger = logging.getLogger(__name__)
+
+NAMES = ("image_size", "train_batch_size", "valid_size")
+
+
+def with_earlier_choices(config: Config) -> Config:
+    """Take what an earlier start of the run chose, where nothing is given now.
+
+    So that a run goes on as it began, also when images have been added since.
+    """
+    folder = Path(config.model_dir or "")
+    if config.data.by_name or not config.model_dir:
+        return config
+    if not ((folder / "config.json").exists() and run_folder.has_trained(folder)):
+        return config
+    before = config_lib.to_flat(run_folder.read_config(folder))
+    chosen = _with(config, {name: before[name] for name in _free(config)})
+    given = config_lib.given_settings(config) | set(NAMES)
+    return dataclasses.replace(chosen, given=given)  # so that ``to_images`` keeps them
+
+
+def to_images(config: Config, train: Split, *, replicas: int = 1) -> Config:
+    """Fit image size, batch and held-out part to own images, where none is given.
+
+    ``--mode=scan`` suggests the same numbers. Data sets by name keep the defaults, as
+    do settings that were given; a batch that leaves few steps an epoch is warned of.
+
+    Args:
+        config: Whole config.
+        train: The training split, nothing held out of it yet.
+        replicas: The batch is a multiple of it.
+    """
+    if config.data.by_name:
+        return config
+    free, batch = _free(config), config.training.train_batch_size
+    values: dict[str, Any] = {}
+    size = config.data.valid_size or 0.0
+    if "valid_size" in free:
+        size = values["valid_size"] = _valid_size(config, train)
+    left = fitting.left_to_train_on(train.num_examples, size)
+    if size:
+        left = min(left, int((~held_out.is_held_out(train, size)).sum()))
+    fitting_batch = fitting.batch_size(left, replicas=replicas)
+    if "image_size" in free and (shape := _typical_shape(config, train)):
+        values["image_size"] = fitting.image_size(*shape)
+    if "train_batch_size" in free:
+        values["train_batch_size"] = max(2, fitting_batch)
+    shown = {name: value for name, value in values.items() if value}
+    if shown:
+        logger.info(
+            "fitted to %d images: %s",
+            train.num_examples,
+            " ".join(f"--{name}={value:g}" for name, value in shown.items()),
+        )
+    steps = left // batch
+    few = 0 < steps < fitting.STEPS_PER_EPOCH and fitting_batch < batch
+    if "train_batch_size" not in free and few:
+        logger.warning(
+            "--train_batch_size=%d makes %d step%s an epoch of %d images, and %d of "
+            "them are left out of each epoch; --train_batch_size=%d makes %d",
+            batch,
+            steps,
+            "s"[: steps > 1],
+            left,
+            left % batch,
+            fitting_batch,
+            left // fitting_batch,
+        )
+    return _with(config, values)
+
+
+def _valid_size(config: Config, train: Split) -> float:
+    """Return the part to hold out; 0 where its loss is not, or cannot be, measured."""
+    looks = config.training.monitor_epochs > 0
+    if not looks or not pipeline.is_readable_by_index(train, session.cache_of(config)):
+        return 0.0
+    return fitting.valid_size(train.num_examples, labelled=bool(train.num_classes))
+
+
+def as_comments(config: Config, flagfile: str) -> str:
+    """The flag file with the values that were fitted, still as comments."""
+    lines = []
+    for line in flagfile.splitlines():
+        name = line.removeprefix("# --").split("=")[0]
+        if line.startswith("# --") and name in NAMES:
+            line = f"# --{name}={config_lib.to_flat(config)[name]}"
+        lines.append(line)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _free(config: Config) -> list[str]:
+    given = config_lib.given_settings(config)
+    return [name for name in NAMES if name not in given]
+
+
+def _typical_shape(config: Config, train: Split) -> tuple[float, float] | None:
+    """Median height and width; None for records, which are not opened for this."""
+    if config.data.image_dir or config.data.manifest:
+        return image_sets.open_image_set(config.data).median_height_width()
+    height, width, _ = train.image_shape
+    return None if height is None or width is None else (height, width)
+
+
+def _with(config: Config, values: dict[str, Any]) -> Config:
+    data = {n: v for n, v in values.items() if n != "train_batch_size"}
+    training = {n: v for n, v in values.items() if n == "train_batch_size"}
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, **data),
+        training=dataclasses.replace(config.training, **training),
+    )
