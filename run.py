@@ -23,7 +23,7 @@ from absl import logging as absl_logging
 import flags
 from simclr_tf2 import command_help, endings
 from simclr_tf2 import config as config_lib
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 
 
 def _end(line: str, code: int) -> int:

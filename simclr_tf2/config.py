@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simclr_tf2 import suggestions
+from simclr_tf2.errors import ConfigError
 
 MODES = (
     "pretrain",
@@ -79,10 +80,6 @@ CACHES = ("auto", "encoded", "decoded", "off")
 FILE_CHECKS = ("decode", "header")
 PROGRESS = ("auto", "bar", "plain", "none")
 EVAL_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be; the message is one line a user can act on."""
 
 
 def _require(ok: bool, name: str, must: str, received: Any) -> None:
@@ -205,6 +202,11 @@ class DataConfig:
                 "an address such as grpc://host:5000",
                 self.data_service,
             )
+
+    @property
+    def cache_mode(self) -> str:
+        """What of the images is kept; ``--cache_dataset`` is the older word for it."""
+        return "encoded" if self.cache_dataset and self.cache == "auto" else self.cache
 
     @property
     def height_width(self) -> tuple[int, int]:

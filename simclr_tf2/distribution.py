@@ -7,7 +7,8 @@ import os
 
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError, DistributionConfig
+from simclr_tf2.config import DistributionConfig
+from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from simclr_tf2 import files, stopping
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 
 BROKEN_PIPE = 141  # as a program that SIGPIPE ends
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")

@@ -1,6 +1,10 @@
-"""Endings of a run that are not bugs; ``exit_code`` is what the command returns."""
+"""Errors that are no bugs of the program; ``exit_code`` is what the command returns."""
 
 from __future__ import annotations
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be; the message is one line a user can act on."""
 
 
 class RunFailed(RuntimeError):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # TensorFlow looks checkpoints up with fnmatch(3): "[b]" would be b, "\\[" would be [.
 _PATTERN = re.compile(r"[\[\]*?\\]")
@@ -134,3 +136,8 @@ def reason(error: BaseException, *, width: int = 200) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON, the whole file or nothing."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from simclr_tf2 import machine
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

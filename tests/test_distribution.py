@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import distribution
-from simclr_tf2.config import ConfigError, DistributionConfig
+from simclr_tf2.config import DistributionConfig
+from simclr_tf2.errors import ConfigError
 
 
 @pytest.mark.parametrize(

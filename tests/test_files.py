@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import endings, files
-from simclr_tf2.config import ConfigError
-from simclr_tf2.errors import NotFinite, RunFailed, Stopped
+from simclr_tf2.errors import ConfigError, NotFinite, RunFailed, Stopped
 
 NODE = "{{function_node __wrapped__SaveV2_device_/job:localhost/replica:0/task:0}} "
 FULL = "No space left on device"

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import array_labels, order, pixel_range, slices
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.sources import ArraySource
 from simclr_tf2.data.split_names import normalize_split
+from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import (
     image_files,
     pixel_range,
@@ -22,6 +21,7 @@ from simclr_tf2.data import (
 )
 from simclr_tf2.data.pixel_range import Seen
 from simclr_tf2.data.sources import Shape
+from simclr_tf2.errors import ConfigError
 
 MEMORY_LIMIT = 2 << 30  # bytes of pixels, or of encoded images, held in memory
 SAMPLE = 64  # [ours] records that say which values images of 16 bits have

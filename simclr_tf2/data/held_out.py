@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import datasets, pipeline, subset
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.image_sets import FileSource
+from simclr_tf2.errors import ConfigError
 
 LEAST = 2  # images: a pair needs negatives
 

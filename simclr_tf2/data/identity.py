@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from typing import Any
 
-from simclr_tf2.data import prepare
+from simclr_tf2.data import prepare, sampling
+from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.image_sets import FileSource
 from simclr_tf2.data.sources import ArraySource, RecordSource, Source, digest
 from simclr_tf2.data.subset import SubsetSource, stored_labels
@@ -44,3 +47,30 @@ def _below_common_folder(paths: tuple[bytes, ...]) -> list[str]:
     start = os.path.commonprefix(texts)
     cut = max(start.rfind("/"), start.rfind(os.sep)) + 1
     return [text[cut:] for text in texts]
+
+
+DIGESTED = 64  # [ours] images that say which data set this is
+
+
+def images_of(split: Split, limit: int | None) -> dict[str, Any]:
+    """Which images are tested on: names for people, and a digest to compare.
+
+    The digest is of the first images' bytes as they are stored, so that a data set is
+    the same in another folder too.
+
+    Args:
+        split: The evaluation split.
+        limit: At most so many images of it; None for all.
+    """
+    tested = sampling.sample(split, limit)
+    count = tested.num_examples
+    digest = hashlib.blake2b(digest_size=16)
+    for example in tested.as_dataset().take(DIGESTED).as_numpy_iterator():
+        stored = example["image"]
+        digest.update(stored if isinstance(stored, bytes) else stored.tobytes())
+    return {
+        "dataset": split.name,
+        "split": split.split,
+        "count": count,
+        "digest": digest.hexdigest(),
+    }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.config import DataConfig
 from simclr_tf2.data import (
     file_index,
     image_files,
@@ -29,6 +29,7 @@ from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.file_index import FileIndex
 from simclr_tf2.data.layouts import Listing
 from simclr_tf2.data.sources import Example, Shape, digest
+from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 
 
 def balanced_subset(

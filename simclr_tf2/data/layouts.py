@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import layout_rules, side_files
+from simclr_tf2.errors import ConfigError
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"),

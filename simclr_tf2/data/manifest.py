@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import layouts, manifest_paths, side_files, split_names
+from simclr_tf2.errors import ConfigError
 
 _NO_LABEL = frozenset((None, "-1", "-1.0"))
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.config import DataConfig
 from simclr_tf2.data import (
     array_files,
     datasets,
@@ -11,6 +11,7 @@ from simclr_tf2.data import (
     record_files,
 )
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.errors import ConfigError
 
 
 def open_split(data: DataConfig, split: str) -> Split:

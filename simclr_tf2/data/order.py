@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 
 _GOLDEN = 0x9E3779B97F4A7C15  # splitmix64's increment (Steele et al. 2014)
 _WORD = (1 << 64) - 1

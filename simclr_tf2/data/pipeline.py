@@ -15,11 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import augmentations, machine
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import datasets, order, records, sampling
 from simclr_tf2.data import service as data_service
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.sources import ArraySource, RecordSource
+from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import side_files
+from simclr_tf2.errors import ConfigError
 
 EMBEDDED = "simclr_shapes"  # drawn on first use: nothing to download
 logger = logging.getLogger(__name__)

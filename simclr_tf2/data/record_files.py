@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import (
     image_files,
     order,
@@ -25,6 +24,7 @@ from simclr_tf2.data import (
 )
 from simclr_tf2.data.datasets import Split, pixel_bytes, wide_pixels
 from simclr_tf2.data.sources import RecordSource
+from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

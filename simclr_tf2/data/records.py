@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import image_files, order, prepare
+from simclr_tf2.errors import ConfigError
 
 # Files read at once, record by record in turn. A block of so many files is the unit
 # that a resumed run jumps over without reading it.

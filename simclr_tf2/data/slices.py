@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import tensorflow_datasets as tfds
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import split_names
+from simclr_tf2.errors import ConfigError
 
 _ALL = "all_of_them"
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import order, sources
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.sources import Example, Source
+from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

@@ -1,27 +1,18 @@
-"""Protocols on frozen features. A new one: a file, a line in EVALUATORS, a test."""
+"""Measure an encoder: features, protocols, baselines, and what is watched in training.
 
-from __future__ import annotations
+A new protocol on frozen features: a file in ``protocols/``, a line in
+``rows.EVALUATORS``, a test.
+"""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from simclr_tf2 import metrics
-from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation.features.extraction import Features, extract, raw_pixels
 from simclr_tf2.evaluation.features.frozen import assert_unchanged
 from simclr_tf2.evaluation.held_out_loss import batch_sizes as held_out_batch_sizes
 from simclr_tf2.evaluation.held_out_loss import make_held_out_loss
-from simclr_tf2.evaluation.once import logged_once
 from simclr_tf2.evaluation.online import make_monitor, monitor
 from simclr_tf2.evaluation.pca import pca256
 from simclr_tf2.evaluation.protocols.knn import knn5_6, knn5_8, weighted_knn
-from simclr_tf2.evaluation.protocols.linear import linear_sgd
 from simclr_tf2.evaluation.protocols.logistic import stl10_logreg
-from simclr_tf2.evaluation.protocols.logistic_adam import logreg_adam
-from simclr_tf2.evaluation.protocols.logistic_sweep import logreg_sweep
-from simclr_tf2.evaluation.protocols.low_shot import low_shot as _low_shot
-from simclr_tf2.evaluation.protocols.svm import svm as _svm
+from simclr_tf2.evaluation.rows import EVALUATORS, evaluate_rows
 from simclr_tf2.evaluation.scoring import classifier_accuracy
 from simclr_tf2.exports.embeddings_file import write_embeddings
 from simclr_tf2.results.table import render, title
@@ -47,93 +38,3 @@ __all__ = [
     "weighted_knn",
     "write_embeddings",
 ]
-
-logger = logging.getLogger(__name__)
-
-Evaluator = Callable[..., dict[str, Any]]
-
-EVALUATORS: dict[str, Evaluator] = {
-    "logreg": stl10_logreg,
-    "knn": knn5_8,
-    "weighted_knn": knn5_6,
-    "logreg_sweep": logreg_sweep,
-    "logreg_adam": logreg_adam,
-    "linear": linear_sgd,
-    "svm": _svm,
-    "low_shot": _low_shot,
-}
-
-
-@logged_once(*(f"{__name__}.{name}" for name in ("splits", "knn", "distance_knn")))
-def evaluate_rows(
-    rows: dict[str, tuple[Features, Features]],
-    protocols: Sequence[str],
-    seed: int,
-    *,
-    keep_predictions: bool = False,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Score every row of the table with every protocol.
-
-    Args:
-        rows: Name ("SimCLR h", "Random encoder h", "PCA-256 of pixels") -> train and
-            test features.
-        protocols: Names in ``EVALUATORS``.
-        seed: Passed to every evaluator and kept in the results.
-        keep_predictions: Keep as ``predictions`` the predicted label of each test
-            image, in test order, or the average precision of each class.
-        settings: Protocol -> arguments of its evaluator beside the splits and the seed.
-
-    Returns:
-        Ready for JSON: "row/protocol" -> ``value`` (top-1 in [0, 1]), the settings it
-        rests on (C, k, seed, scaler), splits and their sizes, interval, confusion.
-
-    Raises:
-        ConfigError: An unknown protocol, or splits that cannot be scored.
-    """
-    for protocol in protocols:
-        if protocol not in EVALUATORS:
-            raise ConfigError(
-                f"--protocols must be among {', '.join(sorted(EVALUATORS))}. "
-                f"Received: {protocol!r}."
-            )
-    results = {}
-    for row, (train, test) in rows.items():
-        for protocol in protocols:
-            given = (settings or {}).get(protocol, {})
-            found = EVALUATORS[protocol](train, test, seed=seed, **given)
-            kept = [found.pop(n, None) for n in ("predictions", "class_values")]
-            predictions = next((x for x in kept if x is not None), None)
-            if keep_predictions and predictions is not None:
-                found["predictions"] = predictions.tolist()
-            record = _record(row, protocol, found, train, test)
-            results[f"{row}/{protocol}"] = record
-            logger.info(
-                "%s, %s: %s %.2f %% (%.1f s)",
-                row,
-                protocol,
-                record["measure"],
-                100 * record["value"],
-                found["seconds"],
-            )
-    return results
-
-
-def _record(
-    row: str, protocol: str, found: dict[str, Any], train: Features, test: Features
-) -> dict[str, Any]:
-    single = train.labels.ndim == 1
-    return {
-        "value": found.get("value", found.get("top1")),
-        "measure": "top1",
-        "row": row,
-        "protocol": protocol,
-        "train_split": train.name,
-        "train_examples": len(train),
-        "test_split": test.name,
-        "test_examples": len(test),
-        "num_classes": len(found["classes"]) if single else train.labels.shape[1],
-        "feature_dim": int(train.features.shape[1]),
-        "chance": metrics.no_information_rate(test.labels) if single else None,
-        **found,
-    }

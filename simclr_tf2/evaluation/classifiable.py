@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features.extraction import Features
 
 logger = logging.getLogger(__name__)

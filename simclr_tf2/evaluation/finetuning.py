@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2 import models
+from simclr_tf2.config import Config
+from simclr_tf2.data import pipeline
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.evaluation.classifier import classify
+from simclr_tf2.evaluation.features import extractor
+from simclr_tf2.evaluation.features.extraction import collect, make_runner
+from simclr_tf2.evaluation.measured import Measured
+from simclr_tf2.evaluation.provenance import provenance
+from simclr_tf2.evaluation.scoring import classifier_accuracy
+from simclr_tf2.results import document
+from simclr_tf2.results.rows import FINETUNED_ROW
+from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs.timing import timed
+from simclr_tf2.training import chance
 from simclr_tf2.training.labelled import Labelled
-from simclr_tf2.training.supervised import train_beside
+from simclr_tf2.training.supervised import train_classifier
 
 logger = logging.getLogger(__name__)
 
@@ -77,3 +94,135 @@ def baseline_config(config: Config, name: str) -> Config:
         ),
         export=dataclasses.replace(config.export, export_formats=()),
     )
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A classifier at its last step, and how good it is.
+
+    Attributes:
+        model: The network with it, in export form: float32.
+        measured: Its accuracy and what it predicted.
+        folder: Of the run.
+        step: The last one.
+        timings: Seconds by phase.
+    """
+
+    model: models.SimCLR
+    measured: Measured
+    folder: Path
+    step: int
+    timings: dict[str, float]
+
+
+def train_and_score(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    labelled: Labelled,
+    *,
+    flagfile: str = "",
+    row: str = FINETUNED_ROW,
+    initial: models.SimCLR | None = None,
+) -> Finetuned:
+    """Train a classifier to the last step, or go on there, and score it.
+
+    Args:
+        config: Whole config.
+        strategy: Where it runs.
+        labelled: The images.
+        flagfile: What is kept as flags.txt.
+        row: Name of the result.
+        initial: Network whose weights are the start, in place of ``--checkpoint``.
+
+    Raises:
+        ConfigError: A setting, the data or the run folder cannot be.
+    """
+    trained = train_classifier(
+        config,
+        strategy,
+        labelled,
+        flagfile=flagfile,
+        initial=initial,
+        monitor=make_look,
+    )
+    with timed(trained.timings, "evaluation"):
+        exported = models.export_copy(trained.model)
+        measured = Measured().joined(
+            *classify(config, labelled.test, exported, row=row)
+        )
+    chance.complete(
+        measured.results.values(),
+        trained.folder,
+        step=trained.step,
+        classes=labelled.train.num_classes,
+        quiet=trained.warned,
+    )
+    return Finetuned(exported, measured, trained.folder, trained.step, trained.timings)
+
+
+def train_beside(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    labelled: Labelled,
+    *,
+    row: str,
+    initial: models.SimCLR | None = None,
+) -> dict[str, Any]:
+    """``train_and_score`` in a folder within a run; a finished one is read from it.
+
+    Returns:
+        The record of its accuracy.
+    """
+    run_folder.check(config)
+    found = run_folder.finished(config)
+    if found is None:
+        trained = train_and_score(config, strategy, labelled, row=row, initial=initial)
+        found = document.make_document(
+            provenance(config),
+            trained.measured.results,
+            step=trained.step,
+            timings=trained.timings,
+            finished=True,
+        )
+        document.write(trained.folder, None, found)
+    else:
+        logger.info("%s is finished: its results are used", config.model_dir)
+    return found["results"][f"{row}/supervised"]
+
+
+def make_look(
+    config: Config,
+    watched: Split | None,
+    model: models.SimCLR,
+    strategy: tf.distribute.Strategy,
+) -> Callable[[], dict[str, float]] | None:
+    """A function that scores ``model`` as it is on images it does not train on.
+
+    Traced once, on all replicas of this machine, in float32 as the results are.
+
+    Returns:
+        None where nothing is held out, or no look was asked for.
+    """
+    if watched is None or not config.training.monitor_epochs:
+        return None
+    in_float32 = model
+    if config.training.mixed_precision != "off":
+        with strategy.scope():
+            in_float32 = models.export_copy(model)
+    shared = extractor.replicas(config)
+    runner = make_runner(
+        lambda images: in_float32.finetune_logits(images, training=False), shared
+    )
+    batch = min(config.evaluation.eval_batch_size, watched.num_examples)
+    images = pipeline.make_eval_dataset(
+        watched, batch_size=batch, image_size=config.data.image_size
+    )
+
+    def look() -> dict[str, float]:
+        if in_float32 is not model:
+            models.copy_weights(model, in_float32)
+        logits = collect(runner, images, limit=None, name=watched.split)
+        found = classifier_accuracy(logits)
+        return {f"validation_{k}": found[k] for k in ("top1", "top5") if k in found}
+
+    return look

@@ -8,11 +8,13 @@ import os
 from dataclasses import dataclass
 
 from simclr_tf2 import config as config_lib
-from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.data import datasets, image_sets, opening, overlap, subset
-from simclr_tf2.evaluation.transfer.datasets import check_names
+from simclr_tf2.config import Config
+from simclr_tf2.data import datasets, image_sets, overlap, pipeline
+from simclr_tf2.data.transfer_splits import check_names
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import pixels
 from simclr_tf2.training import semi_recipe
+from simclr_tf2.training.splits import labelled_part, open_split
 
 logger = logging.getLogger(__name__)
 
@@ -208,33 +210,20 @@ def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split |
     return part if part.has_labels else None
 
 
-def labelled_part(config: Config, split: datasets.Split) -> datasets.Split:
-    """The images of the user's own ``split`` that have a label, if some have one."""
-    own = config.data.own_images or config.data.array_file
-    return subset.labelled_part(split) if own else split
+def limits(config: Config) -> tuple[int, int | None]:
+    """How many probe and evaluation images are read at most."""
+    settings = config.evaluation
+    return (
+        settings.probe_examples,
+        settings.eval_steps * settings.eval_batch_size or None,
+    )
 
 
-def open_split(config: Config, split: str) -> datasets.Split:
-    """Open one split of the images that the config names.
-
-    Raises:
-        ConfigError: It cannot be opened; names the flag that chooses another split.
-    """
-    try:
-        return opening.open_split(config.data, split)
-    except ConfigError as error:
-        named = {
-            "train_split": config.data.train_split,
-            "probe_split": config.evaluation.probe_split,
-            "eval_split": config.evaluation.eval_split,
-        }
-        flag = next((name for name, value in named.items() if value == split), None)
-        if flag is None or f"has no split {split!r}" not in str(error):
-            raise
-        hint = f"; name one with --{flag}"
-        if flag == "eval_split":
-            hint += (
-                ", or hold out a part of the training images: "
-                "--train_split=train[:90%] --eval_split=train[90%:]"
-            )
-        raise ConfigError(f"{error}{hint}") from error
+def eval_dataset(config: Config, split: datasets.Split, limit: int | None = None):
+    """The evaluation view of a split, every example once."""
+    return pipeline.make_eval_dataset(
+        split,
+        batch_size=config.evaluation.eval_batch_size,
+        image_size=config.data.image_size,
+        limit=limit,
+    )

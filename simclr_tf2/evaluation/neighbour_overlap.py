@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation.solvers.nearest import neighbours
 
 K = 10  # [ours] neighbours of each image
@@ -27,29 +26,3 @@ def nearest_others(features: np.ndarray, *, k: int = K) -> np.ndarray:
     own = found == np.arange(n)[:, None]
     own[~own.any(axis=1), -1] = True
     return found[~own].reshape(n, k).astype(np.int32)
-
-
-def overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the mean share of neighbours that two representations have in common.
-
-    Args:
-        first: int ``[n, k]`` of ``nearest_others``.
-        second: int ``[n, k]`` of the same images in the same order.
-
-    Returns:
-        In [0, 1]; 1 if every image has the same neighbours, in any order. Unrelated
-        representations have k / (n - 1) in the mean.
-
-    Raises:
-        ConfigError: The shapes differ.
-    """
-    if first.shape != second.shape:
-        raise ConfigError(
-            "neighbours of two representations must be of the same images. "
-            f"Received: shapes {first.shape} and {second.shape}."
-        )
-    common = [
-        len(np.intersect1d(a, b, assume_unique=True))
-        for a, b in zip(first, second, strict=True)
-    ]
-    return float(np.mean(common)) / first.shape[1]

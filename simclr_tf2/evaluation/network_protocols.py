@@ -14,10 +14,11 @@ from simclr_tf2 import models
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.features import depths
+from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.inputs import Splits
 from simclr_tf2.evaluation.protocols.average_pool import average_pool_linear
+from simclr_tf2.evaluation.protocols.depths import five_linear
 from simclr_tf2.evaluation.protocols.label_free import label_free
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def measure_stages(
     """``features``: a linear classifier on each of five depths, and on h (AvgPool).
 
     Returns:
-        A record per depth, as ``evaluation.evaluate_rows`` makes them with the
+        A record per depth, as ``evaluate_rows`` makes them with the
         predictions, and the test images' features of one depth, for the labels.
     """
     assert splits.probe is not None and splits.eval is not None
@@ -64,7 +65,7 @@ def measure_stages(
         for split, limit in zip((splits.probe, splits.eval), limits, strict=True)
     )
     asked = config.evaluation
-    found = depths.five_linear(
+    found = five_linear(
         train[:-1],
         test[:-1],
         seed=config.seed,

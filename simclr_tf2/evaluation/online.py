@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import metrics
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features.extraction import Features, collect, make_runner
 from simclr_tf2.evaluation.protocols.knn import weighted_knn
 

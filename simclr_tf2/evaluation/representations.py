@@ -7,18 +7,12 @@ from typing import Any
 
 import keras
 
-from simclr_tf2 import evaluation
 from simclr_tf2.augmentations import policy
 from simclr_tf2.config import Config
 from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.features.depths import feature5_model
-
-PIXELS_ROW = "PCA-256 of pixels"
-NAMES = ("h", "feature5")
-# Rows of networks that nothing was learned with, and of no network.
-BASELINE_ROWS = (*(f"Random encoder {name}" for name in NAMES), PIXELS_ROW)
-# The benchmark of arXiv 1905.01235 reads feature5; --svm_features chooses.
-SVM_PROTOCOLS = ("svm", "low_shot")
+from simclr_tf2.evaluation.rows import EVALUATORS
+from simclr_tf2.results.rows import NAMES, SVM_PROTOCOLS
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ class Representation:
 
 def chosen(config: Config) -> list[Representation]:
     """What the ``--protocols`` on frozen features read; h first, none if unread."""
-    asked = [p for p in config.evaluation.protocols if p in evaluation.EVALUATORS]
+    asked = [p for p in config.evaluation.protocols if p in EVALUATORS]
     of_svm = config.evaluation.svm_features
     found = []
     for name in NAMES:

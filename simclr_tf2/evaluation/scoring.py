@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2 import metrics
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.metrics import classification, significance
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_tf2 import evaluation, losses, models
+from simclr_tf2 import losses, models
 from simclr_tf2.config import Config
-from simclr_tf2.data import held_out, pipeline
-from simclr_tf2.data.datasets import Split
+from simclr_tf2.data import pipeline
+from simclr_tf2.evaluation.held_out_loss import batch_sizes, make_held_out_loss
 from simclr_tf2.evaluation.inputs import Splits
-from simclr_tf2.training.session import cache_of
+from simclr_tf2.training.labelled import divided
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +29,6 @@ def with_held_out(config: Config, splits: Splits) -> Splits:
     """
     train, held = divided(config, splits.train)
     return dataclasses.replace(splits, train=train, held=held)
-
-
-def divided(config: Config, train: Split) -> tuple[Split, Split | None]:
-    """The images of ``train`` that are trained on, and those held out (or None)."""
-    size = config.data.valid_size or 0.0
-    return held_out.hold_out(train, size, cache=cache_of(config))
 
 
 def announce(config: Config, splits: Splits) -> None:
@@ -61,9 +55,7 @@ def make(
     held = splits.held
     if held is None:
         return dict
-    sizes = evaluation.held_out_batch_sizes(
-        held.num_examples, config.training.train_batch_size
-    )
+    sizes = batch_sizes(held.num_examples, config.training.train_batch_size)
     views = pipeline.make_fixed_views_dataset(
         held,
         batch_size=min(VIEWS, 2 * held.num_examples),
@@ -72,7 +64,7 @@ def make(
         use_blur=config.augmentation.use_blur,
         seed=SEED,
     )
-    return evaluation.make_held_out_loss(
+    return make_held_out_loss(
         lambda image: model(image, training=False)["projection"],
         views,
         losses.build_loss(config.loss),
@@ -84,8 +76,6 @@ def make(
 def chance(config: Config, splits: Splits) -> float:
     """The chance level of the held-out loss: batches may differ from training's."""
     assert splits.held is not None
-    sizes = evaluation.held_out_batch_sizes(
-        splits.held.num_examples, config.training.train_batch_size
-    )
+    sizes = batch_sizes(splits.held.num_examples, config.training.train_batch_size)
     levels = [losses.chance_level(config.loss, global_batch_size=n)[0] for n in sizes]
     return sum(n * x for n, x in zip(sizes, levels, strict=True)) / sum(sizes)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Formats written for others: Keras files, a TF Hub SavedModel, embeddings."""

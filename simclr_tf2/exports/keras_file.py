@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.reference import files as reference_files
 from simclr_tf2.reference.weights import build_reference_encoder
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError, LossConfig
+from simclr_tf2.config import LossConfig
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.losses.blockwise import (
     blockwise_nt_xent,
     blockwise_nt_xent_and_metrics,

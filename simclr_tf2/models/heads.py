@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.models.layers import LayerSettings, batch_norm
 
 MODES = ("none", "linear", "nonlinear")

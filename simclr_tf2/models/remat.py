@@ -15,7 +15,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2.config import REMAT, ConfigError
+from simclr_tf2.config import REMAT
+from simclr_tf2.errors import ConfigError
 
 Forward = Callable[..., tf.Tensor]
 _ENDS = {"blocks": r"group\d_block\d+_relu", "groups": r"(group\d)_block\d+_relu"}

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.models.layers import LayerSettings, batch_norm, conv2d
 from simclr_tf2.models.residual_blocks import DEPTHS
 

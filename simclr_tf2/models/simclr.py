@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError, ModelConfig
+from simclr_tf2.config import ModelConfig
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.models.heads import build_projection_head, build_supervised_head
 from simclr_tf2.models.resnet import build_resnet
 

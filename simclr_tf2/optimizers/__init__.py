@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import keras
 
-from simclr_tf2.config import ConfigError, OptimizerConfig
+from simclr_tf2.config import OptimizerConfig
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.optimizers.decoupled import AdamW, Lamb
 from simclr_tf2.optimizers.lars import LARS
 from simclr_tf2.optimizers.loss_scale import DynamicLossScale, with_loss_scale

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2.config import LEARNING_RATE_SCALINGS, ConfigError
+from simclr_tf2.config import LEARNING_RATE_SCALINGS
+from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

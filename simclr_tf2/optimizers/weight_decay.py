@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import keras
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 
 ROLES = ("kernel", "bias", "batch_norm", "supervised_head")
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Checkpoints and SavedModels of the reference code (google-research/simclr)."""

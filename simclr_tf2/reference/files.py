@@ -21,7 +21,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from simclr_tf2 import files
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Attributes of the reference's objects that lead to variables; digits are list items.

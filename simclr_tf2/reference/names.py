@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 import keras
 import numpy as np
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 
 # The layers of a residual block that hold variables, in the reference's construction
 # order, each with the classes that wrap it there.

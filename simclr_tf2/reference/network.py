@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from simclr_tf2.config import ConfigError, ModelConfig
+from simclr_tf2.config import ModelConfig
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.models.residual_blocks import DEPTHS, bottleneck_block
 from simclr_tf2.models.resnet import GROUP_FILTERS, scaled_filters
 from simclr_tf2.models.selective_kernel import MINIMUM_DIM

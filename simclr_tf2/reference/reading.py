@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from simclr_tf2.config import ConfigError, ModelConfig
+from simclr_tf2.config import ModelConfig
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.reference import files as reference_files
 from simclr_tf2.reference.files import ReferenceFile
 from simclr_tf2.reference.network import describe, model_config

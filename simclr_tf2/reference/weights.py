@@ -16,7 +16,8 @@ import keras
 import numpy as np
 
 from simclr_tf2 import models
-from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.config import DataConfig
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.reference.names import assign_reference_weights, reference_variables
 from simclr_tf2.reference.reading import Reference, read_reference
 from simclr_tf2.reference.structure import head_free

@@ -11,9 +11,10 @@ import keras
 import numpy as np
 
 from simclr_tf2 import evaluation, plots
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.config import Config
 from simclr_tf2.data import image_sets, pipeline, subset
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.errors import ConfigError
 
 
 def open_queries(config: Config) -> Split:

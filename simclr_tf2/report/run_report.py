@@ -11,18 +11,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import augmentations, evaluation, losses, plots, report
+from simclr_tf2 import augmentations, evaluation, losses, plots
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.data import datasets, sampling
 from simclr_tf2.evaluation import Features
-from simclr_tf2.evaluation.inputs import WITHOUT_LABELS, Splits, lack_of_labels
-from simclr_tf2.evaluation.runner import Measured, eval_dataset, limits
-from simclr_tf2.report import tables
+from simclr_tf2.evaluation.inputs import (
+    WITHOUT_LABELS,
+    Splits,
+    eval_dataset,
+    lack_of_labels,
+    limits,
+)
+from simclr_tf2.evaluation.measured import Measured
+from simclr_tf2.exports.formats import KERAS_TEXT, UINT8_TEXT
+from simclr_tf2.report import page, tables
+from simclr_tf2.results.curve import read_followed
 from simclr_tf2.runs import logs, tensorboard_pictures
-from simclr_tf2.runs.following import read_followed
 from simclr_tf2.startup import describe_environment
-from simclr_tf2.workflows.export import KERAS_TEXT, UINT8_TEXT
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +81,7 @@ def write(
         bank=None if bank_images is None or bank is None else (bank_images, bank),
     )
     confusion, confusion_of = _confusion(measured.results, len(class_names))
-    return report.write_report(
+    return page.write_report(
         folder / (f"report_{name}.html" if name else "report.html"),
         title=f"{_what(config, splits)} on {config.data.source}",
         config=_by_section(config),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.evaluation.network_protocols import LABEL_FREE_ROWS
-from simclr_tf2.evaluation.runner import DEPTHS, Measured
 from simclr_tf2.evaluation.transfer import protocol as transfer
+from simclr_tf2.results.rows import DEPTHS
 from simclr_tf2.results.semi_table import render_semi
 from simclr_tf2.results.table import capped_notes
 

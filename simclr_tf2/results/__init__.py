@@ -1,1 +1,1 @@
-"""TODO."""
+"""What was measured, as data: records, files, tables. Needs no TensorFlow."""

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.representations import SVM_PROTOCOLS
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.metrics import significance
 from simclr_tf2.results.predictions import Other
+from simclr_tf2.results.rows import SVM_PROTOCOLS
 
 SEED = 0  # of the permutations
 ABOUT = "these two trained networks on images like these, not their recipes or seeds"

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.neighbour_overlap import overlap
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.metrics.neighbours import overlap
 
 # Key of a label_free record -> (heading, which direction is better).
 COLUMNS = {
@@ -32,7 +32,7 @@ class LabelFreeRun:
         name: Its folder, as given.
         record: The ``label_free`` record of its results.json.
         neighbours: int32 ``[n, k]``, the nearest other images of each image.
-        images: Which images these are, as ``kept_predictions.images_of`` says.
+        images: Which images these are, as ``data.identity.images_of`` says.
     """
 
     name: str

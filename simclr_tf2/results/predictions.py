@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import zipfile
@@ -13,12 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
-from simclr_tf2.data import sampling
-from simclr_tf2.data.datasets import Split
+from simclr_tf2.errors import ConfigError
 
 LABELS, IMAGES = "labels", "images"  # beside the predictions
-DIGESTED = 64  # [ours] images that say which data set this is
 
 
 def predictions_path(folder: Path, name: str | None) -> Path:
@@ -50,30 +46,6 @@ def save_predictions(
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def images_of(split: Split, limit: int | None) -> dict[str, Any]:
-    """Which images are tested on: names for people, and a digest to compare.
-
-    The digest is of the first images' bytes as they are stored, so that a data set is
-    the same in another folder too.
-
-    Args:
-        split: The evaluation split.
-        limit: At most so many images of it; None for all.
-    """
-    tested = sampling.sample(split, limit)
-    count = tested.num_examples
-    digest = hashlib.blake2b(digest_size=16)
-    for example in tested.as_dataset().take(DIGESTED).as_numpy_iterator():
-        stored = example["image"]
-        digest.update(stored if isinstance(stored, bytes) else stored.tobytes())
-    return {
-        "dataset": split.name,
-        "split": split.split,
-        "count": count,
-        "digest": digest.hexdigest(),
-    }
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The run folder on disk: settings, checkpoints, logs."""

@@ -9,20 +9,16 @@ import math
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.evaluation.inputs import Splits
+from simclr_tf2 import files
 from simclr_tf2.runs import checkpoints
-from simclr_tf2.runs import folder as run_folder
 
 logger = logging.getLogger(__name__)
 
 RECORD = "best.json"
-OWN_CLASSIFIER = "supervised"
-WITHOUT_LABELS = {"rankme": "h_rankme"}  # arXiv 2210.02885: chooses without labels
 VALID_LOSS = "valid_loss"  # of images that are held out of training; lower is better
 
 
@@ -46,6 +42,7 @@ class BestCheckpoint:
         self.folder = folder
         self.place = folder / (f"best_{name}" if name else "best")
         self._held = folder / f".{self.place.name}.{_host()}.{os.getpid()}"
+        self.metric = metric
         self._facts = {"metric": metric, "chosen_on": split}
         self._best = self._read()
 
@@ -65,18 +62,17 @@ class BestCheckpoint:
     def offer(
         self,
         step: int,
-        results: Mapping[str, Mapping[str, Any]],
-        others: Mapping[str, Any],
+        value: float,
     ) -> dict[str, Any]:
         """Keep the held checkpoint if it is better than the best so far.
 
+        Args:
+            step: Of the checkpoint.
+            value: Of the metric, measured of this checkpoint.
+
         Returns:
             What best.json says; empty while no value was finite.
-
-        Raises:
-            ConfigError: The metric was not measured.
         """
-        value = value_of(self._facts["metric"], results, others)
         if not math.isfinite(value):
             metric = self._facts["metric"]
             logger.warning("%s of ckpt-%d is %s: not kept", metric, step, value)
@@ -101,10 +97,10 @@ class BestCheckpoint:
         for name in ("config.json", "flags.txt"):
             if (self.folder / name).exists():
                 shutil.copyfile(self.folder / name, self.place / name)
-        files = sorted(self._held.iterdir(), key=lambda p: p.suffix == ".index")
-        for path in files:  # the index last: it makes the checkpoint visible
+        moved = sorted(self._held.iterdir(), key=lambda p: p.suffix == ".index")
+        for path in moved:  # the index last: it makes the checkpoint visible
             os.replace(path, self.place / path.name)
-        run_folder.write_json(self.place / RECORD, self._best)
+        files.write_json(self.place / RECORD, self._best)
         for other, prefix in checkpoints.list_checkpoints(self.place):
             if other != step:
                 for path in self.place.glob(f"{Path(prefix).name}.*"):
@@ -132,68 +128,6 @@ class BestCheckpoint:
         return found if same and kept and finite else None
 
 
-def of_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint | None:
-    """What ``--best_metric`` asks for, or None.
-
-    Raises:
-        ConfigError: The metric is not among what will be measured.
-    """
-    remove_stale(folder)
-    asked = config.evaluation
-    if not asked.best_metric:
-        return None
-    if asked.best_metric == VALID_LOSS:
-        return by_valid_loss(config, folder, splits)
-    by_protocol = {"rankme": "label_free"}.get(asked.best_metric, asked.best_metric)
-    if by_protocol not in (*asked.protocols, OWN_CLASSIFIER):
-        raise ConfigError(
-            f"--best_metric={asked.best_metric} is not measured; add {by_protocol} to "
-            f"--protocols={','.join(asked.protocols)}"
-        )
-    if by_protocol != "label_free" and splits.eval is None:
-        raise ConfigError(
-            f"--best_metric={asked.best_metric} cannot be measured: no labelled images "
-            "are read; name --probe_split and --eval_split and a protocol that scores "
-            "labels such as knn, or choose by --best_metric=rankme"
-        )
-    of_other = "" if splits.own else f"{config.data.source}:"
-    return BestCheckpoint(
-        folder,
-        metric=asked.best_metric,
-        name=asked.eval_name,
-        split=of_other + asked.eval_split,
-    )
-
-
-def by_valid_loss(config: Config, folder: Path, splits: Splits) -> BestCheckpoint:
-    """The keeper of the checkpoint with the lowest loss on held-out images.
-
-    Raises:
-        ConfigError: No images are held out.
-    """
-    if splits.held is None:
-        raise ConfigError(
-            f"--best_metric={VALID_LOSS} cannot be measured: no images of the run are "
-            "held out; pretrain with --valid_size=0.05"
-        )
-    return BestCheckpoint(
-        folder,
-        metric=VALID_LOSS,
-        name=config.evaluation.eval_name,
-        split=splits.held.split,
-    )
-
-
-def require_classifier(config: Config, present: bool) -> None:
-    """Refuse a choice by the run's own classifier where the run has none."""
-    if config.evaluation.best_metric == OWN_CLASSIFIER and not present:
-        raise ConfigError(
-            f"--best_metric={OWN_CLASSIFIER} cannot be measured: the run has no "
-            "classifier of its own, or not of these images; choose a protocol such as "
-            "--best_metric=knn"
-        )
-
-
 def remove_stale(folder: Path) -> None:
     """Remove files that interrupted processes of this machine left behind."""
     for path in folder.glob(".best*.*"):
@@ -206,30 +140,6 @@ def remove_stale(folder: Path) -> None:
 def is_kept(folder: Path) -> bool:
     """Whether a folder is one that a ``BestCheckpoint`` made: no run will add to it."""
     return (folder / RECORD).exists()
-
-
-def value_of(
-    metric: str,
-    results: Mapping[str, Mapping[str, Any]],
-    others: Mapping[str, Any],
-) -> float:
-    """The number to compare, of the run itself (never of a baseline).
-
-    Raises:
-        ConfigError: It was not measured.
-    """
-    if metric in others.get("held_out", {}):
-        return float(others["held_out"][metric])
-    if metric in WITHOUT_LABELS and "label_free" in others:
-        return float(others["label_free"][WITHOUT_LABELS[metric]])
-    names = (f"SimCLR h/{metric}", *(n for n in results if n.endswith(f"/{metric}")))
-    for name in names:
-        if name in results and "weights" in results[name]:
-            return float(results[name]["value"])
-    raise ConfigError(
-        f"--best_metric={metric} was not measured; there are "
-        f"{', '.join(dict.fromkeys(n.split('/')[-1] for n in results)) or 'none'}"
-    )
 
 
 def _host() -> str:

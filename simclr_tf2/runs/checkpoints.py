@@ -16,8 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import files
-from simclr_tf2.config import ConfigError
-from simclr_tf2.errors import RunFailed
+from simclr_tf2.errors import ConfigError, RunFailed
 
 logger = logging.getLogger(__name__)
 

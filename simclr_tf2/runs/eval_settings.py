@@ -16,13 +16,8 @@ from typing import Any
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import models
-from simclr_tf2.config import (
-    Config,
-    ConfigError,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-)
+from simclr_tf2.config import Config, DataConfig, EvaluationConfig, ModelConfig
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import folder as run_folder
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,9 @@ from typing import Any
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import files
-from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.errors import RunFailed
+from simclr_tf2.config import Config
+from simclr_tf2.errors import ConfigError, RunFailed
+from simclr_tf2.results import document
 from simclr_tf2.runs import checkpoints
 
 logger = logging.getLogger(__name__)
@@ -279,7 +280,7 @@ def create(config: Config, flagfile: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if _text_of(folder / "config.json") not in ("", text):
-            _reopen(folder / "results.json")
+            _reopen(folder)
         files.write_text(folder / "config.json", text)
         files.write_text(folder / "flags.txt", flagfile)
     except OSError as error:
@@ -296,16 +297,23 @@ def _text_of(path: Path) -> str:
         return ""
 
 
-def _reopen(results: Path) -> None:
+def _reopen(folder: Path) -> None:
     """Take back that the run is finished."""
+    found = document.read(folder)
+    if found.pop("finished", None):
+        document.write(folder, None, found)
+
+
+def finished(config: Config) -> dict[str, Any] | None:
+    """Return the results of a run that was finished under this very config, or None."""
+    assert config.model_dir is not None
+    folder = Path(config.model_dir)
+    found = document.read(folder)
+    if not found.get("finished"):
+        return None
     try:
-        document = json.loads(results.read_text())
-    except (OSError, ValueError):
-        return
-    if document.pop("finished", None):
-        write_json(results, document)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON, the whole file or nothing."""
-    files.write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
+        before = read_config(folder)
+    except ConfigError:
+        return None
+    now = settled(config, before)
+    return found if config_lib.to_flat(before) == config_lib.to_flat(now) else None

@@ -1,21 +1,16 @@
-"""Follow a run: each new checkpoint once, and a line for each that was measured."""
+"""Follow a run: each new checkpoint once."""
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from simclr_tf2.runs import checkpoints
 
 logger = logging.getLogger(__name__)
 
-# What moves of ``label_free``; the rest are bounds and counts.
-LABEL_FREE = ("std", "alignment", "uniformity", "rankme")
 POLL_SECONDS = 5.0  # [ours] the reference code looks every 15
 
 
@@ -75,85 +70,3 @@ def new_checkpoints(
                 last,
                 total_steps,
             )
-
-
-def write_followed(
-    folder: Path,
-    name: str | None,
-    step: int,
-    results: Mapping[str, Mapping[str, Any]],
-    others: Mapping[str, Any] | None = None,
-) -> None:
-    """Append what was measured of a checkpoint to evaluations.jsonl.
-
-    Args:
-        folder: The run folder.
-        name: ``--eval_name``; each has a file of its own.
-        step: Of the checkpoint.
-        results: "row/protocol" -> record with ``value`` and ``measure``. Baselines do
-            not move and are left out.
-        others: What is no row of the table, by protocol.
-    """
-    line: dict[str, Any] = {"step": step}
-    for record in results.values():
-        if "weights" in record:
-            row = record["row"].removeprefix("SimCLR").strip()
-            depth = f"{row}_" if row.startswith("feature") else ""
-            key = f"evaluated_{depth}{record['protocol']}_{record['measure']}"
-            line[key] = record["value"]
-    for tag, value in scalars(others or {}).items():
-        is_share = not tag.startswith("label_free/")  # of images that are right
-        words = re.sub(r"\W+", "_", tag).strip("_")
-        line[f"evaluated_{words}" if is_share else words] = value
-    if len(line) > 1:
-        with open(_followed_path(folder, name), "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-
-def scalars(others: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of what is no row of the table, with tags for TensorBoard.
-
-    Args:
-        others: As ``Measured.others``: protocol -> record, or -> name -> record with
-            ``value``.
-
-    Returns:
-        ``label_free/h/rankme``, ``transfer/cifar10/linear``, ``semi/SHARE`` and the
-        like -> value; what was not measured is left out.
-    """
-    found: dict[str, float] = {}
-    for protocol, records in others.items():
-        for name, value in records.items():
-            if protocol == "label_free":
-                part, _, measure = name.partition("_")
-                if measure in LABEL_FREE and value is not None:
-                    found[f"label_free/{part}/{measure}"] = float(value)
-            elif value["value"] is not None:
-                found[_tag(protocol, name)] = float(value["value"])
-    return found
-
-
-def _tag(protocol: str, name: str) -> str:
-    if not protocol.startswith("transfer"):
-        return f"{protocol}/{name}"
-    method = protocol.removeprefix("transfer").lstrip("_") or "linear"
-    return f"transfer/{name}/{method}"
-
-
-def read_followed(folder: Path, name: str | None) -> list[dict[str, float]]:
-    """Every whole line of evaluations.jsonl; the last one of a step counts."""
-    try:
-        text = _followed_path(folder, name).read_text(encoding="utf-8")
-    except OSError:
-        return []
-    lines = []
-    for part in text.splitlines():
-        try:
-            lines.append(json.loads(part))
-        except json.JSONDecodeError:
-            logger.warning("evaluations.jsonl of %s has a damaged line", folder)
-    return lines
-
-
-def _followed_path(folder: Path, name: str | None) -> Path:
-    return folder / (f"evaluations_{name}.jsonl" if name else "evaluations.jsonl")

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2 import files
+from simclr_tf2.config import Config
 from simclr_tf2.data import identity
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import checkpoints
 from simclr_tf2.runs import folder as run_folder
 
@@ -113,9 +115,9 @@ def write(
     changed = not kept or any(kept[-1][k] != entry[k] for k in ("last_step", "images"))
     if changed:
         kept.append(entry)
-    run_folder.write_json(folder / NAME, {"classes": list(classes), "starts": kept})
+    files.write_json(folder / NAME, {"classes": list(classes), "starts": kept})
     if classes:
-        run_folder.write_json(folder / "classes.json", list(classes))
+        files.write_json(folder / "classes.json", list(classes))
 
 
 def _read(folder: Path) -> dict[str, Any]:

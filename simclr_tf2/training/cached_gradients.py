@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from simclr_tf2 import distribution, optimizers
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.training.micro_batches import MicroBatches
 from simclr_tf2.training.steps import (
     CONTRASTIVE_WEIGHT,

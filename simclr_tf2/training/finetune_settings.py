@@ -17,12 +17,13 @@ from typing import Any
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import models, saved_model
-from simclr_tf2.config import Config, ConfigError, DataConfig, ModelConfig
+from simclr_tf2.config import Config, DataConfig, ModelConfig
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.evaluation.inputs import open_split
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import checkpoints
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.training import semi_recipe
+from simclr_tf2.training.splits import open_split
 
 logger = logging.getLogger(__name__)
 

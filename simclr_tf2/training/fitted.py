@@ -12,7 +12,6 @@ from simclr_tf2.config import Config
 from simclr_tf2.data import fitting, held_out, image_sets, pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.runs import folder as run_folder
-from simclr_tf2.training import session
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +87,7 @@ def to_images(config: Config, train: Split, *, replicas: int = 1) -> Config:
 def _valid_size(config: Config, train: Split) -> float:
     """Return the part to hold out; 0 where its loss is not, or cannot be, measured."""
     looks = config.training.monitor_epochs > 0
-    if not looks or not pipeline.is_readable_by_index(train, session.cache_of(config)):
+    if not looks or not pipeline.is_readable_by_index(train, config.data.cache_mode):
         return 0.0
     return fitting.valid_size(train.num_examples, labelled=bool(train.num_classes))
 

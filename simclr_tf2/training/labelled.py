@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.data import datasets, label_subset, subset
+from simclr_tf2.config import Config
+from simclr_tf2.data import datasets, held_out, label_subset, subset
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.evaluation import valid_loss
-from simclr_tf2.evaluation.inputs import labelled_part, open_split
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import pixels
+from simclr_tf2.training.splits import labelled_part, open_split
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def training_images(config: Config, train: Split) -> Split:
     Fewer images with a share of labels, or with a part that is held out.
     """
     if "finetune" not in (config.mode, config.train_mode):
-        return valid_loss.divided(config, train)[0]
+        return divided(config, train)[0]
     train = labelled_part(config, train)
     return _hold_out(config, _take(train, _choose(config, train)))[0]
 
@@ -152,3 +152,9 @@ def _share(config: Config) -> dict[str, Any]:
     """How many labels are asked for, as the functions of the choice take it."""
     count = config.data.labels_per_class
     return {"count": count} if count else {"fraction": config.data.label_fraction}
+
+
+def divided(config: Config, train: Split) -> tuple[Split, Split | None]:
+    """The images of ``train`` that are trained on, and those held out (or None)."""
+    size = config.data.valid_size or 0.0
+    return held_out.hold_out(train, size, cache=config.data.cache_mode)

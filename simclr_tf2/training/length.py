@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from pathlib import Path
 
-from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.inputs import Splits, open_split
+import tensorflow as tf
+
+from simclr_tf2 import distribution
+from simclr_tf2.config import Config
+from simclr_tf2.data.datasets import Split
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.optimizers import total_steps
+from simclr_tf2.results import document
 from simclr_tf2.runs.eval_settings import Merged
-from simclr_tf2.training import session
 from simclr_tf2.training.labelled import training_images
+from simclr_tf2.training.splits import open_split
 
 logger = logging.getLogger(__name__)
 
 
-def last_step(merged: Merged, folder: Path, splits: Splits) -> int | None:
+def last_step(merged: Merged, folder: Path, train: Split) -> int | None:
     """The last step of the run; None where nothing tells.
 
     Args:
         merged: Settings of the evaluation.
         folder: The run folder.
-        splits: What is measured: of the run's own data set, or of another.
+        train: The training split of what is measured: of the run's own data set, or
+            of another.
     """
     trained = merged.trained
     if trained.training.train_steps:
         return trained.training.train_steps
     data = merged.config.data
     if merged.own and data.train_split == trained.data.train_split:
-        return session.steps_of(trained, training_images(trained, splits.train))
+        return steps_of(trained, training_images(trained, train))
     finished = _finished_step(folder)
     if finished is not None:
         return finished
@@ -47,13 +53,79 @@ def last_step(merged: Merged, folder: Path, splits: Splits) -> int | None:
             error,
         )
         return None
-    return session.steps_of(trained, training_images(trained, images))
+    return steps_of(trained, training_images(trained, images))
 
 
 def _finished_step(folder: Path) -> int | None:
-    """The step of a run that has ended, as it wrote it down."""
-    try:
-        document = json.loads((folder / "results.json").read_text())
-        return int(document["step"]) if document.get("finished") else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """Return the step of a run that has ended, as it wrote it down."""
+    found = document.read(folder)
+    step = found.get("step")
+    return step if found.get("finished") and isinstance(step, int) else None
+
+
+def check_steps(config: Config, split: Split, replicas: int) -> int:
+    """The number of steps, once batch, data and replicas are known to fit.
+
+    Raises:
+        ConfigError: The batch does not divide, or the split is smaller than one batch.
+    """
+    batch = config.training.train_batch_size
+    distribution.per_replica_batch_size(batch, replicas, "train_batch_size")
+    if split.num_examples < batch:
+        raise ConfigError(
+            f"split {split.split!r} of {split.name} has {split.num_examples} images, "
+            f"less than one batch of --train_batch_size={batch}"
+        )
+    return steps_of(config, split)
+
+
+def check_compile(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Refuse XLA where replicas have to meet inside the step.
+
+    Raises:
+        ConfigError: ``--jit_compile`` with several replicas that are no TPU's.
+    """
+    several = strategy.num_replicas_in_sync > 1
+    if (
+        config.training.jit_compile
+        and several
+        and not isinstance(strategy, tf.distribute.TPUStrategy)
+    ):
+        raise ConfigError(
+            "--jit_compile compiles the step of one device and there are "
+            f"{strategy.num_replicas_in_sync} replicas; drop it or pass "
+            "--strategy=one_device"
+        )
+
+
+def steps_of(config: Config, split: Split) -> int:
+    """Steps of a run on ``split``.
+
+    Of a data set by name as in the reference code, which rounds up. Of the user's own
+    images so many passes of whole batches, so that ``--train_epochs=20`` ends at 20.
+    """
+    training = config.training
+    if training.train_steps or config.data.by_name:
+        return total_steps(
+            num_examples=split.num_examples,
+            global_batch_size=training.train_batch_size,
+            train_epochs=training.train_epochs,
+            train_steps=training.train_steps,
+        )
+    whole_batches = split.num_examples // training.train_batch_size
+    return max(1, round(whole_batches * training.train_epochs))
+
+
+def images_per_epoch(config: Config, split: Split) -> int:
+    """Images that an epoch of the schedule has: of own images those that are seen."""
+    batch = config.training.train_batch_size
+    if config.data.by_name:
+        return split.num_examples
+    return split.num_examples // batch * batch
+
+
+def epoch_length(config: Config, total_steps: int, steps_per_epoch: int) -> float:
+    """Steps of an epoch as it is shown: the last step is at ``--train_epochs``."""
+    if config.training.train_steps:
+        return steps_per_epoch
+    return total_steps / config.training.train_epochs

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 
 
 class MicroBatches:

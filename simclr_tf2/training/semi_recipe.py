@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simclr_tf2.config import ConfigError, OptimizerConfig
+from simclr_tf2.config import OptimizerConfig
+from simclr_tf2.errors import ConfigError
 
 FRACTIONS = (0.01, 0.1)
 BATCH = 4096

@@ -3,98 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from simclr_tf2 import config as config_lib
-from simclr_tf2 import distribution, stopping
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2 import models, stopping
+from simclr_tf2.config import Config
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.optimizers import loss_scale, total_steps
-from simclr_tf2.runs import checkpoints, logs
+from simclr_tf2.optimizers import loss_scale
+from simclr_tf2.runs import checkpoints, images, logs
 from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.best_checkpoint import VALID_LOSS, BestCheckpoint
-from simclr_tf2.training import cadence, input_failures, loop
+from simclr_tf2.training import cadence, initialization, input_failures, length, loop
 from simclr_tf2.training.steps import Step
 
 Scalars = dict[str, float]
-
-
-def check_steps(config: Config, split: Split, replicas: int) -> int:
-    """The number of steps, once batch, data and replicas are known to fit.
-
-    Raises:
-        ConfigError: The batch does not divide, or the split is smaller than one batch.
-    """
-    batch = config.training.train_batch_size
-    distribution.per_replica_batch_size(batch, replicas, "train_batch_size")
-    if split.num_examples < batch:
-        raise ConfigError(
-            f"split {split.split!r} of {split.name} has {split.num_examples} images, "
-            f"less than one batch of --train_batch_size={batch}"
-        )
-    return steps_of(config, split)
-
-
-def check_compile(config: Config, strategy: tf.distribute.Strategy) -> None:
-    """Refuse XLA where replicas have to meet inside the step.
-
-    Raises:
-        ConfigError: ``--jit_compile`` with several replicas that are no TPU's.
-    """
-    several = strategy.num_replicas_in_sync > 1
-    if (
-        config.training.jit_compile
-        and several
-        and not isinstance(strategy, tf.distribute.TPUStrategy)
-    ):
-        raise ConfigError(
-            "--jit_compile compiles the step of one device and there are "
-            f"{strategy.num_replicas_in_sync} replicas; drop it or pass "
-            "--strategy=one_device"
-        )
-
-
-def steps_of(config: Config, split: Split) -> int:
-    """Steps of a run on ``split``.
-
-    Of a data set by name as in the reference code, which rounds up. Of the user's own
-    images so many passes of whole batches, so that ``--train_epochs=20`` ends at 20.
-    """
-    training = config.training
-    if training.train_steps or config.data.by_name:
-        return total_steps(
-            num_examples=split.num_examples,
-            global_batch_size=training.train_batch_size,
-            train_epochs=training.train_epochs,
-            train_steps=training.train_steps,
-        )
-    whole_batches = split.num_examples // training.train_batch_size
-    return max(1, round(whole_batches * training.train_epochs))
-
-
-def images_per_epoch(config: Config, split: Split) -> int:
-    """Images that an epoch of the schedule has: of own images those that are seen."""
-    batch = config.training.train_batch_size
-    if config.data.by_name:
-        return split.num_examples
-    return split.num_examples // batch * batch
-
-
-def epoch_length(config: Config, total_steps: int, steps_per_epoch: int) -> float:
-    """Steps of an epoch as it is shown: the last step is at ``--train_epochs``."""
-    if config.training.train_steps:
-        return steps_per_epoch
-    return total_steps / config.training.train_epochs
-
-
-def cache_of(config: Config) -> str:
-    """What of the images is held in memory; ``--cache_dataset`` is the older word."""
-    data = config.data
-    return "encoded" if data.cache_dataset and data.cache == "auto" else data.cache
+Build = Callable[[], tuple[models.SimCLR, keras.optimizers.Optimizer]]
 
 
 def input_share(context: tf.distribute.InputContext) -> dict[str, int]:
@@ -107,48 +36,157 @@ def input_share(context: tf.distribute.InputContext) -> dict[str, int]:
     }
 
 
-def fit(
+@dataclass(frozen=True)
+class Session:
+    """One training phase of a run: what is trained, from which step to which.
+
+    Attributes:
+        config: Whole config.
+        train: The images.
+        strategy: Where it runs.
+        model: What is trained.
+        optimizer: Of its variables.
+        checkpoint: What is saved.
+        folder: The run folder.
+        start_step: Steps done before.
+        total_steps: Steps in all.
+    """
+
+    config: Config
+    train: Split
+    strategy: tf.distribute.Strategy
+    model: models.SimCLR
+    optimizer: keras.optimizers.Optimizer
+    checkpoint: tf.train.Checkpoint
+    folder: Path
+    start_step: int
+    total_steps: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in one pass over the images."""
+        return self.train.num_examples // self.config.training.train_batch_size
+
+    @property
+    def epoch_length(self) -> float:
+        """Steps of an epoch as it is shown."""
+        return length.epoch_length(self.config, self.total_steps, self.steps_per_epoch)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last step was done before."""
+        return self.start_step >= self.total_steps
+
+    @property
+    def last_step(self) -> int:
+        """The step at which the session ends."""
+        return max(self.start_step, self.total_steps)
+
+
+def open_session(
     config: Config,
+    train: Split,
+    strategy: tf.distribute.Strategy,
+    build: Build,
+    *,
+    total_steps: int,
+    classes: Sequence[str],
+    flagfile: str,
+    initial: models.SimCLR | None = None,
+    with_head: bool = True,
+) -> Session:
+    """Build model and optimizer, restore them, and write the first files of the run.
+
+    Nothing is refused after the first file.
+
+    Args:
+        config: Whole config.
+        train: The images that are trained on.
+        strategy: Where it runs; ``build`` is called in its scope.
+        build: Makes the model and the optimizer with their variables.
+        total_steps: Steps in all.
+        classes: Names to record with the run.
+        flagfile: Text of flags.txt.
+        initial: Network whose weights are the start, in place of ``--checkpoint``.
+        with_head: Whether the supervised head must be in ``--checkpoint`` as well.
+
+    Raises:
+        ConfigError: ``--checkpoint`` or the checkpoints of the run cannot be read.
+    """
+    keras.utils.set_random_seed(config.seed)
+    with strategy.scope():
+        model, optimizer = build()
+    if initial is not None:
+        models.copy_weights(initial.backbone, model.backbone)
+        models.copy_weights(initial.projection_head, model.projection_head)
+    checkpoint = checkpoints.of_run(model, optimizer)
+    start_step = initialization.restore(
+        config,
+        checkpoint,
+        model,
+        Path(str(config.model_dir)),
+        with_head=with_head,
+        source=initial is None,
+    )
+    folder = run_folder.create(config, flagfile)
+    images.record(config, folder)
+    run_history.write(
+        folder,
+        train,
+        classes=classes,
+        start_step=start_step,
+        total_steps=total_steps,
+    )
+    return Session(
+        config,
+        train,
+        strategy,
+        model,
+        optimizer,
+        checkpoint,
+        folder,
+        start_step,
+        total_steps,
+    )
+
+
+def run(
+    session: Session,
     step: Step,
     dataset: tf.distribute.DistributedDataset,
     *,
-    split: Split,
-    strategy: tf.distribute.Strategy,
-    optimizer: keras.optimizers.Optimizer,
-    checkpoint: tf.train.Checkpoint,
-    folder: Path,
-    steps_per_epoch: int,
-    start_step: int,
-    total_steps: int,
     describe: Callable[[int, Scalars, int | None], str],
     look: Callable[[], Scalars] | None,
     best: BestCheckpoint | None = None,
 ) -> None:
-    """Train to ``total_steps``; logs, checkpoints and looks go to the run folder.
+    """Train to the last step; logs, checkpoints and looks go to the run folder.
 
     Args:
-        config: Whole config; cadence comes from its training section.
+        session: What is trained.
         step: What one replica does with one element of ``dataset``.
-        dataset: Elements in the order of steps, from ``start_step`` on.
-        split: Where they come from; a file of it that broke is named.
-        strategy: Where it runs.
-        optimizer: Read for the learning rate of the log.
-        checkpoint: What is saved.
-        folder: The run folder.
-        steps_per_epoch: Steps in one pass.
-        start_step: Steps done before.
-        total_steps: Steps in all.
+        dataset: Elements in the order of steps, from the start step on.
         describe: Text of a log line, and for a terminal's width.
         look: Measures the model as it is, at ``--monitor_epochs``; None: never.
         best: Keeps the checkpoint with the lowest held-out loss, if that is asked for.
     """
-    training = config.training
+    config, folder, optimizer = session.config, session.folder, session.optimizer
+    training, start_step = config.training, session.start_step
     log = logs.MetricsLog(folder, start_step=start_step)
     progress = logs.Progress(
         training.progress,
-        total_steps=total_steps,
+        total_steps=session.total_steps,
         start_step=start_step,
         describe=describe,
+    )
+    keep = _Keeper(session)
+    rhythm = cadence_of(
+        config,
+        total_steps=session.total_steps,
+        steps_per_epoch=session.steps_per_epoch,
+        several_workers=isinstance(
+            session.strategy, tf.distribute.MultiWorkerMirroredStrategy
+        ),
+        looks=look is not None,
     )
 
     def show(now: int, scalars: Scalars) -> None:
@@ -156,68 +194,69 @@ def fit(
         progress.show(now, scalars)
 
     def on_log(now: int, scalars: Scalars) -> None:
-        rate = float(optimizer.learning_rate)
-        show(
-            now,
-            {
-                **scalars,
-                "epoch": now / epoch_length(config, total_steps, steps_per_epoch),
-                "learning_rate": rate,
-                **loss_scale.scalars(optimizer, now),
-            },
-        )
-
-    def on_save(now: int) -> None:
-        checkpoints.save(
-            checkpoint,
-            folder,
-            step=now,
-            config_json=run_folder.config_json(config),
-            keep=training.keep_checkpoint_max,
-        )
-        stopping.saved(f"step {now} is saved; the same command goes on from there")
+        facts = {
+            "epoch": now / session.epoch_length,
+            "learning_rate": float(optimizer.learning_rate),
+            **loss_scale.scalars(optimizer, now),
+        }
+        show(now, {**scalars, **facts})
 
     def on_look(now: int) -> None:
         found = look() if look is not None else {}
         if found:
             show(now, found)
-        value = found.get(VALID_LOSS, math.nan)
-        if best is not None and best.improves(value):
-            if not (folder / f"ckpt-{now}.index").exists():
-                on_save(now)
-            with best.holding(now):
-                best.offer(now, {}, {"held_out": {VALID_LOSS: value}})
+        if best is not None:
+            keep.best(best, now, found.get(VALID_LOSS, math.nan))
 
     try:
         loop.train(
             step,
             dataset,
-            strategy=strategy,
-            cadence=cadence_of(
-                config,
-                total_steps=total_steps,
-                steps_per_epoch=steps_per_epoch,
-                several_workers=isinstance(
-                    strategy, tf.distribute.MultiWorkerMirroredStrategy
-                ),
-                looks=look is not None,
-            ),
+            strategy=session.strategy,
+            cadence=rhythm,
             hooks=loop.Hooks(
-                log=on_log, save=on_save, monitor=on_look, ran=progress.move
+                log=on_log, save=keep.save, monitor=on_look, ran=progress.move
             ),
             examples_per_step=training.train_batch_size,
             start_step=start_step,
             jit_compile=training.jit_compile,
-            steps_per_loop=_steps_per_loop(training.steps_per_loop, strategy),
+            steps_per_loop=_steps_per_loop(training.steps_per_loop, session.strategy),
         )
     except tf.errors.OpError as error:
         if input_failures.is_of_the_input(error):
-            input_failures.name_broken_file(split, error)
+            input_failures.name_broken_file(session.train, error)
         input_failures.name_lack_of_memory(error)
         raise
     finally:
         log.close()
         progress.close()
+
+
+class _Keeper:
+    """Saves checkpoints of a session, and keeps the best of them."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def save(self, now: int) -> None:
+        """Write a checkpoint of step ``now``."""
+        session = self._session
+        checkpoints.save(
+            session.checkpoint,
+            session.folder,
+            step=now,
+            config_json=run_folder.config_json(session.config),
+            keep=session.config.training.keep_checkpoint_max,
+        )
+        stopping.saved(f"step {now} is saved; the same command goes on from there")
+
+    def best(self, best: BestCheckpoint, now: int, value: float) -> None:
+        """Keep step ``now`` if its held-out loss is the lowest so far."""
+        if best.improves(value):
+            if not (self._session.folder / f"ckpt-{now}.index").exists():
+                self.save(now)
+            with best.holding(now):
+                best.offer(now, value)
 
 
 def cadence_of(

@@ -1,61 +1,34 @@
-"""What follows the last step: measure, export, report. Each part is redone safely."""
+"""The end of a training story: measure, export, report. Each part is redone safely."""
 
 from __future__ import annotations
 
-import json
 import logging
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from simclr_tf2 import config as config_lib
 from simclr_tf2 import models, stopping
 from simclr_tf2.config import Config
 from simclr_tf2.evaluation.features import cache as feature_cache
 from simclr_tf2.evaluation.inputs import Splits
-from simclr_tf2.evaluation.runner import (
-    Measured,
-    measure_model,
-    render,
-    results_document,
-)
+from simclr_tf2.evaluation.kept_results import facts_of_splits, keep_predictions
+from simclr_tf2.evaluation.measured import Measured
+from simclr_tf2.evaluation.provenance import provenance
+from simclr_tf2.evaluation.runner import measure_model, render
+from simclr_tf2.exports.formats import write_exports
 from simclr_tf2.report import run_report
-from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.results import document
+from simclr_tf2.results.curve import write_followed
 from simclr_tf2.runs import history as run_history
-from simclr_tf2.runs.following import write_followed
-from simclr_tf2.workflows.eval_files import facts_of_splits, keep_predictions
-from simclr_tf2.workflows.export import write_exports
+from simclr_tf2.runs.timing import timed
 
 logger = logging.getLogger(__name__)
 
 
-def finished(config: Config) -> dict[str, Any] | None:
-    """Results of the run if it was finished under this very config, else None."""
-    assert config.model_dir is not None
-    folder = Path(config.model_dir)
-    if not (folder / "results.json").exists():
-        return None
-    try:
-        document = json.loads((folder / "results.json").read_text())
-        before = run_folder.read_config(folder)
-        same = config_lib.to_flat(before) == (
-            config_lib.to_flat(run_folder.settled(config, before))
-        )
-    except (ValueError, OSError):
-        return None
-    return document if same and document.get("finished") else None
-
-
-def show_finished(config: Config, document: dict[str, Any]) -> None:
+def show_finished(config: Config, found: dict[str, Any]) -> None:
     """Print what a finished run has measured, from its results.json."""
-    logger.info("%s is finished at step %s", config.model_dir, document["step"])
-    others = {
-        name: value
-        for name, value in document.items()
-        if name in ("label_free", "semi") or name.startswith("transfer")
-    }
-    tables = render(Measured(document["results"], others=others))
+    logger.info("%s is finished at step %s", config.model_dir, found["step"])
+    others = document.other_protocols(found)
+    tables = render(Measured(found["results"], others=others))
     print(tables or "nothing was measured: --protocols was empty", flush=True)
 
 
@@ -68,7 +41,7 @@ def finish(
     step: int,
     timings: dict[str, float],
 ) -> dict[str, Any]:
-    """Measure, export and report the trained model; results.json comes last.
+    """Measure the trained model, then conclude the run.
 
     Returns:
         What results.json holds.
@@ -77,82 +50,71 @@ def finish(
         f"step {step} is saved; the same command goes on with the evaluation"
     )
     exported = models.export_copy(model)
-    encoder = models.build_encoder(exported.backbone)
     with timed(timings, "evaluation"):
         measured = measure_model(config, splits, exported, keep=folder)
-    keep_predictions(config, folder, measured, splits)
     name = config.evaluation.eval_name
     write_followed(folder, name, step, measured.results, measured.others)
-
-    def report(files: list[tuple[Path, str]]) -> Path:
-        return run_report.write(
-            config, splits, encoder, measured, folder, files=files, timings=timings
-        )
-
     return conclude(
-        config,
-        exported,
-        measured,
-        folder,
-        step=step,
-        timings=timings,
-        report=report if config.evaluation.report else None,
-        facts=facts_of_splits(splits),
+        config, splits, exported, measured, folder, step=step, timings=timings
     )
 
 
 def conclude(
     config: Config,
+    splits: Splits,
     exported: models.SimCLR,
     measured: Measured,
     folder: Path,
     *,
     step: int,
     timings: dict[str, float],
-    report: Callable[[list[tuple[Path, str]]], Path] | None = None,
-    facts: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Export, report, and write results.json last: then the run is finished.
 
     Args:
         config: Whole config.
+        splits: Opened splits.
         exported: The model in export form.
         measured: What was found.
         folder: The run folder.
         step: Step of the weights.
         timings: Seconds per phase; grows here.
-        report: Writes the report from the list of files so far, or None.
-        facts: More for results.json.
 
     Returns:
         What results.json holds.
     """
+    keep_predictions(config, folder, measured, splits)
     with timed(timings, "export"):
         files = write_exports(config, exported, folder, step=step)
-    if report is not None:
+    if config.evaluation.report:
         with timed(timings, "report"):
-            path = report(files)
+            path = run_report.write(
+                config,
+                splits,
+                models.build_encoder(exported.backbone),
+                measured,
+                folder,
+                files=files,
+                timings=timings,
+            )
         files.append((path, "open in a browser"))
-    weights = measured.weights or feature_cache.digest_of_weights(exported)
-    document = results_document(config, measured.results, step=step, weights=weights)
-    document |= (facts or {}) | measured.others
-    changes = run_history.starts(folder)
-    if len(changes) > 1:  # another length or other images, from a step on
-        document["history"] = changes
-    document |= {"timings": timings, "finished": True}
-    run_folder.write_json(folder / "results.json", document)
-    if config.evaluation.eval_name:
-        run_folder.write_json(
-            folder / f"results_{config.evaluation.eval_name}.json", document
-        )
-    files.append(
-        (
-            folder / "results.json",
-            "all results, with settings and intervals",
-        )
+    found = document.make_document(
+        provenance(config),
+        measured.results,
+        measured.others,
+        step=step,
+        weights=measured.weights or feature_cache.digest_of_weights(exported),
+        facts=facts_of_splits(splits),
+        history=run_history.starts(folder),
+        timings=timings,
+        finished=True,
     )
+    path = document.write(folder, None, found)
+    if config.evaluation.eval_name:
+        document.write(folder, config.evaluation.eval_name, found)
+    files.append((path, "all results, with settings and intervals"))
     _summary(measured, files, timings)
-    return document
+    return found
 
 
 def _summary(
@@ -170,16 +132,3 @@ def _summary(
     phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in timings.items())
     lines += ["", f"took {sum(timings.values()):.0f} s: {phases}"]
     print("\n".join(lines), flush=True)
-
-
-class timed:
-    """Add the seconds of a block to ``timings[name]``."""
-
-    def __init__(self, timings: dict[str, float], name: str) -> None:
-        self._timings, self._name = timings, name
-
-    def __enter__(self) -> None:
-        self._since = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._timings[self._name] = time.perf_counter() - self._since

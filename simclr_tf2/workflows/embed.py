@@ -13,9 +13,10 @@ import tensorflow as tf
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import evaluation, saved_model, startup
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.config import Config
 from simclr_tf2.data import array_files, image_sets, opening, pipeline
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.report import nearest_images
 from simclr_tf2.runs import folder as run_folder
 

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import distribution, evaluation, models, saved_model, startup
-from simclr_tf2.config import Config, ConfigError, EvaluationConfig
+from simclr_tf2.config import Config, EvaluationConfig
 from simclr_tf2.data import overlap
-from simclr_tf2.evaluation import valid_loss
-from simclr_tf2.evaluation.inputs import (
-    Splits,
-    labelled_part,
-    open_split,
-    open_splits,
-    with_own_classifier,
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.evaluation import best_metric, valid_loss
+from simclr_tf2.evaluation.baselines import Baselines, baseline_rows
+from simclr_tf2.evaluation.inputs import Splits, open_splits, with_own_classifier
+from simclr_tf2.evaluation.kept_results import (
+    facts_of_splits,
+    keep_predictions,
+    label_free_images,
+    tested_images,
 )
+from simclr_tf2.evaluation.measured import Measured
+from simclr_tf2.evaluation.provenance import provenance
 from simclr_tf2.evaluation.runner import (
-    FINETUNED_ROW,
-    Baselines,
-    Measured,
-    baseline_rows,
     measure,
     measure_model,
     measures_without_labels,
@@ -37,26 +37,25 @@ from simclr_tf2.report import run_report
 from simclr_tf2.results import (
     comparison,
     label_free_comparison,
+    other_runs,
 )
+from simclr_tf2.results import document as results_file
 from simclr_tf2.results import (
     predictions as kept_predictions,
 )
+from simclr_tf2.results.curve import scalars, write_followed
+from simclr_tf2.results.other_runs import OtherRun
+from simclr_tf2.results.rows import FINETUNED_ROW
 from simclr_tf2.runs import best_checkpoint, checkpoints, eval_settings, logs
 from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.eval_settings import Merged
-from simclr_tf2.runs.following import new_checkpoints, scalars, write_followed
+from simclr_tf2.runs.following import new_checkpoints
+from simclr_tf2.runs.restoring import restore_model
 from simclr_tf2.training import chance
+from simclr_tf2.training.labelled import divided
 from simclr_tf2.training.length import last_step
-from simclr_tf2.workflows.eval_files import (
-    OtherRun,
-    comparison_text,
-    label_free_images,
-    read_document,
-    renew,
-    results_path,
-    tested_images,
-)
-from simclr_tf2.workflows.export import restore_model
+from simclr_tf2.training.splits import labelled_part, open_split
 
 logger = logging.getLogger(__name__)
 
@@ -102,10 +101,10 @@ def _measure_each(
     config, name = merged.config, merged.config.evaluation.eval_name
     assert config.model_dir is not None
     folder = Path(config.model_dir)
-    total_steps = last_step(merged, folder, splits)
+    total_steps = last_step(merged, folder, splits.train)
     splits = _with_held_out(merged, splits)
     valid = functools.partial(valid_loss.make, config, splits)
-    best = best_checkpoint.of_config(config, folder, splits)
+    best = best_metric.of_config(config, folder, splits)
     watch = asked.watch and total_steps is not None and not _is_complete(folder)
     growing = watch and _is_growing(folder, total_steps or 0)
     log = logs.EventLog(folder / f"tensorboard/{name or 'eval'}")
@@ -120,7 +119,7 @@ def _measure_each(
         model, step = restore_model(config, folder)
         _require_trained(folder, step)
         has_classifier = model.supervised_head is not None and splits.unseen
-        best_checkpoint.require_classifier(config, has_classifier)
+        best_metric.require_classifier(config, has_classifier)
         with best.holding(step) if best else contextlib.nullcontext():
             if baselines is None:
                 baselines = baseline_rows(config, splits)
@@ -132,13 +131,16 @@ def _measure_each(
             results = measured.results
             held_out = {"held_out": valid(model)()} if splits.held else {}
             found = measured.others | held_out
-            chosen = best.offer(step, results, found) if best else {}
+            chosen = {}
+            if best:
+                value = best_metric.value_of(best.metric, results, found)
+                chosen = best.offer(step, value)
         values = {key: record["value"] for key, record in results.items()}
         log.write(step, values | scalars(measured.others))
         write_followed(folder, name, step, results, measured.others)
         where = f", {_measured_on(config)}" if not splits.own else ""
         print(f"step {step}{where}\n{render(measured)}", flush=True)
-        document = renew(merged, splits, measured, step, chosen, others)
+        document = _write_results(merged, splits, measured, step, chosen, others)
         if config.evaluation.report:
             _report(config, splits, model, measured, document)
     log.close()
@@ -151,7 +153,7 @@ def _with_held_out(merged: Merged, splits: Splits) -> Splits:
     chosen_on = merged.config.evaluation.best_metric == best_checkpoint.VALID_LOSS
     if not (chosen_on and merged.own and same):
         return splits
-    _, held = valid_loss.divided(merged.trained, splits.train)
+    _, held = divided(merged.trained, splits.train)
     return dataclasses.replace(splits, held=held)
 
 
@@ -254,11 +256,11 @@ def _require_same_images_as_before(merged: Merged, folder: Path) -> None:
     name, source = merged.config.evaluation.eval_name, merged.config.data.source
     if merged.own or "eval_name" in merged.asked:
         return
-    before = read_document(folder, name).get("dataset", source)
+    before = results_file.read(folder, name).get("dataset", source)
     if before != source:
         raise ConfigError(
-            f"{results_path(folder, name)} is about {before}, and this is about "
-            f"{source}; pass an --eval_name of its own"
+            f"{results_file.path_of(folder, name)} is about {before}, and this is "
+            f"about {source}; pass an --eval_name of its own"
         )
 
 
@@ -292,7 +294,68 @@ def _measure_export(
     measured = measure(config, splits, encoder)
     title = "" if merged.own else f"{_measured_on(config)}\n"
     print(f"{title}{evaluation.render(measured.results)}", flush=True)
-    return renew(merged, splits, measured, None, {}, others)
+    return _write_results(merged, splits, measured, None, {}, others)
+
+
+def _write_results(
+    merged: Merged,
+    splits: Splits,
+    measured: Measured,
+    step: int | None,
+    best: dict[str, Any],
+    others: Sequence[OtherRun] = (),
+) -> dict[str, Any]:
+    """Write results.json (or results_NAME.json); a finished run stays finished.
+
+    Args:
+        merged: Settings of the evaluation.
+        splits: Opened splits.
+        measured: What was found.
+        step: Step of the weights, None for a bare encoder.
+        best: What ``--best_metric`` chose; empty without it.
+        others: Runs to compare with.
+    """
+    config = merged.config
+    folder, name = Path(str(config.model_dir)), config.evaluation.eval_name
+    before = results_file.read(folder, name)
+    same = before.get("step") == step or step is None
+    document = results_file.make_document(
+        provenance(config),
+        measured.results,
+        measured.others,
+        step=step,
+        weights=measured.weights,
+        facts={
+            "trained_on": "" if merged.own else merged.trained.data.source,
+            **facts_of_splits(splits),
+            "best": best,
+        },
+        history=run_history.starts(folder),
+        timings=before.get("timings") if same else None,
+        finished=bool(before.get("finished")) and same,
+    )
+    keep_predictions(config, folder, measured, splits)
+    try:  # numbers of hours are kept whatever the comparison says
+        if others:
+            document |= _compared(config, measured, others)
+            print(other_runs.render(document), flush=True)
+    finally:
+        path = results_file.write(folder, name, document)
+    logger.info("%s: all results, with settings and intervals", path)
+    return document
+
+
+def _compared(
+    config: Config, measured: Measured, others: Sequence[OtherRun]
+) -> dict[str, Any]:
+    return other_runs.compare(
+        str(config.model_dir),
+        others,
+        predictions=measured.predictions,
+        labels=measured.labels,
+        label_free=measured.others.get("label_free"),
+        neighbours=measured.neighbours,
+    )
 
 
 def _is_complete(folder: Path) -> bool:
@@ -343,5 +406,5 @@ def _report(
         folder,
         files=run_report.files_there(folder, config.evaluation.eval_name),
         timings=document.get("timings", {}),
-        comparison=comparison_text(document),
+        comparison=other_runs.render(document),
     )

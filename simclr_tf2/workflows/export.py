@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import models, saved_model
-from simclr_tf2.config import Config, ConfigError
-from simclr_tf2.files import has_pattern
-from simclr_tf2.runs import checkpoints
+from simclr_tf2.config import Config
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.exports.formats import write_exports
 from simclr_tf2.runs import folder as run_folder
-
-KERAS_TEXT = "keras.models.load_model(path)(images in [0, 1]) -> h"
-UINT8_TEXT = "keras.models.load_model(path)(uint8 images of any size) -> h"
+from simclr_tf2.runs.restoring import restore_model
 
 logger = logging.getLogger(__name__)
 
@@ -45,21 +43,6 @@ def export(config: Config, flagfile: str = "") -> dict[str, Any]:
     return {"step": step, "files": [str(path) for path, _ in files]}
 
 
-def restore_model(config: Config, folder: Path) -> tuple[models.SimCLR, int]:
-    """Rebuild the model of a run in export form, with its newest readable weights."""
-    if not checkpoints.list_checkpoints(folder):
-        raise ConfigError(f"{folder} holds no checkpoint")
-    model = models.build_simclr(
-        config.model,
-        image_size=config.data.image_size,
-        channels=config.data.image_channels,
-        num_classes=checkpoints.num_classes(folder),
-        export=True,
-        any_size=True,
-    )
-    return model, checkpoints.restore_weights(model, folder)
-
-
 def convert(config: Config, source: str, folder: Path) -> tuple[models.SimCLR, int]:
     """Read a checkpoint of the reference code; makes ``folder`` for its exports.
 
@@ -85,42 +68,3 @@ def convert(config: Config, source: str, folder: Path) -> tuple[models.SimCLR, i
     except OSError as error:
         raise ConfigError(f"--model_dir={folder} cannot be made: {error}") from error
     return model, reference.step
-
-
-def write_exports(
-    config: Config, model: models.SimCLR, folder: Path, *, step: int
-) -> list[tuple[Path, str]]:
-    """Write the formats of ``config.export``; ``model`` is in export form.
-
-    Returns:
-        (path, how to load it) of each.
-    """
-    files = []
-    if "saved_model" in config.export.export_formats and has_pattern(folder):
-        logger.warning(
-            "%s: TensorFlow reads [ ] * ? and \\ in a path as a pattern; copy "
-            "saved_model to a path without them before you load it",
-            folder,
-        )
-    if "keras" in config.export.export_formats:
-        path = saved_model.save_encoder(
-            models.build_encoder(model.backbone), folder / "encoder.keras"
-        )
-        files.append((path, KERAS_TEXT))
-    if "keras_uint8" in config.export.export_formats:
-        whole = saved_model.with_preprocessing(
-            models.build_encoder(model.backbone),
-            image_size=config.data.image_size,
-            channels=model.backbone.input_shape[-1],
-        )
-        path = saved_model.save_encoder(whole, folder / "encoder_uint8.keras")
-        files.append((path, UINT8_TEXT))
-    if "saved_model" in config.export.export_formats:
-        path = saved_model.save_hub_module(
-            model,
-            folder / "saved_model",
-            step=step,
-            keep=config.export.keep_hub_module_max,
-        )
-        files.append((path, "tf.saved_model.load(path)(images) -> dict of endpoints"))
-    return files

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import Any
 
-from simclr_tf2 import distribution, models
+from simclr_tf2 import distribution
 from simclr_tf2.config import Config
 from simclr_tf2.data import image_sets, overlap
-from simclr_tf2.evaluation.finetuning import check_baselines, measure_baseline
+from simclr_tf2.evaluation.finetuning import (
+    check_baselines,
+    measure_baseline,
+    train_and_score,
+)
 from simclr_tf2.evaluation.inputs import Splits
-from simclr_tf2.report import run_report
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import pixels
+from simclr_tf2.runs.timing import timed
 from simclr_tf2.training import finetune_settings, precision
 from simclr_tf2.training.labelled import Labelled, open_labelled, require_classes
-from simclr_tf2.training.supervised import train_classifier
 from simclr_tf2.workflows import conclusion
-from simclr_tf2.workflows.eval_files import facts_of_splits, keep_predictions
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
     check_baselines(config)
     config = finetune_settings.settled(config)
     run_folder.check(config)
-    done = conclusion.finished(config)
+    done = run_folder.finished(config)
     if done is not None:
         conclusion.show_finished(config, done)
         return done
@@ -59,37 +60,20 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
     if not config.training.checkpoint:
         logger.warning("no --checkpoint: training starts from random weights")
     _warn_of_test(config, labelled)
-    trained = train_classifier(config, strategy, labelled, flagfile=flagfile)
+    trained = train_and_score(config, strategy, labelled, flagfile=flagfile)
     config = precision.decided(config, strategy)  # as the run folder now says
-    measured = trained.measured
-    results = dict(measured.results)
+    results = dict(trained.measured.results)
     for name in config.evaluation.finetune_baselines:
-        with conclusion.timed(trained.timings, name):
+        with timed(trained.timings, name):
             results |= measure_baseline(config, strategy, labelled, name)
-    measured = dataclasses.replace(measured, results=results)
-    splits = Splits(labelled.train, labelled.train, labelled.test)
-    keep_predictions(config, trained.folder, measured, splits)
-
-    def report(files: list[tuple[Path, str]]) -> Path:
-        return run_report.write(
-            config,
-            splits,
-            models.build_encoder(trained.model.backbone),
-            measured,
-            trained.folder,
-            files=files,
-            timings=trained.timings,
-        )
-
     return conclusion.conclude(
         config,
+        Splits(labelled.train, labelled.train, labelled.test),
         trained.model,
-        measured,
+        dataclasses.replace(trained.measured, results=results),
         trained.folder,
         step=trained.step,
         timings=trained.timings,
-        report=report if config.evaluation.report else None,
-        facts=facts_of_splits(splits),
     )
 
 

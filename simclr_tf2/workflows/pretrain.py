@@ -19,28 +19,31 @@ from simclr_tf2 import (
     losses,
     models,
     optimizers,
-    saved_model,
     startup,
 )
 from simclr_tf2 import config as config_lib
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.evaluation import monitor, valid_loss
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.evaluation import best_metric, monitoring, valid_loss
 from simclr_tf2.evaluation.inputs import Splits, open_splits
-from simclr_tf2.runs import best_checkpoint, checkpoints, pixels
+from simclr_tf2.runs import best_checkpoint, pixels
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import history as run_history
+from simclr_tf2.runs.timing import timed
 from simclr_tf2.training import (
     cached_gradients,
     fitted,
+    length,
     precision,
     progress,
     session,
     steps,
 )
+from simclr_tf2.training.optimizer import make_optimizer
+from simclr_tf2.training.precision import layer_dtype
 from simclr_tf2.workflows import conclusion
-from simclr_tf2.workflows.scan import record
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     warn_of_no_effect(config)
     config = fitted.with_earlier_choices(config)
     run_folder.check(config)
-    done = conclusion.finished(config)
+    done = run_folder.finished(config)
     if done is not None:
         conclusion.show_finished(config, done)
         return done
@@ -85,54 +88,38 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     splits = valid_loss.with_held_out(config, splits)
     check_valid_loss(config, splits)
     config = pixels.decided(config, splits.train)
-    total_steps = session.check_steps(config, splits.train, replicas)
+    total_steps = length.check_steps(config, splits.train, replicas)
     classes = run_history.class_names(splits.train, splits.probe)
     run_history.check(config, splits.train, classes=classes, total_steps=total_steps)
     check_micro_batches(config, replicas)
     augment_backend(config)
-    session.check_compile(config, strategy)
+    length.check_compile(config, strategy)
     config = precision.decided(config, strategy)
     startup.log_kernels()
     timings = {"start": time.perf_counter() - started}
 
-    keras.utils.set_random_seed(config.seed)
-    with strategy.scope():
-        model, optimizer = build(config, splits, total_steps, strategy)
-    checkpoint = checkpoints.of_run(model, optimizer)
-    start_step = restore(config, checkpoint, model, Path(str(config.model_dir)))
-    # Here, where nothing is refused any more, the first file is written.
-    folder = run_folder.create(config, fitted.as_comments(config, flagfile))
-    record(config, folder)
-    run_history.write(
-        folder,
+    opened = session.open_session(
+        config,
         splits.train,
-        classes=classes,
-        start_step=start_step,
+        strategy,
+        lambda: build(config, splits.train, total_steps, strategy),
         total_steps=total_steps,
+        classes=classes,
+        flagfile=fitted.as_comments(config, flagfile),
     )
-
-    if start_step < total_steps:
-        begun = time.perf_counter()
-        _train(
-            config,
-            splits,
-            strategy,
-            model,
-            optimizer,
-            checkpoint,
-            folder,
-            start_step=start_step,
-            total_steps=total_steps,
+    if opened.is_complete:
+        logger.info(
+            "training is finished: %d of %d steps", opened.start_step, total_steps
         )
-        timings["training"] = time.perf_counter() - begun
     else:
-        logger.info("training is finished: %d of %d steps", start_step, total_steps)
+        with timed(timings, "training"):
+            _train(opened, splits)
     return conclusion.finish(
         config,
         dataclasses.replace(splits, train=whole),  # as --mode=eval opens it
-        model,
-        folder,
-        step=max(start_step, total_steps),
+        opened.model,
+        opened.folder,
+        step=opened.last_step,
         timings=timings,
     )
 
@@ -167,18 +154,18 @@ def best_by_valid_loss(
     """What keeps the best checkpoint while training goes on, if that is asked for."""
     if config.evaluation.best_metric != best_checkpoint.VALID_LOSS:
         return None
-    return best_checkpoint.by_valid_loss(config, folder, splits)
+    return best_metric.by_valid_loss(config, folder, splits)
 
 
 def build(
     config: Config,
-    splits: Splits,
+    train: Split,
     total_steps: int,
     strategy: tf.distribute.Strategy,
 ) -> tuple[models.SimCLR, keras.optimizers.Optimizer]:
     """Model and optimizer, with their variables."""
     supervised = config.training.lineareval_while_pretraining
-    classes = splits.train.num_classes if splits.train.has_labels else None
+    classes = train.num_classes if train.has_labels else None
     model = models.build_simclr(
         config.model,
         image_size=config.data.image_size,
@@ -190,7 +177,7 @@ def build(
     )
     models.recompute(model, config.training.remat)
     optimizer = optimizers.with_loss_scale(
-        make_optimizer(config, splits.train, total_steps, model),
+        make_optimizer(config, train, total_steps, model),
         config.training.mixed_precision,
     )
     optimizer.build(model.trainable_variables)
@@ -238,115 +225,66 @@ def augment_backend(config: Config) -> str:
     return wanted
 
 
-def layer_dtype(config: Config) -> str | None:
-    """Keras dtype policy of the backbone's layers."""
-    return precision.POLICIES[config.training.mixed_precision]
-
-
-def make_optimizer(
-    config: Config, split: Split, total_steps: int, model: models.SimCLR
-) -> keras.optimizers.Optimizer:
-    """The optimizer of a run with its schedule and exclusions, not yet built."""
-    schedule = optimizers.warmup_cosine(
-        config.optimizer.learning_rate,
-        scaling=config.optimizer.learning_rate_scaling,
-        global_batch_size=config.training.train_batch_size,
-        num_examples=session.images_per_epoch(config, split),
-        train_epochs=config.training.train_epochs,
-        train_steps=total_steps,
-        warmup_epochs=config.optimizer.warmup_epochs,
-    )
-    roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
-    return optimizers.build_optimizer(
-        config.optimizer,
-        learning_rate=schedule,
-        exclude=optimizers.exclusions(config.optimizer.optimizer, roles),
-    )
-
-
-def restore(
-    config: Config,
-    checkpoint: tf.train.Checkpoint,
-    model: models.SimCLR,
-    folder: Path,
-    *,
-    with_head: bool = True,
-    source: bool = True,
-) -> int:
-    """Resume from the folder, else start from --checkpoint, else from scratch.
-
-    Args:
-        config: Whole config.
-        checkpoint: What a checkpoint of this run holds.
-        model: Gets the weights of ``--checkpoint``.
-        folder: The run folder.
-        with_head: Whether the supervised head must be in ``--checkpoint`` as well.
-        source: Whether ``--checkpoint`` is read; False where the model has its weights.
-
-    Returns:
-        Steps done.
-    """
-    step = checkpoints.restore_newest(checkpoint, folder)
-    if step is not None:
-        logger.info("resuming from %s at step %d", folder / f"ckpt-{step}", step)
-        return step
-    if (folder / "metrics.jsonl").exists():
-        logger.warning(
-            "%s was started before but holds no checkpoint yet: starting from step 0",
-            folder,
-        )
-    name = config.training.checkpoint
-    if name and source:
-        if saved_model.is_reference(name):
-            saved_model.load_reference_weights(model, name, with_head=with_head)
-        else:
-            checkpoints.initialize_weights(model, name, with_head=with_head)
-        logger.info("weights initialised from %s", name)
-    return 0
-
-
-def _train(
-    config: Config,
-    splits: Splits,
-    strategy: tf.distribute.Strategy,
-    model: models.SimCLR,
-    optimizer: keras.optimizers.Optimizer,
-    checkpoint: tf.train.Checkpoint,
-    folder: Path,
-    *,
-    start_step: int,
-    total_steps: int,
-) -> None:
-    batch, views = config.training.train_batch_size, config.augmentation
+def _train(opened: session.Session, splits: Splits) -> None:
+    """Train to the last step."""
+    config = opened.config
+    batch = config.training.train_batch_size
     chance, formula = losses.chance_level(config.loss, global_batch_size=batch)
-    steps_per_epoch = splits.train.num_examples // batch
-    backend = augment_backend(config)
-    on_device = views.augment_on == "device"
+    dataset = _views_dataset(opened)
+    valid_loss.announce(config, splits)
+    session.run(
+        opened,
+        _make_step(opened),
+        dataset,
+        describe=progress.TrainingLines(
+            total_steps=opened.total_steps,
+            steps_per_epoch=opened.epoch_length,
+            chance=chance,
+            chance_formula=formula,
+            warmup_steps=optimizers.warmup_steps(
+                num_examples=length.images_per_epoch(config, opened.train),
+                warmup_epochs=config.optimizer.warmup_epochs,
+                global_batch_size=batch,
+            ),
+        ),
+        look=monitoring.make_run_monitor(config, splits, opened.model, opened.strategy),
+        best=best_by_valid_loss(config, splits, opened.folder),
+    )
+
+
+def _views_dataset(opened: session.Session) -> tf.distribute.DistributedDataset:
+    """Batches of views in the order of steps, from the start step on."""
+    config, views = opened.config, opened.config.augmentation
+    backend, on_device = augment_backend(config), views.augment_on == "device"
     logger.info(
         "augmentation: %s%s",
         {"numba": "Numba", "tf": "TensorFlow"}[backend],
         " (flip, colours and blur on the device)" if on_device else "",
     )
-    valid_loss.announce(config, splits)
-    dataset = strategy.distribute_datasets_from_function(
+    return opened.strategy.distribute_datasets_from_function(
         lambda context: pipeline.make_pretrain_dataset(
-            splits.train,
-            global_batch_size=batch,
+            opened.train,
+            global_batch_size=config.training.train_batch_size,
             image_size=config.data.image_size,
-            strength=config.augmentation.color_jitter_strength,
-            use_blur=config.augmentation.use_blur,
+            strength=views.color_jitter_strength,
+            use_blur=views.use_blur,
             num_views=views.num_views,
             num_local_views=views.num_local_views,
             local_image_size=views.local_size(config.data.height_width),
             backend=backend,
             on_device=on_device,
             seed=config.seed,
-            start_step=start_step,
-            cache=session.cache_of(config),
+            start_step=opened.start_step,
+            cache=config.data.cache_mode,
             service=config.data.data_service,
             **session.input_share(context),
         )
     )
+
+
+def _make_step(opened: session.Session) -> steps.Step:
+    """What one replica does with one batch of views."""
+    config, model, views = opened.config, opened.model, opened.config.augmentation
     roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
     make_step: Callable[..., steps.Step] = steps.pretrain_step
     if config.training.micro_batch_size:
@@ -357,7 +295,7 @@ def _train(
         )
     step = make_step(
         model,
-        optimizer,
+        opened.optimizer,
         losses.over_view_pairs(
             losses.build_loss(config.loss),
             num_views=views.num_views + views.num_local_views,
@@ -368,31 +306,6 @@ def _train(
         weight_decay=config.optimizer.weight_decay,
         supervised=model.supervised_head is not None,
     )
-    if on_device:
+    if views.augment_on == "device":
         step = steps.with_views_finished(step, use_blur=views.use_blur)
-    session.fit(
-        config,
-        step,
-        dataset,
-        split=splits.train,
-        strategy=strategy,
-        optimizer=optimizer,
-        checkpoint=checkpoint,
-        folder=folder,
-        steps_per_epoch=steps_per_epoch,
-        start_step=start_step,
-        total_steps=total_steps,
-        describe=progress.TrainingLines(
-            total_steps=total_steps,
-            steps_per_epoch=session.epoch_length(config, total_steps, steps_per_epoch),
-            chance=chance,
-            chance_formula=formula,
-            warmup_steps=optimizers.warmup_steps(
-                num_examples=session.images_per_epoch(config, splits.train),
-                warmup_epochs=config.optimizer.warmup_epochs,
-                global_batch_size=batch,
-            ),
-        ),
-        look=monitor.make_watch(config, splits, model, strategy),
-        best=best_by_valid_loss(config, splits, folder),
-    )
+    return step

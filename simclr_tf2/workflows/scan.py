@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import augmentations, plots, startup
+from simclr_tf2 import augmentations, files, plots, startup
 from simclr_tf2 import config as config_lib
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.config import Config
 from simclr_tf2.data import (
     image_sets,
     opening,
@@ -21,8 +21,8 @@ from simclr_tf2.data import (
     subset,
 )
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.data.image_sets import ImageSet
-from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.runs.images import summarize
 
 logger = logging.getLogger(__name__)
 
@@ -83,26 +83,6 @@ def _may_keep(config: Config) -> bool:
     return given or Path(config.data.data_dir).expanduser().is_dir()
 
 
-def summarize(images: ImageSet, pixels: str) -> dict[str, Any]:
-    """What scan.json says of files; ``pixels`` is ``--pixel_range``."""
-    return scan_report.summarize(
-        images.listing,
-        images.index,
-        split_of=images.split_names.tolist(),
-        seen=images.seen,
-        pixels=pixels,
-    )
-
-
-def record(config: Config, folder: Path) -> None:
-    """Keep with a run what its image files were: scan.json."""
-    if config.data.image_dir or config.data.manifest:
-        images = image_sets.open_image_set(config.data)
-        run_folder.write_json(
-            folder / "scan.json", summarize(images, config.data.pixel_range)
-        )
-
-
 def _of_split(split: Split, *, partly: bool = False) -> dict[str, Any]:
     """Counts of a data set that is prepared already: nothing of it can be broken.
 
@@ -143,7 +123,7 @@ def _values(split: Split) -> str:
 def _write(path: Path, summary: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        run_folder.write_json(path, summary)
+        files.write_json(path, summary)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error}") from error
 

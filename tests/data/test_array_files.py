@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.config import DataConfig
 from simclr_tf2.data import opening, pipeline, subset
 from simclr_tf2.data.array_files import from_arrays
+from simclr_tf2.errors import ConfigError
 
 IMAGES = np.arange(5 * 4 * 3 * 7, dtype=np.uint8).reshape(5, 4, 3, 7)
 

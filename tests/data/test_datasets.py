@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import datasets, prepare
+from simclr_tf2.errors import ConfigError
 
 
 def open_error(*args, **kwargs):

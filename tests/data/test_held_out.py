@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.config import DataConfig
 from simclr_tf2.data import array_files, held_out, image_sets, pipeline
+from simclr_tf2.errors import ConfigError
 
 
 def write(folder, names):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.config import DataConfig
 from simclr_tf2.data import image_sets, opening, pipeline
+from simclr_tf2.errors import ConfigError
 
 
 def write(path, value, *, size=(6, 5)):

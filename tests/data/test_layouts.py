@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import layouts, side_files
+from simclr_tf2.errors import ConfigError
 
 
 def _make(root, *paths):

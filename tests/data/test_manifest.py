@@ -5,8 +5,8 @@ import unicodedata
 import numpy as np
 import pytest
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import manifest
+from simclr_tf2.errors import ConfigError
 
 
 def _write(tmp_path, text, name="labels.csv"):

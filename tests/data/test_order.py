@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import order
+from simclr_tf2.errors import ConfigError
 
 
 def epoch_order(seed, epoch, size):

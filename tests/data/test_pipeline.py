@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import augmentations
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import array_files, datasets, pipeline
+from simclr_tf2.errors import ConfigError
 
 BATCH, STEPS = 4, 5  # 23 images: 5 steps per epoch, 3 images left over
 COMMON = {"global_batch_size": BATCH, "image_size": 2, "seed": 11}

@@ -9,9 +9,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from simclr_tf2 import augmentations
-from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.config import DataConfig
 from simclr_tf2.data import datasets, image_files, opening, pixel_range
 from simclr_tf2.data.array_files import from_arrays
+from simclr_tf2.errors import ConfigError
 
 STEP = 1 / 65535  # of the 16 bits that images are kept with
 RNG = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.config import DataConfig
 from simclr_tf2.data import (
     datasets,
     opening,
@@ -14,6 +14,7 @@ from simclr_tf2.data import (
     sampling,
     subset,
 )
+from simclr_tf2.errors import ConfigError
 
 
 def example(value, label):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import file_index, image_files, layouts, scan_report
+from simclr_tf2.errors import ConfigError
 
 _SAMPLES = pathlib.Path(__file__).parents[2] / "data" / "samples"
 GOOD = sorted(

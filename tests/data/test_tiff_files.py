@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.config import DataConfig
 from simclr_tf2.data import image_files, image_headers, image_sets, pipeline, tiff_files
+from simclr_tf2.errors import ConfigError
 
 RGB = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
 PICTURE = Image.fromarray(RGB)

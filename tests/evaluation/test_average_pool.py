@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.protocols.average_pool import average_pool_linear
 from tests.evaluation.clusters import clusters

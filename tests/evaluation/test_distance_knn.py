@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from sklearn.neighbors import KNeighborsClassifier
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.solvers.nearest import METRICS, neighbours, vote
 
 rng = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import write_embeddings
 from simclr_tf2.exports import embeddings_file
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import Features, extract, raw_pixels
 
 IMAGES = np.random.default_rng(0).uniform(size=[11, 3, 3, 2]).astype(np.float32)

@@ -9,8 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from simclr_tf2.config import ConfigError
-from simclr_tf2.errors import RunFailed
+from simclr_tf2.errors import ConfigError, RunFailed
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.features import cache as feature_cache
 from simclr_tf2.evaluation.features.cache import FeatureCache, digest_of_weights

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from simclr_tf2 import metrics
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.protocols import label_free as module
 from simclr_tf2.evaluation.protocols.label_free import (
     chunked_std,

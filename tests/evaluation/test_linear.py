@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.protocols.linear import linear_sgd, read_batches
 from tests.evaluation.clusters import clusters

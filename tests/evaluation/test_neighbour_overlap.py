@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.neighbour_overlap import nearest_others, overlap
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.evaluation.neighbour_overlap import nearest_others
+from simclr_tf2.metrics.neighbours import overlap
 
 # Angles on a circle: 0 and 10 are near, and so are 90 and 100; 200 is near none.
 ANGLES = np.deg2rad([0, 10, 90, 100, 200])

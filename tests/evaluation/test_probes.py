@@ -9,9 +9,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation import EVALUATORS, Features, knn5_8, pca256, stl10_logreg
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.evaluation import Features, knn5_8, pca256, stl10_logreg
 from simclr_tf2.evaluation.protocols import logistic
+from simclr_tf2.evaluation.rows import EVALUATORS
 from simclr_tf2.evaluation.scoring import interval95
 from tests.evaluation.clusters import clusters
 

@@ -3,9 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from simclr_tf2.config import PROTOCOLS, ConfigError
-from simclr_tf2.evaluation import EVALUATORS, evaluate_rows, render
+from simclr_tf2.config import PROTOCOLS
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.evaluation import render
 from simclr_tf2.evaluation.protocols import logistic
+from simclr_tf2.evaluation.rows import EVALUATORS, evaluate_rows
 from tests.evaluation.clusters import clusters
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.results.semi_table import render_semi
 from simclr_tf2.training import semi_recipe
 from simclr_tf2.training.semi_recipe import Share

@@ -3,13 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data.label_subset import (
     balanced_subset,
     labels_digest,
     load_subset,
     save_subset,
 )
+from simclr_tf2.errors import ConfigError
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 3], [50, 7, 3, 101]))
 

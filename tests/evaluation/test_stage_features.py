@@ -4,18 +4,18 @@ import keras
 import numpy as np
 import pytest
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.features.depths import (
     GRIDS,
     STAGES,
     feature5_model,
-    five_linear,
     pool_to,
     split_stages,
     stage_grids,
     stage_model,
 )
+from simclr_tf2.evaluation.protocols.depths import five_linear
 from simclr_tf2.models.resnet import build_encoder, build_resnet
 from tests.evaluation.clusters import clusters
 

@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import LinearSVC
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.protocols import svm as svm_module
 from simclr_tf2.evaluation.protocols.svm import COSTS, svm, voc_svm
 from simclr_tf2.metrics.average_precision import average_precision

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data.transfer_sets import METRICS, PUBLISHED, TRANSFER_SETS, TransferSet
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.solvers.binary_lbfgs import fit_binary
 from simclr_tf2.evaluation.transfer.linear import binary_sweep, run_linear

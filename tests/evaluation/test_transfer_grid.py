@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.transfer.grid import (
     Trial,
     best_trial,

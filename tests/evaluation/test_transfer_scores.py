@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.scoring import interval95
 from simclr_tf2.evaluation.transfer.scores import score_logits

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import Features, weighted_knn
 from simclr_tf2.evaluation.protocols import knn
 from tests.evaluation.clusters import clusters

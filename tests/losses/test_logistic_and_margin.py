@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import distribution, losses
-from simclr_tf2.config import ConfigError, LossConfig
+from simclr_tf2.config import LossConfig
+from simclr_tf2.errors import ConfigError
 
 FUNCTIONS = {
     "nt_logistic": losses.nt_logistic_and_metrics,

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import losses
-from simclr_tf2.config import ConfigError, LossConfig
+from simclr_tf2.config import LossConfig
+from simclr_tf2.errors import ConfigError
 
 nt_xent_file = importlib.import_module("simclr_tf2.losses.nt_xent")
 

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from simclr_tf2.config import ConfigError, ModelConfig
+from simclr_tf2.config import ModelConfig
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.models import build_simclr
 from simclr_tf2.reference.names import (
     assign_reference_weights,

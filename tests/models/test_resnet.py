@@ -6,7 +6,8 @@ import pytest
 import reference_vectors
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError, ModelConfig
+from simclr_tf2.config import ModelConfig
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.models import build_resnet, build_simclr, freeze_up_to_block
 from simclr_tf2.models.resnet import open_residual_branches, scaled_filters
 from simclr_tf2.reference.names import reference_variables

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError, ModelConfig
+from simclr_tf2.config import ModelConfig
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.models import (
     FusedBatchNormalization,
     SimCLR,

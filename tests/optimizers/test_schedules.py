@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import optimizers
-from simclr_tf2.config import LEARNING_RATE_SCALINGS, ConfigError
+from simclr_tf2.config import LEARNING_RATE_SCALINGS
+from simclr_tf2.errors import ConfigError
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import config, optimizers
-from simclr_tf2.config import ConfigError, OptimizerConfig
+from simclr_tf2.config import OptimizerConfig
+from simclr_tf2.errors import ConfigError
 
 
 class Gate(keras.layers.Layer):

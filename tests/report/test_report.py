@@ -312,7 +312,7 @@ def test_report_replaces_the_old_one_and_leaves_no_other_file(tmp_path):
 def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
     path = tmp_path / "report.html"
     path.write_text("old")
-    monkeypatch.setattr(report.os, "replace", lambda *_: 1 / 0)
+    monkeypatch.setattr("os.replace", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         report.write_report(path, title="new")
     assert path.read_text() == "old"

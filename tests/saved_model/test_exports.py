@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import models, saved_model
-from simclr_tf2.config import ConfigError, ModelConfig
+from simclr_tf2.config import ModelConfig
+from simclr_tf2.errors import ConfigError
 from tests import command_line
 
 ENDPOINTS = {

@@ -12,10 +12,11 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import models, saved_model, workflows
-from simclr_tf2.config import ConfigError, ModelConfig
+from simclr_tf2.config import ModelConfig
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.reference.names import reference_variables
 from simclr_tf2.reference.structure import head_free
-from simclr_tf2.workflows.pretrain import restore
+from simclr_tf2.training.initialization import restore
 from tests import command_line
 
 FORMS = ["ckpt-8", "saved_model/8"]

@@ -7,7 +7,7 @@ import tensorflow as tf
 from reference_layout import Layout
 
 from simclr_tf2 import saved_model
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.models.resnet import GROUP_FILTERS, scaled_filters
 from simclr_tf2.reference.names import reference_variables
 from simclr_tf2.reference.network import model_config

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from simclr_tf2 import augmentations, models, saved_model
-from simclr_tf2.config import ConfigError, ModelConfig
+from simclr_tf2.config import ModelConfig
+from simclr_tf2.errors import ConfigError
 from tests import command_line
 
 SIZES = (24, 40, (20, 33))  # whole image, central crop, and not square

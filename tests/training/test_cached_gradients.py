@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import losses, models, optimizers
-from simclr_tf2.config import ConfigError, LossConfig, OptimizerConfig
+from simclr_tf2.config import LossConfig, OptimizerConfig
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.training import cached_gradients, steps
 
 CLASSES, SIZE, IMAGES = 3, 5, 6

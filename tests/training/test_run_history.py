@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from simclr_tf2.config import Config, ConfigError, DataConfig, TrainingConfig
+from simclr_tf2 import files
+from simclr_tf2.config import Config, DataConfig, TrainingConfig
 from simclr_tf2.data import identity, opening
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import history as run_history
 
@@ -218,7 +220,7 @@ def test_the_history_keeps_each_change_and_the_step_it_came_at(photos, tmp_path)
 def test_results_that_further_training_outdates_are_no_longer_final(photos, tmp_path):
     config = config_of(photos, tmp_path)
     folder = stopped_at_step_3(config)
-    run_folder.write_json(folder / "results.json", {"step": 3, "finished": True})
+    files.write_json(folder / "results.json", {"step": 3, "finished": True})
     run_folder.create(config, "")
     assert json.loads((folder / "results.json").read_text())["finished"]
     run_folder.create(config_of(photos, tmp_path, train_epochs=9.0), "")

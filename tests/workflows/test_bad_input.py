@@ -6,7 +6,7 @@ import pytest
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from tests import command_line
 from tests.command_line import TINY
 

@@ -9,11 +9,14 @@ import sys
 
 import pytest
 
-from simclr_tf2.config import Config, ConfigError, EvaluationConfig
+from simclr_tf2.config import Config, EvaluationConfig
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.evaluation import best_metric
+from simclr_tf2.evaluation.best_metric import value_of
 from simclr_tf2.evaluation.inputs import Splits
+from simclr_tf2.results.curve import read_followed, write_followed
 from simclr_tf2.runs import best_checkpoint, checkpoints
-from simclr_tf2.runs.best_checkpoint import BestCheckpoint, value_of
-from simclr_tf2.runs.following import read_followed, write_followed
+from simclr_tf2.runs.best_checkpoint import BestCheckpoint
 from tests import command_line
 from tests.workflows.test_eval_bad_input import measure
 
@@ -44,7 +47,7 @@ def follow(folder, values, **settings):
             for old, _ in checkpoints.list_checkpoints(folder):
                 if old != step:
                     remove(folder, old)
-            found = best.offer(step, {"SimCLR h/knn": record(value)}, {})
+            found = best.offer(step, value)
     return found
 
 
@@ -81,7 +84,7 @@ def test_a_name_has_a_folder_of_its_own_and_a_lost_checkpoint_is_told(tmp_path, 
     assert kept(tmp_path / "best_val") == [2] and not (tmp_path / "best").exists()
     best = BestCheckpoint(tmp_path, metric="knn", name="val", split="test")
     with best.holding(4):  # nothing there any more
-        assert best.offer(4, {"SimCLR h/knn": record(0.9)}, {})["step"] == 2
+        assert best.offer(4, 0.9)["step"] == 2
     assert "gone before" in caplog.text
 
 
@@ -124,7 +127,7 @@ def test_what_killed_processes_held_is_removed_and_nothing_else(tmp_path):
     for name in (*stale, *others):
         (tmp_path / name).mkdir()
         (tmp_path / name / "ckpt-2.index").touch()
-    best_checkpoint.of_config(Config(), tmp_path, NOTHING)
+    best_metric.of_config(Config(), tmp_path, NOTHING)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(others)
 
 
@@ -153,12 +156,12 @@ def test_values_are_those_of_the_run_never_of_a_baseline():
 def test_a_metric_that_is_not_measured_is_refused_before_anything(tmp_path):
     evaluation = EvaluationConfig(best_metric="rankme", protocols=("knn",))
     with pytest.raises(ConfigError, match="add label_free to --protocols=knn"):
-        best_checkpoint.of_config(Config(evaluation=evaluation), tmp_path, NOTHING)
+        best_metric.of_config(Config(evaluation=evaluation), tmp_path, NOTHING)
     evaluation = EvaluationConfig(best_metric="knn", protocols=("knn",))
     with pytest.raises(ConfigError, match="knn cannot be measured: no labelled"):
-        best_checkpoint.of_config(Config(evaluation=evaluation), tmp_path, NOTHING)
+        best_metric.of_config(Config(evaluation=evaluation), tmp_path, NOTHING)
     evaluation = EvaluationConfig(best_metric="rankme", protocols=("label_free",))
-    assert best_checkpoint.of_config(Config(evaluation=evaluation), tmp_path, NOTHING)
+    assert best_metric.of_config(Config(evaluation=evaluation), tmp_path, NOTHING)
     with pytest.raises(ConfigError, match="--best_metric must be one of"):
         EvaluationConfig(best_metric="loss")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from simclr_tf2 import workflows
-from simclr_tf2.config import ConfigError
-from simclr_tf2.data import array_files
+from simclr_tf2.data import array_files, identity
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.results import comparison
 from simclr_tf2.results import predictions as kept_predictions
 from tests import command_line
@@ -122,25 +122,23 @@ def of_arrays(seed, split="test"):
 
 
 def test_images_are_told_apart_by_their_bytes_not_by_their_labels(tmp_path):
-    images = kept_predictions.images_of(of_arrays(0), None)
-    again = kept_predictions.images_of(of_arrays(0, split="test[:100%]"), 64)
+    images = identity.images_of(of_arrays(0), None)
+    again = identity.images_of(of_arrays(0, split="test[:100%]"), 64)
     there = save(tmp_path / "a", labels=LABELS, knn=LABELS, images=again)
     assert there.images == again and again["count"] == 40
     comparison.check(there, {"SimCLR h/knn"}, images)
     with pytest.raises(ConfigError, match="100%. .40 images., here mine:test"):
         comparison.check(
-            there, {"SimCLR h/knn"}, kept_predictions.images_of(of_arrays(1), None)
+            there, {"SimCLR h/knn"}, identity.images_of(of_arrays(1), None)
         )
     with pytest.raises(ConfigError, match="here mine:test .7 images"):
-        comparison.check(
-            there, {"SimCLR h/knn"}, kept_predictions.images_of(of_arrays(0), 7)
-        )
+        comparison.check(there, {"SimCLR h/knn"}, identity.images_of(of_arrays(0), 7))
 
 
 def test_a_file_that_does_not_say_which_images_is_taken_by_their_number(tmp_path):
     there = save(tmp_path / "a", labels=LABELS, knn=LABELS)
     assert there.images is None
-    images = kept_predictions.images_of(of_arrays(0), None)
+    images = identity.images_of(of_arrays(0), None)
     comparison.check(there, {"SimCLR h/knn"}, images)
     with pytest.raises(ConfigError, match="there 40 images, here mine:test .7"):
         comparison.check(there, {"SimCLR h/knn"}, images | {"count": 7})
@@ -148,7 +146,7 @@ def test_a_file_that_does_not_say_which_images_is_taken_by_their_number(tmp_path
 
 def test_other_features_of_one_protocol_are_named(tmp_path):
     there = save(tmp_path / "a", labels=LABELS, svm=LABELS)
-    images = kept_predictions.images_of(of_arrays(0), None)
+    images = identity.images_of(of_arrays(0), None)
     with pytest.raises(ConfigError, match="SimCLR h/svm, here .*--svm_features") as e:
         comparison.check(there, {"SimCLR feature5/svm"}, images)
     assert "\n" not in str(e.value)
@@ -156,7 +154,7 @@ def test_other_features_of_one_protocol_are_named(tmp_path):
 
 def test_nothing_to_compare_is_refused_beforehand(tmp_path):
     there = save(tmp_path / "a", labels=LABELS, knn=LABELS)
-    images = kept_predictions.images_of(of_arrays(0), None)
+    images = identity.images_of(of_arrays(0), None)
     with pytest.raises(ConfigError, match="there knn, here logreg"):
         comparison.check(there, {"SimCLR h/logreg"}, images)
 

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import workflows
-from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation import runner
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.runs import checkpoints
 from tests import command_line
 from tests.test_flags import parsed
@@ -149,7 +149,7 @@ def spoil(prefix):
 
 def test_a_frozen_protocol_that_moves_the_backbone_is_stopped(folder, monkeypatch):
     """The guard of the whole story: broken on purpose by a dishonest extraction."""
-    make = runner.kept_features.features_of
+    make = extractor.features_of
 
     def dishonest(config, keep, **_):
         def extract(encoder, split, limit):
@@ -160,7 +160,7 @@ def test_a_frozen_protocol_that_moves_the_backbone_is_stopped(folder, monkeypatc
 
         return extract
 
-    monkeypatch.setattr(runner.kept_features, "features_of", dishonest)
+    monkeypatch.setattr(extractor, "features_of", dishonest)
     with pytest.raises(RuntimeError, match="changed 1 of .*moving_mean"):
         measure(folder, "--protocols=knn")
     assert not (folder / "results_bad.json").exists()

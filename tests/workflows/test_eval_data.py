@@ -10,16 +10,16 @@ import pytest
 from simclr_tf2 import models, workflows
 from simclr_tf2.config import (
     Config,
-    ConfigError,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     given_settings,
 )
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import inputs, runner
 from simclr_tf2.runs import eval_settings
 from simclr_tf2.runs import folder as run_folder
-from simclr_tf2.workflows.export import restore_model
+from simclr_tf2.runs.restoring import restore_model
 from tests import command_line
 from tests.test_flags import parsed
 from tests.workflows import stand_ins

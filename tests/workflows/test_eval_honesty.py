@@ -9,11 +9,13 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import config as config_lib
-from simclr_tf2 import workflows
-from simclr_tf2.config import ConfigError, EvaluationConfig
-from simclr_tf2.evaluation.inputs import Splits, open_split, open_splits
+from simclr_tf2 import files, workflows
+from simclr_tf2.config import EvaluationConfig
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.evaluation.inputs import Splits, open_splits
+from simclr_tf2.results import curve
 from simclr_tf2.runs import folder as run_folder
-from simclr_tf2.runs import following
+from simclr_tf2.training.splits import open_split
 from simclr_tf2.workflows.evaluate import _seen_by_the_classifier
 from tests import command_line
 from tests.test_flags import parsed
@@ -70,7 +72,7 @@ def test_a_flagfile_of_the_run_itself_asks_for_nothing_more(run, tmp_path, caplo
     data = dataclasses.replace(config.data, image_dir=str(photos), train_split="all")
     evaluation = dataclasses.replace(config.evaluation, probe_split="")
     config = dataclasses.replace(config, data=data, evaluation=evaluation)
-    run_folder.write_json(folder / "config.json", config_lib.to_flat(config))
+    files.write_json(folder / "config.json", config_lib.to_flat(config))
     given = frozenset(["protocols", "image_dir", "train_split"])
     found = workflows.run(
         dataclasses.replace(config, mode="eval", model_dir=str(folder), given=given)
@@ -189,7 +191,7 @@ def test_numbers_without_labels_reach_tensorboard_and_the_curve(run):
     assert tags(run / "tensorboard" / "free")["label_free/h/rankme"] == pytest.approx(
         rank
     )
-    (line,) = following.read_followed(run, "free")
+    (line,) = curve.read_followed(run, "free")
     assert line["step"] == 12 and line["label_free_h_rankme"] == rank
     assert {"label_free_z_std", "label_free_h_uniformity"} <= set(line)
 
@@ -201,7 +203,7 @@ def test_what_is_no_row_of_the_table_has_tags_of_its_own():
         "transfer_random_init": {"dtd": {"value": 0.125}},
         "semi": {"1 % of the labels": {"value": 0.75, "top5": 1.0}},
     }
-    assert following.scalars(others) == {
+    assert curve.scalars(others) == {
         "label_free/h/std": 0.5,
         "transfer/dtd/linear": 0.25,
         "transfer/dtd/random_init": 0.125,
@@ -214,7 +216,7 @@ def test_a_line_names_them_in_words(tmp_path):
         "semi": {"1 % of the labels": {"value": 0.75}},
         "label_free": {"h_std": 1},
     }
-    following.write_followed(tmp_path, None, 3, {}, others)
+    curve.write_followed(tmp_path, None, 3, {}, others)
     line = json.loads((tmp_path / "evaluations.jsonl").read_text())
     assert line == {
         "step": 3,

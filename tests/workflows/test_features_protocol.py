@@ -8,11 +8,12 @@ import pytest
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import models, workflows
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import datasets
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import runner
-from simclr_tf2.evaluation.features import depths
-from simclr_tf2.evaluation.inputs import Splits
+from simclr_tf2.evaluation.classifier import classify
+from simclr_tf2.evaluation.inputs import Splits, eval_dataset
+from simclr_tf2.evaluation.protocols import depths as depths_protocol
 from tests import command_line
 from tests.test_flags import parsed
 
@@ -116,7 +117,7 @@ def test_the_own_classifier_keeps_its_predictions(data_dir, mode):
     found = runner.measure_model(config, splits, model)
     (name,) = found.results
     assert [name] == list(found.predictions) == runner.predicted(config, splits)
-    images = next(iter(runner.eval_dataset(config, test, 37)))
+    images = next(iter(eval_dataset(config, test, 37)))
     logits = model.finetune_logits(images["image"], training=False)
     expected = np.argmax(logits, axis=1)
     np.testing.assert_array_equal(found.predictions[name], expected)
@@ -124,7 +125,7 @@ def test_the_own_classifier_keeps_its_predictions(data_dir, mode):
     record = found.results[name]
     assert record["value"] == (expected == images["label"].numpy()).mean()
     assert "predictions" not in record
-    alone, labels = runner.classify(config, test, model, row="x")
+    alone, labels = classify(config, test, model, row="x")
     assert alone["x/supervised"]["value"] == record["value"]
     np.testing.assert_array_equal(alone["x/supervised"]["predictions"], expected)
     np.testing.assert_array_equal(labels, found.labels)
@@ -132,8 +133,8 @@ def test_the_own_classifier_keeps_its_predictions(data_dir, mode):
 
 def test_the_defaults_are_the_benchmarks_on_imagenet():
     asked = config_lib.from_flat({}).evaluation
-    assert asked.features_epochs == depths.EPOCHS
-    assert asked.features_milestones == depths.MILESTONES
+    assert asked.features_epochs == depths_protocol.EPOCHS
+    assert asked.features_milestones == depths_protocol.MILESTONES
     both = {"features_epochs": 28, "features_milestones": ("7", " 14", "21 ")}
     asked = config_lib.from_flat(both).evaluation
     assert asked.features_milestones == (7, 14, 21)

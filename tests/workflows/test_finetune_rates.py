@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from simclr_tf2 import workflows
-from simclr_tf2.config import ConfigError
-from simclr_tf2.evaluation.inputs import open_split
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.evaluation import finetuning
 from simclr_tf2.runs.checkpoints import weights
-from simclr_tf2.training import precision, session, supervised
+from simclr_tf2.training import length, precision
 from simclr_tf2.training.labelled import training_images
+from simclr_tf2.training.splits import open_split
 from tests import command_line
 from tests.workflows.test_bad_input import tiny_config
 from tests.workflows.test_finetune import FINETUNE, moved
@@ -73,7 +74,7 @@ def test_auto_is_decided_once_and_what_is_scored_computes_in_float32(
     finished, data_dir, tmp_path, monkeypatch
 ):
     timed, scored = [], []
-    classify = supervised.classify
+    classify = finetuning.classify
 
     def seconds(config, policy, images):
         timed.append(policy)
@@ -85,7 +86,7 @@ def test_auto_is_decided_once_and_what_is_scored_computes_in_float32(
 
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     monkeypatch.setattr(precision, "seconds_per_step", seconds)
-    monkeypatch.setattr(supervised, "classify", noted)
+    monkeypatch.setattr(finetuning, "classify", noted)
     folder = tmp_path / "run"
     settings = {"mixed_precision": "auto", "finetune_baselines": ("random_init",)}
     finetune(folder, data_dir, finished, **settings, monitor_epochs=0.0)
@@ -180,7 +181,7 @@ def test_a_share_of_the_labels_counts_as_all_steps_of_its_run(data_dir):
     config = tiny_config(label_fraction=0.1, model_dir="run", **settings)
     split = open_split(config, "train")
     assert split.num_examples == 500
-    assert session.steps_of(config, training_images(config, split)) == 2 * 50 // 16 + 1
+    assert length.steps_of(config, training_images(config, split)) == 2 * 50 // 16 + 1
     pretraining = dataclasses.replace(config, mode="pretrain")
     assert training_images(pretraining, split) is split
 

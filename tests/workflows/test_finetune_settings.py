@@ -11,8 +11,8 @@ import tensorflow as tf
 import flags
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import array_files, opening, subset
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.training import finetune_settings
 from simclr_tf2.training.labelled import training_images
 from tests import command_line

@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from simclr_tf2 import workflows
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.results import label_free_comparison
 from tests.drawn import photos
 from tests.test_flags import parsed

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import workflows
-from simclr_tf2.config import ConfigError
-from simclr_tf2.training import precision, session
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.training import length, precision, session
 from tests import command_line
 from tests.command_line import TINY
 from tests.workflows.test_bad_input import tiny_config
@@ -149,9 +149,9 @@ def test_float16_logs_its_scale_and_resumes_with_it(data_dir, tmp_path, changes)
 
 def test_what_compiles_one_device_is_refused_on_several(two_replicas):
     config = tiny_config(jit_compile=True)
-    session.check_compile(config, ONE)
+    length.check_compile(config, ONE)
     with pytest.raises(ConfigError, match="there are 2 replicas; drop it or pass"):
-        session.check_compile(config, two_replicas)
+        length.check_compile(config, two_replicas)
 
 
 def test_auto_is_one_step_per_loop_on_a_cpu():

@@ -10,7 +10,8 @@ import pytest
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import models, workflows
 from simclr_tf2.data import datasets
-from simclr_tf2.evaluation import representations, runner
+from simclr_tf2.evaluation import representations
+from simclr_tf2.evaluation.baselines import random_encoder
 from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.inputs import open_splits
 from tests.test_flags import parsed
@@ -125,7 +126,7 @@ def test_the_random_encoder_has_open_residual_branches():
     config = config_lib.from_flat(
         {"image_size": 32, "resnet_depth": 18, "width_multiplier": 0.125}
     )
-    encoder = runner.random_encoder(config)
+    encoder = random_encoder(config)
     gammas = {v.path: v for v in encoder.variables if v.path.endswith("gamma")}
     assert len(gammas) == 21  # the stem's, 2 of 8 blocks, 4 of projections
     assert all((gamma.numpy() == 1).all() for gamma in gammas.values())

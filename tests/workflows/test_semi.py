@@ -10,10 +10,9 @@ import pytest
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import models
-from simclr_tf2.config import ConfigError
-from simclr_tf2.errors import NotFinite
+from simclr_tf2.errors import ConfigError, NotFinite
+from simclr_tf2.evaluation import semi_supervised
 from simclr_tf2.evaluation.inputs import open_splits
-from simclr_tf2.evaluation.protocols import semi_supervised
 from simclr_tf2.results.semi_table import render_semi
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs.checkpoints import weights
@@ -163,9 +162,10 @@ def test_each_recipe_has_its_folder_and_a_finished_one_is_used_again(
 ):
     train, trained = supervised._train, []
 
-    def noted(config, *arguments, **steps):
+    def noted(opened, look):
+        config = opened.config
         trained.append((config.data.train_split, config.training.train_epochs))
-        train(config, *arguments, **steps)
+        return train(opened, look)
 
     monkeypatch.setattr(supervised, "_train", noted)
     settings = {"labels_per_class": 2, "semi_batch_size": 9, "eval_steps": 1}
@@ -196,7 +196,7 @@ def test_a_loss_that_is_not_finite_takes_no_other_result_with_it(
     def overflows(*_, **__):
         raise NotFinite("loss not finite at or before step 3")
 
-    monkeypatch.setattr(supervised, "train_beside", overflows)
+    monkeypatch.setattr(semi_supervised.finetuning, "train_beside", overflows)
     config = tiny_set(tmp_path, data_dir, label_fraction=0.1)
     (found,) = semi_supervised.measure_semi(config, network(config)).items()
     title, record = found

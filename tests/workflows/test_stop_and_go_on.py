@@ -13,9 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 from simclr_tf2 import endings, stopping, workflows
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import image_sets
-from simclr_tf2.errors import Stopped
+from simclr_tf2.errors import ConfigError, Stopped
 from simclr_tf2.runs import logs
 from tests.workflows.test_bad_input import tiny_config
 
@@ -84,7 +83,7 @@ def logged(folder, key):
     return [line[key] for line in logs.read_metrics(folder) if key in line]
 
 
-@pytest.mark.parametrize("part", ["measure_model", "write_exports", "reporting.write"])
+@pytest.mark.parametrize("part", ["measure_model", "write_exports", "run_report.write"])
 def test_a_stop_after_training_is_42_and_the_same_command_goes_on_there(
     photos, copy, monkeypatch, capfd, part
 ):

@@ -10,8 +10,10 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2.data import datasets, overlap, pipeline, sampling, subset
+from simclr_tf2.evaluation import finetuning
+from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.models import SimCLR, build_simclr, export_copy
-from simclr_tf2.training import chance, supervised
+from simclr_tf2.training import chance
 from tests import command_line
 from tests.workflows.test_bad_input import tiny_config
 from tests.workflows.test_finetune import FINETUNE
@@ -107,7 +109,7 @@ def test_looks_while_it_trains_are_in_float32_at_the_weights_of_that_step(
     """On images of train that are held out, and traced once."""
     traced, kept = [], {}
     score = SimCLR.finetune_logits
-    make_look, open_labelled = supervised.make_look, finetune.open_labelled
+    make_look, open_labelled = finetuning.make_look, finetune.open_labelled
 
     def logits(self, images, training=False):
         if not training and not tf.executing_eagerly():
@@ -130,7 +132,7 @@ def test_looks_while_it_trains_are_in_float32_at_the_weights_of_that_step(
         return kept["labelled"]
 
     monkeypatch.setattr(SimCLR, "finetune_logits", logits)
-    monkeypatch.setattr(supervised, "make_look", noted_look)
+    monkeypatch.setattr(finetuning, "make_look", noted_look)
     monkeypatch.setattr(finetune, "open_labelled", opened)
     _, lines = run(
         tmp_path / "run",
@@ -168,10 +170,8 @@ def test_a_look_on_two_replicas_is_that_of_one(data_dir, two_replicas, monkeypat
         model = build_simclr(config.model, image_size=32, num_classes=10)
     found = []
     for shared in (two_replicas, None):
-        monkeypatch.setattr(
-            supervised.kept_features, "replicas", lambda config, s=shared: s
-        )
-        found.append(supervised.make_look(config, watched, model, two_replicas)())
+        monkeypatch.setattr(extractor, "replicas", lambda config, s=shared: s)
+        found.append(finetuning.make_look(config, watched, model, two_replicas)())
     assert found[0] == found[1] and set(found[0]) == {
         "validation_top1",
         "validation_top5",

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.config import Config, ConfigError, DataConfig, EvaluationConfig
-from simclr_tf2.data import image_sets, opening
+from simclr_tf2.config import Config, DataConfig, EvaluationConfig
+from simclr_tf2.data import image_sets, opening, transfer_splits
 from simclr_tf2.data.opening import open_split
 from simclr_tf2.data.transfer_sets import TRANSFER_SETS
+from simclr_tf2.data.transfer_splits import parse_datasets
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.features import extractor
-from simclr_tf2.evaluation.transfer import datasets
 from simclr_tf2.evaluation.transfer import protocol as workflow
-from simclr_tf2.evaluation.transfer.datasets import parse_datasets
 from simclr_tf2.evaluation.transfer.protocol import transfer, view_dataset
 from simclr_tf2.results.transfer_table import render_transfer
 from tests.workflows import stand_ins
@@ -325,7 +325,7 @@ def test_a_folder_of_classes_alone_tests_on_the_tenth_held_out(
 def test_no_image_is_in_two_roles(tmp_path):
     folder = pictures(tmp_path / "mine", {"a": 40, "q": 40})
     data = config_for(tmp_path).data
-    opened = datasets._open_folder(data, folder, None)
+    opened = transfer_splits._open_folder(data, folder, None)
     paths = [s.source.paths for s in (opened.train, opened.validation, opened.test)]
     together = [path for part in paths for path in part]
     assert len(set(together)) == len(together) == 80

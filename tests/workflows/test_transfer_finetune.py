@@ -11,17 +11,17 @@ import pytest
 from simclr_tf2 import models
 from simclr_tf2.config import (
     Config,
-    ConfigError,
     DataConfig,
     DistributionConfig,
     EvaluationConfig,
     ModelConfig,
 )
 from simclr_tf2.data import pipeline
+from simclr_tf2.data.transfer_splits import open_all
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.inputs import open_splits
 from simclr_tf2.evaluation.transfer import finetune
-from simclr_tf2.evaluation.transfer.datasets import open_all
 from simclr_tf2.evaluation.transfer.grid import Trial
 from simclr_tf2.evaluation.transfer.network import TransferNetwork, batch_norm_momentum
 from simclr_tf2.evaluation.transfer.protocol import measure_transfer, render, transfer

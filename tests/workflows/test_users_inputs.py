@@ -12,8 +12,8 @@ from PIL import Image
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data import image_sets, subset
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.training import labelled
 from tests import command_line
 

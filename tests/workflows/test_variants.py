@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simclr_tf2 import workflows
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from tests.workflows.test_bad_input import tiny_config
 
 QUICK = {

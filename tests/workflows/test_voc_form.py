@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.config import DataConfig
 from simclr_tf2.data import opening
+from simclr_tf2.errors import ConfigError
 from tests import command_line
 from tests.workflows import stand_ins
 

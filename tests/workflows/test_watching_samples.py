@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from simclr_tf2 import models
 from simclr_tf2.data import array_files
-from simclr_tf2.evaluation import monitor as watching
+from simclr_tf2.evaluation import monitoring
 from simclr_tf2.evaluation.inputs import Splits
 from tests.workflows.test_bad_input import tiny_config
 
@@ -21,11 +21,11 @@ def test_bank_and_queries_share_classes_and_no_image(monkeypatch):
         parts.update(bank=list(bank), queries=list(queries))
         return dict
 
-    monkeypatch.setattr(watching.evaluation, "make_monitor", monitor)
+    monkeypatch.setattr(monitoring, "make_monitor", monitor)
     config = tiny_config(monitor_epochs=1.0)
     model = models.build_simclr(config.model, image_size=32)
     strategy = tf.distribute.get_strategy()
-    watching.make_watch(config, Splits(split, split, None), model, strategy)
+    monitoring.make_run_monitor(config, Splits(split, split, None), model, strategy)
     labels, places = {}, {}
     for name, elements in parts.items():
         assert all(np.all(element["mask"]) for element in elements)  # whole batches

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Features of a split: computed on all replicas, kept on disk, checked."""

@@ -18,8 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
-from simclr_tf2.errors import RunFailed
+from simclr_tf2.errors import ConfigError, RunFailed
 from simclr_tf2.evaluation.features.extraction import Features
 
 logger = logging.getLogger(__name__)

@@ -10,14 +10,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import augmentations, distribution, evaluation
+from simclr_tf2 import augmentations, distribution
 from simclr_tf2.augmentations import policy
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.features.cache import FeatureCache, digest_of_weights
-from simclr_tf2.evaluation.features.extraction import encoded_batches
+from simclr_tf2.evaluation.features.extraction import Features, encoded_batches, extract
 
 # An encoder, a split, at most so many images -> features.
 FeaturesOf = Callable[[keras.Model, Split, int | None], Features]
@@ -28,7 +27,7 @@ class View:
     """How the images of a split become what an encoder reads.
 
     Attributes:
-        dataset: A split, at most so many images -> what ``evaluation.extract`` reads.
+        dataset: A split, at most so many images -> what ``extract`` reads.
         key: What the view depends on beside the images, ready for JSON.
     """
 
@@ -99,7 +98,7 @@ def features_of(
 
     def make(encoder: keras.Model, split: Split, limit: int | None) -> Features:
         if folder is None:
-            return evaluation.extract(
+            return extract(
                 on_replicas(encoder),
                 shown.dataset(split, limit),
                 strategy=strategy,

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Evaluation protocols: features or a network in, a record out."""

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import metrics
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 
 ROWS = 4096  # [ours] images among which pairs and the rank are taken
 CHUNK = 1024  # rows at once

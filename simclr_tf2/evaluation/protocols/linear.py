@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import metrics
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.classifiable import all_classes, require_classifiable
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.scoring import summarize

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2 import metrics
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data.label_subset import balanced_subset
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.classifiable import all_classes, require_classifiable
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.protocols.linear import columns_of, judge

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.classifiable import (
     all_classes,
     require_classifiable,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.protocols.svm import (
     COSTS,
     MAX_ITER,

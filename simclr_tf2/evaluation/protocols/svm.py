@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2 import machine
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.classifiable import all_classes, require_classifiable
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.scoring import summarize

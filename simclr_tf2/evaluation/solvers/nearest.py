@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

@@ -15,13 +15,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.config import Config
 from simclr_tf2.data import subset
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.transfer_splits import Opened
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features import cache as feature_cache
 from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.transfer import grid as transfer_grid
-from simclr_tf2.evaluation.transfer.datasets import Opened
 from simclr_tf2.evaluation.transfer.grid import Trial
 from simclr_tf2.evaluation.transfer.network import TransferNetwork, steps_of
 from simclr_tf2.evaluation.transfer.scores import score_logits

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

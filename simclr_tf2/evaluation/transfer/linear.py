@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
 from simclr_tf2.data.transfer_sets import METRICS
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.protocols.logistic_sweep import LAMBDAS, lbfgs_logistic
 from simclr_tf2.evaluation.solvers.binary_lbfgs import decide, fit_binary

@@ -8,12 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import evaluation, models
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2 import models
+from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features import extractor
-from simclr_tf2.evaluation.features.extraction import encoded_batches
+from simclr_tf2.evaluation.features.extraction import Features, encoded_batches
 from simclr_tf2.evaluation.transfer.grid import Trial
 from simclr_tf2.training import precision, repeated, session
 
@@ -113,7 +114,7 @@ class TransferNetwork:
 
     def train_and_predict(
         self, pair: Trial, train: Split, split: Split
-    ) -> evaluation.Features | None:
+    ) -> Features | None:
         """Train from the start with a pair; float32 logits of ``split``.
 
         None if the loss or a logit is not finite.
@@ -134,7 +135,7 @@ class TransferNetwork:
         )
         return self._predict(split) if finite else None
 
-    def _predict(self, split: Split) -> evaluation.Features | None:
+    def _predict(self, split: Split) -> Features | None:
         models.copy_weights(self.model, self._float32)
         settings = self._config.evaluation
         dataset = pipeline.make_eval_dataset(
@@ -148,4 +149,4 @@ class TransferNetwork:
         logits, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
         if not np.isfinite(logits).all():  # the last step was too far
             return None
-        return evaluation.Features(logits, labels, split.split)
+        return Features(logits, labels, split.split)

@@ -10,14 +10,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import evaluation
 from simclr_tf2.augmentations import crop
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.config import Config
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.transfer_sets import PUBLISHED, TRANSFER_SETS
-from simclr_tf2.evaluation import Features
+from simclr_tf2.data.transfer_splits import Opened, open_all, parse_datasets
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features import extractor
-from simclr_tf2.evaluation.transfer.datasets import Opened, open_all, parse_datasets
+from simclr_tf2.evaluation.features.extraction import Features
+from simclr_tf2.evaluation.features.frozen import assert_unchanged
 from simclr_tf2.evaluation.transfer.finetune import measure_finetuned
 from simclr_tf2.evaluation.transfer.linear import run_linear
 from simclr_tf2.results.transfer_table import render_transfer
@@ -126,7 +127,7 @@ def _measure_sets(
 ) -> dict[str, dict[str, Any]]:
     """``transfer`` to what ``open_all`` gave; the error of one set ends that set."""
     results = {}
-    with evaluation.assert_unchanged(encoder):
+    with assert_unchanged(encoder):
         for name, opened in found.items():
             if isinstance(opened, str):
                 results[name] = _not_measured(name, method, opened)

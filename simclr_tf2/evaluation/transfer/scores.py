@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2.config import ConfigError
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.scoring import classifier_accuracy
 from simclr_tf2.metrics.average_precision import map_interval, mean_average_precision

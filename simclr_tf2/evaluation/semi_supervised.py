@@ -13,16 +13,17 @@ import tensorflow as tf
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import distribution, models
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.config import Config
 from simclr_tf2.data import prepare
-from simclr_tf2.errors import NotFinite
+from simclr_tf2.errors import ConfigError, NotFinite
 from simclr_tf2.evaluation import finetuning
 from simclr_tf2.evaluation.features import cache as feature_cache
-from simclr_tf2.evaluation.inputs import open_split
+from simclr_tf2.results.rows import FINETUNED_ROW
 from simclr_tf2.runs import folder as run_folder
-from simclr_tf2.training import semi_recipe, supervised
+from simclr_tf2.training import semi_recipe
 from simclr_tf2.training.labelled import Labelled, open_labelled
 from simclr_tf2.training.semi_recipe import Share
+from simclr_tf2.training.splits import open_split
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +88,8 @@ def _measure(
     )
     logger.info("semi: %s (%d images)", share.title, labelled.train.num_examples)
     try:
-        record = supervised.train_beside(
-            run, strategy, labelled, row=supervised.ROW, initial=model
+        record = finetuning.train_beside(
+            run, strategy, labelled, row=FINETUNED_ROW, initial=model
         )
     except NotFinite as error:  # no reason to lose what else is measured
         reason = f"{error}, or a smaller --semi_batch_size"

@@ -14,11 +14,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from simclr_tf2.config import ConfigError, DataConfig
+from simclr_tf2.config import DataConfig
 from simclr_tf2.data import datasets, image_sets, opening, prepare
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.presence import open_presence
 from simclr_tf2.data.transfer_sets import TRANSFER_SETS, TransferSet
+from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

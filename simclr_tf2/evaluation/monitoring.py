@@ -6,18 +6,19 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_tf2 import evaluation, models
+from simclr_tf2 import models
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline, sampling
 from simclr_tf2.evaluation import valid_loss
 from simclr_tf2.evaluation.inputs import Splits
+from simclr_tf2.evaluation.online import make_monitor
 
 BATCH = 250  # [ours] bank and queries are whole batches of this size
 BANK_BATCHES, QUERY_BATCHES = 8, 2  # [ours] 2,000 and 500 images: seconds on a CPU
 VIEWS = 128  # [ours] pairs for alignment
 
 
-def make_watch(
+def make_run_monitor(
     config: Config,
     splits: Splits,
     model: models.SimCLR,
@@ -57,7 +58,7 @@ def make_watch(
         outputs = model(image, training=False)
         return outputs["representation"], outputs["projection"]
 
-    monitor = evaluation.make_monitor(
+    monitor = make_monitor(
         encode,
         bank,
         queries,

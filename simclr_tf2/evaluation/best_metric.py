@@ -1,0 +1,103 @@
+"""``--best_metric``: which number chooses the checkpoint that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from simclr_tf2.config import Config
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.evaluation.inputs import Splits
+from simclr_tf2.runs.best_checkpoint import VALID_LOSS, BestCheckpoint, remove_stale
+
+OWN_CLASSIFIER = "supervised"
+
+
+WITHOUT_LABELS = {"rankme": "h_rankme"}  # arXiv 2210.02885: chooses without labels
+
+
+def of_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint | None:
+    """What ``--best_metric`` asks for, or None.
+
+    Raises:
+        ConfigError: The metric is not among what will be measured.
+    """
+    remove_stale(folder)
+    asked = config.evaluation
+    if not asked.best_metric:
+        return None
+    if asked.best_metric == VALID_LOSS:
+        return by_valid_loss(config, folder, splits)
+    by_protocol = {"rankme": "label_free"}.get(asked.best_metric, asked.best_metric)
+    if by_protocol not in (*asked.protocols, OWN_CLASSIFIER):
+        raise ConfigError(
+            f"--best_metric={asked.best_metric} is not measured; add {by_protocol} to "
+            f"--protocols={','.join(asked.protocols)}"
+        )
+    if by_protocol != "label_free" and splits.eval is None:
+        raise ConfigError(
+            f"--best_metric={asked.best_metric} cannot be measured: no labelled images "
+            "are read; name --probe_split and --eval_split and a protocol that scores "
+            "labels such as knn, or choose by --best_metric=rankme"
+        )
+    of_other = "" if splits.own else f"{config.data.source}:"
+    return BestCheckpoint(
+        folder,
+        metric=asked.best_metric,
+        name=asked.eval_name,
+        split=of_other + asked.eval_split,
+    )
+
+
+def by_valid_loss(config: Config, folder: Path, splits: Splits) -> BestCheckpoint:
+    """The keeper of the checkpoint with the lowest loss on held-out images.
+
+    Raises:
+        ConfigError: No images are held out.
+    """
+    if splits.held is None:
+        raise ConfigError(
+            f"--best_metric={VALID_LOSS} cannot be measured: no images of the run are "
+            "held out; pretrain with --valid_size=0.05"
+        )
+    return BestCheckpoint(
+        folder,
+        metric=VALID_LOSS,
+        name=config.evaluation.eval_name,
+        split=splits.held.split,
+    )
+
+
+def require_classifier(config: Config, present: bool) -> None:
+    """Refuse a choice by the run's own classifier where the run has none."""
+    if config.evaluation.best_metric == OWN_CLASSIFIER and not present:
+        raise ConfigError(
+            f"--best_metric={OWN_CLASSIFIER} cannot be measured: the run has no "
+            "classifier of its own, or not of these images; choose a protocol such as "
+            "--best_metric=knn"
+        )
+
+
+def value_of(
+    metric: str,
+    results: Mapping[str, Mapping[str, Any]],
+    others: Mapping[str, Any],
+) -> float:
+    """The number to compare, of the run itself (never of a baseline).
+
+    Raises:
+        ConfigError: It was not measured.
+    """
+    if metric in others.get("held_out", {}):
+        return float(others["held_out"][metric])
+    if metric in WITHOUT_LABELS and "label_free" in others:
+        return float(others["label_free"][WITHOUT_LABELS[metric]])
+    names = (f"SimCLR h/{metric}", *(n for n in results if n.endswith(f"/{metric}")))
+    for name in names:
+        if name in results and "weights" in results[name]:
+            return float(results[name]["value"])
+    raise ConfigError(
+        f"--best_metric={metric} was not measured; there are "
+        f"{', '.join(dict.fromkeys(n.split('/')[-1] for n in results)) or 'none'}"
+    )

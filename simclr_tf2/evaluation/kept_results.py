@@ -1,0 +1,56 @@
+"""What an evaluation keeps for comparisons with later runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from simclr_tf2.config import Config
+from simclr_tf2.data import identity
+from simclr_tf2.evaluation.inputs import Splits, limits, shared_images
+from simclr_tf2.evaluation.measured import Measured
+from simclr_tf2.evaluation.runner import COMPARED_IMAGES, unlabelled_split
+from simclr_tf2.results import (
+    label_free_comparison,
+)
+from simclr_tf2.results import (
+    predictions as kept_predictions,
+)
+
+
+def facts_of_splits(splits: Splits) -> dict[str, Any]:
+    """What results.json says of images that are both learned from and tested on."""
+    shared = shared_images(splits)
+    return {"images_in_both_splits": shared} if shared else {}
+
+
+def keep_predictions(
+    config: Config, folder: Path, measured: Measured, splits: Splits
+) -> None:
+    """Write what ``--compare_with`` reads: predictions, and neighbours of h."""
+    name = config.evaluation.eval_name
+    if measured.neighbours is not None:
+        label_free_comparison.save(
+            label_free_comparison.neighbours_path(folder, name),
+            measured.neighbours,
+            label_free_images(splits),
+        )
+    if measured.predictions:
+        assert measured.labels is not None
+        kept_predictions.save_predictions(
+            kept_predictions.predictions_path(folder, name),
+            measured.predictions,
+            measured.labels,
+            tested_images(config, splits),
+        )
+
+
+def tested_images(config: Config, splits: Splits) -> dict[str, Any]:
+    """Which images the protocols are tested on, as predictions remember them."""
+    assert splits.eval is not None
+    return identity.images_of(splits.eval, limits(config)[1])
+
+
+def label_free_images(splits: Splits) -> dict[str, Any]:
+    """Say which images neighbours are kept of."""
+    return identity.images_of(unlabelled_split(splits), COMPARED_IMAGES)

@@ -1,0 +1,47 @@
+"""What was measured of one network."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from simclr_tf2.evaluation.features.extraction import Features
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Results by name, and the features they come from (None when none were made).
+
+    ``predictions`` holds the predicted label of every test image, by the same names,
+    and ``labels`` what these images are; ``others`` what is no row of the table, by
+    protocol; ``weights`` the digest of the measured network; ``neighbours`` are those
+    of the images that ``label_free`` was measured on.
+    """
+
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    predictions: dict[str, np.ndarray] = field(default_factory=dict)
+    labels: np.ndarray | None = None
+    train: Features | None = None
+    test: Features | None = None
+    others: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    neighbours: np.ndarray | None = None  # int32 [n, k]: nearest other images by h
+
+    def joined(
+        self, records: dict[str, dict[str, Any]], labels: np.ndarray
+    ) -> Measured:
+        """With more records, whose predictions are taken out of them."""
+        predictions = {
+            name: np.asarray(record.pop("predictions"))
+            for name, record in records.items()
+            if "predictions" in record
+        }
+        return dataclasses.replace(
+            self,
+            results=self.results | records,
+            predictions=self.predictions | predictions,
+            labels=labels if self.labels is None else self.labels,
+        )

@@ -1,0 +1,95 @@
+"""results.json: its schema, its one writer and its one reader (docs/results.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simclr_tf2 import files
+
+SCHEMA = 1  # raised when a key changes its meaning or goes; new keys do not raise it
+
+
+def make_document(
+    provenance: Mapping[str, Any],
+    results: Mapping[str, Mapping[str, Any]],
+    others: Mapping[str, Any] | None = None,
+    *,
+    step: int | None,
+    weights: str = "",
+    facts: Mapping[str, Any] | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+    timings: Mapping[str, float] | None = None,
+    finished: bool = False,
+) -> dict[str, Any]:
+    """Put together what results.json holds: every value with what it rests on.
+
+    Args:
+        provenance: As ``evaluation.provenance`` describes it.
+        results: "row/protocol" -> record, the rows of the table.
+        others: Protocol -> records that are no row of the table.
+        step: Step of the checkpoint, None for an encoder without one.
+        weights: Digest of the measured network.
+        facts: More about this evaluation: ``trained_on``, ``images_in_both_splits``,
+            ``best``, ``comparison``; what is empty is left out.
+        history: Starts of a run that changed its length or images.
+        timings: Seconds by phase.
+        finished: Whether the run has ended.
+    """
+    made = dict(provenance)
+    environment = made.pop("environment")
+    document = {
+        "schema": SCHEMA,
+        "dataset": made.pop("dataset"),
+        "step": step,
+        "checkpoint": {"step": step, "weights": weights},
+        **made,
+        "results": dict(results),
+        "environment": environment,
+        **{key: value for key, value in (facts or {}).items() if value},
+        **(others or {}),
+    }
+    if len(history) > 1:
+        document["history"] = list(history)
+    if timings is not None:
+        document["timings"] = dict(timings)
+    if finished:
+        document["finished"] = True
+    return document
+
+
+def path_of(folder: Path, name: str | None) -> Path:
+    """Return where the results of an evaluation are kept.
+
+    Args:
+        folder: The run folder.
+        name: ``--eval_name``; None is the run's own results.json.
+    """
+    return folder / (f"results_{name}.json" if name else "results.json")
+
+
+def write(folder: Path, name: str | None, document: Mapping[str, Any]) -> Path:
+    """Write a document, the whole file or nothing; returns its path."""
+    path = path_of(folder, name)
+    files.write_json(path, document)
+    return path
+
+
+def read(folder: Path, name: str | None = None) -> dict[str, Any]:
+    """Read a document; empty where there is none that can be read."""
+    try:
+        found = json.loads(path_of(folder, name).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def other_protocols(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the records of a document that are no row of its table, by protocol."""
+    return {
+        name: value
+        for name, value in document.items()
+        if name in ("label_free", "semi") or name.startswith("transfer")
+    }

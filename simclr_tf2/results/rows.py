@@ -1,0 +1,25 @@
+"""Names of the rows of the results table, and of the features they rest on."""
+
+from __future__ import annotations
+
+PIXELS_ROW = "PCA-256 of pixels"
+
+
+NAMES = ("h", "feature5")
+
+
+# Rows of networks that nothing was learned with, and of no network.
+BASELINE_ROWS = (*(f"Random encoder {name}" for name in NAMES), PIXELS_ROW)
+
+
+# The benchmark of arXiv 1905.01235 reads feature5; --svm_features chooses.
+SVM_PROTOCOLS = ("svm", "low_shot")
+
+
+FINETUNED_ROW = "Fine-tuned network"
+
+
+ONLINE_ROW = "Online linear head"
+
+
+DEPTHS = "features"  # a protocol with a table of its own

@@ -1,0 +1,34 @@
+"""scan.json: what the image files of a run were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from simclr_tf2 import files
+from simclr_tf2.config import Config
+from simclr_tf2.data import (
+    image_sets,
+    scan_report,
+)
+from simclr_tf2.data.image_sets import ImageSet
+
+
+def summarize(images: ImageSet, pixels: str) -> dict[str, Any]:
+    """What scan.json says of files; ``pixels`` is ``--pixel_range``."""
+    return scan_report.summarize(
+        images.listing,
+        images.index,
+        split_of=images.split_names.tolist(),
+        seen=images.seen,
+        pixels=pixels,
+    )
+
+
+def record(config: Config, folder: Path) -> None:
+    """Keep with a run what its image files were: scan.json."""
+    if config.data.image_dir or config.data.manifest:
+        images = image_sets.open_image_set(config.data)
+        files.write_json(
+            folder / "scan.json", summarize(images, config.data.pixel_range)
+        )

@@ -1,0 +1,58 @@
+"""Where training starts: the run's newest checkpoint, --checkpoint, or scratch."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import tensorflow as tf
+
+from simclr_tf2 import (
+    models,
+    saved_model,
+)
+from simclr_tf2.config import Config
+from simclr_tf2.runs import checkpoints
+
+logger = logging.getLogger(__name__)
+
+
+def restore(
+    config: Config,
+    checkpoint: tf.train.Checkpoint,
+    model: models.SimCLR,
+    folder: Path,
+    *,
+    with_head: bool = True,
+    source: bool = True,
+) -> int:
+    """Resume from the folder, else start from --checkpoint, else from scratch.
+
+    Args:
+        config: Whole config.
+        checkpoint: What a checkpoint of this run holds.
+        model: Gets the weights of ``--checkpoint``.
+        folder: The run folder.
+        with_head: Whether the supervised head must be in ``--checkpoint`` as well.
+        source: Whether ``--checkpoint`` is read; False where the model has its weights.
+
+    Returns:
+        Steps done.
+    """
+    step = checkpoints.restore_newest(checkpoint, folder)
+    if step is not None:
+        logger.info("resuming from %s at step %d", folder / f"ckpt-{step}", step)
+        return step
+    if (folder / "metrics.jsonl").exists():
+        logger.warning(
+            "%s was started before but holds no checkpoint yet: starting from step 0",
+            folder,
+        )
+    name = config.training.checkpoint
+    if name and source:
+        if saved_model.is_reference(name):
+            saved_model.load_reference_weights(model, name, with_head=with_head)
+        else:
+            checkpoints.initialize_weights(model, name, with_head=with_head)
+        logger.info("weights initialised from %s", name)
+    return 0

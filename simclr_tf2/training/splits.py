@@ -1,0 +1,39 @@
+"""Open the splits that the config names."""
+
+from __future__ import annotations
+
+from simclr_tf2.config import Config
+from simclr_tf2.data import datasets, opening, subset
+from simclr_tf2.errors import ConfigError
+
+
+def labelled_part(config: Config, split: datasets.Split) -> datasets.Split:
+    """The images of the user's own ``split`` that have a label, if some have one."""
+    own = config.data.own_images or config.data.array_file
+    return subset.labelled_part(split) if own else split
+
+
+def open_split(config: Config, split: str) -> datasets.Split:
+    """Open one split of the images that the config names.
+
+    Raises:
+        ConfigError: It cannot be opened; names the flag that chooses another split.
+    """
+    try:
+        return opening.open_split(config.data, split)
+    except ConfigError as error:
+        named = {
+            "train_split": config.data.train_split,
+            "probe_split": config.evaluation.probe_split,
+            "eval_split": config.evaluation.eval_split,
+        }
+        flag = next((name for name, value in named.items() if value == split), None)
+        if flag is None or f"has no split {split!r}" not in str(error):
+            raise
+        hint = f"; name one with --{flag}"
+        if flag == "eval_split":
+            hint += (
+                ", or hold out a part of the training images: "
+                "--train_split=train[:90%] --eval_split=train[90%:]"
+            )
+        raise ConfigError(f"{error}{hint}") from error
