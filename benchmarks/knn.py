@@ -65,7 +65,7 @@ def sweep_form(form: str, size: tuple[int, ...]):
     """A function without arguments that chooses of 45 penalties; returns top-1."""
     count, dim, classes = size
     from simclr_tf2.evaluation import Features
-    from simclr_tf2.evaluation.protocols.logistic_sweep import LAMBDAS, lbfgs_logistic
+    from simclr_tf2.evaluation.solvers.penalty_sweep import LAMBDAS, lbfgs_logistic
 
     fifth = count // 5
     x, y = features(count + fifth, dim, classes, seed=1)

@@ -15,11 +15,12 @@ import tensorflow as tf
 from simclr_tf2 import stopping
 from simclr_tf2.errors import NotFinite, Stopped
 from simclr_tf2.training.cadence import Cadence, Schedule
-from simclr_tf2.training.steps import Step
 
 logger = logging.getLogger(__name__)
 
 Scalars = dict[str, float]
+# What one replica does with one element of the data: scalars to average.
+Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
 # A signal waits for the end of a chunk, so it is short; what the host does between two
 # of them takes about a millisecond.
 CHUNK_SECONDS = 1.0

@@ -20,7 +20,7 @@ from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.best_checkpoint import VALID_LOSS, BestCheckpoint
 from simclr_tf2.training import cadence, initialization, input_failures, length, loop
-from simclr_tf2.training.steps import Step
+from simclr_tf2.training.loop import Step
 
 Scalars = dict[str, float]
 Build = Callable[[], tuple[models.SimCLR, keras.optimizers.Optimizer]]

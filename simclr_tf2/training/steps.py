@@ -9,8 +9,8 @@ import keras
 import tensorflow as tf
 
 from simclr_tf2 import augmentations, distribution, optimizers
+from simclr_tf2.training.loop import Step
 
-Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
 # The paper's Algorithm 1 averages over 2N rows, and so does the loss that is reported;
 # the reference code minimises the sum of the two directions. Its weight beside weight
 # decay and the supervised loss, and the step of what LARS does not adapt, are kept.

@@ -7,7 +7,8 @@ from sklearn.metrics import top_k_accuracy_score
 
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import Features
-from simclr_tf2.evaluation.protocols.linear import linear_sgd, read_batches
+from simclr_tf2.evaluation.protocols.linear import linear_sgd
+from simclr_tf2.evaluation.solvers.sgd_heads import read_batches
 from tests.evaluation.clusters import clusters
 
 

@@ -10,7 +10,7 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.protocols import logistic_adam
 from simclr_tf2.evaluation.protocols.logistic_adam import logreg_adam
-from simclr_tf2.evaluation.protocols.logistic_sweep import hold_out
+from simclr_tf2.evaluation.solvers.penalty_sweep import hold_out
 from tests.evaluation.clusters import clusters
 
 DECAYS = (1e-6, 0.3, 1e3)

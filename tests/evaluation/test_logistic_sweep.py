@@ -10,13 +10,10 @@ from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.protocols import logistic_sweep
-from simclr_tf2.evaluation.protocols.logistic_sweep import (
-    LAMBDAS,
-    lbfgs_logistic,
-    logreg_sweep,
-)
-from simclr_tf2.evaluation.solvers import lbfgs
+from simclr_tf2.evaluation.protocols.logistic_sweep import logreg_sweep
+from simclr_tf2.evaluation.solvers import lbfgs, penalty_sweep
 from simclr_tf2.evaluation.solvers.lbfgs import Part, fit_logistic, loss_and_gradient
+from simclr_tf2.evaluation.solvers.penalty_sweep import LAMBDAS, lbfgs_logistic
 from tests.evaluation.clusters import clusters
 
 FEW = (1e-4, 1e-2, 1.0)
@@ -167,13 +164,13 @@ def test_hold_out_is_a_fifth_of_each_class_and_follows_the_seed(monkeypatch):
     labels = np.repeat([0, 1, 2, 3], [20, 10, 5, 1])
     train = clusters(36, classes=4, noise=3.0, seed=1, labels=labels)
     test = clusters(30, classes=4, noise=3.0, seed=2)
-    held, parts = {}, logistic_sweep._part
+    held, parts = {}, penalty_sweep.part_of
 
     def spy(split, rows, known):
         held.setdefault("rows", []).append(split.labels[rows])
         return parts(split, rows, known)
 
-    monkeypatch.setattr(logistic_sweep, "_part", spy)
+    monkeypatch.setattr(penalty_sweep, "part_of", spy)
     found = logreg_sweep(train, test, seed=0)
     assert isinstance(json.dumps({**found, "predictions": None}), str)
     kept, out = held["rows"]
@@ -193,7 +190,7 @@ def test_a_memory_map_read_by_rows_gives_what_copies_give(tmp_path, monkeypatch)
     np.save(tmp_path / "x.npy", train.features)
     mapped = Features(np.load(tmp_path / "x.npy", mmap_mode="r"), train.labels)
     monkeypatch.setattr(lbfgs, "COPY_BYTES", 0)
-    monkeypatch.setattr(logistic_sweep, "COPY_BYTES", 0)
+    monkeypatch.setattr(penalty_sweep, "COPY_BYTES", 0)
     monkeypatch.setattr(lbfgs, "CHUNK_BYTES", 300)
     found = logreg_sweep(mapped, test, seed=0)
     assert found["validation_scores"] == expected["validation_scores"]

@@ -9,8 +9,9 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import LinearSVC
 
 from simclr_tf2.errors import ConfigError
-from simclr_tf2.evaluation.protocols import svm as svm_module
-from simclr_tf2.evaluation.protocols.svm import COSTS, svm, voc_svm
+from simclr_tf2.evaluation.protocols.svm import svm, voc_svm
+from simclr_tf2.evaluation.solvers import linear_svm
+from simclr_tf2.evaluation.solvers.linear_svm import COSTS
 from simclr_tf2.metrics.average_precision import average_precision
 from tests.evaluation.clusters import clusters
 
@@ -167,7 +168,7 @@ def test_multi_label_evaluator_reports_map_and_decisions_per_class():
 def test_fits_that_stop_early_are_counted_once_and_not_told_one_by_one(
     monkeypatch, caplog
 ):
-    monkeypatch.setattr(svm_module, "MAX_ITER", 1)
+    monkeypatch.setattr(linear_svm, "MAX_ITER", 1)
     train, test = clusters(70, seed=1), clusters(20, seed=2)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

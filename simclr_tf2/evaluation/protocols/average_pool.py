@@ -10,7 +10,7 @@ import numpy as np
 
 from simclr_tf2.evaluation.classifiable import all_classes, require_classifiable
 from simclr_tf2.evaluation.features.extraction import Features
-from simclr_tf2.evaluation.protocols.linear import (
+from simclr_tf2.evaluation.solvers.sgd_heads import (
     clip_batch,
     fit_heads,
     judge,

@@ -14,7 +14,8 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.classifiable import all_classes, require_classifiable
 from simclr_tf2.evaluation.features.depths import STAGES
 from simclr_tf2.evaluation.features.extraction import Features
-from simclr_tf2.evaluation.protocols.linear import (
+from simclr_tf2.evaluation.scoring import summarize
+from simclr_tf2.evaluation.solvers.sgd_heads import (
     clip_batch,
     columns_of,
     fit_heads,
@@ -22,7 +23,6 @@ from simclr_tf2.evaluation.protocols.linear import (
     require_training,
     steps_of,
 )
-from simclr_tf2.evaluation.scoring import summarize
 
 # The benchmark's training on ImageNet.
 EPOCHS = 90

@@ -18,17 +18,17 @@ from simclr_tf2.evaluation.classifiable import (
     standardize,
 )
 from simclr_tf2.evaluation.features.extraction import Features
-from simclr_tf2.evaluation.protocols.linear import (
+from simclr_tf2.evaluation.solvers.penalty_sweep import (
+    LAMBDAS,
+    VALIDATION_SHARE,
+    hold_out,
+)
+from simclr_tf2.evaluation.solvers.sgd_heads import (
     clip_batch,
     judge,
     read_batches,
     require_training,
     steps_of,
-)
-from simclr_tf2.evaluation.protocols.logistic_sweep import (
-    LAMBDAS,
-    VALIDATION_SHARE,
-    hold_out,
 )
 
 # A widely used notebook for STL-10: github.com/sthalles/SimCLR,

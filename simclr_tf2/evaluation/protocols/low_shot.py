@@ -17,15 +17,15 @@ from simclr_tf2.evaluation.classifiable import (
     standardize,
 )
 from simclr_tf2.evaluation.features.extraction import Features
-from simclr_tf2.evaluation.protocols.low_shot_svm import (
+from simclr_tf2.evaluation.scoring import interval95, summarize
+from simclr_tf2.evaluation.solvers.blas_threads import blas_threads
+from simclr_tf2.evaluation.solvers.low_shot_svm import (
     KS,
     SAMPLES,
     require_counts,
     usable,
     voc_low_shot,
 )
-from simclr_tf2.evaluation.scoring import interval95, summarize
-from simclr_tf2.evaluation.solvers.blas_threads import blas_threads
 from simclr_tf2.metrics.significance import mean_per_class_interval
 
 logger = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ import numpy as np
 from simclr_tf2.data.transfer_sets import METRICS
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features.extraction import Features
-from simclr_tf2.evaluation.protocols.logistic_sweep import LAMBDAS, lbfgs_logistic
 from simclr_tf2.evaluation.solvers.binary_lbfgs import decide, fit_binary
 from simclr_tf2.evaluation.solvers.blas_threads import blas_threads
+from simclr_tf2.evaluation.solvers.penalty_sweep import LAMBDAS, lbfgs_logistic
 from simclr_tf2.evaluation.transfer.scores import score_logits
 from simclr_tf2.metrics.average_precision import mean_average_precision
 

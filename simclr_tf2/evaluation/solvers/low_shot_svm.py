@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2.errors import ConfigError
-from simclr_tf2.evaluation.protocols.svm import (
+from simclr_tf2.evaluation.solvers.linear_svm import (
     COSTS,
     MAX_ITER,
     fit,
