@@ -81,10 +81,11 @@ def measure(folder, *arguments):
 
 def test_depths_are_compared_with_another_run(measured, tmp_path):
     folder, _ = measured
-    other = tmp_path / "other"
-    shutil.copytree(folder, other)
+    other, here = tmp_path / "other", tmp_path / "here"
+    for copy in (other, here):
+        shutil.copytree(folder, copy)
     short = ["--features_epochs=4", "--features_milestones="]
-    found = measure(folder, "--protocols=features", *short, f"--compare_with={other}")
+    found = measure(here, "--protocols=features", *short, f"--compare_with={other}")
     record = found["comparison"][str(other)]["SimCLR feature3/features"]
     assert record["test"].startswith("McNemar")
     assert found["results"]["SimCLR feature1/features"]["milestones"] == []
