@@ -12,9 +12,9 @@ import numpy as np
 from simclr_tf2.evaluation.classifiable import all_classes, require_classifiable
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.scoring import summarize
+from simclr_tf2.evaluation.solvers import linear_svm
 from simclr_tf2.evaluation.solvers.linear_svm import (
     COSTS,
-    MAX_ITER,
     fit,
     over_threads,
     require_costs,
@@ -124,7 +124,10 @@ def voc_svm(
     total = len(fits) * (len(costs) * FOLDS + 1)
     if sum(missed):
         logger.warning(
-            "%d of %d SVM fits stopped at %d iterations", sum(missed), total, MAX_ITER
+            "%d of %d SVM fits stopped at %d iterations",
+            sum(missed),
+            total,
+            linear_svm.MAX_ITER,
         )
     result = _judged(np.stack(scores, axis=1), binary)
     interval = map_interval(result["scores"], binary.test_targets, seed=seed)
