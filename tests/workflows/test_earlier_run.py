@@ -13,7 +13,7 @@ ARCHIVE = command_line.ROOT / "tests/golden/run_before_rebuild.tar.xz"
 
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory, data_dir):
-    """(What the old program wrote, the folder after the new one went on from step 2)."""
+    """(What the old program wrote, the folder after going on from step 2)."""
     place = tmp_path_factory.mktemp("earlier")
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(place, filter="data")
