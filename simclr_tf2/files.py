@@ -41,6 +41,24 @@ def write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Name ``path`` where the system refuses what the block writes for it.
+
+    Libraries in C (TensorFlow, HDF5, Arrow) name no file, or the temporary one.
+
+    Raises:
+        OSError: With the reason of the system and ``path``; other errors stay.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = system_reason(error)
+        if reason is None:
+            raise
+        raise OSError(_REASONS[reason], reason, os.fspath(path)) from error
+
+
 def has_pattern(path: str | os.PathLike) -> bool:
     r"""Whether TensorFlow would read ``path`` as a pattern: one of ``[ ] * ? \``."""
     return _PATTERN.search(os.path.abspath(path)) is not None

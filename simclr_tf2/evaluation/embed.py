@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simclr_tf2 import files
 from simclr_tf2.config import ConfigError
 
 
@@ -48,12 +49,13 @@ def write_embeddings(
             "names, features [n, d] and labels must have one length. "
             f"Received: {lengths}, features {features.shape}."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        writer(partial, [str(name) for name in names], features, labels)
-        _sync(partial)
-        os.replace(partial, path)
+        with files.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer(partial, [str(name) for name in names], features, labels)
+            _sync(partial)
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import plots
+from simclr_tf2.files import writing
 from simclr_tf2.report import facts, pictures, sections, verdict
 
 _LOG = logging.getLogger(__name__)
@@ -145,7 +146,12 @@ def _render(values: Mapping[str, Any]) -> str:
 
 def _replace(target: Path, text: str) -> None:
     """Write ``text`` beside ``target``, then rename: nobody sees half a page."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace_whole(target, text)
+
+
+def _replace_whole(target: Path, text: str) -> None:
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:

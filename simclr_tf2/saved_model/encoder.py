@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from simclr_tf2 import files
 from simclr_tf2.config import ConfigError
 from simclr_tf2.saved_model import reference_files
 from simclr_tf2.saved_model.reference_weights import build_reference_encoder
@@ -35,8 +36,9 @@ def save_encoder(encoder: keras.Model, path: str | os.PathLike) -> Path:
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
     try:
-        encoder.save(temporary)
-        os.replace(temporary, path)
+        with files.writing(path):
+            encoder.save(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return path

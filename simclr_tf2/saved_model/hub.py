@@ -10,6 +10,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from simclr_tf2 import files
+
 
 class HubModule(tf.train.Checkpoint):
     """``module(images, trainable=False) -> dict`` of every endpoint.
@@ -66,19 +68,17 @@ def save_hub_module(
         keep: How many stay; 0: all.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     module = HubModule(simclr)
     for options in ({}, {"trainable": True}, {"training": False}, {"training": True}):
         module.__call__.get_concrete_function(module._spec, **options)
     target, temporary = folder / str(step), folder / f".{step}.{os.getpid()}.tmp"
+    signature = module.serve.get_concrete_function(module._spec)
     try:
-        tf.saved_model.save(
-            module,
-            str(temporary),
-            signatures=module.serve.get_concrete_function(module._spec),
-        )
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(temporary, target)
+        with files.writing(target):
+            folder.mkdir(parents=True, exist_ok=True)
+            tf.saved_model.save(module, str(temporary), signatures=signature)
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     numbered = sorted(

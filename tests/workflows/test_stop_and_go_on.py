@@ -245,6 +245,7 @@ def one_line(error):
     line, code = endings.line_and_code(error.value)
     assert code == 1 and "No space left on device" in line
     assert "\n" not in line and "{" not in line, line
+    return line
 
 
 def test_a_full_disk_while_training_says_so_and_the_run_goes_on_later(
@@ -276,7 +277,8 @@ def test_a_full_disk_while_exporting_keeps_the_old_exports(photos, trained, smal
     for name in ("keras", "saved_model"):
         with pytest.raises(Exception) as caught:  # noqa: B017, PT011
             run(settings(photos, folder, mode="export", export_formats=(name,)))
-        one_line(caught)
+        written = {"keras": "encoder.keras", "saved_model": "saved_model/4"}[name]
+        assert f"could not write {folder / written}:" in one_line(caught)
     assert {p: p.stat().st_size for p in folder.rglob("*") if p.is_file()} == before
 
 
