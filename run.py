@@ -31,6 +31,13 @@ def _end(line: str, code: int) -> int:
     return code
 
 
+def _note(text: str, names: list[str]) -> None:
+    """Name flags in one line, if there are some."""
+    if names:
+        shown = ", ".join(f"--{name}" for name in names)
+        print(f"note: {text}: {shown}", file=sys.stderr)
+
+
 def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.parse(argv)
@@ -42,12 +49,14 @@ def _main(_: list[str]) -> int:
     try:
         if not absl_flags.FLAGS["verbosity"].present:
             absl_logging.set_verbosity(absl_logging.ERROR)  # of other libraries
-        config = flags.config_from_flags(absl_flags.FLAGS)
-        for name in flags.leftovers(absl_flags.FLAGS):
+        values = absl_flags.FLAGS
+        config = flags.config_from_flags(values)
+        for name in flags.leftovers(values):
             print(f"note: --{name} has no effect", file=sys.stderr)
         mode = config.workflow
-        for name in flags.of_other_modes(absl_flags.FLAGS, mode):
-            print(f"note: --{name} has no effect in --mode={mode}", file=sys.stderr)
+        _note(f"no effect in --mode={mode}", flags.of_other_modes(values, mode))
+        later = "kept for --mode=eval of the run, not measured in fine-tuning"
+        _note(later, flags.measured_later(values, mode))
         from simclr_tf2 import startup
 
         startup.check_environment()
