@@ -1,8 +1,8 @@
 """Command line of SimCLR: parse flags, build the Config, run the workflow.
 
 Exit codes: 0 done; 1 run failed; 2 usage or data error (one line), or no flags; 3 loss
-not finite; 42 stopped by a signal and saved; 130 or 143 stopped before there was
-something to save.
+not finite; 42 stopped by a signal and saved; 129 (SIGHUP), 130 (Ctrl-C) or 143
+(SIGTERM) stopped before there was something to save.
 """
 
 from __future__ import annotations

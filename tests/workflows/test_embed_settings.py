@@ -7,7 +7,7 @@ import pytest
 
 from simclr_tf2.config import DataConfig
 from simclr_tf2.training import run_folder
-from simclr_tf2.workflows import embed
+from simclr_tf2.workflows.embed import _as_trained
 from tests.workflows.test_bad_input import tiny_config
 
 
@@ -23,7 +23,9 @@ def as_trained(run, **data):
     config = dataclasses.replace(
         config, data=DataConfig(**data), given=frozenset(data) | {"model_dir"}
     )
-    return embed._as_trained(config, keras.Sequential([keras.Input((32, 32, 3))])).data
+    return _as_trained(
+        config, keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten()])
+    ).data
 
 
 def test_where_images_are_and_how_they_are_checked_is_the_commands(run):

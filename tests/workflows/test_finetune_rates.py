@@ -9,8 +9,9 @@ import pytest
 from simclr_tf2 import workflows
 from simclr_tf2.config import ConfigError
 from simclr_tf2.training.checkpoints import weights
-from simclr_tf2.workflows import classifier_run, fit, precision, pretrain
+from simclr_tf2.workflows import classifier_run, fit, precision
 from simclr_tf2.workflows.labelled import training_images
+from simclr_tf2.workflows.pretrain import warn_of_no_effect
 from simclr_tf2.workflows.splits import open_split
 from tests import command_line
 from tests.workflows.test_bad_input import tiny_config
@@ -229,10 +230,10 @@ def test_fine_tuning_names_the_flags_of_pretraining_in_one_line(tmp_path):
 
 def test_labels_are_chosen_in_pretraining_for_semi_alone(caplog):
     config = tiny_config(labels_per_class=5)
-    pretrain.warn_of_no_effect(config)
+    warn_of_no_effect(config)
     assert f"--labels_per_class {NO_EFFECT}" in caplog.text
     caplog.clear()
-    pretrain.warn_of_no_effect(tiny_config(labels_per_class=5, protocols=("semi",)))
+    warn_of_no_effect(tiny_config(labels_per_class=5, protocols=("semi",)))
     assert not caplog.text
 
 
