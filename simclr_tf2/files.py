@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from simclr_tf2 import suggestions
+
 # TensorFlow looks checkpoints up with fnmatch(3): "[b]" would be b, "\\[" would be [.
 _PATTERN = re.compile(r"[\[\]*?\\]")
 # What the system says where a disk or a permission is the reason.
@@ -57,6 +59,30 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         if reason is None:
             raise
         raise OSError(_REASONS[reason], reason, os.fspath(path)) from error
+
+
+def missing(path: str | os.PathLike) -> str:
+    """Say that there is nothing at ``path``, and what is near: the end of a sentence.
+
+    Returns:
+        Empty where something is there.
+    """
+    place = whole = Path(path)
+    if whole.exists() or "://" in os.fspath(path):
+        return ""
+    while not place.parent.exists():
+        place = place.parent
+    what = "such folder" if place == whole else f"folder {place}"
+    near = suggestions.alike(place.name, _names_in(place.parent))
+    hint = f"; did you mean {place.with_name(near)}?" if near else "; check the path"
+    return f"there is no {what}{hint}"
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return []
 
 
 def has_pattern(path: str | os.PathLike) -> bool:

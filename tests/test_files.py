@@ -11,7 +11,7 @@ import tensorflow as tf
 from simclr_tf2 import endings, evaluation, files, models, report, saved_model
 from simclr_tf2.config import ConfigError, ModelConfig
 from simclr_tf2.evaluation import embed, semi_supervised, transfer_grid
-from simclr_tf2.training import summaries
+from simclr_tf2.training import run_folder, summaries
 from simclr_tf2.training.errors import NotFinite, RunFailed, Stopped
 from simclr_tf2.workflows import following, kept_predictions, label_free_comparison
 
@@ -68,6 +68,19 @@ def test_a_failed_write_leaves_the_old_text(tmp_path, monkeypatch):
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == [
         "a.json"
     ]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [run_folder.read_config, saved_model.load_encoder, saved_model.read_reference],
+)
+def test_a_run_that_is_not_there_is_said_with_what_is_near(tmp_path, read):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path / "photo")
+    near = f"there is no such folder; did you mean {tmp_path / 'photos'}?"
+    assert near in str(caught.value)
+    assert files.missing(tmp_path / "photos") == files.missing("gs://b/x") == ""
 
 
 FULL_DISKS = [

@@ -127,8 +127,9 @@ def _load_reference(path: str | os.PathLike) -> keras.Model:
             f"--mode=export --model_dir={path} makes one of its newest checkpoint"
         )
     if reference_files.find_prefix(path) is None:
-        raise ConfigError(
-            f"no encoder at {path}: expected a .keras file, a run folder that holds "
-            "encoder.keras, or a checkpoint or SavedModel of the reference code"
+        expected = (
+            "expected a .keras file, a run folder that holds encoder.keras, or a "
+            "checkpoint or SavedModel of the reference code"
         )
+        raise ConfigError(f"no encoder at {path}: {files.missing(path) or expected}")
     return build_reference_encoder(path)

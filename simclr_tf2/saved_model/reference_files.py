@@ -106,7 +106,11 @@ def open_file(path: str | os.PathLike) -> ReferenceFile:
     """
     prefix = find_prefix(path)
     if prefix is None:
-        raise ConfigError(f"{path}: no checkpoint and no SavedModel there")
+        missing = files.missing(path)
+        raise ConfigError(
+            f"{path}: no checkpoint and no SavedModel there"
+            f"{f'; {missing}' if missing else ''}"
+        )
     graph = _read_graph(prefix)
     root = _model_node(graph)
     if not root:
