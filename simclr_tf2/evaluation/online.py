@@ -82,6 +82,8 @@ def make_monitor(
         bank_h, _, bank_labels = encoded(bank)
         h, z, labels = encoded(queries)
         try:
+            if bank_labels.ndim == 1 and (bank_labels < 0).all():
+                raise ConfigError("the images have no labels")
             result = _knn(Features(bank_h, bank_labels), Features(h, labels))
         except ConfigError as error:
             say_once(logging.INFO, "no online kNN", error)

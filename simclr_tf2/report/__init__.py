@@ -52,8 +52,8 @@ def write_report(
 ) -> Path:
     """Write a self-contained HTML page about one run, replacing ``path`` at once.
 
-    A section without data says so in a line and is otherwise left out. The page
-    loads nothing from a network and runs no script.
+    A section without data is left out, also of the contents; results say why there
+    are none. The page loads nothing from a network and runs no script.
 
     Args:
         path: where to write; the folder is made.
@@ -121,6 +121,7 @@ def write_report(
         "files": [(os.fspath(p), text) for p, text in files],
         "snippets": facts.loading_snippets(files, config),
     }  # fmt: skip
+    values["contents"] = _contents(values)
     target = Path(path)
     _replace(target, _render(values))
     for good, text in values["checks"]:
@@ -128,6 +129,22 @@ def write_report(
             _LOG.warning("check of the run: %s", text)
     _LOG.info("wrote %s (%.2f MB)", target, target.stat().st_size / 1e6)
     return target
+
+
+def _contents(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(id, name) of each section that has something to show."""
+    shown = {
+        "Results": True,
+        "Training": values["curves"],
+        "Views": values["pairs"],
+        "Neighbours": values["neighbours"],
+        "Map": values["map"],
+        "Confusion": values["confusion"],
+        "Settings": values["config"],
+        "Files": values["files"],
+        "Environment": values["timings"] or values["environment"],
+    }
+    return [(name.lower(), name) for name, there in shown.items() if there]
 
 
 def _render(values: Mapping[str, Any]) -> str:

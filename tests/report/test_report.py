@@ -181,11 +181,27 @@ def test_green_and_vermilion_frames_follow_the_labels(tmp_path):
     assert frames == [6, 24, 6]
 
 
-def test_report_of_nothing_says_so_in_each_section(tmp_path):
-    _, page = write(tmp_path, title="empty")
-    assert page.count("p", "muted") == 10
-    assert page.count("svg") == 0
+def sections(text):
+    """Ids of the headings, and of the links to them in the contents."""
+    headings = re.findall(r'<h2 id="(\w+)"', text)
+    return headings, re.findall(r'<a href="#(\w+)"', text)
+
+
+def test_report_of_nothing_has_no_section_but_the_results(tmp_path):
+    text, page = write(tmp_path, title="empty")
+    assert sections(text) == (["results"], ["results"])
+    assert page.count("svg") == 0 and page.count("p", "muted") == 1
     assert "Nothing was measured." in page.text
+    assert "The run was not evaluated." in page.text
+
+
+def test_contents_name_the_sections_that_are_there(full, tmp_path):
+    headings, links = sections(full[0])
+    assert headings == links and len(links) == 9
+    for name, argument in (("confusion", "confusion"), ("views", "pairs")):
+        text, _ = write(tmp_path, **(arguments() | {argument: None}))
+        left = [other for other in headings if other != name]
+        assert sections(text) == (left, left)
 
 
 def test_unlabelled_and_interrupted_run(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -205,8 +206,9 @@ def test_a_refused_evaluation_leaves_the_run_as_it_was(photos, copy):
 
 
 def test_a_finished_run_without_labels_shows_its_label_free_numbers(
-    photos, tmp_path, capsys
+    photos, tmp_path, capsys, caplog
 ):
+    caplog.set_level(logging.INFO)
     config = settings(
         photos,
         tmp_path / "run",
@@ -219,6 +221,8 @@ def test_a_finished_run_without_labels_shows_its_label_free_numbers(
     run(config)
     out = capsys.readouterr().out
     assert "RankMe " in out and "(no results)" not in out
+    said = f"{tmp_path / 'run'} is finished at step 2: these are its results; images"
+    assert said in caplog.text
 
 
 @pytest.fixture
