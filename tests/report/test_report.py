@@ -285,11 +285,24 @@ def test_few_images_one_class_and_many_classes(tmp_path, images, classes):
 
 
 def test_collapse_chance_loss_and_weak_results_are_warned_of():
-    scalars = {"loss": np.array([[9, 2.19]]), "std_z": np.array([[9, 0.001]])}
+    scalars = {"loss": np.array([[99, 2.19]]), "std_z": np.array([[99, 0.001]])}
     results = [{"row": "h", "top1": 0.3}, {"row": "random", "top1": 0.4}]
     config = {"model": {"proj_out_dim": 128}}
     found = verdict.checks(scalars, results, config, 2.197)
     assert [good for good, _ in found] == [False] * 3
+    assert "has collapsed" in found[1][1]
+
+
+def test_a_short_run_is_not_said_to_have_collapsed():
+    """Moving averages of batch norm begin far away, in every run."""
+    scalars = {"std_z": np.array([[10, 0.001]])}
+    config = {"model": {"proj_out_dim": 128, "batch_norm_decay": 0.9}}
+    ((good, text),) = verdict.checks(scalars, (), config, None)
+    assert not good and "collapsed" not in text
+    assert "after 10 steps, which says nothing yet" in text and "about 50." in text
+    config["model"]["batch_norm_decay"] = 0.5
+    ((_, text),) = verdict.checks(scalars, (), config, None)
+    assert "has collapsed" in text
 
 
 @pytest.mark.parametrize(
