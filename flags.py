@@ -17,6 +17,7 @@ from absl import flags
 
 from simclr_tf2 import command_help, suggestions
 from simclr_tf2 import config as config_lib
+from simclr_tf2.command_line import recipe_files
 
 _DEFAULTS = config_lib.field_defaults()
 _NAMES: list[str] = []
@@ -210,7 +211,11 @@ _string(
     "One with several classes an image (labels in voc) gives yes-or-no labels, "
     "for --protocols=svm,low_shot.",
 )
-_string("data_dir", "Folder that tensorflow-datasets sets are read from and kept in.")
+_string(
+    "data_dir",
+    "Folder that tensorflow-datasets sets are read from and kept in. Default: data at "
+    "the top of a checkout; elsewhere $TFDS_DATA_DIR or ~/tensorflow_datasets.",
+)
 _bool(
     "download",
     "Download and prepare --dataset if it is not in --data_dir. Without this flag "
@@ -785,9 +790,10 @@ def parse(argv: Sequence[str]) -> list[str]:
     """Parse a command line into ``absl.flags.FLAGS``; returns the program's name alone.
 
     Raises:
-        ConfigError: Unknown flags, values that are of the wrong kind or missing, words
-            that are no flags; names what is probably meant.
+        ConfigError: Unknown flags or recipes, values that are of the wrong kind or
+            missing, words that are no flags; names what is probably meant.
     """
+    argv = _with_recipes(argv)
     _check_values_are_given(argv)
     try:
         rest = flags.FLAGS(list(argv))
@@ -807,6 +813,19 @@ def parse(argv: Sequence[str]) -> list[str]:
     if rest[1:]:
         raise config_lib.ConfigError(_stray(rest[1], argv))
     return rest
+
+
+def _with_recipes(argv: Sequence[str]) -> list[str]:
+    """Replace the names of recipes after ``--flagfile`` by their files."""
+    found = list(argv[:1])
+    for argument in argv[1:]:
+        flag, equals, value = argument.partition("=")
+        if found[-1] in ("--flagfile", "-flagfile"):
+            argument = recipe_files.find(argument)
+        elif equals and flag in ("--flagfile", "-flagfile"):
+            argument = f"{flag}={recipe_files.find(value)}"
+        found.append(argument)
+    return found
 
 
 def _check_values_are_given(argv: Sequence[str]) -> None:

@@ -20,10 +20,15 @@ from absl import app
 from absl import flags as absl_flags
 from absl import logging as absl_logging
 
-import flags
 from simclr_tf2 import command_help, endings
 from simclr_tf2 import config as config_lib
+from simclr_tf2.command_line import recipe_files
 from simclr_tf2.config import ConfigError
+
+if __package__ == "simclr_tf2.command_line":  # of a wheel, or by python -m simclr_tf2
+    from simclr_tf2.command_line import flags  # type: ignore[attr-defined]
+else:
+    import flags
 
 
 def _end(line: str, code: int) -> int:
@@ -100,7 +105,8 @@ def _help(arguments: list[str]) -> int | None:
     elif "helpfull" in asked:
         text, code = command_help.full_help(flags.help_sections()), 0
     elif asked & {"help", "helpshort", "h"}:
-        text, code = command_help.short_help(flags.help_sections()), 0
+        recipes = recipe_files.names()
+        text, code = command_help.short_help(flags.help_sections(), recipes), 0
     else:
         return None
     try:

@@ -59,7 +59,7 @@ def make_monitor(
             logger.log(level, "%s: %s", what, why)
 
     @tf.function(reduce_retracing=True)
-    def both(image):
+    def both(image: tf.Tensor) -> tf.Tensor:
         h, z = encode_h_z(image)
         width[:] = [h.shape[-1]]
         return tf.concat([tf.cast(h, tf.float32), tf.cast(z, tf.float32)], axis=-1)

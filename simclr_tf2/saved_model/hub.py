@@ -45,12 +45,17 @@ class HubModule(tf.train.Checkpoint):
         return {k: tf.identity(tf.cast(v, tf.float32), k) for k, v in found.items()}
 
     @tf.function
-    def __call__(self, inputs, trainable=False, training=None):
+    def __call__(
+        self,
+        inputs: tf.Tensor,
+        trainable: bool = False,
+        training: bool | None = None,
+    ) -> dict[str, tf.Tensor]:
         """``[n, s, s, c]`` images in [0, 1] -> dict of endpoints."""
         return self.endpoints(inputs, bool(trainable if training is None else training))
 
     @tf.function
-    def serve(self, inputs):
+    def serve(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serving signature: images -> h and z."""
         found = self.endpoints(inputs, False)
         return {k: found[k] for k in ("final_avg_pool", "proj_head_output")}
