@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
@@ -219,7 +220,9 @@ def limits(config: Config) -> tuple[int, int | None]:
     )
 
 
-def eval_dataset(config: Config, split: datasets.Split, limit: int | None = None):
+def eval_dataset(
+    config: Config, split: datasets.Split, limit: int | None = None
+) -> Any:
     """The evaluation view of a split, every example once."""
     return pipeline.make_eval_dataset(
         split,

@@ -54,7 +54,7 @@ def make_run_monitor(
         seed=config.seed + 1,
     )
 
-    def encode(image):
+    def encode(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = model(image, training=False)
         return outputs["representation"], outputs["projection"]
 

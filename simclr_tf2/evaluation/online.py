@@ -59,7 +59,7 @@ def make_monitor(
             logger.log(level, "%s: %s", what, why)
 
     @tf.function(reduce_retracing=True)
-    def both(image):
+    def both(image: tf.Tensor) -> tf.Tensor:
         h, z = encode_h_z(image)
         width[:] = [h.shape[-1]]
         return tf.concat([tf.cast(h, tf.float32), tf.cast(z, tf.float32)], axis=-1)
@@ -82,6 +82,8 @@ def make_monitor(
         bank_h, _, bank_labels = encoded(bank)
         h, z, labels = encoded(queries)
         try:
+            if bank_labels.ndim == 1 and (bank_labels < 0).all():
+                raise ConfigError("the images have no labels")
             result = _knn(Features(bank_h, bank_labels), Features(h, labels))
         except ConfigError as error:
             say_once(logging.INFO, "no online kNN", error)

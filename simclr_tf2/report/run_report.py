@@ -25,6 +25,7 @@ from simclr_tf2.evaluation.inputs import (
 )
 from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.exports.formats import KERAS_TEXT, UINT8_TEXT
+from simclr_tf2.files import writing
 from simclr_tf2.report import page, tables
 from simclr_tf2.results.curve import read_followed
 from simclr_tf2.runs import logs, tensorboard_pictures
@@ -130,17 +131,18 @@ def _write_tensorboard(
         "augmented pairs": lambda: plots.augmentation_grid(*pairs),
         "nearest images": lambda: _nearest(images, features, labels, bank),
     }
+    pngs = {name: plots.to_png(draw(), dpi=110) for name, draw in picture.items()}
     try:
-        for name, draw in picture.items():
-            png = plots.to_png(draw(), dpi=110)
-            tensorboard_pictures.write_picture(folder, name, png, step=step)
-        tensorboard_pictures.write_projector(
-            folder,
-            features.features,
-            images=plots.to_uint8(images),
-            labels=labels,
-            class_names=split.class_names,
-        )
+        with writing(folder):
+            for name, png in pngs.items():
+                tensorboard_pictures.write_picture(folder, name, png, step=step)
+            tensorboard_pictures.write_projector(
+                folder,
+                features.features,
+                images=plots.to_uint8(images),
+                labels=labels,
+                class_names=split.class_names,
+            )
     except OSError as error:
         logger.warning("TensorBoard: pictures were not written: %s", error)
 

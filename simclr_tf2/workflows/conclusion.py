@@ -26,7 +26,12 @@ logger = logging.getLogger(__name__)
 
 def show_finished(config: Config, found: dict[str, Any]) -> None:
     """Print what a finished run has measured, from its results.json."""
-    logger.info("%s is finished at step %s", config.model_dir, found["step"])
+    logger.info(
+        "%s is finished at step %s: these are its results; images are not read again "
+        "(--mode=eval measures anew)",
+        config.model_dir,
+        found["step"],
+    )
     others = document.other_protocols(found)
     tables = render(Measured(found["results"], others=others))
     print(tables or "nothing was measured: --protocols was empty", flush=True)
