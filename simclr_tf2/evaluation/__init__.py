@@ -10,8 +10,12 @@ from simclr_tf2.evaluation.held_out_loss import batch_sizes as held_out_batch_si
 from simclr_tf2.evaluation.held_out_loss import make_held_out_loss
 from simclr_tf2.evaluation.online import make_monitor, monitor
 from simclr_tf2.evaluation.pca import pca256
-from simclr_tf2.evaluation.protocols.knn import knn5_6, knn5_8, weighted_knn
-from simclr_tf2.evaluation.protocols.logistic import stl10_logreg
+from simclr_tf2.evaluation.protocols.knn import (
+    standardized_knn,
+    weighted_knn,
+    weighted_knn_top1,
+)
+from simclr_tf2.evaluation.protocols.logistic import logistic_regression
 from simclr_tf2.evaluation.rows import EVALUATORS, evaluate_rows
 from simclr_tf2.evaluation.scoring import classifier_accuracy
 from simclr_tf2.exports.embeddings_file import write_embeddings
@@ -25,8 +29,8 @@ __all__ = [
     "evaluate_rows",
     "extract",
     "held_out_batch_sizes",
-    "knn5_6",
-    "knn5_8",
+    "weighted_knn_top1",
+    "standardized_knn",
     "make_held_out_loss",
     "make_monitor",
     "monitor",
@@ -34,7 +38,7 @@ __all__ = [
     "raw_pixels",
     "render",
     "title",
-    "stl10_logreg",
+    "logistic_regression",
     "weighted_knn",
     "write_embeddings",
 ]

@@ -10,9 +10,9 @@ from simclr_tf2 import metrics
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.once import logged_once
-from simclr_tf2.evaluation.protocols.knn import knn5_6, knn5_8
+from simclr_tf2.evaluation.protocols.knn import standardized_knn, weighted_knn_top1
 from simclr_tf2.evaluation.protocols.linear import linear_sgd
-from simclr_tf2.evaluation.protocols.logistic import stl10_logreg
+from simclr_tf2.evaluation.protocols.logistic import logistic_regression
 from simclr_tf2.evaluation.protocols.logistic_adam import logreg_adam
 from simclr_tf2.evaluation.protocols.logistic_sweep import logreg_sweep
 from simclr_tf2.evaluation.protocols.low_shot import low_shot as _low_shot
@@ -25,9 +25,9 @@ Evaluator = Callable[..., dict[str, Any]]
 
 
 EVALUATORS: dict[str, Evaluator] = {
-    "logreg": stl10_logreg,
-    "knn": knn5_8,
-    "weighted_knn": knn5_6,
+    "logreg": logistic_regression,
+    "knn": standardized_knn,
+    "weighted_knn": weighted_knn_top1,
     "logreg_sweep": logreg_sweep,
     "logreg_adam": logreg_adam,
     "linear": linear_sgd,

@@ -10,7 +10,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from simclr_tf2.errors import ConfigError
-from simclr_tf2.evaluation import Features, knn5_8, pca256, stl10_logreg
+from simclr_tf2.evaluation import (
+    Features,
+    logistic_regression,
+    pca256,
+    standardized_knn,
+)
 from simclr_tf2.evaluation.protocols import logistic
 from simclr_tf2.evaluation.rows import EVALUATORS
 from simclr_tf2.evaluation.scoring import interval95
@@ -109,20 +114,20 @@ def test_non_convergence_is_reported_and_logged(monkeypatch, caplog):
     monkeypatch.setattr(logistic, "MAX_ITER", 2)
     train, test = clusters(60, noise=2.0, seed=1), clusters(60, seed=2)
     with caplog.at_level(logging.WARNING):
-        found = stl10_logreg(train, test, seed=0)
+        found = logistic_regression(train, test, seed=0)
     assert found["converged"] is False
     assert found["iterations"] == 2
     assert "did not converge in 2 iterations" in caplog.text
 
 
 def test_convergence_is_reported():
-    found = stl10_logreg(clusters(60, seed=1), clusters(60, seed=2), seed=3)
+    found = logistic_regression(clusters(60, seed=1), clusters(60, seed=2), seed=3)
     assert found["converged"] is True
     assert (found["C"], found["max_iter"], found["seed"]) == (1.0, 1200, 3)
 
 
 def test_fewer_images_than_neighbours_are_clipped(caplog):
-    found = knn5_8(clusters(7, seed=1), clusters(5, seed=2), seed=0)
+    found = standardized_knn(clusters(7, seed=1), clusters(5, seed=2), seed=0)
     assert found["k"] == 7
     assert "k=10 clipped" in caplog.text
 

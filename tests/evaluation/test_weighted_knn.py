@@ -159,12 +159,14 @@ def test_metrics_and_weightings_equal_scikit_learn(metric, weighting):
 def test_the_row_of_the_table_is_the_last_k():
     train = clusters(61, classes=7, noise=2.0, seed=1)
     test = clusters(33, classes=7, noise=2.0, seed=2)
-    found = knn.knn5_6(train, test, seed=0, ks=(57, 1, 5), weighting="uniform")
+    found = knn.weighted_knn_top1(
+        train, test, seed=0, ks=(57, 1, 5), weighting="uniform"
+    )
     assert found["top1"] == found["top1_k5"] != found["top1_k1"]
     assert (found["top5"], found["k"]) == (found["top5_k5"], 5)
     assert found["top1"] == np.mean(found["predictions"] == test.labels)
     assert found["votes"] == "uniform"
-    found = knn.knn5_6(train, test, seed=0, metric="euclidean")
+    found = knn.weighted_knn_top1(train, test, seed=0, metric="euclidean")
     assert found["votes"] == "exp(-distance / 0.07)"
 
 

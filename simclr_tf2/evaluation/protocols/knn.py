@@ -28,11 +28,11 @@ VOTES_IN_WORDS = {"exp": "exp({metric} / {temperature:g})", "uniform": "uniform"
 SIMILARITY = {"cosine": "cosine", "euclidean": "-distance"}
 
 
-def knn5_8(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
+def standardized_knn(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
     """Majority vote of the 10 nearest neighbours on standardised features.
 
     StandardScaler fitted on train, then scikit-learn's KNeighborsClassifier(10),
-    Euclidean. The scaler applies to BOTH classifiers of this table: ``stl10_logreg``
+    Euclidean. The scaler applies to BOTH classifiers of this table: ``logistic_regression``
     and this one read the same standardised h. In the PCA baseline the scaler stands
     before the projection, on the raw pixels, and both classifiers read the PCA
     features as they are.
@@ -108,7 +108,7 @@ def weighted_knn(
     return _classify(train, test, ks, temperature, metric, weighting, chunk_bytes)[0]
 
 
-def knn5_6(
+def weighted_knn_top1(
     train: Features,
     test: Features,
     *,

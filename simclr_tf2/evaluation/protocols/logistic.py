@@ -25,7 +25,9 @@ C = 1.0  # inverse strength of the L2 penalty, scikit-learn's default
 MAX_ITER = 1200
 
 
-def stl10_logreg(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
+def logistic_regression(
+    train: Features, test: Features, *, seed: int
+) -> dict[str, Any]:
     """Multinomial logistic regression on standardised features.
 
     StandardScaler fitted on train, then scikit-learn's LogisticRegression with L-BFGS,

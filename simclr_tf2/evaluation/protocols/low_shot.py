@@ -30,7 +30,7 @@ from simclr_tf2.metrics.significance import mean_per_class_interval
 
 logger = logging.getLogger(__name__)
 
-# As stl10_logreg.
+# As logistic_regression.
 C = 1.0
 LOGREG_ITER = 1200
 
@@ -59,7 +59,7 @@ def k_shot(
 ) -> dict[str, Any]:
     """[ours] Logistic regression on k images of each class, several times.
 
-    As ``stl10_logreg`` (C = 1, L-BFGS), fitted on the chosen images alone: they give
+    As ``logistic_regression`` (C = 1, L-BFGS), fitted on the chosen images alone: they give
     the scaler its mean and variance too.
 
     Args:
