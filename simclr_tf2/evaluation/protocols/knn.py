@@ -32,10 +32,10 @@ def standardized_knn(train: Features, test: Features, *, seed: int) -> dict[str,
     """Majority vote of the 10 nearest neighbours on standardised features.
 
     StandardScaler fitted on train, then scikit-learn's KNeighborsClassifier(10),
-    Euclidean. The scaler applies to BOTH classifiers of this table: ``logistic_regression``
-    and this one read the same standardised h. In the PCA baseline the scaler stands
-    before the projection, on the raw pixels, and both classifiers read the PCA
-    features as they are.
+    Euclidean. The scaler applies to both classifiers of this table:
+    ``logistic_regression`` and this one read the same standardised h. In the PCA
+    baseline the scaler stands before the projection, on the raw pixels, and both
+    classifiers read the PCA features as they are.
 
     Args:
         train: Labelled features, the neighbours.

@@ -59,8 +59,8 @@ def k_shot(
 ) -> dict[str, Any]:
     """[ours] Logistic regression on k images of each class, several times.
 
-    As ``logistic_regression`` (C = 1, L-BFGS), fitted on the chosen images alone: they give
-    the scaler its mean and variance too.
+    As ``logistic_regression`` (C = 1, L-BFGS), fitted on the chosen images alone: they
+    give the scaler its mean and variance too.
 
     Args:
         train: Labelled features to choose from.
