@@ -257,9 +257,10 @@ def test_a_signal_while_the_interpreter_ends_changes_no_exit_code(number):
         "import atexit, sys, time; sys.path.insert(0, sys.argv[1]); "
         "from simclr_tf2 import endings, stopping\n"
         "def main():\n"
+        "    last = lambda: (print('ready', flush=True), time.sleep(30))\n"
+        "    atexit.register(last)\n"
         "    with endings.of_process():\n"
         "        sys.exit(3)\n"
-        "atexit.register(lambda: (print('ready', flush=True), time.sleep(30)))\n"
         "stopping.run_to_exit(main)"
     )
     process = subprocess.Popen(
