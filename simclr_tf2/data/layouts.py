@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import logging
 import os
 import posixpath
 from collections import Counter
@@ -23,8 +22,6 @@ SUFFIXES = (
 )
 LAYOUTS = ("auto", "flat", "class", "split_class")
 BESIDE = "other"  # split of images that lie beside the folders of splits
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +136,7 @@ def list_folder(root: str, *, layout: str = "auto") -> Listing:
 
 
 def with_notes(listing: Listing) -> Listing:
-    """Add notes on classes that train lacks; log every note as a warning."""
+    """Add notes on classes that train lacks."""
     notes = [*listing.notes]
     known = {s for s in listing.splits if s is not None}
     if listing.labels is not None and "train" in known:
@@ -150,8 +147,6 @@ def with_notes(listing: Listing) -> Listing:
             notes.append(
                 "not in train, with the ids after its classes: " + _some(extra)
             )
-    for note in notes:
-        _log.warning("%s: %s", listing.root, note)
     return dataclasses.replace(listing, notes=tuple(notes))
 
 

@@ -88,13 +88,15 @@ def test_folders_of_a_nas_are_left_out_and_said(run, tmp_path, capsys, caplog):
 
 
 def test_splits_of_years_are_splits_and_validation_is_not_trained_on(
-    run, tmp_path, capsys
+    run, tmp_path, capsys, caplog
 ):
     class_folders(tmp_path / "coco" / "train2017")
     class_folders(tmp_path / "coco" / "val2017", each=4)
     said = scanned(run, capsys, image_dir=str(tmp_path / "coco"))
     assert "splits: train 24, validation 8" in said and "classes: 2" in said
     assert "note: read as the split validation: val2017/" in said
+    said += caplog.text  # a terminal shows both
+    assert said.count("read as the split validation") == 1
 
 
 def test_tiff_is_trained_on_and_embedded_and_backups_are_named(
