@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import os
 import posixpath
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -202,7 +203,7 @@ def _no_folder(path: str) -> str:
         return f"{path} is not a folder, nothing is there; {hint}"
     remedy = side_files.reading_flag(path)
     if not remedy and side_files.suffix_of(path) in SUFFIXES:
-        remedy = f"pass --image_dir={os.path.dirname(path) or '.'}"
+        remedy = f"pass --image_dir={shlex.quote(os.path.dirname(path) or '.')}"
     return f"{path} is not a folder; {remedy or 'give the folder of the images'}"
 
 

@@ -283,6 +283,9 @@ def test_doubled_split_folders_are_said(tmp_path):
     ("name", "words"),
     (
         ("photos.zip", "unzip .*photos.zip"),
+        ("my photos.zip", "unzip '.*my photos.zip' -d '.*my photos'"),
+        ("my list.csv", "pass --manifest='.*my list.csv'"),
+        ("my pets/1.jpg", "pass --image_dir='.*my pets'"),
         ("photos.tar.gz", "tar -xf .*photos.tar.gz"),
         ("list.csv", "pass --manifest=.*list.csv"),
         ("a.npy", "pass --dataset=.*a.npy"),

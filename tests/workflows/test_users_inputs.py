@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import shlex
 import unicodedata
 from pathlib import Path
 
@@ -282,7 +283,7 @@ def test_odd_names_are_read_and_what_they_hold_is_said(run, tmp_path, capsys):
             picture(tmp_path / "odd" / inner / name / f"{i} [1] 50%#, ü\n.jpg", i)
     said = scanned(run, capsys, image_dir="odd")
     assert "12 images" in said and "labels: none" in said and "bad files: none" in said
-    assert f"pass --image_dir=odd/{inner}" in said
+    assert f"pass --image_dir={shlex.quote(f'odd/{inner}')}" in said  # for a shell
     said = scanned(run, capsys, image_dir=f"odd/{inner}")
     assert "classes: 2" in said and "  b %20#: " in said
 
