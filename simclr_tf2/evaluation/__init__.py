@@ -20,7 +20,7 @@ from simclr_tf2.evaluation.logistic import stl10_logreg
 from simclr_tf2.evaluation.logistic_adam import logreg_adam
 from simclr_tf2.evaluation.logistic_sweep import logreg_sweep
 from simclr_tf2.evaluation.low_shot import low_shot as _low_shot
-from simclr_tf2.evaluation.once import logged_once
+from simclr_tf2.evaluation.once import LOGGERS, logged_once
 from simclr_tf2.evaluation.online import make_monitor, monitor
 from simclr_tf2.evaluation.pca import pca256
 from simclr_tf2.evaluation.svm import svm as _svm
@@ -28,6 +28,7 @@ from simclr_tf2.evaluation.table import render, title
 
 __all__ = [
     "EVALUATORS",
+    "LOGGERS",
     "Features",
     "assert_unchanged",
     "classifier_accuracy",
@@ -36,6 +37,7 @@ __all__ = [
     "held_out_batch_sizes",
     "knn5_6",
     "knn5_8",
+    "logged_once",
     "make_held_out_loss",
     "make_monitor",
     "monitor",
@@ -64,7 +66,7 @@ EVALUATORS: dict[str, Evaluator] = {
 }
 
 
-@logged_once(*(f"{__name__}.{name}" for name in ("splits", "knn", "distance_knn")))
+@logged_once(*LOGGERS)
 def evaluate_rows(
     rows: dict[str, tuple[Features, Features]],
     protocols: Sequence[str],

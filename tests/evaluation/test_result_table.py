@@ -76,6 +76,13 @@ def test_chance_is_the_share_of_the_most_frequent_class_of_the_test_images(
     assert f"3 classes, chance {100 * chance:.1f};" in render(results)
 
 
+def test_what_every_row_finds_of_the_images_is_said_once(caplog):
+    few = clusters(9, seed=1), clusters(9, seed=2)
+    evaluate_rows({"a": few, "b": few}, ("knn", "weighted_knn", "linear"), 0)
+    said = [r.message for r in caplog.records if "clipped to the 9" in r.message]
+    assert len(said) == len(set(said)) == 3
+
+
 def test_the_same_seed_gives_the_same_results():
     first, again = (evaluate_rows(rows(), ("logreg", "knn"), 0) for _ in range(2))
     for results in (first, again):
