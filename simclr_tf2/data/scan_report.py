@@ -169,7 +169,7 @@ def _suggest(
     flags: dict[str, str] = {}
     size = fitting.image_size(summary["height"]["median"], summary["width"]["median"])
     flags["--image_size"] = str(size)
-    if size <= fitting.BLUR_ABOVE:
+    if not fitting.use_blur(size, size):
         flags["--nouse_blur"] = ""
     channels = index.channels[index.good]
     if (channels <= 2).all():

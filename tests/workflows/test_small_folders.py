@@ -27,7 +27,6 @@ NETWORK = {
     "learning_rate": 0.002,
     "learning_rate_scaling": "none",
     "warmup_epochs": 2.0,
-    "use_blur": False,
     "train_epochs": float(EPOCHS),
     "strategy": "one_device",
     "progress": "plain",
@@ -107,6 +106,7 @@ def test_the_first_steps_are_logged_and_a_short_run_saves_and_looks_little(
 def test_what_was_fitted_is_what_the_run_is(plain, photos):
     found = json.loads((photos.parent / "plain" / "config.json").read_text())
     assert (found["image_size"], found["train_batch_size"]) == (32, 16)
+    assert found["use_blur"] is False
     assert found["valid_size"] == 0.0
 
 
