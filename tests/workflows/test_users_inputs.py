@@ -258,6 +258,19 @@ def test_arrays_without_labels_in_an_npy_file_are_trained_on(run, tmp_path, capl
     assert Path("run/encoder.keras").exists()
 
 
+def test_labelled_arrays_of_one_split_are_scored_on_a_tenth(run, tmp_path, caplog):
+    images = np.random.default_rng(0).integers(0, 256, [60, 16, 16, 3], np.uint8)
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(60) % 2)
+    results = run("pretrain", dataset="set.npz", protocols=("knn",), model_dir="run")
+    record = results["results"]["SimCLR h/knn"]
+    assert (record["train_examples"], record["test_examples"]) == (55, 5)
+    assert caplog.text.count("set.npz: only train has labels, so 5 of its 60") == 1
+    done = run("embed", model_dir="run", input="set.npz", output="h.csv")
+    assert done["images"] == 60  # all, in the order of the file
+    names = [row["name"] for row in csv.DictReader(Path("h.csv").open())]
+    assert names == [f"set.npz/{i}" for i in range(60)]
+
+
 def test_scan_counts_arrays_without_a_label(run, tmp_path, capsys):
     images = np.zeros([5, 8, 8, 3], np.uint8)
     np.savez(tmp_path / "a.npz", images=images, labels=np.array([0, 1, -1, 1, -1]))
