@@ -73,7 +73,7 @@ def test_chance_is_the_share_of_the_most_frequent_class_of_the_test_images(
     test = clusters(len(labels), labels=labels)
     results = evaluate_rows({"h": (train, test)}, ("knn",), 0)
     assert results["h/knn"]["chance"] == chance
-    assert f"3 classes, chance {100 * chance:.1f};" in render(results)
+    assert f"3 classes, commonest class {100 * chance:.1f} %;" in render(results)
 
 
 def test_what_every_row_finds_of_the_images_is_said_once(caplog):
