@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 
 .PHONY: demo test test-fast test-orders lint format clean
 demo: $(VENV)/.run-time  ## pretrain on the embedded data, evaluate, export, report
-	$(PY) run.py --flagfile=recipes/quickstart.flags
+	$(PY) run.py --flagfile=quickstart
 
 test: $(VENV)/.development  ## every test
 	$(PY) -m pytest -n 2 --dist worksteal

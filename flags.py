@@ -17,6 +17,7 @@ from absl import flags
 
 from simclr_tf2 import command_help, suggestions
 from simclr_tf2 import config as config_lib
+from simclr_tf2.command_line import recipe_files
 
 _DEFAULTS = config_lib.field_defaults()
 _NAMES: list[str] = []
@@ -210,7 +211,11 @@ _string(
     "One with several classes an image (labels in voc) gives yes-or-no labels, "
     "for --protocols=svm,low_shot.",
 )
-_string("data_dir", "Folder that tensorflow-datasets sets are read from and kept in.")
+_string(
+    "data_dir",
+    "Folder that tensorflow-datasets sets are read from and kept in. Default: data at "
+    "the top of a checkout; elsewhere $TFDS_DATA_DIR or ~/tensorflow_datasets.",
+)
 _bool(
     "download",
     "Download and prepare --dataset if it is not in --data_dir. Without this flag "
@@ -752,6 +757,32 @@ for _name in _LEFTOVERS:
         "No effect; accepted because commands of google-research/simclr carry it.",
     )
 
+# Where a mode does not read what the sections say: all but these, and these too.
+_NOT_READ = {
+    "finetune": (
+        "valid_size",
+        "lineareval_while_pretraining",
+        "micro_batch_size",
+        "micro_batch_norm",
+    ),
+    "scan": ("valid_size", "label_fraction", "labels_per_class"),
+}
+_READ = {
+    "embed": (
+        "data_dir",
+        "download",
+        "image_size",
+        "image_channels",
+        "pixel_range",
+        "check_files",
+        "max_image_pixels",
+        "eval_batch_size",
+    ),
+    "export": ("checkpoint", "ft_proj_selector", "image_size"),
+}
+# Measured by --mode=eval of the run, which takes them from there.
+_MEASURED_LATER = ("protocols", "probe_split", "probe_examples", "best_metric")
+
 # Flags that absl's logging brings; this program does not log by it.
 _OF_ABSL = ("log_dir", "logtostderr", "alsologtostderr", "stderrthreshold")
 
@@ -760,9 +791,10 @@ def parse(argv: Sequence[str]) -> list[str]:
     """Parse a command line into ``absl.flags.FLAGS``; returns the program's name alone.
 
     Raises:
-        ConfigError: Unknown flags, values that are of the wrong kind or missing, words
-            that are no flags; names what is probably meant.
+        ConfigError: Unknown flags or recipes, values that are of the wrong kind or
+            missing, words that are no flags; names what is probably meant.
     """
+    argv = _with_recipes(argv)
     _check_values_are_given(argv)
     try:
         rest = flags.FLAGS(list(argv))
@@ -782,6 +814,19 @@ def parse(argv: Sequence[str]) -> list[str]:
     if rest[1:]:
         raise config_lib.ConfigError(_stray(rest[1], argv))
     return rest
+
+
+def _with_recipes(argv: Sequence[str]) -> list[str]:
+    """Replace the names of recipes after ``--flagfile`` by their files."""
+    found = list(argv[:1])
+    for argument in argv[1:]:
+        flag, equals, value = argument.partition("=")
+        if found[-1] in ("--flagfile", "-flagfile"):
+            argument = recipe_files.find(argument)
+        elif equals and flag in ("--flagfile", "-flagfile"):
+            argument = f"{flag}={recipe_files.find(value)}"
+        found.append(argument)
+    return found
 
 
 def _check_values_are_given(argv: Sequence[str]) -> None:
@@ -873,14 +918,31 @@ def _as_shown(flag: flags.Flag) -> command_help.Flag:
 
 
 def of_other_modes(values: flags.FlagValues, mode: str) -> list[str]:
-    """List the flags that were given and that no mode that trains reads, nor this."""
+    """List the flags that were given and that ``mode`` does not read.
+
+    Those of training are left to ``--mode=eval``, which compares them with its run.
+    """
     return [
         name
         for _, modes, names in _SECTIONS
-        if mode not in modes and set(modes.split(", ")) <= {"eval", "embed", "scan"}
         for name in names
-        if values[name].present
+        if values[name].present and not _is_read(name, modes, mode)
     ]
+
+
+def _is_read(name: str, modes: str, mode: str) -> bool:
+    """Whether ``mode`` reads a flag of a section that ``modes`` read."""
+    if modes == "all" or mode in modes.split(", "):
+        return name not in _NOT_READ.get(mode, ())
+    trains = {"pretrain", "finetune"} & set(modes.split(", "))
+    return name in _READ.get(mode, ()) or (mode == "eval" and bool(trains))
+
+
+def measured_later(values: flags.FlagValues, mode: str) -> list[str]:
+    """List the flags of protocols that were given to fine-tuning, which runs none."""
+    if mode != "finetune":
+        return []
+    return [n for n in _MEASURED_LATER if values[n].present and values[n].value]
 
 
 def flag_names() -> tuple[str, ...]:

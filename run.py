@@ -1,8 +1,8 @@
 """Command line of SimCLR: parse flags, build the Config, run the workflow.
 
 Exit codes: 0 done; 1 run failed; 2 usage or data error (one line), or no flags; 3 loss
-not finite; 42 stopped by a signal and saved; 130 or 143 stopped before there was
-something to save.
+not finite; 42 stopped by a signal and saved; 129 (SIGHUP), 130 (Ctrl-C) or 143
+(SIGTERM) stopped before there was something to save.
 """
 
 from __future__ import annotations
@@ -20,15 +20,27 @@ from absl import app
 from absl import flags as absl_flags
 from absl import logging as absl_logging
 
-import flags
 from simclr_tf2 import command_help, endings
 from simclr_tf2 import config as config_lib
+from simclr_tf2.command_line import recipe_files
 from simclr_tf2.config import ConfigError
+
+if __package__ == "simclr_tf2.command_line":  # of a wheel, or by python -m simclr_tf2
+    from simclr_tf2.command_line import flags  # type: ignore[attr-defined]
+else:
+    import flags
 
 
 def _end(line: str, code: int) -> int:
     print(line, file=sys.stderr, flush=True)
     return code
+
+
+def _note(text: str, names: list[str]) -> None:
+    """Name flags in one line, if there are some."""
+    if names:
+        shown = ", ".join(f"--{name}" for name in names)
+        print(f"note: {text}: {shown}", file=sys.stderr)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -42,12 +54,14 @@ def _main(_: list[str]) -> int:
     try:
         if not absl_flags.FLAGS["verbosity"].present:
             absl_logging.set_verbosity(absl_logging.ERROR)  # of other libraries
-        config = flags.config_from_flags(absl_flags.FLAGS)
-        for name in flags.leftovers(absl_flags.FLAGS):
+        values = absl_flags.FLAGS
+        config = flags.config_from_flags(values)
+        for name in flags.leftovers(values):
             print(f"note: --{name} has no effect", file=sys.stderr)
         mode = config.workflow
-        for name in flags.of_other_modes(absl_flags.FLAGS, mode):
-            print(f"note: --{name} has no effect in --mode={mode}", file=sys.stderr)
+        _note(f"no effect in --mode={mode}", flags.of_other_modes(values, mode))
+        later = "kept for --mode=eval of the run, not measured in fine-tuning"
+        _note(later, flags.measured_later(values, mode))
         from simclr_tf2 import startup
 
         startup.check_environment()
@@ -91,7 +105,8 @@ def _help(arguments: list[str]) -> int | None:
     elif "helpfull" in asked:
         text, code = command_help.full_help(flags.help_sections()), 0
     elif asked & {"help", "helpshort", "h"}:
-        text, code = command_help.short_help(flags.help_sections()), 0
+        recipes = recipe_files.names()
+        text, code = command_help.short_help(flags.help_sections(), recipes), 0
     else:
         return None
     try:

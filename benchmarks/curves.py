@@ -60,15 +60,21 @@ CASES: dict[str, dict[str, Any]] = {
     "rate far too high, LARS": {"optimizer": "lars", "learning_rate": 300.0},
     "rate too low": {"learning_rate": 1e-7},
     "temperature too high": {"temperature": 100.0},
-    "rate too high, no head": {"learning_rate": 1.0, "proj_head_mode": "none"},
+    "temperature too low, no head": {
+        "temperature": 1e-5,
+        "learning_rate": 0.3,
+        "proj_head_mode": "none",
+    },
     "one image in the batch": {"dataset": "one_image.npz"},
     "augmentation off": {"color_jitter_strength": 0.0},
     "labels as images": {"dataset": "labels.npz"},
 }
+TALLEST = 10.0  # loss that is still drawn; chance is 4.844
 SHOWN = {
     "healthy": "healthy",
     "rate too low": "stuck",
     "rate too high": "collapsed",
+    "temperature too low, no head": "collapsed_fully",
 }
 
 
@@ -111,6 +117,11 @@ def last(lines: list[dict[str, float]], key: str) -> float:
     return values[-1] if values else float("nan")
 
 
+def _hides(key: str, value: float) -> bool:
+    """Whether a value would press the rest of its curve onto the axis."""
+    return "loss" in key and value > TALLEST
+
+
 def draw(found: dict[str, list[dict[str, float]]], out: Path) -> None:
     """Draw one small picture for each case that docs/curves.md shows."""
     import math
@@ -121,7 +132,10 @@ def draw(found: dict[str, list[dict[str, float]]], out: Path) -> None:
     for name in found:
         word = SHOWN[name]
         wanted = ("step", "loss", "valid_loss", "contrastive_accuracy", "std_z")
-        lines = [{k: v for k, v in line.items() if k in wanted} for line in found[name]]
+        lines = [
+            {k: v for k, v in line.items() if k in wanted and not _hides(k, v)}
+            for line in found[name]
+        ]
         path = out / f"curves_{word}.png"
         path.write_bytes(plots.to_png(plots.curves(lines, chance_loss=chance), dpi=60))
         print(f"{path}: {path.stat().st_size / 1024:.0f} KiB", flush=True)
@@ -153,11 +167,11 @@ def main() -> None:
         place = arguments.keep or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
         write_arrays(place, arguments.data_dir)
-        print(f"{'':24}" + "".join(f"{key[:12]:>14}" for key in keys), flush=True)
+        print(f"{'':30}" + "".join(f"{key[:12]:>14}" for key in keys), flush=True)
         for name in arguments.only:
             lines = found[name] = run(name, place, arguments.data_dir)
             values = "".join(f"{last(lines, key):14.3f}" for key in keys)
-            print(f"{name:24}{values}", flush=True)
+            print(f"{name:30}{values}", flush=True)
     draw({name: found[name] for name in found if name in SHOWN}, arguments.out)
 
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from simclr_tf2 import places
+
 WIDTH = 80
-PROGRAM = "python run.py"
+PROGRAM = places.program()
 
 USAGE = f"usage: {PROGRAM} --mode=MODE --model_dir=FOLDER [--flag=value ...]"
 
@@ -64,7 +66,8 @@ MODES = (
 NOTATION = (
     "Each flag is shown with its default (--seed=0) or, where it has none, with the "
     "kind of its value (--model_dir=TEXT). --use_blur and --nouse_blur are short for "
-    "--use_blur=true and =false. --flagfile=FILE reads flags from a file, one a line; "
+    "--use_blur=true and =false. --flagfile=FILE reads flags from a file, one a line, "
+    "and --flagfile=NAME from the recipe of that name, unless a file is called so; "
     "what follows it on the command line wins."
 )
 REFERENCE_MODES = (
@@ -72,7 +75,7 @@ REFERENCE_MODES = (
     "--train_mode=pretrain or finetune says which. They are the default."
 )
 FIRST_COMMANDS = (
-    ("a first run on embedded data, in minutes", "--flagfile=recipes/quickstart.flags"),
+    ("a first run on embedded data, in minutes", "--flagfile=quickstart"),
     ("look through your own images", MODES[0].example),
     ("pretrain on them", MODES[1].example),
 )
@@ -80,7 +83,7 @@ MORE = (
     ("--help", "every mode with an example, every flag in a line"),
     ("--helpfull", "every flag in full"),
     ("README.md, docs/", "results to expect, data, evaluation, performance"),
-    ("recipes/", "flag files of published settings, for --flagfile="),
+    ("--flagfile=NAME", "published settings by name; --help lists these recipes"),
 )
 
 
@@ -151,13 +154,16 @@ def missing_flags(mode: str, values: Mapping[str, Any]) -> str:
     )
 
 
-def short_help(sections: Sequence[Section]) -> str:
-    """Write modes with examples, and flags with the first sentence of their text."""
+def short_help(sections: Sequence[Section], recipes: Sequence[str] = ()) -> str:
+    """Write modes with examples, recipes, and flags with the first sentence of each."""
     lines = [USAGE, *_wrapped(NOTATION, 0), "", "MODES", ""]
     for mode in MODES:
         lines += [*_table([(mode.name, mode.does)]), *_commands([("", mode.example)])]
         lines.append("")
     lines += _wrapped(REFERENCE_MODES, 2)
+    if recipes:
+        lines += ["", "RECIPES (--flagfile=NAME)", ""]
+        lines += _wrapped(", ".join(recipes), 2)
     for section in sections:
         lines += ["", *_heading(section), ""]
         rows = [(flag.title, flag.summary) for flag in section.flags]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from simclr_tf2 import suggestions
+from simclr_tf2 import places, suggestions
 
 MODES = (
     "pretrain",
@@ -141,7 +141,7 @@ class DataConfig:
     label_columns: tuple[str, ...] = ()  # [ours] of the manifest
     image_key: str = "image"  # [ours]
     label_key: str = "label"  # [ours]
-    data_dir: str = "data"  # [ours] beside the code; reference: TFDS's home folder
+    data_dir: str = places.data_dir()  # [ours] data in a checkout; else TFDS's folder
     download: bool = False  # [ours] the reference downloads unasked
     train_split: str = "train"
     valid_size: float | None = None  # [ours] None: 0.05 of own images without labels

@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from simclr_tf2 import suggestions
+
 # TensorFlow looks checkpoints up with fnmatch(3): "[b]" would be b, "\\[" would be [.
 _PATTERN = re.compile(r"[\[\]*?\\]")
 # What the system says where a disk or a permission is the reason.
@@ -47,6 +49,48 @@ def size_text(num_bytes: float) -> str:
     if size < 0.1:
         return "under 0.1 MiB"
     return f"{size:.1f} MiB" if size < 9.95 else f"{size:,.0f} MiB"
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Name ``path`` where the system refuses what the block writes for it.
+
+    Libraries in C (TensorFlow, HDF5, Arrow) name no file, or the temporary one.
+
+    Raises:
+        OSError: With the reason of the system and ``path``; other errors stay.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = system_reason(error)
+        if reason is None:
+            raise
+        raise OSError(_REASONS[reason], reason, os.fspath(path)) from error
+
+
+def missing(path: str | os.PathLike) -> str:
+    """Say that there is nothing at ``path``, and what is near: the end of a sentence.
+
+    Returns:
+        Empty where something is there.
+    """
+    place = whole = Path(path)
+    if whole.exists() or "://" in os.fspath(path):
+        return ""
+    while not place.parent.exists():
+        place = place.parent
+    what = "such folder" if place == whole else f"folder {place}"
+    near = suggestions.alike(place.name, _names_in(place.parent))
+    hint = f"; did you mean {place.with_name(near)}?" if near else "; check the path"
+    return f"there is no {what}{hint}"
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return []
 
 
 def has_pattern(path: str | os.PathLike) -> bool:

@@ -1,7 +1,8 @@
-"""SIGINT and SIGTERM: a line and an exit code, whenever they arrive.
+"""SIGINT, SIGTERM and SIGHUP: a line and an exit code, whenever they arrive.
 
 Outside training a signal ends the program at once; what is written is written whole or
 not at all. While the training loop runs it asks for a stop, and the loop saves first.
+SIGHUP comes when a terminal is closed: what is written there afterwards is dropped.
 
 Imports little, since it is the first thing that the command imports.
 """
@@ -10,13 +11,15 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+SIGNALS = (signal.SIGINT, signal.SIGTERM) + ((HANGUP,) if HANGUP else ())
 SAVED = 42  # exit code: stopped, and the same command goes on
 GRACE_SECONDS = 5.0  # for what is open to be closed
 
@@ -48,7 +51,7 @@ class _Process:
 
 
 def install() -> None:
-    """End the program with one line at SIGINT and SIGTERM from now on.
+    """End the program with one line at a signal of ``SIGNALS`` from now on.
 
     Signals that are ignored (``nohup``, a shell's background jobs) stay ignored.
     """
@@ -156,12 +159,18 @@ class StopRequest:
 
         name = signal.Signals(number).name
         self._asked = True
+        if number == HANGUP:
+            _leave_terminal()
         logging.getLogger(__name__).warning("%s: finishing this step and saving", name)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     again = _Process.said is not None
+    if again and number == HANGUP:  # both the shell and the system send it
+        return
     _say(number)
+    if number == HANGUP:
+        _leave_terminal()
     if again or not _Process.careful:
         os._exit(_exit_code(number))
     raise Interrupted(_exit_code(number))
@@ -182,6 +191,18 @@ def _say(number: int) -> None:
         os.write(_Process.terminal, line.encode())
     except OSError:  # the terminal is gone
         pass
+
+
+def _leave_terminal() -> None:
+    """Drop what is written to a terminal, which would be an error once it is gone."""
+    for descriptor in (1, 2):
+        try:
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+        except OSError:  # closed already
+            pass
 
 
 def _watch(reader: int, installation: int) -> None:

@@ -81,6 +81,12 @@ def nearest(word: str, choices: Sequence[str]) -> str | None:
     return by_plain[close[0]] if close else None
 
 
+def alike(name: str, names: Sequence[str]) -> str | None:
+    """Find the one of ``names`` that is spelled most like ``name``; None if none is."""
+    close = difflib.get_close_matches(name, names, n=1)
+    return close[0] if close else None
+
+
 def flags_like(name: str, names: Sequence[str]) -> list[str]:
     """Find at most three ``names`` that an unknown flag may stand for, likeliest first.
 

@@ -3,12 +3,17 @@
 import errno
 import os
 
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2 import endings, files
-from simclr_tf2.config import ConfigError
+from simclr_tf2 import endings, evaluation, files, models, report, saved_model
+from simclr_tf2.config import ConfigError, ModelConfig
+from simclr_tf2.evaluation import embed, semi_supervised, transfer_grid
+from simclr_tf2.training import run_folder, summaries
 from simclr_tf2.training.errors import NotFinite, RunFailed, Stopped
+from simclr_tf2.workflows import following, kept_predictions, label_free_comparison
 
 NODE = "{{function_node __wrapped__SaveV2_device_/job:localhost/replica:0/task:0}} "
 FULL = "No space left on device"
@@ -77,6 +82,123 @@ def test_a_failed_write_leaves_the_old_text(tmp_path, monkeypatch):
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == [
         "a.json"
     ]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [run_folder.read_config, saved_model.load_encoder, saved_model.read_reference],
+)
+def test_a_run_that_is_not_there_is_said_with_what_is_near(tmp_path, read):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path / "photo")
+    near = f"there is no such folder; did you mean {tmp_path / 'photos'}?"
+    assert near in str(caught.value)
+    assert files.missing(tmp_path / "photos") == files.missing("gs://b/x") == ""
+
+
+FULL_DISKS = [
+    OSError(errno.ENOSPC, FULL),
+    OSError(f"Can't write data (errno = 28, error message = '{FULL}', buf = 0x1)"),
+    tf.errors.ResourceExhaustedError(None, None, f"{NODE}/a_temp/part-0; {FULL} [Op]"),
+]
+
+
+def raises(error):
+    def full(*_, **__):
+        raise error
+
+    return full
+
+
+def one_line(path):
+    reason = f"{FULL}; make room for it and start the same command again"
+    return f"error: could not write {path}: {reason}", 1
+
+
+@pytest.mark.parametrize("error", FULL_DISKS)
+@pytest.mark.parametrize("name", ["encoder.keras", "encoder_uint8.keras"])
+def test_a_full_disk_names_the_keras_file(tmp_path, monkeypatch, error, name):
+    encoder = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    monkeypatch.setattr(keras.Model, "save", raises(error))
+    with pytest.raises(OSError, match=FULL) as caught:
+        saved_model.save_encoder(encoder, tmp_path / name)
+    assert endings.line_and_code(caught.value) == one_line(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", FULL_DISKS)
+def test_a_full_disk_names_the_saved_model(tmp_path, monkeypatch, error):
+    settings = ModelConfig(resnet_depth=10, width_multiplier=0.125, proj_out_dim=4)
+    model = models.build_simclr(settings, image_size=9)
+    monkeypatch.setattr(tf.saved_model, "save", raises(error))
+    with pytest.raises(OSError, match=FULL) as caught:
+        saved_model.save_hub_module(model, tmp_path / "saved_model", step=7, keep=1)
+    assert endings.line_and_code(caught.value) == one_line(tmp_path / "saved_model/7")
+    assert not list((tmp_path / "saved_model").iterdir())
+
+
+@pytest.mark.parametrize("error", FULL_DISKS)
+@pytest.mark.parametrize("suffix", sorted(embed.WRITERS))
+def test_a_full_disk_names_the_file_of_embeddings(tmp_path, monkeypatch, error, suffix):
+    path = tmp_path / f"h{suffix}"
+    monkeypatch.setitem(embed.WRITERS, suffix, raises(error))
+    with pytest.raises(OSError, match=FULL) as caught:
+        evaluation.write_embeddings(path, names=["a"], features=np.zeros([1, 2]))
+    assert endings.line_and_code(caught.value) == one_line(path)
+
+
+WRITES = {  # file -> what fails, and what writes the file
+    "predictions.npz": (
+        "numpy.savez_compressed",
+        lambda path: kept_predictions.save_predictions(path, {}, np.zeros(1)),
+    ),
+    "neighbours.npz": (
+        "numpy.savez_compressed",
+        lambda path: label_free_comparison.save(path, np.zeros([1, 1]), {}),
+    ),
+    "report.html": ("os.fdopen", lambda path: report.write_report(path, title="a run")),
+    "evaluations.jsonl": (
+        "builtins.open",
+        lambda path: following.write_followed(
+            path.parent, None, 3, {}, {"label_free": {"h_rankme": 2.0}}
+        ),
+    ),
+    "metrics.jsonl": (
+        "builtins.open",
+        lambda path: summaries.MetricsLog(path.parent).write(1, {"loss": 1.0}),
+    ),
+    "tensorboard": (
+        "tensorflow.summary.scalar",
+        lambda path: summaries.EventLog(path).write(1, {"loss": 1.0}),
+    ),
+    "trials.json": (
+        "pathlib.Path.write_text",
+        lambda path: transfer_grid._write(path, {}, []),
+    ),
+    "labelled_subset.json": (
+        "pathlib.Path.write_text",
+        lambda path: semi_supervised.save_subset(
+            path, np.zeros(1, int), np.zeros(1, int), seed=0, fraction=0.1
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_full_disk_names_what_else_a_run_leaves(tmp_path, monkeypatch, name):
+    """Where the error of the write itself has no name."""
+    fails, write = WRITES[name]
+    with monkeypatch.context() as patched:
+        patched.setattr(fails, raises(OSError(errno.ENOSPC, FULL)))
+        with pytest.raises(OSError, match=FULL) as caught:
+            write(tmp_path / name)
+    assert endings.line_and_code(caught.value) == one_line(tmp_path / name)
+
+
+def test_another_error_of_a_write_stays_as_it_is():
+    with pytest.raises(ValueError, match="shape"), files.writing("a"):
+        raise ValueError("shape")
 
 
 @pytest.mark.parametrize(

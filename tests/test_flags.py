@@ -234,9 +234,25 @@ def test_flags_that_only_another_mode_reads_are_found():
     assert flags.of_other_modes(values, "eval") == ["input", "preview"]
     assert flags.of_other_modes(values, "scan") == ["compare_with", "watch", "input"]
     assert "preview" in flags.of_other_modes(values, "pretrain")
+    assert flags.of_other_modes(values, "embed") == ["compare_with", "watch"]
     # Pretraining reads it, with valid_loss, and says itself where it does not.
     assert flags.of_other_modes(parsed("--best_metric=valid_loss"), "pretrain") == []
-    assert flags.of_other_modes(parsed("--temperature=0.2"), "embed") == []
+    # Evaluation compares with the settings of its run.
+    training = parsed("--temperature=0.2", "--valid_size=0.1", "--learning_rate=1")
+    assert flags.of_other_modes(training, "eval") == []
+    for mode in ("embed", "export", "scan"):
+        found = flags.of_other_modes(training, mode)
+        assert found == ["valid_size", "temperature", "learning_rate"]
+    assert flags.of_other_modes(training, "finetune") == ["valid_size", "temperature"]
+    assert flags.of_other_modes(training, "pretrain") == []
+
+
+def test_protocols_that_fine_tuning_keeps_for_an_evaluation_are_found():
+    values = parsed("--protocols=knn", "--probe_split=train", "--noreport")
+    assert flags.measured_later(values, "finetune") == ["protocols", "probe_split"]
+    assert flags.measured_later(values, "pretrain") == []
+    assert flags.of_other_modes(values, "finetune") == []
+    assert flags.measured_later(parsed("--protocols="), "finetune") == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from absl import flags as absl_flags
 
 import flags
 from simclr_tf2 import optimizers
@@ -179,6 +180,13 @@ def test_linear_evaluation_trains_the_classifier_alone_on_h(name):
     assert config.model.ft_proj_selector == 0
     assert config.model.zero_init_logits_layer
     assert config.optimizer.weight_decay == 0
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_has_no_flag_that_its_mode_does_not_read(name):
+    mode = config_of(name).workflow
+    assert flags.of_other_modes(absl_flags.FLAGS, mode) == []
+    assert flags.measured_later(absl_flags.FLAGS, mode) == []
 
 
 def test_the_table_of_the_folder_names_every_recipe():

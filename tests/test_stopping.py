@@ -1,5 +1,6 @@
-"""SIGINT and SIGTERM: one line and an exit code, at any moment and within seconds."""
+"""SIGINT, SIGTERM, SIGHUP: one line and an exit code, at any moment, in seconds."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 
 import pytest
 
+from simclr_tf2 import stopping
 from tests import command_line
 
 BEGIN = """
@@ -20,15 +22,31 @@ with endings.of_process():
 """
 
 
+@pytest.fixture(autouse=True)
+def no_signal_is_ignored():
+    """As in a terminal: children of a background job would ignore some, too."""
+    ignored = [n for n in stopping.SIGNALS if signal.getsignal(n) is signal.SIG_IGN]
+    for number in ignored:
+        is_ctrl_c = number == signal.SIGINT
+        signal.signal(
+            number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL
+        )
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def start(body, **options):
+    """A process of BEGIN and ``body``."""
+    code = BEGIN + "".join(f"    {line}\n" for line in body.splitlines())
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(command_line.ROOT)], text=True, **options
+    )
+
+
 def stop(body, number, *, times=1):
     """(Exit code, stderr, seconds from signal to end) of BEGIN and ``body``."""
-    code = BEGIN + "".join(f"    {line}\n" for line in body.splitlines())
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(command_line.ROOT)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(body, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline() == "ready\n", process.stderr.read()
     since = time.monotonic()
     for _ in range(times):
@@ -39,7 +57,8 @@ def stop(body, number, *, times=1):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
 )
 def test_before_anything_is_saved_it_is_128_and_the_number_in_one_line(number, code):
     found, err, _ = stop("ready()\ntime.sleep(60)", number)
@@ -47,12 +66,81 @@ def test_before_anything_is_saved_it_is_128_and_the_number_in_one_line(number, c
     assert (found, err) == (code, f"stopped by {name}: nothing had to be saved\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", stopping.SIGNALS)
 def test_once_something_is_saved_it_is_42_and_says_how_to_go_on(number):
     body = "stopping.saved('step 12 is saved')\nready()\ntime.sleep(60)"
     found, err, _ = stop(body, number)
     name = signal.Signals(number).name
     assert (found, err) == (42, f"stopped by {name}: step 12 is saved\n")
+
+
+@pytest.mark.parametrize("number", stopping.SIGNALS)
+def test_a_signal_that_is_ignored_at_the_start_stays_ignored(number):
+    """SIGHUP under nohup, SIGINT in the background of a shell script."""
+    body = """
+with stopping.StopRequest() as request:
+    request.listen()
+    ready()
+    time.sleep(1)
+    print(request.is_set())"""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        process = start(body.strip(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(number, before)
+    assert process.stdout.readline() == "ready\n", process.stderr.read()
+    process.send_signal(number)
+    assert process.communicate(timeout=60) == ("False\n", "")
+    assert process.returncode == 0
+
+
+SAVES = """
+with stopping.StopRequest() as request:
+    request.listen()
+    ready()
+    while not request.is_set():
+        time.sleep(0.01)
+    print("a line of the log", flush=True)
+    print("another", file=sys.stderr, flush=True)
+    sys.exit(42)"""
+ENDS = """
+try:
+    ready()
+    time.sleep(60)
+finally:
+    print("a line of the log", flush=True)"""
+
+
+@pytest.mark.parametrize(("body", "code"), [(SAVES, 42), (ENDS, 129)])
+def test_what_is_said_to_a_terminal_that_was_closed_is_no_error(body, code):
+    terminal, inside = os.openpty()
+    own = "import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    process = start(
+        own + body.strip(),
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+    )
+    os.close(inside)
+    said = b""
+    while b"ready" not in said:
+        said += os.read(terminal, 1000)
+    os.close(terminal)
+    assert process.wait(timeout=60) == code
+
+
+def test_a_second_hangup_does_not_cut_the_first_short():
+    """A shell passes on what the system sends to its jobs as well."""
+    body = """
+try:
+    ready()
+    time.sleep(60)
+finally:
+    time.sleep(0.6)
+    print("closed", file=sys.stderr, flush=True)"""
+    found, err, _ = stop(body.strip(), signal.SIGHUP, times=2)
+    assert found == 129 and err.splitlines()[1:] == ["closed"]
 
 
 def test_what_is_open_is_closed_first():
@@ -169,7 +257,7 @@ def test_a_signal_while_modules_are_imported_is_one_line(seconds, tmp_path):
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
-    if process.returncode == 2:  # a fast machine has come to the data set
+    if "error: " in out:  # a fast machine has come to the data set, and ended
         return
     assert (process.returncode, out) == (
         130,

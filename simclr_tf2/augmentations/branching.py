@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 
-def trace(function: Callable, *shapes: Sequence[int | None], jit_compile: bool = False):
+def trace(
+    function: Callable, *shapes: Sequence[int | None], jit_compile: bool = False
+) -> Callable:
     """Make a concrete function of float32 arguments of these shapes.
 
     Keep the result (``functools.cache``): tracing costs milliseconds.

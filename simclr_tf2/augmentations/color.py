@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -214,7 +215,12 @@ OPERATIONS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
 def _branches(channels: int, pixels: int) -> list:
     """Concrete functions of ``jitter_planes`` for planes of this shape."""
 
-    def jitter(operations, planes, amounts, scale):
+    def jitter(
+        operations: Sequence[int],
+        planes: tf.Tensor,
+        amounts: tf.Tensor,
+        scale: tf.Tensor,
+    ) -> tf.Tensor:
         planes = planes * scale
         for position, operation in enumerate(operations):
             planes = OPERATIONS[operation](planes, amounts[operation])
@@ -223,11 +229,11 @@ def _branches(channels: int, pixels: int) -> list:
                 planes = layout.clip(planes)
         return planes
 
-    def plain(planes, amounts, scale):
+    def plain(planes: tf.Tensor, amounts: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         del amounts
         return layout.clip(planes * scale)
 
-    def gray(planes, amounts, scale):
+    def gray(planes: tf.Tensor, amounts: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         del amounts
         return layout.clip(tf.matmul(layout.gray_mixture(channels) * scale, planes))
 

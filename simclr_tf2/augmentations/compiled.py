@@ -43,8 +43,8 @@ def finish(
 
 
 @functools.cache
-def _function(height: int, width: int, channels: int, radius: int):
-    def run(window, numbers, scale):
+def _function(height: int, width: int, channels: int, radius: int) -> Callable:
+    def run(window: tf.Tensor, numbers: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         draws = sampling.read(numbers, channels=channels)
         planes = layout.to_planes(window) * scale
         lines = tf.reshape(planes, [channels, height, width])
@@ -68,11 +68,11 @@ def _jitter(planes: list[tf.Tensor], order: tf.Tensor, amounts: tf.Tensor) -> li
     """Do as ``color.jitter_planes`` with one plane for each channel."""
     channels = len(planes)
 
-    def adjust(operation, planes):
+    def adjust(operation: int, planes: list[tf.Tensor]) -> list[tf.Tensor]:
         changed = color.OPERATIONS[operation](tf.stack(planes), amounts[operation])
         return [layout.clip(plane) for plane in tf.unstack(changed)]
 
-    def drop_colour(planes):
+    def drop_colour(planes: list[tf.Tensor]) -> list[tf.Tensor]:
         weights = layout.gray_mixture(channels)[0]
         return [layout.clip(_mix(planes, weights))] * channels
 
@@ -86,7 +86,7 @@ def _jitter(planes: list[tf.Tensor], order: tf.Tensor, amounts: tf.Tensor) -> li
     steps = tf.gather(np.array(_STEPS, np.int32), order)
     count = tf.where(order < color.NO_JITTER, 4, 1)
 
-    def step(position, *planes):
+    def step(position: tf.Tensor, *planes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return position + 1, *tf.switch_case(
             steps[position], [functools.partial(b, list(planes)) for b in branches]
         )

@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,9 @@ def build_index(
     return _with_pixel_cap(index, max_pixels)
 
 
-def _in_threads(look: _Look, total: int, workers: int | None):
+def _in_threads(
+    look: _Look, total: int, workers: int | None
+) -> Iterator[tuple[int, Any]]:
     """Yields (files done, files read in this part) as parts get done."""
     workers = workers or 2 * machine.usable_cores()
     part = min(1000, max(8, total // (8 * workers)))
@@ -229,7 +231,7 @@ def _why(path: bytes, error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _open(path: bytes):
+def _open(path: bytes) -> Any:
     if b"://" in path:
         return tf.io.gfile.GFile(path, "rb")
     return open(path, "rb", buffering=0)

@@ -96,7 +96,9 @@ class SimclrShapes(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(seed=self.builder_config.seed),
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Any]:
         del dl_manager  # nothing to download
         config = self.builder_config
         return {
@@ -131,6 +133,6 @@ class SimclrShapes(tfds.core.GeneratorBasedBuilder):
                 )
 
 
-def _png(images) -> list[bytes]:
+def _png(images: np.ndarray) -> list[bytes]:
     """Encodes images [n, h, w, c] in one call, much faster than one by one."""
     return list(tf.io.encode_png(images).numpy())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import numpy.typing as npt
 
 from simclr_tf2.data import shapes_fields, shapes_scene
 from simclr_tf2.data.shapes_scene import TEXTURES, Scene
@@ -31,7 +32,7 @@ class Drawings:
 
 
 def draw(
-    indices,
+    indices: npt.ArrayLike,
     *,
     split: str,
     image_size: int,
@@ -90,7 +91,9 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
     return np.stack([ymin, xmin, ymax, xmax], axis=1).astype(np.float32)
 
 
-def _draw_batch(indices, *, split, image_size, seed, color_bias) -> Drawings:
+def _draw_batch(
+    indices: np.ndarray, *, split: str, image_size: int, seed: int, color_bias: float
+) -> Drawings:
     num_values = 3 * image_size**2
     words = shapes_scene.random_words(
         indices,
@@ -126,14 +129,14 @@ def _draw_batch(indices, *, split, image_size, seed, color_bias) -> Drawings:
     )
 
 
-def _blend(pixels, color, coverage) -> None:
+def _blend(pixels: np.ndarray, color: np.ndarray, coverage: np.ndarray) -> None:
     """Paints color over pixels [n, 3, s, s] in place where coverage [n, s, s] is 1."""
     difference = color - pixels
     difference *= coverage[:, None]
     pixels += difference
 
 
-def _mix(color, other, amount) -> np.ndarray:
+def _mix(color: np.ndarray, other: np.ndarray, amount: np.ndarray) -> np.ndarray:
     """Returns color + amount * (other - color), float32 [n, 3, s, s]."""
     color, other = color.astype(np.float32), other.astype(np.float32)
     mixed = amount[:, None] * (other - color)[:, :, None, None]

@@ -13,13 +13,17 @@ import numpy as np
 
 from simclr_tf2.data.shapes_scene import SHAPES, TEXTURES, Scene
 
+_Point = tuple[np.ndarray, np.ndarray]  # x and y, each [n]
+
 
 def _axis(size: int) -> np.ndarray:
     """Returns the pixel centres [size] of the interval [-1, 1]."""
     return (2.0 * np.arange(size) + 1.0) / size - 1.0
 
 
-def plane(size, x_slope, y_slope, offset) -> np.ndarray:
+def plane(
+    size: int, x_slope: np.ndarray, y_slope: np.ndarray, offset: np.ndarray
+) -> np.ndarray:
     """Returns x_slope * x + y_slope * y + offset as float32 [n, size, size]."""
     axis = _axis(size)
     along_x = (x_slope[:, None] * axis + offset[:, None]).astype(np.float32)
@@ -27,7 +31,9 @@ def plane(size, x_slope, y_slope, offset) -> np.ndarray:
     return along_x[:, None, :] + along_y[:, :, None]
 
 
-def wave(size, angle, frequency, phase) -> np.ndarray:
+def wave(
+    size: int, angle: np.ndarray, frequency: np.ndarray, phase: np.ndarray
+) -> np.ndarray:
     """Returns a sine wave as float32 [n, size, size].
 
     By sin(a + b) = sin(a) cos(b) + cos(a) sin(b) only rows and columns need a sine.
@@ -46,7 +52,14 @@ def wave(size, angle, frequency, phase) -> np.ndarray:
     return sin_a * cos_b + cos_a * sin_b
 
 
-def rotated(size, x, y, angle, x_scale=1.0, y_scale=1.0):
+def rotated(
+    size: int,
+    x: np.ndarray,
+    y: np.ndarray,
+    angle: np.ndarray,
+    x_scale: np.ndarray | float = 1.0,
+    y_scale: np.ndarray | float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the two coordinates of a frame at (x, y), turned and scaled."""
     cos, sin = np.cos(angle), np.sin(angle)
     across = plane(size, cos / x_scale, sin / x_scale, -(cos * x + sin * y) / x_scale)
@@ -54,7 +67,7 @@ def rotated(size, x, y, angle, x_scale=1.0, y_scale=1.0):
     return across, along
 
 
-def _length(x, y):
+def _length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.sqrt(x * x + y * y)
 
 
@@ -63,11 +76,11 @@ def _length(x, y):
 # and returns the distance to its edge, negative inside.
 
 
-def _ellipse(x, y):
+def _ellipse(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return _length(x, y) - np.float32(0.85)
 
 
-def _star(x, y):
+def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Five tips: two reflections fold the plane onto one flank of one tip."""
     x = np.abs(x)
     for degrees, flip in ((-36.0, 1.0), (-36.0, -1.0)):
@@ -83,27 +96,27 @@ def _star(x, y):
     return nx * x + ny * y - ny
 
 
-def _square(x, y):
+def _square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.maximum(np.abs(x), np.abs(y)) - np.float32(0.72)
 
 
-def _triangle(x, y):
+def _triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     half, root = np.float32(0.5), np.float32(0.75**0.5)
     return np.maximum(root * np.abs(x) + half * y, -y) - half
 
 
-def _cross(x, y):
+def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = np.abs(x), np.abs(y)
     long, short = np.maximum(x, y), np.minimum(x, y)
     return np.maximum(long - np.float32(0.95), short - np.float32(0.32))
 
 
-def _crescent(x, y):
+def _crescent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     bite = _length(x - np.float32(0.45), y) - np.float32(0.75)
     return np.maximum(_length(x, y) - np.float32(0.95), -bite)
 
 
-def _heart(x, y):
+def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """A square with a half disk on two neighbouring sides, its tip at (-a, -a)."""
     a = np.float32(0.55)
     x, y = x + np.float32(0.15), y + np.float32(0.15)
@@ -134,7 +147,7 @@ def _per_image(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)[:, None, None]
 
 
-def coverage(distance: np.ndarray, pixels_per_unit) -> np.ndarray:
+def coverage(distance: np.ndarray, pixels_per_unit: np.ndarray | float) -> np.ndarray:
     """Returns the part in [0, 1] of each pixel on the negative side of an edge.
 
     Args:
@@ -167,22 +180,46 @@ def object_coverage(scene: Scene, size: int) -> np.ndarray:
 # slope of a sine wave. Angle and phase do not depend on those of the shape.
 
 
-def _stripes(size, angle, frequency, phase, center):
+def _stripes(
+    size: int,
+    angle: np.ndarray,
+    frequency: np.ndarray,
+    phase: np.ndarray,
+    center: _Point,
+) -> np.ndarray:
     return wave(size, angle, frequency, phase[:, 0])
 
 
-def _dots(size, angle, frequency, phase, center):
+def _dots(
+    size: int,
+    angle: np.ndarray,
+    frequency: np.ndarray,
+    phase: np.ndarray,
+    center: _Point,
+) -> np.ndarray:
     across = wave(size, angle, frequency, phase[:, 0])
     along = wave(size, angle + np.pi / 2, frequency, phase[:, 1])
     return np.float32(0.6) - across - along
 
 
-def _checks(size, angle, frequency, phase, center):
+def _checks(
+    size: int,
+    angle: np.ndarray,
+    frequency: np.ndarray,
+    phase: np.ndarray,
+    center: _Point,
+) -> np.ndarray:
     across = wave(size, angle, frequency, phase[:, 0])
     return across * wave(size, angle + np.pi / 2, frequency, phase[:, 1])
 
 
-def _rings(size, angle, frequency, phase, center):
+def _rings(
+    size: int,
+    angle: np.ndarray,
+    frequency: np.ndarray,
+    phase: np.ndarray,
+    center: _Point,
+) -> np.ndarray:
     """A triangle wave of the distance from the object's centre."""
     x, y = center
     radius = _length(*rotated(size, x, y, np.zeros(len(angle))))
@@ -191,7 +228,13 @@ def _rings(size, angle, frequency, phase, center):
     return (np.abs(turns - np.float32(0.5)) - np.float32(0.25)) * np.float32(2 * np.pi)
 
 
-def _plain(size, angle, frequency, phase, center):
+def _plain(
+    size: int,
+    angle: np.ndarray,
+    frequency: np.ndarray,
+    phase: np.ndarray,
+    center: _Point,
+) -> np.ndarray:
     return np.ones((len(angle), size, size), np.float32)
 
 

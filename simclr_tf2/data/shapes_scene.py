@@ -91,7 +91,9 @@ def to_uniforms(words: np.ndarray) -> np.ndarray:
     return (words >> np.uint64(11)) * 2.0**-53
 
 
-def hsv_to_rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray):
+def hsv_to_rgb(
+    hue: np.ndarray, saturation: np.ndarray, value: np.ndarray
+) -> np.ndarray:
     """Returns RGB [..., 3] of equally shaped hue (turns), saturation, value."""
     k = (np.array([5.0, 3.0, 1.0]) + 6.0 * (hue % 1.0)[..., None]) % 6.0
     ramp = np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0)
@@ -105,7 +107,9 @@ class _Uniforms:
         self._columns = uniforms
         self._next = 0
 
-    def take(self, low: float = 0.0, high: float = 1.0, *, count: int | None = None):
+    def take(
+        self, low: float = 0.0, high: float = 1.0, *, count: int | None = None
+    ) -> np.ndarray:
         """Returns the next column [n], or the next `count` as [n, count]."""
         start, self._next = self._next, self._next + (count or 1)
         assert self._next <= self._columns.shape[1], "raise NUM_UNIFORMS"
@@ -133,7 +137,7 @@ def shape_and_texture(
     return shape, texture
 
 
-def _object_hues(u: _Uniforms, kind: np.ndarray, color_bias: float):
+def _object_hues(u: _Uniforms, kind: np.ndarray, color_bias: float) -> list[np.ndarray]:
     """Returns the hues [n] of object and texture: near the kind's hue, or uniform.
 
     One coin decides for both, so that about color_bias of the pictures tell their class

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,9 @@ def fit_binary(
     for penalty in lambdas:
         scale = np.append(np.sqrt(variances / 4 + penalty), 1.0)[:, None]
 
-        def objective(flat: np.ndarray, scale=scale, penalty=penalty):
+        def objective(
+            flat: np.ndarray, scale: Any = scale, penalty: float = penalty
+        ) -> tuple[float, np.ndarray]:
             losses, gradient = problem(flat.reshape(shape) / scale, penalty)
             return losses.sum(), (gradient / scale).ravel()
 

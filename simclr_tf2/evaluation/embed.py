@@ -6,9 +6,11 @@ import csv
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from simclr_tf2 import files
 from simclr_tf2.config import ConfigError
 
 
@@ -48,12 +50,13 @@ def write_embeddings(
             "names, features [n, d] and labels must have one length. "
             f"Received: {lengths}, features {features.shape}."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        writer(partial, [str(name) for name in names], features, labels)
-        _sync(partial)
-        os.replace(partial, path)
+        with files.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer(partial, [str(name) for name in names], features, labels)
+            _sync(partial)
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -64,13 +67,17 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _write_npz(path: Path, names: list, features: np.ndarray, labels) -> None:
-    extra = {} if labels is None else {"labels": labels}
+def _write_npz(
+    path: Path, names: list, features: np.ndarray, labels: np.ndarray | None
+) -> None:
+    extra: dict[str, Any] = {} if labels is None else {"labels": labels}
     with open(path, "wb") as file:  # a file, or numpy appends another .npz
         np.savez(file, names=np.array(names, np.str_), features=features, **extra)
 
 
-def _write_csv(path: Path, names: list, features: np.ndarray, labels) -> None:
+def _write_csv(
+    path: Path, names: list, features: np.ndarray, labels: np.ndarray | None
+) -> None:
     columns = [f"f{i}" for i in range(features.shape[1])]
     with open(path, "w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
@@ -81,7 +88,9 @@ def _write_csv(path: Path, names: list, features: np.ndarray, labels) -> None:
             out.writerow([name, *label, *(f"{value:.9g}" for value in row.tolist())])
 
 
-def _write_parquet(path: Path, names: list, features: np.ndarray, labels) -> None:
+def _write_parquet(
+    path: Path, names: list, features: np.ndarray, labels: np.ndarray | None
+) -> None:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

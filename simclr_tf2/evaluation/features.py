@@ -184,7 +184,7 @@ def make_runner(encode: Encode, strategy: tf.distribute.Strategy | None) -> Runn
     replicas = len(strategy.extended.worker_devices)
 
     @tf.function
-    def on_replicas(image):
+    def on_replicas(image: Any) -> Any:
         return strategy.run(encode, args=(image,))
 
     def run(image: tf.Tensor) -> tf.Tensor:

@@ -98,7 +98,9 @@ def fit_logistic(
     for penalty in lambdas:
         space = _space(curvature, penalty)
 
-        def objective(flat: np.ndarray, space=space, penalty=penalty):
+        def objective(
+            flat: np.ndarray, space: Any = space, penalty: float = penalty
+        ) -> tuple[float, np.ndarray]:
             outer = space.outer(flat.reshape(-1, num_classes))
             loss, gradient = loss_and_gradient(outer, parts, penalty)
             return loss, space.gradient(gradient).ravel()

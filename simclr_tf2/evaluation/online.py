@@ -64,7 +64,7 @@ def make_monitor(
             logger.log(level, "%s: %s", what, why)
 
     @tf.function(reduce_retracing=True)
-    def both(image):
+    def both(image: tf.Tensor) -> tf.Tensor:
         h, z = encode_h_z(image)
         width[:] = [h.shape[-1]]
         return tf.concat([tf.cast(h, tf.float32), tf.cast(z, tf.float32)], axis=-1)
@@ -96,6 +96,8 @@ def make_monitor(
     def neighbours(rows: Features) -> dict[str, float]:
         bank_h, _, bank_labels = encoded(bank)
         try:
+            if bank_labels.ndim == 1 and (bank_labels < 0).all():
+                raise ConfigError("the images have no labels")
             return _knn(Features(bank_h, bank_labels), rows)
         except ConfigError as error:
             say_once(logging.INFO, "no online kNN", error)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simclr_tf2 import files
 from simclr_tf2.config import ConfigError
 
 
@@ -117,8 +118,9 @@ def save_subset(
     )
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
-    partial.write_text(json.dumps(asdict(subset)) + "\n", encoding="utf-8")
-    partial.replace(target)  # a run that is stopped leaves no half a file
+    with files.writing(target):  # a run that is stopped leaves no half a file
+        partial.write_text(json.dumps(asdict(subset)) + "\n", encoding="utf-8")
+        partial.replace(target)
 
 
 def load_subset(

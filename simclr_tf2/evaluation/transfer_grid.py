@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from simclr_tf2 import files
 from simclr_tf2.config import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -165,8 +166,9 @@ def _write(
 ) -> None:
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     document = {"settings": settings, "trials": [asdict(trial) for trial in trials]}
-    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with files.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)

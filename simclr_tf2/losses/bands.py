@@ -102,7 +102,9 @@ def similarities(rows: tf.Tensor, columns: tf.Tensor, masked: bool) -> tf.Tensor
     return tf.linalg.set_diag(band, tf.fill(rows.shape[:2], band.dtype.min))
 
 
-def _loop(first: int, end: int, body: Callable[[tf.Tensor, Any], Any], state: Any):
+def _loop(
+    first: int, end: int, body: Callable[[tf.Tensor, Any], Any], state: Any
+) -> Any:
     if first >= end:
         return state
     _, state = tf.while_loop(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -132,7 +133,7 @@ def _loss(
     exists = bands.cut(tf.ones([2 * bands.images * bands.replicas], z.dtype))
 
     @tf.custom_gradient
-    def loss(z: tf.Tensor):
+    def loss(z: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
         rows = bands.cut(z)[0] / temperature
         total, log_sum = _negatives(rows, columns, exists, bands, bounded)
         partner = bands.other_view(columns[0])
@@ -173,7 +174,13 @@ def _negatives(
     """
     real = exists[0]
 
-    def bounded_visit(state, columns, offset, masked, shared):
+    def bounded_visit(
+        state: tuple,
+        columns: Sequence[tf.Tensor],
+        offset: int,
+        masked: bool,
+        shared: bool,
+    ) -> tuple:
         (total,) = state
         exp = tf.exp(similarities(rows, columns[0], masked))
         total += tf.linalg.matvec(exp, columns[1])
@@ -182,7 +189,13 @@ def _negatives(
             total += tf.roll(down, offset, axis=0)
         return (total,)
 
-    def visit(state, columns, offset, masked, shared):
+    def visit(
+        state: tuple,
+        columns: Sequence[tf.Tensor],
+        offset: int,
+        masked: bool,
+        shared: bool,
+    ) -> tuple:
         band = similarities(rows, columns[0], masked)
         if bands.padded:  # far below every similarity, also when two of them meet
             floor = band.dtype.min / 8
@@ -226,7 +239,13 @@ def _pushes(
         scales = (tf.math.divide_no_nan(*scales),)
     own_rows, own = columns[0], [scale[0] for scale in scales]
 
-    def visit(pushed, columns, offset, masked, shared):
+    def visit(
+        pushed: tuple,
+        columns: Sequence[tf.Tensor],
+        offset: int,
+        masked: bool,
+        shared: bool,
+    ) -> tuple:
         others, *theirs = columns
         band = similarities(rows, others, masked)
         if bounded:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from simclr_tf2 import distribution
@@ -154,7 +156,7 @@ def _negatives_log_sum_exp(
     """
 
     @tf.custom_gradient
-    def log_sum_exp(rows: tf.Tensor, columns: tf.Tensor):
+    def log_sum_exp(rows: tf.Tensor, columns: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         weights, maximum = _negatives_exp(rows, columns, n, bounded)
         total = tf.reduce_sum(weights, axis=1)
 

@@ -13,6 +13,8 @@ at the speed of the way forward. ``python -m benchmarks.filter_gradient`` compar
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -32,7 +34,7 @@ class Conv2D(keras.layers.Conv2D):
     Values are those of the stock layer, and gradients too up to rounding.
     """
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Convolve ``[n, h, w, c]`` by ``[k, k, c, filters]``."""
         x, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel)
         if not self._pays(x):
@@ -67,8 +69,8 @@ def _computes_with_onednn() -> bool:
 
 
 @tf.custom_gradient
-def _same_convolution(x: tf.Tensor, kernel: tf.Tensor):
-    def gradient(dy):
+def _same_convolution(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         dx = tf.nn.conv2d_transpose(dy, kernel, x.shape, 1, "SAME")
         return dx, filter_gradient(x, dy, size=kernel.shape[0])
 

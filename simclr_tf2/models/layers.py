@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -26,13 +27,20 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     them, as in the reference code; the stock layer would keep those of the first.
     """
 
-    def add_weight(self, *args, trainable=True, **kwargs):
+    def add_weight(
+        self, *args: Any, trainable: bool = True, **kwargs: Any
+    ) -> keras.Variable:
         """Make a variable; replicas agree on the mean of one that is not trained."""
         if not trainable:
             kwargs["aggregation"] = "mean"
         return super().add_weight(*args, trainable=trainable, **kwargs)
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self,
+        inputs: tf.Tensor,
+        training: bool | None = None,
+        mask: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Normalise ``[n, h, w, c]``; same shape out, in the compute dtype."""
         inputs = tf.convert_to_tensor(inputs)
         if mask is not None or not self._kernel_can(inputs):
@@ -65,7 +73,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             and self.variable_dtype == "float32"
         )
 
-    def _update_moving(self, inputs, mean: tf.Tensor, variance: tf.Tensor) -> None:
+    def _update_moving(
+        self, inputs: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
+    ) -> None:
         count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
         biased = variance * ((count - 1.0) / count)
         for moving, batch in (
@@ -87,7 +97,12 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
     and is what runs outside of replicas.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self,
+        inputs: tf.Tensor,
+        training: bool | None = None,
+        mask: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Normalise ``[.., c]``; same shape out, in the compute dtype."""
         context = tf.distribute.get_replica_context()
         alone = context is None or context.num_replicas_in_sync == 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import numpy as np
@@ -176,7 +176,9 @@ def _construction_order(name: str) -> tuple[int, ...]:
     return (3,)
 
 
-def _list_order(layers: Mapping[str, keras.layers.Layer]):
+def _list_order(
+    layers: Mapping[str, keras.layers.Layer],
+) -> Callable[[str], tuple[int, ...]]:
     """Sort key of the reference's variable lists; see the module docstring."""
 
     def key(name: str) -> tuple[int, ...]:

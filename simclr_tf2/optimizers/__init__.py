@@ -34,7 +34,9 @@ Builder = Callable[
 ]
 
 
-def _lars(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
+def _lars(
+    config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple[str, ...]
+) -> keras.optimizers.Optimizer:
     return LARS(
         learning_rate,
         momentum=config.momentum,
@@ -43,22 +45,30 @@ def _lars(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
     )
 
 
-def _momentum(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
+def _momentum(
+    config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple[str, ...]
+) -> keras.optimizers.Optimizer:
     return keras.optimizers.SGD(
         learning_rate, momentum=float(config.momentum), nesterov=True, name="sgd"
     )
 
 
-def _adam(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
+def _adam(
+    config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple[str, ...]
+) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(learning_rate, name="adam")
 
 
-def _adamw(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
+def _adamw(
+    config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple[str, ...]
+) -> keras.optimizers.Optimizer:
     decay = config.weight_decay
     return AdamW(learning_rate, weight_decay=decay, exclude=exclude, name="adam_w")
 
 
-def _lamb(config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple):
+def _lamb(
+    config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple[str, ...]
+) -> keras.optimizers.Optimizer:
     decay = config.weight_decay
     return Lamb(learning_rate, weight_decay=decay, exclude=exclude, name="lamb")
 

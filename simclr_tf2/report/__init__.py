@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import plots
+from simclr_tf2.files import writing
 from simclr_tf2.report import facts, pictures, sections, verdict
 
 _LOG = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ def write_report(
 ) -> Path:
     """Write a self-contained HTML page about one run, replacing ``path`` at once.
 
-    A section without data says so in a line and is otherwise left out. The page
-    loads nothing from a network and runs no script.
+    A section without data is left out, also of the contents; results say why there
+    are none. The page loads nothing from a network and runs no script.
 
     Args:
         path: where to write; the folder is made.
@@ -125,6 +126,7 @@ def write_report(
         "files": [(os.fspath(p), text) for p, text in files],
         "snippets": facts.loading_snippets(files, config),
     }  # fmt: skip
+    values["contents"] = _contents(values)
     target = Path(path)
     _replace(target, _render(values))
     for good, text in values["checks"]:
@@ -132,6 +134,22 @@ def write_report(
             _LOG.warning("check of the run: %s", text)
     _LOG.info("wrote %s (%.2f MB)", target, target.stat().st_size / 1e6)
     return target
+
+
+def _contents(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(id, name) of each section that has something to show."""
+    shown = {
+        "Results": True,
+        "Training": values["curves"],
+        "Views": values["pairs"],
+        "Neighbours": values["neighbours"],
+        "Map": values["map"],
+        "Confusion": values["confusion"],
+        "Settings": values["config"],
+        "Files": values["files"],
+        "Environment": values["timings"] or values["environment"],
+    }
+    return [(name.lower(), name) for name, there in shown.items() if there]
 
 
 def _render(values: Mapping[str, Any]) -> str:
@@ -150,7 +168,12 @@ def _render(values: Mapping[str, Any]) -> str:
 
 def _replace(target: Path, text: str) -> None:
     """Write ``text`` beside ``target``, then rename: nobody sees half a page."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace_whole(target, text)
+
+
+def _replace_whole(target: Path, text: str) -> None:
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:

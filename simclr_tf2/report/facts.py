@@ -9,6 +9,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from simclr_tf2 import places
+
 Config = Mapping[str, Mapping[str, Any]]
 _MISSING = object()
 
@@ -87,7 +89,7 @@ def command(config: Config | None, defaults: Config | None) -> str:
                 text = "" if value == "" else value_text(value)
                 text = repr(value) if isinstance(value, float) else text
             words.append(shlex.quote(f"--{name}={text}"))
-    return " \\\n  ".join(["python run.py", *words]) if words else ""
+    return " \\\n  ".join([places.program(), *words]) if words else ""
 
 
 def timing_rows(timings: Mapping[str, float] | None) -> list[tuple[str, str, float]]:

@@ -13,6 +13,7 @@ from simclr_tf2.report.facts import Config, duration, setting
 
 Rows = Sequence[Mapping[str, Any]]
 Scalars = Mapping[str, np.ndarray]  # name -> [n, 2] of (step, value)
+FORGOTTEN = 5.0  # [ours] time constants after which a moving average has settled
 _BASELINES = ("random", "pca", "pixel")  # in the name of a row without training
 
 
@@ -113,7 +114,7 @@ def checks(
     return [
         *_check_finite(scalars),
         *_check_loss(scalars, chance_loss),
-        *_check_collapse(scalars, setting(config, "proj_out_dim")),
+        *_check_collapse(scalars, config),
         *_check_baselines(results),
     ]
 
@@ -142,13 +143,23 @@ def _check_loss(scalars: Scalars, chance_loss: float | None) -> list[tuple[bool,
                     f"{chance_loss:.3f}: little was learned.")]  # fmt: skip
 
 
-def _check_collapse(scalars: Scalars, dims: Any) -> list[tuple[bool, str]]:
-    """Compare with 1/sqrt(d), the std of points spread evenly on the unit sphere."""
-    std = _last(scalars, "std_z", "z_std")
+def _check_collapse(scalars: Scalars, config: Config | None) -> list[tuple[bool, str]]:
+    """Compare with 1/sqrt(d), the std of points spread evenly on the unit sphere.
+
+    It is measured with batch norm's moving averages, which make it 0 until they have
+    forgotten where they began.
+    """
+    std, dims = _last(scalars, "std_z", "z_std"), setting(config, "proj_out_dim")
     if std is None or not plots.is_number(dims) or dims < 1:
         return []
     even = 1 / math.sqrt(dims)
     text = f"z has a spread of {std:.3f} per dimension ({even:.3f} if spread evenly)"
+    steps = max(int(values[-1, 0]) for values in scalars.values() if len(values))
+    settled = round(FORGOTTEN / (1 - (setting(config, "batch_norm_decay") or 0.9)))
+    if std < 0.1 * even and steps < settled:
+        return [(False, f"{text} after {steps:,} steps, which says nothing yet: the "
+                        "moving averages of batch norm take about "
+                        f"{settled:,}.")]  # fmt: skip
     if std < 0.1 * even:
         return [(False, f"{text}: the representation has collapsed.")]
     return [(True, f"{text}: no collapse.")]

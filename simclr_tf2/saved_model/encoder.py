@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from simclr_tf2 import files
 from simclr_tf2.config import ConfigError
 from simclr_tf2.saved_model import reference_files
 from simclr_tf2.saved_model.reference_weights import build_reference_encoder
@@ -35,8 +36,9 @@ def save_encoder(encoder: keras.Model, path: str | os.PathLike) -> Path:
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
     try:
-        encoder.save(temporary)
-        os.replace(temporary, path)
+        with files.writing(path):
+            encoder.save(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -125,8 +127,9 @@ def _load_reference(path: str | os.PathLike) -> keras.Model:
             f"--mode=export --model_dir={path} makes one of its newest checkpoint"
         )
     if reference_files.find_prefix(path) is None:
-        raise ConfigError(
-            f"no encoder at {path}: expected a .keras file, a run folder that holds "
-            "encoder.keras, or a checkpoint or SavedModel of the reference code"
+        expected = (
+            "expected a .keras file, a run folder that holds encoder.keras, or a "
+            "checkpoint or SavedModel of the reference code"
         )
+        raise ConfigError(f"no encoder at {path}: {files.missing(path) or expected}")
     return build_reference_encoder(path)

@@ -10,6 +10,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from simclr_tf2 import files
+
 
 class HubModule(tf.train.Checkpoint):
     """``module(images, trainable=False) -> dict`` of every endpoint.
@@ -43,12 +45,17 @@ class HubModule(tf.train.Checkpoint):
         return {k: tf.identity(tf.cast(v, tf.float32), k) for k, v in found.items()}
 
     @tf.function
-    def __call__(self, inputs, trainable=False, training=None):
+    def __call__(
+        self,
+        inputs: tf.Tensor,
+        trainable: bool = False,
+        training: bool | None = None,
+    ) -> dict[str, tf.Tensor]:
         """``[n, s, s, c]`` images in [0, 1] -> dict of endpoints."""
         return self.endpoints(inputs, bool(trainable if training is None else training))
 
     @tf.function
-    def serve(self, inputs):
+    def serve(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serving signature: images -> h and z."""
         found = self.endpoints(inputs, False)
         return {k: found[k] for k in ("final_avg_pool", "proj_head_output")}
@@ -66,19 +73,17 @@ def save_hub_module(
         keep: How many stay; 0: all.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     module = HubModule(simclr)
     for options in ({}, {"trainable": True}, {"training": False}, {"training": True}):
         module.__call__.get_concrete_function(module._spec, **options)
     target, temporary = folder / str(step), folder / f".{step}.{os.getpid()}.tmp"
+    signature = module.serve.get_concrete_function(module._spec)
     try:
-        tf.saved_model.save(
-            module,
-            str(temporary),
-            signatures=module.serve.get_concrete_function(module._spec),
-        )
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(temporary, target)
+        with files.writing(target):
+            folder.mkdir(parents=True, exist_ok=True)
+            tf.saved_model.save(module, str(temporary), signatures=signature)
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     numbered = sorted(

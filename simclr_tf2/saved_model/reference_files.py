@@ -106,7 +106,11 @@ def open_file(path: str | os.PathLike) -> ReferenceFile:
     """
     prefix = find_prefix(path)
     if prefix is None:
-        raise ConfigError(f"{path}: no checkpoint and no SavedModel there")
+        missing = files.missing(path)
+        raise ConfigError(
+            f"{path}: no checkpoint and no SavedModel there"
+            f"{f'; {missing}' if missing else ''}"
+        )
     graph = _read_graph(prefix)
     root = _model_node(graph)
     if not root:
@@ -164,17 +168,17 @@ def _damaged(prefix: str, error: Exception) -> ConfigError:
     )
 
 
-def _children(graph, node: int) -> dict[str, int]:
+def _children(graph: Any, node: int) -> dict[str, int]:
     return {child.local_name: child.node_id for child in graph.nodes[node].children}
 
 
-def _model_node(graph) -> int:
+def _model_node(graph: Any) -> int:
     """Number of the node that has a ``resnet_model``; 0, the root, when none has."""
     model = _children(graph, 0).get("model", 0) if graph.nodes else 0
     return model if model and "resnet_model" in _children(graph, model) else 0
 
 
-def _walk(graph, root: int) -> dict[str, str]:
+def _walk(graph: Any, root: int) -> dict[str, str]:
     """Attribute path -> key of every variable below node ``root``."""
     found: dict[str, str] = {}
     waiting = [(root, "", frozenset([root]))]

@@ -185,8 +185,18 @@ def prefix_of(source: str) -> str:
     newest = list_checkpoints(source) if Path(source).is_dir() else []
     prefix = newest[0][1] if newest else source
     if not Path(prefix + ".index").exists():
-        raise ConfigError(f"--checkpoint={source}: no checkpoint there")
+        raise ConfigError(f"--checkpoint={source}: no checkpoint there{_near(source)}")
     return prefix
+
+
+def _near(source: str) -> str:
+    """Say what is in the place of a checkpoint: other steps, or no such folder."""
+    folder = Path(source).parent
+    others = [Path(prefix).name for _, prefix in list_checkpoints(folder)]
+    if re.fullmatch(r"ckpt-\d+", Path(source).name) and others:
+        return f"; {folder} holds {', '.join(others)}"
+    missing = files.missing(source)
+    return f"; {missing}" if missing else ""
 
 
 def initialize_weights(

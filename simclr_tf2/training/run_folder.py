@@ -117,7 +117,8 @@ def read_config(folder: str | os.PathLike) -> Config:
     """
     path = Path(folder) / "config.json"
     if not path.exists():
-        raise ConfigError(f"{folder} is not a run folder: it has no config.json")
+        why = files.missing(folder) or "it has no config.json"
+        raise ConfigError(f"{folder} is not a run folder: {why}")
     return _read(path)
 
 

@@ -75,7 +75,15 @@ def check(
             f"--extend: {folder} is trained for {step} steps already, and the settings "
             f"give {total_steps}; pass a larger --train_epochs or --train_steps"
         )
-    if images:
+    if images and step >= total_steps:
+        logger.warning(
+            "%s: %s. The run is trained to its last step, %d; what it measures and "
+            "exports from here on is with the images that are there now",
+            config.data.source,
+            images,
+            step,
+        )
+    elif images:
         moves = f"; its last step moves from {planned} to {total_steps}"
         logger.warning(
             "%s: %s. The run goes on from step %d with the images that are there now%s",

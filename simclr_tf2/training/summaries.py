@@ -30,10 +30,11 @@ class EventLog:
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Write what is known at ``step``, at once."""
-        with self._writer.as_default(step=step):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-        self._writer.flush()
+        with files.writing(self._folder):
+            with self._writer.as_default(step=step):
+                for name, value in scalars.items():
+                    tf.summary.scalar(name, value)
+            self._writer.flush()
 
     def close(self) -> None:
         """Close the file, if there is one."""
@@ -57,7 +58,8 @@ class MetricsLog:
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """One line of JSON with ``step`` first, and the same to TensorBoard."""
-        with open(self._path, "a", encoding="utf-8") as file:
+        path = self._path
+        with files.writing(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **scalars}) + "\n")
         self._events.write(step, scalars)
 

@@ -48,7 +48,12 @@ def finished(config: Config) -> dict[str, Any] | None:
 
 def show_finished(config: Config, document: dict[str, Any]) -> None:
     """Print what a finished run has measured, from its results.json."""
-    logger.info("%s is finished at step %s", config.model_dir, document["step"])
+    logger.info(
+        "%s is finished at step %s: these are its results; images are not read again "
+        "(--mode=eval measures anew)",
+        config.model_dir,
+        document["step"],
+    )
     others = {
         name: value
         for name, value in document.items()

@@ -13,13 +13,22 @@ import tensorflow as tf
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import evaluation, saved_model, startup
-from simclr_tf2.config import Config, ConfigError
+from simclr_tf2.config import Config, ConfigError, DataConfig
 from simclr_tf2.data import image_sets, opening, pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.training import run_folder
 from simclr_tf2.workflows import nearest_images
 
 logger = logging.getLogger(__name__)
+
+# Settings of what is embedded, which need not be those of the run.
+OF_THE_IMAGES = (
+    "pixel_range",
+    "data_dir",
+    "download",
+    "check_files",
+    "max_image_pixels",
+)
 
 
 def embed(config: Config, flagfile: str = "") -> dict[str, Any]:
@@ -71,9 +80,9 @@ def embed(config: Config, flagfile: str = "") -> dict[str, Any]:
 def _as_trained(config: Config, encoder: keras.Model) -> Config:
     """Size, channels and range of the run's images, and where its data sets are.
 
-    A range that is given counts. A folder that holds only an exported encoder has no
-    config: then what the encoder says counts, and the flags where it takes images of
-    any size.
+    ``OF_THE_IMAGES`` that are given count. A folder that holds only an exported encoder
+    has no config: then what the encoder says counts, and the flags where it takes
+    images of any size.
     """
     assert config.model_dir is not None
     _, height, width, channels = encoder.input_shape
@@ -82,12 +91,26 @@ def _as_trained(config: Config, encoder: keras.Model) -> Config:
         data = dataclasses.replace(
             data, manifest=None, tfrecords=None, image_dir=None, label_columns=()
         )
-        if "pixel_range" in config_lib.given_settings(config):
-            data = dataclasses.replace(data, pixel_range=config.data.pixel_range)
-        return dataclasses.replace(config, data=data)
+        _warn_of_other_images(config, data)
+        given = config_lib.given_settings(config)
+        asked = {n: getattr(config.data, n) for n in OF_THE_IMAGES if n in given}
+        return dataclasses.replace(config, data=dataclasses.replace(data, **asked))
     size = (height, width) if height else config.data.image_size
     data = dataclasses.replace(config.data, image_size=size, image_channels=channels)
     return dataclasses.replace(config, data=data)
+
+
+def _warn_of_other_images(config: Config, trained: DataConfig) -> None:
+    """Say that images have the size and the channels of the run's, not those given."""
+    for name in ("image_size", "image_channels"):
+        given = name in config_lib.given_settings(config)
+        if given and getattr(config.data, name) != getattr(trained, name):
+            logger.warning(
+                "--%s has no effect: images are embedded as the run was trained, with "
+                "%s",
+                name,
+                getattr(trained, name),
+            )
 
 
 def _of_folder(

@@ -94,7 +94,7 @@ def warn_of_no_effect(asked: Config, trained: Config) -> None:
     asked = run_folder.settled(asked, trained)
     now, then = config_lib.to_flat(asked), config_lib.to_flat(trained)
     sections = config_lib.sections()
-    names = ["train_mode"]
+    names = ["train_mode", "valid_size"]
     for section in OF_THE_RUN:
         names += [f.name for f in dataclasses.fields(sections[section])]
     differ = [

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from simclr_tf2 import files
 from simclr_tf2.training import checkpoints
 
 logger = logging.getLogger(__name__)
@@ -106,7 +107,8 @@ def write_followed(
         words = re.sub(r"\W+", "_", tag).strip("_")
         line[f"evaluated_{words}" if is_share else words] = value
     if len(line) > 1:
-        with open(_followed_path(folder, name), "a", encoding="utf-8") as file:
+        path = _followed_path(folder, name)
+        with files.writing(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 

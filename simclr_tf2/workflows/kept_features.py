@@ -116,7 +116,7 @@ def features_of(
             **shown.key(split),
         }
 
-        def compute():
+        def compute() -> Any:
             return encoded_batches(
                 on_replicas(encoder), shown.dataset(split, limit), strategy=strategy
             )

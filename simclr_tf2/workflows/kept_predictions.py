@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from simclr_tf2 import files
 from simclr_tf2.config import ConfigError
 from simclr_tf2.data import sampling
 from simclr_tf2.data.datasets import Split
@@ -46,8 +47,9 @@ def save_predictions(
         arrays: dict[str, Any] = {LABELS: labels, **predictions}
         if images is not None:
             arrays[IMAGES] = np.array(json.dumps(images))
-        np.savez_compressed(temporary, **arrays)
-        os.replace(temporary, path)
+        with files.writing(path):
+            np.savez_compressed(temporary, **arrays)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from simclr_tf2 import files
 from simclr_tf2.config import ConfigError
 from simclr_tf2.evaluation.neighbour_overlap import overlap
 
@@ -49,11 +50,11 @@ def neighbours_path(folder: Path, name: str | None) -> Path:
 def save(path: Path, neighbours: np.ndarray, images: Mapping[str, Any]) -> None:
     """Write the neighbours and which images they are of, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
+    described = np.array(json.dumps(dict(images)))
     try:
-        np.savez_compressed(
-            temporary, neighbours=neighbours, images=np.array(json.dumps(dict(images)))
-        )
-        os.replace(temporary, path)
+        with files.writing(path):
+            np.savez_compressed(temporary, neighbours=neighbours, images=described)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

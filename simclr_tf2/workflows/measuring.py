@@ -404,7 +404,9 @@ def view_size(config: Config) -> str:
     return "x".join(map(str, dict.fromkeys(config.data.height_width)))
 
 
-def eval_dataset(config: Config, split: datasets.Split, limit: int | None = None):
+def eval_dataset(
+    config: Config, split: datasets.Split, limit: int | None = None
+) -> Any:
     """The evaluation view of a split, every example once."""
     return pipeline.make_eval_dataset(
         split,

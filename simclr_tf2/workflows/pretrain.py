@@ -55,7 +55,10 @@ NOT_IN_PRETRAINING = (
     "backbone_lr_multiplier",
     "finetune_baselines",
     "finetune_validation",
+    "label_fraction",
+    "labels_per_class",
 )
+OF_SEMI = ("finetune_baselines", "label_fraction", "labels_per_class")
 
 
 def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
@@ -146,7 +149,7 @@ def warn_of_no_effect(config: Config) -> None:
     """One warning for each setting given that pretraining does not read."""
     flat, defaults = config_lib.to_flat(config), config_lib.field_defaults()
     for name in NOT_IN_PRETRAINING:
-        used = name == "finetune_baselines" and "semi" in config.evaluation.protocols
+        used = name in OF_SEMI and "semi" in config.evaluation.protocols
         used = used or flat[name] == best_checkpoint.VALID_LOSS
         if flat[name] != defaults[name] and not used:
             logger.warning("--%s has no effect in --mode=pretrain", name)

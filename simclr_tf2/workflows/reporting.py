@@ -16,6 +16,7 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.data import datasets, sampling
 from simclr_tf2.evaluation import Features
+from simclr_tf2.files import writing
 from simclr_tf2.startup import describe_environment
 from simclr_tf2.training import summaries, tensorboard_pictures
 from simclr_tf2.workflows import report_tables
@@ -124,17 +125,18 @@ def _write_tensorboard(
         "augmented pairs": lambda: plots.augmentation_grid(*pairs),
         "nearest images": lambda: _nearest(images, features, labels, bank),
     }
+    pngs = {name: plots.to_png(draw(), dpi=110) for name, draw in picture.items()}
     try:
-        for name, draw in picture.items():
-            png = plots.to_png(draw(), dpi=110)
-            tensorboard_pictures.write_picture(folder, name, png, step=step)
-        tensorboard_pictures.write_projector(
-            folder,
-            features.features,
-            images=plots.to_uint8(images),
-            labels=labels,
-            class_names=split.class_names,
-        )
+        with writing(folder):
+            for name, png in pngs.items():
+                tensorboard_pictures.write_picture(folder, name, png, step=step)
+            tensorboard_pictures.write_projector(
+                folder,
+                features.features,
+                images=plots.to_uint8(images),
+                labels=labels,
+                class_names=split.class_names,
+            )
     except OSError as error:
         logger.warning("TensorBoard: pictures were not written: %s", error)
 

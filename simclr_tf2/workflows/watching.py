@@ -53,7 +53,7 @@ def make_watch(
         seed=config.seed + 1,
     )
 
-    def encode(image):
+    def encode(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = model(image, training=False)
         return outputs["representation"], outputs["projection"]
 

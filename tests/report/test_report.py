@@ -181,11 +181,27 @@ def test_green_and_vermilion_frames_follow_the_labels(tmp_path):
     assert frames == [6, 24, 6]
 
 
-def test_report_of_nothing_says_so_in_each_section(tmp_path):
-    _, page = write(tmp_path, title="empty")
-    assert page.count("p", "muted") == 10
-    assert page.count("svg") == 0
+def sections(text):
+    """Ids of the headings, and of the links to them in the contents."""
+    headings = re.findall(r'<h2 id="(\w+)"', text)
+    return headings, re.findall(r'<a href="#(\w+)"', text)
+
+
+def test_report_of_nothing_has_no_section_but_the_results(tmp_path):
+    text, page = write(tmp_path, title="empty")
+    assert sections(text) == (["results"], ["results"])
+    assert page.count("svg") == 0 and page.count("p", "muted") == 1
     assert "Nothing was measured." in page.text
+    assert "The run was not evaluated." in page.text
+
+
+def test_contents_name_the_sections_that_are_there(full, tmp_path):
+    headings, links = sections(full[0])
+    assert headings == links and len(links) == 9
+    for name, argument in (("confusion", "confusion"), ("views", "pairs")):
+        text, _ = write(tmp_path, **(arguments() | {argument: None}))
+        left = [other for other in headings if other != name]
+        assert sections(text) == (left, left)
 
 
 def test_unlabelled_and_interrupted_run(tmp_path):
@@ -269,11 +285,24 @@ def test_few_images_one_class_and_many_classes(tmp_path, images, classes):
 
 
 def test_collapse_chance_loss_and_weak_results_are_warned_of():
-    scalars = {"loss": np.array([[9, 2.19]]), "std_z": np.array([[9, 0.001]])}
+    scalars = {"loss": np.array([[99, 2.19]]), "std_z": np.array([[99, 0.001]])}
     results = [{"row": "h", "top1": 0.3}, {"row": "random", "top1": 0.4}]
     config = {"model": {"proj_out_dim": 128}}
     found = verdict.checks(scalars, results, config, 2.197)
     assert [good for good, _ in found] == [False] * 3
+    assert "has collapsed" in found[1][1]
+
+
+def test_a_short_run_is_not_said_to_have_collapsed():
+    """Moving averages of batch norm begin far away, in every run."""
+    scalars = {"std_z": np.array([[10, 0.001]])}
+    config = {"model": {"proj_out_dim": 128, "batch_norm_decay": 0.9}}
+    ((good, text),) = verdict.checks(scalars, (), config, None)
+    assert not good and "collapsed" not in text
+    assert "after 10 steps, which says nothing yet" in text and "about 50." in text
+    config["model"]["batch_norm_decay"] = 0.5
+    ((_, text),) = verdict.checks(scalars, (), config, None)
+    assert "has collapsed" in text
 
 
 @pytest.mark.parametrize(

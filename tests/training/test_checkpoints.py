@@ -146,6 +146,28 @@ def test_missing_checkpoint_argument_is_an_error_not_a_fresh_start(tmp_path):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     with pytest.raises(ConfigError, match="no checkpoint there"):
         checkpoints.initialize_weights(model, str(tmp_path / "ckpt-7"))
+    with pytest.raises(ConfigError, match="no checkpoint there$"):
+        checkpoints.initialize_weights(model, str(tmp_path))
     save_steps(tmp_path, 7)
     with pytest.raises(ConfigError, match="does not fit this model"):
         checkpoints.initialize_weights(model, str(tmp_path))
+
+
+def test_a_folder_that_is_not_there_is_said_with_what_is_near(tmp_path):
+    def said(path):
+        with pytest.raises(ConfigError) as caught:
+            checkpoints.prefix_of(str(path))
+        return str(caught.value).replace(str(tmp_path), "HERE")
+
+    (tmp_path / "quickstart").mkdir()
+    save_steps(tmp_path / "quickstart", 5, 9)
+    text = "--checkpoint=HERE/{}: no checkpoint there; {}"
+    near = "did you mean HERE/quickstart?"
+    wanted = {
+        "quikstart": f"there is no such folder; {near}",
+        "quikstart/ckpt-9": f"there is no folder HERE/quikstart; {near}",
+        "zzz": "there is no such folder; check the path",
+        "quickstart/ckpt-7": "HERE/quickstart holds ckpt-9, ckpt-5",
+    }
+    for path, what in wanted.items():
+        assert said(tmp_path / path) == text.format(path, what)

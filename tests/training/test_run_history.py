@@ -132,6 +132,17 @@ def test_images_that_came_or_went_are_said_with_what_it_means(photos, tmp_path, 
     assert "20 images as before, but names or sizes have changed" in caplog.text
 
 
+def test_a_run_that_is_trained_to_its_end_is_not_said_to_go_on(
+    photos, tmp_path, caplog
+):
+    config = config_of(photos, tmp_path)
+    stopped_at_step_3(config)
+    (photos / "cats" / "0.png").rename(photos / "cats" / "zero.png")
+    check(config, total_steps=3)
+    assert "The run is trained to its last step, 3" in caplog.text
+    assert "goes on" not in caplog.text
+
+
 def test_labels_chosen_among_other_images_are_refused(photos, tmp_path):
     config = config_of(photos, tmp_path)
     stopped_at_step_3(config)

@@ -188,11 +188,18 @@ def test_what_cannot_have_an_effect_is_named_once(caplog):
     import flags
 
     asked = flags.config_from_flags(
-        parsed("--learning_rate=7", "--temperature=0.1", "--resnet_depth=18")
+        parsed(
+            "--learning_rate=7",
+            "--temperature=0.1",
+            "--resnet_depth=18",
+            "--valid_size=0.2",
+        )
     )
     eval_settings.warn_of_no_effect(asked, TRAINED)
     (message,) = caplog.messages
-    assert message.endswith("from the run: --resnet_depth, --learning_rate")
+    assert message.endswith(
+        "from the run: --valid_size, --resnet_depth, --learning_rate"
+    )
 
 
 def test_the_runs_encoder_is_measured_on_another_data_set(run, noise):

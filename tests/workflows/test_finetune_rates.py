@@ -11,6 +11,7 @@ from simclr_tf2.config import ConfigError
 from simclr_tf2.training.checkpoints import weights
 from simclr_tf2.workflows import classifier_run, fit, precision
 from simclr_tf2.workflows.labelled import training_images
+from simclr_tf2.workflows.pretrain import warn_of_no_effect
 from simclr_tf2.workflows.splits import open_split
 from tests import command_line
 from tests.workflows.test_bad_input import tiny_config
@@ -207,6 +208,33 @@ def test_pretraining_names_each_flag_that_it_does_not_read(tmp_path):
     )
     assert done.stderr.count(NO_EFFECT) == len(names)
     assert all(f"--{name} {NO_EFFECT}" in done.stderr for name in names)
+
+
+def test_fine_tuning_names_the_flags_of_pretraining_in_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    done = command_line.run(
+        f"--model_dir={tmp_path / 'file' / 'run'}",
+        "--mode=finetune",
+        "--valid_size=0.1",
+        "--temperature=0.5",
+        "--protocols=knn",
+        "--learning_rate=0.1",
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[:2] == [
+        "note: no effect in --mode=finetune: --valid_size, --temperature",
+        "note: kept for --mode=eval of the run, not measured in fine-tuning: "
+        "--protocols",
+    ]
+
+
+def test_labels_are_chosen_in_pretraining_for_semi_alone(caplog):
+    config = tiny_config(labels_per_class=5)
+    warn_of_no_effect(config)
+    assert f"--labels_per_class {NO_EFFECT}" in caplog.text
+    caplog.clear()
+    warn_of_no_effect(tiny_config(labels_per_class=5, protocols=("semi",)))
+    assert not caplog.text
 
 
 def test_baselines_are_read_beside_fine_tuning_on_few_labels(caplog):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -205,8 +206,9 @@ def test_a_refused_evaluation_leaves_the_run_as_it_was(photos, copy):
 
 
 def test_a_finished_run_without_labels_shows_its_label_free_numbers(
-    photos, tmp_path, capsys
+    photos, tmp_path, capsys, caplog
 ):
+    caplog.set_level(logging.INFO)
     config = settings(
         photos,
         tmp_path / "run",
@@ -219,6 +221,8 @@ def test_a_finished_run_without_labels_shows_its_label_free_numbers(
     run(config)
     out = capsys.readouterr().out
     assert "RankMe " in out and "(no results)" not in out
+    said = f"{tmp_path / 'run'} is finished at step 2: these are its results; images"
+    assert said in caplog.text
 
 
 @pytest.fixture
@@ -245,6 +249,7 @@ def one_line(error):
     line, code = endings.line_and_code(error.value)
     assert code == 1 and "No space left on device" in line
     assert "\n" not in line and "{" not in line, line
+    return line
 
 
 def test_a_full_disk_while_training_says_so_and_the_run_goes_on_later(
@@ -276,7 +281,8 @@ def test_a_full_disk_while_exporting_keeps_the_old_exports(photos, trained, smal
     for name in ("keras", "saved_model"):
         with pytest.raises(Exception) as caught:  # noqa: B017, PT011
             run(settings(photos, folder, mode="export", export_formats=(name,)))
-        one_line(caught)
+        written = {"keras": "encoder.keras", "saved_model": "saved_model/4"}[name]
+        assert f"could not write {folder / written}:" in one_line(caught)
     assert {p: p.stat().st_size for p in folder.rglob("*") if p.is_file()} == before
 
 
