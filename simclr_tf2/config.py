@@ -283,7 +283,7 @@ class AugmentationConfig:
     """How the two views of an image are drawn (paper section 3 and appendix A)."""
 
     color_jitter_strength: float = 1.0
-    use_blur: bool = True
+    use_blur: bool = True  # of own images above 32 pixels
     num_views: int = 2  # [ours]
     num_local_views: int = 0  # [ours] multi-crop, arXiv 2006.09882
     local_image_size: int | tuple[int, int] | None = None  # [ours] None: 3/7 of a view
