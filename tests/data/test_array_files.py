@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from simclr_tf2.config import DataConfig
-from simclr_tf2.data import once, opening, overlap, pipeline, subset
+from simclr_tf2.data import opening, overlap, pipeline, subset
 from simclr_tf2.data.array_files import from_arrays
 from simclr_tf2.errors import ConfigError
 
@@ -169,13 +169,6 @@ def test_an_npy_file_is_the_split_train(tmp_path, name, labels):
 def test_gray_images_without_a_channel_axis(tmp_path):
     split = saved(tmp_path, images=IMAGES[..., 0], channels=1)
     assert split.image_shape == (4, 3, 1)
-
-
-@pytest.fixture(autouse=True)
-def say_again():
-    """Lines that are said once in a process are said once in a test."""
-    once.warn.cache_clear()
-    once.tell.cache_clear()
 
 
 LABELS = [1, 0, 2, 1, 0]
