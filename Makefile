@@ -9,7 +9,7 @@ PYTEST = $(PY) -m pytest -n 2 --dist worksteal
 demo: $(VENV)/.run-time  ## pretrain on the embedded data, evaluate, export, report
 	$(PY) run.py --flagfile=quickstart
 
-check: lint  ## before each commit: lint, and the tests that start no process
+check: lint  ## before each commit: lint, and the tests that do not run the program
 	$(PYTEST) -m "not story and not slow"
 
 test: $(VENV)/.development  ## every test; OPTIONS go to pytest

@@ -12,7 +12,7 @@ import pytest
 
 import flags
 from simclr_tf2 import config as config_lib
-from tests.test_flags import parsed
+from tests.support.program_flags import parsed
 
 DIFFERENCES = Path(__file__).resolve().parent.parent / "docs" / "differences.md"
 

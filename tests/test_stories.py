@@ -1,4 +1,4 @@
-"""The marker ``story`` is found where a process is started, however far away."""
+"""The marker ``story`` is found where the program is run, however far away."""
 
 import subprocess
 import sys
@@ -6,32 +6,38 @@ import types
 
 import pytest
 
+from simclr_tf2 import workflows
 from tests import command_line
 from tests.support import stories
 
 
-def test_starting_is_found_through_functions_and_modules():
+def test_running_is_found_through_functions_and_modules():
     def by_module():
         return command_line.run("--help")
 
     def by_name():
         return helper()
 
-    def data_only(workflows):
-        return workflows.run(command_line.TINY)
+    def workflow():
+        return workflows.run(None)
+
+    def data_only(other):
+        return other.run(command_line.TINY)
 
     def imported_inside():
         import subprocess as other
 
         return other
 
-    assert stories.starts_a_process(command_line.python)
-    assert stories.starts_a_process(by_module)
-    assert stories.starts_a_process(by_name)
-    assert stories.starts_a_process(imported_inside)
-    assert not stories.starts_a_process(data_only)
-    assert not stories.starts_a_process(command_line.environment)
-    assert not stories.starts_a_process(subprocess.run)  # the library's own
+    assert stories.runs_the_program(command_line.python)
+    assert stories.runs_the_program(by_module)
+    assert stories.runs_the_program(by_name)
+    assert stories.runs_the_program(workflow)
+    assert stories.runs_the_program(imported_inside)
+    assert not stories.runs_the_program(data_only)
+    assert not stories.runs_the_program(command_line.environment)
+    assert not stories.runs_the_program(command_line.main)
+    assert not stories.runs_the_program(subprocess.run)  # the library's own
 
 
 def helper():

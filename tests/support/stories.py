@@ -1,10 +1,11 @@
-"""Which tests are stories (they start a process), and how long each kind takes.
+"""Which tests are stories (they run the program), and how long each kind takes.
 
 The marker is found, not written: a test is a story if its function, or a fixture that
-it has, refers to ``subprocess`` or to ``runpytest_subprocess``, itself or through
-functions of the tests that it refers to. ``command_line.run``, ``start`` and ``python``
-are such functions. Where that finds too little (a function in a parameter, say) the
-test is stopped when it starts Python, and asks for the marker.
+it has, refers to ``subprocess``, ``runpytest_subprocess`` or ``workflows.run``, itself
+or through functions of the tests that it refers to. ``command_line.run``, ``start`` and
+``python`` are such functions; ``command_line.main``, for usage errors, is none. Where
+that finds too little (a function in a parameter, say) the test is stopped when it
+starts Python, and asks for the marker.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pytest
 
 MARK = "story"
 STARTERS = {"subprocess", "runpytest_subprocess"}
+WORKFLOW = ("workflows", "run")
 KINDS = ("quick", MARK, "slow")  # what is both is slow
 
 
@@ -37,7 +39,7 @@ def _references(function) -> tuple[set[str], set[tuple[str, str]]]:
     }
     for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {alias.name for alias in node.names}
+            names |= STARTERS & {alias.name for alias in node.names}
     return names, pairs
 
 
@@ -45,15 +47,15 @@ def _of_tests(name: str) -> bool:
     return name.partition(".")[0] in ("tests", "conftest") or "test_" in name
 
 
-def starts_a_process(function, seen: frozenset = frozenset()) -> bool:
-    """Whether the function refers to what starts one, itself or through others."""
+def runs_the_program(function, seen: frozenset = frozenset()) -> bool:
+    """Whether the function refers to what runs it, itself or through others."""
     function = inspect.unwrap(function)
     if not isinstance(function, types.FunctionType) or function in seen:
         return False
     if not _of_tests(function.__module__):
         return False
     names, pairs = _references(function)
-    if STARTERS & (names | {attribute for _, attribute in pairs}):
+    if WORKFLOW in pairs or STARTERS & (names | {name for _, name in pairs}):
         return True
     known = {name: function.__globals__.get(name) for name in names}
     called = list(known.values())
@@ -62,18 +64,18 @@ def starts_a_process(function, seen: frozenset = frozenset()) -> bool:
             called.append(getattr(known[name], attribute, None))
     seen |= {function}
     return any(
-        starts_a_process(other, seen)
+        runs_the_program(other, seen)
         for other in called
         if isinstance(other, types.FunctionType)
     )
 
 
 def is_story(item) -> bool:
-    """Whether the test, or a fixture that it has, starts a process."""
+    """Whether the test, or a fixture that it has, runs the program."""
     functions = [item.function]
     for definitions in item._fixtureinfo.name2fixturedefs.values():
         functions.append(definitions[-1].func)
-    return any(map(starts_a_process, functions))
+    return any(map(runs_the_program, functions))
 
 
 class Stories:

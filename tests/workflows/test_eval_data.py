@@ -21,7 +21,7 @@ from simclr_tf2.runs import eval_settings
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs.restoring import restore_model
 from tests import command_line
-from tests.test_flags import parsed
+from tests.support.program_flags import parsed
 from tests.workflows import stand_ins
 from tests.workflows.test_eval_bad_input import measure
 from tests.workflows.test_protocols import pictures

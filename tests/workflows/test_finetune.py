@@ -131,15 +131,15 @@ def test_without_checkpoint_it_says_that_weights_are_random(data_dir, tmp_path):
 def test_what_cannot_be_fine_tuned_is_refused(
     finished, data_dir, tmp_path, extra, message
 ):
-    done = command_line.run(
+    code, stderr = command_line.main(
         *FINETUNE,
         f"--model_dir={tmp_path / 'run'}",
         f"--data_dir={data_dir}",
         f"--checkpoint={finished[0]}",
         *extra,
     )
-    assert done.returncode == 2, done.stderr[-2000:]
-    assert message in done.stderr.strip().splitlines()[-1]
+    assert code == 2, stderr[-2000:]
+    assert message in stderr.strip().splitlines()[-1]
 
 
 def test_a_tenth_of_the_labels_is_drawn_per_class_kept_and_used(

@@ -13,7 +13,7 @@ from simclr_tf2 import workflows
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.results import label_free_comparison
 from tests.drawn import photos
-from tests.test_flags import parsed
+from tests.support.program_flags import parsed
 
 TINY = (
     "--mode=pretrain --image_size=32 --resnet_depth=10 --width_multiplier=0.125 "

@@ -138,11 +138,10 @@ def test_a_damaged_newest_checkpoint_falls_back_loudly(finished, data_dir, tmp_p
 def test_another_config_is_refused_and_names_the_fields(finished, data_dir):
     folder, _ = finished
     before = sorted((p.name, p.stat().st_mtime_ns) for p in folder.iterdir())
-    done = command_line.run(
+    code, stderr = command_line.main(
         *TINY, f"--model_dir={folder}", f"--data_dir={data_dir}", "--temperature=0.5"
     )
-    assert done.returncode == 2
-    assert "temperature (there 0.2, now 0.5)" in done.stderr
+    assert code == 2 and "temperature (there 0.2, now 0.5)" in stderr
     assert sorted((p.name, p.stat().st_mtime_ns) for p in folder.iterdir()) == before
 
 

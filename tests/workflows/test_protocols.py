@@ -79,13 +79,13 @@ def test_every_protocol_measures_a_finished_run(finished, tmp_path):
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(finished, arguments, message):
-    done = command_line.run(
+    code, stderr = command_line.main(
         "--mode=eval",
         f"--model_dir={finished[0]}",
         "--eval_name=bad",
         "--nobaselines",
         *arguments,
     )
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2, done.stderr[-2000:]
+    lines = stderr.strip().splitlines()
+    assert code == 2, stderr[-2000:]
     assert lines[-1].startswith("error: ") and message in lines[-1], lines[-1]
