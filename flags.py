@@ -301,7 +301,8 @@ _float(
 _bool(
     "use_blur",
     "Blur half of the views with a Gaussian. The paper does so for ImageNet and not "
-    "for CIFAR-10.",
+    "for CIFAR-10. Default with your own images in pretraining: not for views of 32 "
+    "pixels or less.",
 )
 _enum(
     "augment_backend",

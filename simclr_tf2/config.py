@@ -2,9 +2,11 @@
 
 Each field of each section is one command-line flag of the same name (``flags.py``).
 Defaults are those of the reference code (google-research/simclr, tf2) unless the field
-says [ours]; docs/differences.md lists the deviations. A section checks what can be
-checked from its own values; ``Config`` checks what spans sections. Numbers that follow
-from the data (steps, scaled learning rate) are functions elsewhere, never written back.
+says ``ours``; docs/differences.md lists the deviations. ``changes`` says what another
+value changes, and so whether a run may be started again with it. A section checks what
+can be checked from its own values; ``Config`` checks what spans sections. Numbers that
+follow from the data (steps, scaled learning rate) are functions elsewhere, never
+written back.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 
 from simclr_tf2 import places, suggestions
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.settings import MEASUREMENT, OUTPUT, PLACE, SPEED, WEIGHTS, setting
 
 MODES = (
     "pretrain",
@@ -130,29 +133,34 @@ def _require_not_negative(section: Any, *names: str) -> None:
 class DataConfig:
     """Which images are read, and at which size."""
 
-    dataset: str = "imagenet2012"
-    image_dir: str | None = None  # [ours] in place of dataset, as the next two
-    manifest: str | None = None  # [ours]
-    tfrecords: str | None = None  # [ours]
-    image_layout: str = "auto"  # [ours]
-    label_columns: tuple[str, ...] = ()  # [ours] of the manifest
-    image_key: str = "image"  # [ours]
-    label_key: str = "label"  # [ours]
-    data_dir: str = places.data_dir()  # [ours] data in a checkout; else TFDS's folder
-    download: bool = False  # [ours] the reference downloads unasked
-    train_split: str = "train"
-    valid_size: float | None = None  # [ours] None: 0.05 of own images without labels
-    label_fraction: float = 1.0  # [ours] of each class, for --mode=finetune
-    labels_per_class: int = 0  # [ours] the same as a number
-    image_size: int | tuple[int, int] = 224
-    image_channels: int = 3  # [ours]
-    pixel_range: str = "auto"  # [ours]
-    cache_dataset: bool = False
-    cache: str = "auto"  # [ours]
-    check_files: str = "decode"  # [ours]
-    max_bad_fraction: float = 0.01  # [ours]
-    max_image_pixels: int = 1 << 27  # [ours] 400 MB once decoded to RGB
-    data_service: str | None = None  # [ours]
+    dataset: str = setting("imagenet2012")
+    # In place of dataset, as the next two
+    image_dir: str | None = setting(None, ours=True)
+    manifest: str | None = setting(None, ours=True)
+    tfrecords: str | None = setting(None, ours=True)
+    image_layout: str = setting("auto", ours=True)
+    label_columns: tuple[str, ...] = setting((), ours=True)  # of the manifest
+    image_key: str = setting("image", ours=True)
+    label_key: str = setting("label", ours=True)
+    # Data in a checkout; else TFDS's folder
+    data_dir: str = setting(places.data_dir(), changes=PLACE, ours=True)
+    # The reference downloads unasked
+    download: bool = setting(False, changes=PLACE, ours=True)
+    train_split: str = setting("train")
+    # None: 0.05 of own images without labels
+    valid_size: float | None = setting(None, ours=True)
+    # Of each class, for --mode=finetune
+    label_fraction: float = setting(1.0, ours=True)
+    labels_per_class: int = setting(0, ours=True)  # the same as a number
+    image_size: int | tuple[int, int] = setting(224)
+    image_channels: int = setting(3, ours=True)
+    pixel_range: str = setting("auto", ours=True)
+    cache_dataset: bool = setting(False, changes=SPEED)
+    cache: str = setting("auto", changes=SPEED, ours=True)
+    check_files: str = setting("decode", changes=OUTPUT, ours=True)
+    max_bad_fraction: float = setting(0.01, changes=OUTPUT, ours=True)
+    max_image_pixels: int = setting(1 << 27, ours=True)  # 400 MB once decoded to RGB
+    data_service: str | None = setting(None, changes=SPEED, ours=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", parse_image_size(self.image_size))
@@ -282,13 +290,14 @@ def parse_pixel_range(value: Any) -> str:
 class AugmentationConfig:
     """How the two views of an image are drawn (paper section 3 and appendix A)."""
 
-    color_jitter_strength: float = 1.0
-    use_blur: bool = True
-    num_views: int = 2  # [ours]
-    num_local_views: int = 0  # [ours] multi-crop, arXiv 2006.09882
-    local_image_size: int | tuple[int, int] | None = None  # [ours] None: 3/7 of a view
-    augment_backend: str = "auto"  # [ours]
-    augment_on: str = "host"  # [ours]
+    color_jitter_strength: float = setting(1.0)
+    use_blur: bool = setting(True)  # of own images above 32 pixels
+    num_views: int = setting(2, ours=True)
+    num_local_views: int = setting(0, ours=True)  # multi-crop, arXiv 2006.09882
+    # None: 3/7 of a view
+    local_image_size: int | tuple[int, int] | None = setting(None, ours=True)
+    augment_backend: str = setting("auto", changes=SPEED, ours=True)
+    augment_on: str = setting("host", changes=SPEED, ours=True)
 
     def __post_init__(self) -> None:
         _require_not_negative(self, "color_jitter_strength")
@@ -321,19 +330,20 @@ class AugmentationConfig:
 class ModelConfig:
     """Backbone f, projection head g and the supervised head."""
 
-    resnet_depth: int = 50
-    width_multiplier: float = 1.0
-    sk_ratio: float = 0.0
-    se_ratio: float = 0.0
-    stem: str = "auto"  # [ours] auto: cifar up to 32 px, else imagenet (reference)
-    batch_norm_decay: float = 0.9
-    global_bn: bool = True
-    proj_head_mode: str = "nonlinear"
-    proj_out_dim: int = 128
-    num_proj_layers: int = 3
-    ft_proj_selector: int = 0
-    zero_init_logits_layer: bool = False
-    fine_tune_after_block: int = -1
+    resnet_depth: int = setting(50)
+    width_multiplier: float = setting(1.0)
+    sk_ratio: float = setting(0.0)
+    se_ratio: float = setting(0.0)
+    # Auto: cifar up to 32 px, else imagenet (reference)
+    stem: str = setting("auto", ours=True)
+    batch_norm_decay: float = setting(0.9)
+    global_bn: bool = setting(True)
+    proj_head_mode: str = setting("nonlinear")
+    proj_out_dim: int = setting(128)
+    num_proj_layers: int = setting(3)
+    ft_proj_selector: int = setting(0)
+    zero_init_logits_layer: bool = setting(False)
+    fine_tune_after_block: int = setting(-1)
 
     def __post_init__(self) -> None:
         _require(
@@ -379,12 +389,13 @@ class ModelConfig:
 class LossConfig:
     """The contrastive loss (paper section 2.1)."""
 
-    loss: str = "nt_xent"  # [ours] the reference has one loss
-    temperature: float = 0.1
-    hidden_norm: bool = True
-    margin: float = 0.8  # [ours] one of the paper's grid (table 4)
-    semi_hard: bool = False  # [ours] negatives, of nt_logistic and margin
-    loss_block_size: str | int = "auto"  # [ours] of nt_xent; off, auto or rows
+    loss: str = setting("nt_xent", ours=True)  # the reference has one loss
+    temperature: float = setting(0.1)
+    hidden_norm: bool = setting(True)
+    margin: float = setting(0.8, ours=True)  # one of the paper's grid (table 4)
+    semi_hard: bool = setting(False, ours=True)  # negatives, of nt_logistic and margin
+    # Of nt_xent; off, auto or rows
+    loss_block_size: str | int = setting("auto", changes=SPEED, ours=True)
 
     def __post_init__(self) -> None:
         _require_choice("loss", self.loss, LOSSES)
@@ -418,14 +429,16 @@ def _block_size(value: Any) -> str | int:
 class OptimizerConfig:
     """Update rule and learning-rate schedule (paper section 2.2, appendix B)."""
 
-    optimizer: str = "lars"
-    learning_rate: float = 0.3
-    learning_rate_scaling: str = "linear"
-    warmup_epochs: float = 10.0
-    weight_decay: float = 1e-6
-    momentum: float = 0.9
-    head_lr_multiplier: float = 1.0  # [ours] of the classifier, in finetune
-    backbone_lr_multiplier: float = 1.0  # [ours] of all below it, in finetune
+    optimizer: str = setting("lars")
+    learning_rate: float = setting(0.3)
+    learning_rate_scaling: str = setting("linear")
+    warmup_epochs: float = setting(10.0)
+    weight_decay: float = setting(1e-6)
+    momentum: float = setting(0.9)
+    # Of the classifier, in finetune
+    head_lr_multiplier: float = setting(1.0, ours=True)
+    # Of all below it, in finetune
+    backbone_lr_multiplier: float = setting(1.0, ours=True)
 
     def __post_init__(self) -> None:
         _require_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -442,26 +455,31 @@ class OptimizerConfig:
 class TrainingConfig:
     """How long, how much at once, how often it is saved and shown."""
 
-    train_batch_size: int = 512
-    train_epochs: float = 100.0
-    train_steps: int = 0
-    lineareval_while_pretraining: bool = True
-    mixed_precision: str = "off"  # [ours]
-    jit_compile: bool = False  # [ours]
-    steps_per_loop: str | int = "auto"  # [ours] the reference: until a checkpoint
-    remat: str = "off"  # [ours] recompute activations (arXiv 1604.06174)
-    checkpoint: str | None = None
-    extend: bool = False  # [ours]
-    checkpoint_epochs: float = 1.0
-    checkpoint_steps: int = 0
-    keep_checkpoint_max: int = 5
-    log_steps: int = 50  # [ours]
-    monitor_epochs: float = 1.0  # [ours] online kNN and collapse metrics
-    finetune_validation: float = 0.0  # [ours] of the training images, held out
-    progress: str = "auto"  # [ours]
-    deterministic: bool = False  # [ours] op determinism
-    micro_batch_size: int = 0  # [ours] cached gradients (arXiv 2101.06983); 0: off
-    micro_batch_norm: str = "micro"  # [ours]
+    train_batch_size: int = setting(512)
+    train_epochs: float = setting(100.0)
+    train_steps: int = setting(0)
+    lineareval_while_pretraining: bool = setting(True)
+    mixed_precision: str = setting("off", ours=True)
+    jit_compile: bool = setting(False, changes=SPEED, ours=True)
+    # The reference: until a checkpoint
+    steps_per_loop: str | int = setting("auto", changes=SPEED, ours=True)
+    # Recompute activations (arXiv 1604.06174)
+    remat: str = setting("off", changes=SPEED, ours=True)
+    checkpoint: str | None = setting(None)
+    extend: bool = setting(False, changes=OUTPUT, ours=True)
+    checkpoint_epochs: float = setting(1.0, changes=OUTPUT)
+    checkpoint_steps: int = setting(0, changes=OUTPUT)
+    keep_checkpoint_max: int = setting(5, changes=OUTPUT)
+    log_steps: int = setting(50, changes=OUTPUT, ours=True)
+    # Online kNN and collapse metrics
+    monitor_epochs: float = setting(1.0, changes=MEASUREMENT, ours=True)
+    # Of the training images, held out
+    finetune_validation: float = setting(0.0, ours=True)
+    progress: str = setting("auto", changes=OUTPUT, ours=True)
+    deterministic: bool = setting(False, ours=True)  # op determinism
+    # Cached gradients (arXiv 2101.06983); 0: off
+    micro_batch_size: int = setting(0, ours=True)
+    micro_batch_norm: str = setting("micro", ours=True)
 
     def __post_init__(self) -> None:
         _require(
@@ -504,34 +522,58 @@ class TrainingConfig:
 class EvaluationConfig:
     """What is measured on the frozen representation h, and on which images."""
 
-    eval_split: str = "validation"
-    eval_batch_size: int = 256
-    eval_steps: int = 0
-    eval_name: str | None = None
-    protocols: tuple[str, ...] = ("logreg", "knn")  # [ours]
-    transfer_datasets: tuple[str, ...] = ("all",)  # [ours] the paper's twelve
-    transfer_methods: tuple[str, ...] = ("linear",)  # [ours]
-    transfer_steps: int = 20_000  # [ours] as the next two: paper, appendix B.8.1
-    transfer_batch_size: int = 256  # [ours]
-    transfer_grid: str = "7x8"  # [ours] learning rates x weight decays
-    semi_epochs: float = 0.0  # [ours] 0: the paper's (appendix B.5)
-    semi_batch_size: int = 0  # [ours] 0: the paper's part of the images
-    finetune_baselines: tuple[str, ...] = ()  # [ours]
-    knn_k: tuple[int, ...] = (10, 20, 100, 200)  # [ours] of weighted_knn, as the next
-    knn_temperature: float = 0.07  # [ours] arXiv 1805.01978
-    knn_metric: str = "cosine"  # [ours]
-    knn_weighting: str = "exp"  # [ours]
-    svm_features: str = "feature5"  # [ours] of svm and low_shot
-    features_epochs: float = 90.0  # [ours] the benchmark's on ImageNet, as the next
-    features_milestones: tuple[float, ...] = (30.0, 60.0)  # [ours]
-    probe_split: str = ""  # [ours] labelled images for the probes; "" = train_split
-    probe_examples: int = 50_000  # [ours] at most so many of them
-    baselines: bool = True  # [ours] random encoder and PCA rows in the table
-    report: bool = True  # [ours] report.html at the end
-    compare_with: tuple[str, ...] = ()  # [ours] other run folders
-    watch: bool = True  # [ours] eval of an unfinished run follows it (reference)
-    best_metric: str = ""  # [ours] which checkpoint is kept as the best
-    watch_timeout: float = 0.0  # [ours] minutes without a checkpoint; 0: no limit
+    eval_split: str = setting("validation", changes=MEASUREMENT)
+    eval_batch_size: int = setting(256, changes=SPEED)
+    eval_steps: int = setting(0, changes=MEASUREMENT)
+    eval_name: str | None = setting(None, changes=OUTPUT)
+    protocols: tuple[str, ...] = setting(
+        ("logreg", "knn"), changes=MEASUREMENT, ours=True
+    )
+    # The paper's twelve
+    transfer_datasets: tuple[str, ...] = setting(
+        ("all",), changes=MEASUREMENT, ours=True
+    )
+    transfer_methods: tuple[str, ...] = setting(
+        ("linear",), changes=MEASUREMENT, ours=True
+    )
+    # As the next two: paper, appendix B.8.1
+    transfer_steps: int = setting(20_000, changes=MEASUREMENT, ours=True)
+    transfer_batch_size: int = setting(256, changes=MEASUREMENT, ours=True)
+    # Learning rates x weight decays
+    transfer_grid: str = setting("7x8", changes=MEASUREMENT, ours=True)
+    # 0: the paper's (appendix B.5)
+    semi_epochs: float = setting(0.0, changes=MEASUREMENT, ours=True)
+    # 0: the paper's part of the images
+    semi_batch_size: int = setting(0, changes=MEASUREMENT, ours=True)
+    finetune_baselines: tuple[str, ...] = setting((), changes=MEASUREMENT, ours=True)
+    # Of weighted_knn, as the next
+    knn_k: tuple[int, ...] = setting((10, 20, 100, 200), changes=MEASUREMENT, ours=True)
+    # arXiv 1805.01978
+    knn_temperature: float = setting(0.07, changes=MEASUREMENT, ours=True)
+    knn_metric: str = setting("cosine", changes=MEASUREMENT, ours=True)
+    knn_weighting: str = setting("exp", changes=MEASUREMENT, ours=True)
+    # Of svm and low_shot
+    svm_features: str = setting("feature5", changes=MEASUREMENT, ours=True)
+    # The benchmark's on ImageNet, as the next
+    features_epochs: float = setting(90.0, changes=MEASUREMENT, ours=True)
+    features_milestones: tuple[float, ...] = setting(
+        (30.0, 60.0), changes=MEASUREMENT, ours=True
+    )
+    # Labelled images for the probes; "" = train_split
+    probe_split: str = setting("", changes=MEASUREMENT, ours=True)
+    # At most so many of them
+    probe_examples: int = setting(50_000, changes=MEASUREMENT, ours=True)
+    # Random encoder and PCA rows in the table
+    baselines: bool = setting(True, changes=MEASUREMENT, ours=True)
+    report: bool = setting(True, changes=OUTPUT, ours=True)  # report.html at the end
+    # Other run folders
+    compare_with: tuple[str, ...] = setting((), changes=MEASUREMENT, ours=True)
+    # Eval of an unfinished run follows it (reference)
+    watch: bool = setting(True, changes=MEASUREMENT, ours=True)
+    # Which checkpoint is kept as the best
+    best_metric: str = setting("", changes=MEASUREMENT, ours=True)
+    # Minutes without a checkpoint; 0: no limit
+    watch_timeout: float = setting(0.0, changes=MEASUREMENT, ours=True)
 
     def __post_init__(self) -> None:
         _require(
@@ -613,14 +655,17 @@ def _milestones(values: Any, epochs: float) -> tuple[float, ...]:
 class DistributionConfig:
     """Where it runs; what has no comment is about TPUs."""
 
-    strategy: str = "auto"  # [ours]
-    num_virtual_devices: int = 0  # [ours] logical CPUs, to try replicas anywhere
-    gradient_pack_mib: int = 0  # [ours] of multi_worker; 0: TensorFlow decides
-    use_tpu: bool | None = None  # reference: True; ours: None = detect
-    tpu_name: str | None = None
-    tpu_zone: str | None = None
-    gcp_project: str | None = None
-    master: str | None = None
+    strategy: str = setting("auto", changes=PLACE, ours=True)
+    # Logical CPUs, to try replicas anywhere
+    num_virtual_devices: int = setting(0, changes=PLACE, ours=True)
+    # Of multi_worker; 0: TensorFlow decides
+    gradient_pack_mib: int = setting(0, changes=SPEED, ours=True)
+    # Reference: True; ours: None = detect
+    use_tpu: bool | None = setting(None, changes=PLACE, ours=True)
+    tpu_name: str | None = setting(None, changes=PLACE)
+    tpu_zone: str | None = setting(None, changes=PLACE)
+    gcp_project: str | None = setting(None, changes=PLACE)
+    master: str | None = setting(None, changes=PLACE)
 
     def __post_init__(self) -> None:
         _require_choice("strategy", self.strategy, STRATEGIES)
@@ -637,13 +682,20 @@ class DistributionConfig:
 class ExportConfig:
     """What is written for others to load, and ``--mode=embed``."""
 
-    export_formats: tuple[str, ...] = ("keras", "saved_model")  # [ours]
-    keep_hub_module_max: int = 1
-    input: str | None = None  # [ours] embed: a folder of images or TFDS name:split
-    output: str | None = None  # [ours] embed: .npz, .csv or .parquet
-    preview: str | None = None  # [ours] scan, embed: a .png
-    neighbours_of: tuple[str, ...] = ()  # [ours] embed: image files
-    num_neighbours: int = 8  # [ours] embed: of each of them
+    export_formats: tuple[str, ...] = setting(
+        ("keras", "saved_model"), changes=OUTPUT, ours=True
+    )
+    keep_hub_module_max: int = setting(1, changes=OUTPUT)
+    # Embed: a folder of images or TFDS name:split
+    input: str | None = setting(None, changes=OUTPUT, ours=True)
+    # Embed: .npz, .csv or .parquet
+    output: str | None = setting(None, changes=OUTPUT, ours=True)
+    # Scan, embed: a .png
+    preview: str | None = setting(None, changes=OUTPUT, ours=True)
+    # Embed: image files
+    neighbours_of: tuple[str, ...] = setting((), changes=OUTPUT, ours=True)
+    # Embed: of each of them
+    num_neighbours: int = setting(8, changes=OUTPUT, ours=True)
 
     def __post_init__(self) -> None:
         for name in self.export_formats:
@@ -670,10 +722,10 @@ class ExportConfig:
 class Config:
     """Everything a workflow needs to know."""
 
-    mode: str = "train"
-    train_mode: str = "pretrain"
-    model_dir: str | None = None
-    seed: int = 0  # [ours]
+    mode: str = setting("train", changes=OUTPUT)
+    train_mode: str = setting("pretrain", changes=OUTPUT)
+    model_dir: str | None = setting(None, changes=PLACE)
+    seed: int = setting(0, ours=True)
     data: DataConfig = field(default_factory=DataConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -722,16 +774,31 @@ def sections() -> dict[str, type]:
     }
 
 
-def field_defaults() -> dict[str, Any]:
-    """Every setting by its flag name -> default, over all sections."""
-    found: dict[str, Any] = {}
+def fields() -> dict[str, dataclasses.Field[Any]]:
+    """Every setting by its flag name -> field, over all sections."""
+    found: dict[str, dataclasses.Field[Any]] = {}
     kinds = sections()
     for f in _settings():
         members = dataclasses.fields(kinds[f.name]) if f.name in kinds else (f,)
         for member in members:
             assert member.name not in found, f"two settings named {member.name}"
-            found[member.name] = member.default
+            found[member.name] = member
     return found
+
+
+def field_defaults() -> dict[str, Any]:
+    """Every setting by its flag name -> default, over all sections."""
+    return {name: field.default for name, field in fields().items()}
+
+
+def learned_settings() -> frozenset[str]:
+    """Names of the settings that change what is learned: those that make the run.
+
+    All others may change between two starts of one run.
+    """
+    return frozenset(
+        name for name, field in fields().items() if field.metadata["changes"] == WEIGHTS
+    )
 
 
 def from_flat(values: dict[str, Any]) -> Config:

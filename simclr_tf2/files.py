@@ -1,4 +1,4 @@
-"""Whole files or none, paths that TensorFlow reads, and why a write failed."""
+"""Whole files or none, sizes, paths that TensorFlow reads, why a write failed."""
 
 from __future__ import annotations
 
@@ -43,6 +43,14 @@ def write_text(path: Path, text: str) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def size_text(num_bytes: float) -> str:
+    """Return a size as people read it: "under 0.1 MiB", "0.2 MiB", "37 MiB"."""
+    size = num_bytes / 2**20
+    if size < 0.1:
+        return "under 0.1 MiB"
+    return f"{size:.1f} MiB" if size < 9.95 else f"{size:,.0f} MiB"
 
 
 @contextlib.contextmanager

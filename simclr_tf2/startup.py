@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 UNUSED_BY_KERAS = ("IPython", "matplotlib", "pandas", "sklearn")
 # TensorFlow's switch for the kernels of oneDNN; read once, when it is loaded.
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# TensorFlow's own allocator for the CPU, which keeps memory; read likewise.
+ALLOCATOR = "TF_CPU_ALLOCATOR_USE_BFC"
 # How many threads TensorFlow, Numba and the BLAS of NumPy and SciPy start; likewise.
 THREADS = (
     "TF_NUM_INTEROP_THREADS",
@@ -36,8 +38,9 @@ def choose_kernels() -> None:
 
     Called by ``import simclr_tf2``, so every way to start this program has it. By
     itself TensorFlow takes oneDNN's kernels only on CPUs with VNNI, BF16 or AMX, and
-    leaves most laptops with kernels that take up to five times as long. What stands in
-    the environment already is left as it is. Warns if TensorFlow was loaded before and
+    leaves most laptops with kernels that take up to five times as long. Where the user
+    turned them off, TensorFlow's own allocator is turned on. What stands in the
+    environment already is left as it is. Warns if TensorFlow was loaded before and
     runs without them.
     """
     unset = not os.environ.get(ONEDNN)
@@ -53,6 +56,8 @@ def choose_kernels() -> None:
         return
     if unset:
         os.environ[ONEDNN] = "1"
+    elif not _asks_for_onednn():  # Eigen's kernels map large tensors anew each step
+        os.environ.setdefault(ALLOCATOR, "true")
     cores = machine.usable_cores()
     if cores < machine.schedulable_cores():  # else each library finds out by itself
         for name in THREADS:
@@ -64,6 +69,10 @@ def onednn_is_on() -> bool:
     from tensorflow.python.util import _pywrap_util_port  # nothing public tells
 
     return bool(_pywrap_util_port.IsMklEnabled())
+
+
+def _asks_for_onednn() -> bool:
+    return os.environ[ONEDNN].lower() not in ("0", "false")
 
 
 def _has_onednn() -> bool:

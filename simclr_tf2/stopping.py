@@ -9,12 +9,14 @@ Imports little, since it is the first thing that the command imports.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any
 
@@ -104,6 +106,28 @@ def _uninstall() -> None:
     os.close(_Process.terminal)
     _Process.before, _Process.terminal, _Process.writer = {}, 2, -1
     _Process.installed, _Process.said, _Process.saved = False, None, ""
+
+
+def run_to_exit(main: Callable[[], None]) -> None:
+    """Run the program; a signal while the interpreter ends changes no exit code.
+
+    While functions of ``atexit`` run it ends the process at once. After them Python
+    takes back its own handlers, and signals are ignored.
+    """
+    atexit.register(_ignore)  # the first to be registered is the last to run
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda *_: os._exit(code))
+        raise
+
+
+def _ignore() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def saved(text: str) -> None:

@@ -32,6 +32,15 @@ def pytest_runtest_setup(item):
     keras.utils.set_random_seed(item.config.getoption("randomly_seed"))
 
 
+@pytest.fixture(autouse=True)
+def _nothing_said_before():
+    """Lines on a data set that a process says once are said in each test."""
+    from simclr_tf2.data import once
+
+    once.warn.cache_clear()
+    once.tell.cache_clear()
+
+
 @pytest.fixture(scope="session")  # a second one in a process would abort
 def two_replicas():
     """A MirroredStrategy over the two logical CPU devices."""

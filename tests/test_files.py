@@ -22,6 +22,20 @@ NODE = "{{function_node __wrapped__SaveV2_device_/job:localhost/replica:0/task:0
 FULL = "No space left on device"
 
 
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [
+        (80 * 8 * 8 * 3, "under 0.1 MiB"),
+        (80 * 32 * 32 * 3, "0.2 MiB"),
+        (9.94 * 2**20, "9.9 MiB"),
+        (9.96 * 2**20, "10 MiB"),
+        (1500 * 2**20, "1,500 MiB"),
+    ],
+)
+def test_a_size_is_never_nothing(num_bytes, text):
+    assert files.size_text(num_bytes) == text
+
+
 def caused_by(error):
     """An error that was raised because of another, as Keras and h5py do."""
     try:

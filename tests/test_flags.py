@@ -2,13 +2,15 @@
 
 import importlib
 import re
+import typing
 
 import pytest
 from absl import flags as absl_flags
 
 import flags
-from simclr_tf2 import command_help, suggestions
+from simclr_tf2 import command_help, settings, suggestions
 from simclr_tf2 import config as config_lib
+from tests import command_line
 from tests.support.program_flags import forget, parsed
 
 # Every flag of the reference code's tf2 run.py.
@@ -329,3 +331,35 @@ def test_what_cannot_be_is_refused_in_one_line(section, values, message):
     with pytest.raises(config_lib.ConfigError, match=message) as caught:
         section(**values)
     assert "\n" not in str(caught.value)
+
+
+def test_every_setting_says_what_a_change_of_it_means():
+    """The names that a run may change are pinned: a slip here would mix two runs."""
+    changes = {n: f.metadata["changes"] for n, f in config_lib.fields().items()}
+    assert set(changes.values()) == set(typing.get_args(settings.Changes))
+    learned = {name for name, change in changes.items() if change == "weights"}
+    assert learned == config_lib.learned_settings()
+    assert learned == set(
+        """
+        backbone_lr_multiplier batch_norm_decay checkpoint color_jitter_strength
+        dataset deterministic fine_tune_after_block finetune_validation
+        ft_proj_selector global_bn head_lr_multiplier hidden_norm image_channels
+        image_dir image_key image_layout image_size label_columns label_fraction
+        label_key labels_per_class learning_rate learning_rate_scaling
+        lineareval_while_pretraining local_image_size loss manifest margin
+        max_image_pixels micro_batch_norm micro_batch_size mixed_precision momentum
+        num_local_views num_proj_layers num_views optimizer pixel_range
+        proj_head_mode proj_out_dim resnet_depth se_ratio seed semi_hard sk_ratio
+        stem temperature tfrecords train_batch_size train_epochs train_split
+        train_steps use_blur valid_size warmup_epochs weight_decay
+        width_multiplier zero_init_logits_layer
+        """.split()
+    )
+
+
+def test_the_page_of_differences_names_each_setting_of_ours():
+    """Settings that the reference code lacks, or whose default differs."""
+    page = (command_line.ROOT / "docs/differences.md").read_text()
+    named = set(re.findall(r"--(?:no)?(\w+)", page)) | set(re.findall(r"`(\w+)`", page))
+    ours = {n for n, f in config_lib.fields().items() if f.metadata["ours"]}
+    assert sorted(ours - named) == []

@@ -100,6 +100,18 @@ def test_what_the_user_chose_stays(value, on):
 
 
 # TensorFlow on a CPU where it leaves oneDNN off: loaded without it, variable unset.
+@pytest.mark.parametrize(
+    ("onednn", "given", "expected"),
+    [(None, None, None), ("1", None, None), ("0", None, "true"), ("0", "0", "0")],
+)
+def test_without_onednn_tensorflow_keeps_memory_itself(onednn, given, expected):
+    """Unless the user says otherwise; its other kernels map large tensors anew."""
+    code = PATH + "import os, simclr_tf2; "
+    code += "print(os.environ.get('TF_CPU_ALLOCATOR_USE_BFC'))"
+    settings = {"TF_ENABLE_ONEDNN_OPTS": onednn, "TF_CPU_ALLOCATOR_USE_BFC": given}
+    assert command_line.python(code, **settings).strip() == str(expected)
+
+
 LOADED_BEFORE = (
     PATH + "import tensorflow, warnings; del os.environ['TF_ENABLE_ONEDNN_OPTS']; "
     "warnings.simplefilter('always'); "

@@ -250,6 +250,31 @@ def test_help_that_is_cut_off_by_head_shows_no_traceback():
     assert done.stdout.count("\n") == 1 and done.stderr == ""
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_interpreter_ends_changes_no_exit_code(number):
+    """TensorFlow's threads take a while to end."""
+    code = (
+        "import atexit, sys, time; sys.path.insert(0, sys.argv[1]); "
+        "from simclr_tf2 import endings, stopping\n"
+        "def main():\n"
+        "    last = lambda: (print('ready', flush=True), time.sleep(30))\n"
+        "    atexit.register(last)\n"
+        "    with endings.of_process():\n"
+        "        sys.exit(3)\n"
+        "stopping.run_to_exit(main)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(command_line.ROOT)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (3, "")
+
+
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 3.0])
 def test_a_signal_while_modules_are_imported_is_one_line(seconds, tmp_path):
     """Of the command, of NumPy, of TensorFlow, which holds stderr back at that time."""

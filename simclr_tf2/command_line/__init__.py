@@ -22,4 +22,4 @@ def main() -> None:
     stopping.install()  # before anything that takes time is imported
     from simclr_tf2.command_line import run  # type: ignore[attr-defined]
 
-    run.main()
+    stopping.run_to_exit(run.main)

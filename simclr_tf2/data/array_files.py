@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from collections.abc import Iterator
 
 import numpy as np
 
-from simclr_tf2.data import array_labels, order, pixel_range, slices
+from simclr_tf2.data import (
+    array_labels,
+    held_out,
+    image_sets,
+    once,
+    order,
+    pixel_range,
+    slices,
+)
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.sources import ArraySource
 from simclr_tf2.data.split_names import normalize_split
+from simclr_tf2.data.subset import SubsetSource
 from simclr_tf2.errors import ConfigError
 
-logger = logging.getLogger(__name__)
+# Part of each split -> (array, int64 [k] rows of it), in order.
+Places = list[tuple[str, np.ndarray]]
 
 # Names of arrays, in lower case, before or after the name of a split.
 _IMAGES, _LABELS = ("images", "x"), ("labels", "y")
@@ -77,9 +86,11 @@ def open_array_split(
     The arrays of an .npz are ``images`` and ``labels`` (or ``x`` and ``y``; the split
     ``train``) or, for each split, ``NAME_images`` and ``NAME_labels`` (or ``x_NAME``
     and ``y_NAME``), in upper or lower case. ``val`` is ``validation``. Labels may be
-    missing. A slice is drawn from all of its split (``order.drawn``), whose arrays may
-    be sorted by class. Range of the pixels and classes are those of all splits
-    together. An .npy holds the images of the split ``train``; the file of its labels
+    missing. Where only ``train`` has labels and there is no ``validation``, that split
+    is a tenth of train, chosen by a hash of the place in the file; ``all`` is every
+    image. A slice is drawn from all of its split (``order.drawn``), whose arrays may be
+    sorted by class. Range of the pixels and classes are those of all splits together.
+    An .npy holds the images of the split ``train``; the file of its labels
     may lie beside it (``_labels_beside``).
 
     Args:
@@ -101,9 +112,15 @@ def open_array_split(
     if labels:
         own = {s: _one_each(a, found[s], f"{path}:{s}") for s, a in labels.items()}
         read = array_labels.read(own, name=path)
-    sizes = {s: len(a) for s, a in found.items()}
-    parts = slices.resolve(spec, sizes, name=path)
-    rows = [(p.split, order.drawn(p.start, p.stop, sizes[p.split])) for p in parts]
+    splits = _splits(found, read, path)
+    sizes = {s: sum(len(rows) for _, rows in places) for s, places in splits.items()}
+    rows = [
+        place
+        for p in slices.resolve(spec, sizes, name=path)
+        for place in _taken(
+            splits[p.split], order.drawn(p.start, p.stop, sizes[p.split])
+        )
+    ]
     labelled = read is not None and all(s in read.by_split for s, _ in rows)
     opened = _split(
         np.concatenate([found[s][row] for s, row in rows]),
@@ -117,21 +134,56 @@ def open_array_split(
         pixels=chosen,
         seen=seen,
     )
-    places = tuple(
-        (f"{path}:{p.split}", row) for p, (_, row) in zip(parts, rows, strict=True)
-    )
     assert isinstance(opened.source, ArraySource)
+    places = tuple((f"{path}:{s}", row) for s, row in rows)
     source = dataclasses.replace(opened.source, places=places)
     return dataclasses.replace(opened, source=source)
 
 
-def split_names(path: str) -> tuple[str, ...]:
-    """Splits of an .npz or .npy file.
+def _splits(
+    images: dict[str, np.ndarray], labels: array_labels.Labels | None, path: str
+) -> dict[str, Places]:
+    """The arrays, what is held out of train where that is needed, and ``all``."""
+    whole = {s: np.arange(len(array)) for s, array in images.items()}
+    found: dict[str, Places] = {s: [(s, rows)] for s, rows in whole.items()}
+    if labels is not None and "validation" not in found and _only_train(labels):
+        held = held_out.chosen(whole["train"], image_sets.HELD_OUT)
+        if held.any():
+            found["train"] = [("train", np.flatnonzero(~held))]
+            found["validation"] = [("train", np.flatnonzero(held))]
+            once.tell(
+                f"{path}: only train has labels, so {held.sum()} of its {len(held)} "
+                "images, by a hash of their place, are the split validation; "
+                "--train_split=all trains on every image"
+            )
+    found.setdefault("all", list(whole.items()))
+    return found
 
-    Raises:
-        ConfigError: It cannot be read, or holds no images.
-    """
-    return tuple(_by_split(_load(path), path)[0])
+
+def _only_train(labels: array_labels.Labels) -> bool:
+    """Whether train, and no other split, has a label."""
+    known = {s for s, array in labels.by_split.items() if (array >= 0).any()}
+    return known == {"train"}
+
+
+def _taken(places: Places, chosen: np.ndarray) -> Places:
+    """The places at these positions (sorted) of a split."""
+    found, start = [], 0
+    for name, rows in places:
+        inside = chosen[(chosen >= start) & (chosen < start + len(rows))] - start
+        if len(inside):
+            found.append((name, rows[inside]))
+        start += len(rows)
+    return found
+
+
+def is_part_of_train(split: Split) -> bool:
+    """Whether a split ``validation`` of an array file was held out of its train."""
+    source = split.source
+    while isinstance(source, SubsetSource):
+        source = source.base
+    names = [name for name, _ in getattr(source, "places", ())]
+    return bool(names) and all(name.endswith(":train") for name in names)
 
 
 def _split(
@@ -177,7 +229,7 @@ def _as_images(images: np.ndarray, channels: int | None, name: str) -> np.ndarra
     if channels is None or images.shape[3] == channels:
         return images
     if images.shape[1] == channels:
-        logger.info("%s: %s is read as channels first", name, shape)
+        once.tell(f"{name}: {shape} is read as channels first")
         return np.moveaxis(images, 1, 3)
     first = images.shape[1] < min(images.shape[2:])
     count = images.shape[1 if first else 3]
@@ -242,7 +294,7 @@ def _by_split(
         )
     unknown += [f"labels of {split}" for split in labels.keys() - images.keys()]
     if unknown:
-        logger.warning("%s: not read: %s", path, ", ".join(unknown))
+        once.warn(f"{path}: not read: {', '.join(unknown)}")
     return images, {s: array for s, array in labels.items() if s in images}
 
 
@@ -267,7 +319,7 @@ def _arrays(path: str) -> Iterator[tuple[str, np.ndarray]]:
     yield "images", np.load(path)
     beside = _labels_beside(path)
     if beside:
-        logger.info("%s: labels from %s", path, beside)
+        once.tell(f"{path}: labels from {beside}")
         yield "labels", np.load(beside)
 
 

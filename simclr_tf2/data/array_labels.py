@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from simclr_tf2.data import once
 from simclr_tf2.errors import ConfigError
-
-logger = logging.getLogger(__name__)
 
 NONE = -1  # no label
 _NO_TEXT = ("", "-1")  # the same in words
@@ -119,7 +117,7 @@ def _from_rows(arrays: Mapping[str, np.ndarray], name: str) -> Labels:
     count = every.shape[1]
     if not ((every == 1).sum(1) == 1).all() or (every == NONE).any():
         return Labels(dict(arrays), count)
-    logger.info("%s: one-hot labels, read as %d classes", name, count)
+    once.tell(f"{name}: one-hot labels, read as {count} classes")
     return Labels({s: a.argmax(1).astype(np.int64) for s, a in arrays.items()}, count)
 
 
@@ -133,12 +131,9 @@ def _from_numbers(arrays: Mapping[str, np.ndarray], name: str) -> Labels:
     values = np.unique(every[every >= 0])
     if not values.size or values[0] == 0:
         return Labels(dict(arrays), int(values[-1]) + 1 if values.size else 0)
-    logger.info(
-        "%s: no label is 0: the %d values from %d to %d are the classes",
-        name,
-        len(values),
-        values[0],
-        values[-1],
+    once.tell(
+        f"{name}: no label is 0: the {len(values)} values from {values[0]} to "
+        f"{values[-1]} are the classes"
     )
     by_split = {
         split: np.where(array < 0, NONE, np.searchsorted(values, array))

@@ -26,6 +26,11 @@ def image_size(height: float, width: float) -> int:
     return max((s for s in IMAGE_SIZES if s <= shorter), default=IMAGE_SIZES[0])
 
 
+def use_blur(height: int, width: int) -> bool:
+    """Return whether views of this size are blurred: one side is large enough."""
+    return max(height, width) > BLUR_ABOVE
+
+
 def batch_size(num_images: int, *, replicas: int = 1) -> int:
     """Return the largest usual batch that makes ``STEPS_PER_EPOCH`` steps an epoch.
 

@@ -59,6 +59,11 @@ def is_held_out(split: Split, fraction: float) -> np.ndarray:
     if keys is None:
         keys = np.arange(split.num_examples, dtype=np.uint64)
     # Mixed: the smallest path hashes of a labelled folder are its validation split.
+    return chosen(keys, fraction)
+
+
+def chosen(keys: np.ndarray, fraction: float) -> np.ndarray:
+    """Return about ``fraction`` of the keys, each by a hash of it alone, bool [n]."""
     return _mixed(keys) < np.uint64(fraction * 2**64)
 
 

@@ -323,6 +323,8 @@ def open_image_set(data: DataConfig) -> ImageSet:
 @functools.lru_cache(maxsize=4)
 def _open_image_set(data: DataConfig) -> ImageSet:
     images = look_at(data)
+    for note in images.listing.notes:  # a scan prints them itself
+        logger.warning("%s: %s", images.listing.root, note)
     if images.listing.left_out:
         logger.warning("%s: not read: %s", images.name, images.listing.left_out)
     _report_broken(images, data.max_bad_fraction)

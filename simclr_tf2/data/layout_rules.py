@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import posixpath
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -160,10 +161,11 @@ def _notes_on_flat(parts: Parts, root: str) -> Iterator[str]:
     common = _common(list(folders))
     kinds = sorted({f[len(common)] for f in folders if len(f) > len(common)})
     if len(kinds) >= 2 and common:
+        inner = shlex.quote(posixpath.join(root, *common))
         yield (
             f"all images lie in {'/'.join(common)}/, which holds the folders "
             f"{_some(kinds)}: read as unlabelled; if these are classes or splits, pass "
-            f"--image_dir={posixpath.join(root, *common)}"
+            f"--image_dir={inner}"
         )
     elif len(kinds) >= 2:
         yield _several(parts, kinds)

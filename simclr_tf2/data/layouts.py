@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import logging
 import os
 import posixpath
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +23,6 @@ SUFFIXES = (
 )
 LAYOUTS = ("auto", "flat", "class", "split_class")
 BESIDE = "other"  # split of images that lie beside the folders of splits
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +137,7 @@ def list_folder(root: str, *, layout: str = "auto") -> Listing:
 
 
 def with_notes(listing: Listing) -> Listing:
-    """Add notes on classes that train lacks; log every note as a warning."""
+    """Add notes on classes that train lacks."""
     notes = [*listing.notes]
     known = {s for s in listing.splits if s is not None}
     if listing.labels is not None and "train" in known:
@@ -150,8 +148,6 @@ def with_notes(listing: Listing) -> Listing:
             notes.append(
                 "not in train, with the ids after its classes: " + _some(extra)
             )
-    for note in notes:
-        _log.warning("%s: %s", listing.root, note)
     return dataclasses.replace(listing, notes=tuple(notes))
 
 
@@ -207,7 +203,7 @@ def _no_folder(path: str) -> str:
         return f"{path} is not a folder, nothing is there; {hint}"
     remedy = side_files.reading_flag(path)
     if not remedy and side_files.suffix_of(path) in SUFFIXES:
-        remedy = f"pass --image_dir={os.path.dirname(path) or '.'}"
+        remedy = f"pass --image_dir={shlex.quote(os.path.dirname(path) or '.')}"
     return f"{path} is not a folder; {remedy or 'give the folder of the images'}"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import augmentations, machine
+from simclr_tf2 import augmentations, files, machine
 from simclr_tf2.data import datasets, order, records, sampling
 from simclr_tf2.data import service as data_service
 from simclr_tf2.data.datasets import Split
@@ -406,7 +406,7 @@ def _say(split: Split, how: str, size: int | None) -> None:
     text = f"{split.name}:{split.split}: {split.num_examples} images held in memory"
     if size is not None and (text, how) not in _SAID:
         _SAID.add((text, how))
-        logger.info("%s, %s (%.0f MiB)", text, how, size / 2**20)
+        logger.info("%s, %s (%s)", text, how, files.size_text(size))
 
 
 def _from_pixels(split: Split) -> Fetch:

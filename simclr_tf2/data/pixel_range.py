@@ -9,17 +9,14 @@ setting, from the type, or from the values of the whole data set.
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2.data import once
 from simclr_tf2.errors import ConfigError
-
-logger = logging.getLogger(__name__)
 
 AUTO, FULL = "auto", "full"
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
@@ -134,24 +131,24 @@ def resolve(setting: str, seen: Seen, *, name: str) -> str:
     used = (min(seen.top, high) - max(seen.low, low)) / (high - low)
     read = f"{number(low)} to {number(high)}"
     if used <= EMPTY and seen.high > seen.low:
-        _warn(
+        once.warn(
             f"{name}: {seen} fill {100 * max(used, 0):.2g} % of the range that is read "
             f"({read}), so images are nearly flat; --pixel_range={suggest(seen)} "
             "spreads them over all of it"
         )
     elif setting == AUTO and chosen not in (AUTO, FULL):
         full = "" if seen.kind.kind == "f" else f", {FULL} for the whole type"
-        _warn(
+        once.warn(
             f"{name}: {seen} of type {seen.kind} are read with --pixel_range={chosen}; "
             f"pass LO,HI for other limits{full}"
         )
     elif seen.top > high + (high - low):
-        _warn(
+        once.warn(
             f"{name}: {seen} go far beyond the range that is read ({read}), so images "
             f"have white areas; --pixel_range={suggest(seen)} keeps them"
         )
     elif seen.high > high or seen.low < low:
-        _tell(f"{name}: {seen}; those outside of {read} are clipped")
+        once.tell(f"{name}: {seen}; those outside of {read} are clipped")
     return chosen
 
 
@@ -297,7 +294,7 @@ def _name_missing(images: np.ndarray, name: str) -> None:
             f"({_first(none)}); leave them out"
         )
     if some:
-        _warn(
+        once.warn(
             f"{name}: {len(some)} of {len(images)} images hold NaN ({_first(some)}), "
             "which is read as black (the low end of --pixel_range)"
         )
@@ -310,15 +307,3 @@ def _starts(images: np.ndarray) -> list[int]:
 def _first(places: list[int]) -> str:
     shown = ", ".join(map(str, places[:5]))
     return f"image {shown}{', ...' if len(places) > 5 else ''}"
-
-
-@functools.cache
-def _warn(text: str) -> None:
-    """Warn once in a process."""
-    logger.warning("%s", text)
-
-
-@functools.cache
-def _tell(text: str) -> None:
-    """Say something once in a process."""
-    logger.info("%s", text)

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from simclr_tf2.data import (
     image_files,
+    once,
     order,
     pixel_range,
     records,
@@ -117,7 +118,7 @@ def _shards(
         )
     key = label_key if features.get(label_key) == "int64_list" else None
     if label_key in features and key is None:
-        logger.warning("%s: %r is no integer label; left out", pattern, label_key)
+        once.warn(f"{pattern}: {label_key!r} is no integer label; left out")
     counted = _counted(files, key, data_dir)
     counts = counted.counts
     return (

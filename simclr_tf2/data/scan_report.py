@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from simclr_tf2 import files
 from simclr_tf2.data import fitting, pixel_range
 from simclr_tf2.data.index_columns import FileIndex
 from simclr_tf2.data.layouts import Listing
@@ -168,7 +169,7 @@ def _suggest(
     flags: dict[str, str] = {}
     size = fitting.image_size(summary["height"]["median"], summary["width"]["median"])
     flags["--image_size"] = str(size)
-    if size <= fitting.BLUR_ABOVE:
+    if not fitting.use_blur(size, size):
         flags["--nouse_blur"] = ""
     channels = index.channels[index.good]
     if (channels <= 2).all():
@@ -194,7 +195,7 @@ def render(summary: dict[str, Any]) -> str:
     """The summary as lines of plain text."""
     lines = [
         f"{summary['root']}: {summary['images']} images "
-        f"({summary['bytes'] / 2**20:.1f} MiB), layout {summary['layout']}"
+        f"({files.size_text(summary['bytes'])}), layout {summary['layout']}"
     ]
     lines += _table("splits", summary["splits"])
     lines += _class_lines(summary["classes"])

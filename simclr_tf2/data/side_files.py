@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shlex
 from collections.abc import Mapping
 
 # Folders that storage servers, operating systems and editors make beside a user's own,
@@ -102,19 +103,22 @@ def _remedy(others: Mapping[str, int]) -> str:
 def reading_flag(path: str) -> str:
     """Say which flag reads what lies at ``path``, or what to do first; "" if unknown.
 
-    Only names are looked at, and whether a folder of that name is there.
+    Paths are quoted for a shell. Only names are looked at, and whether a folder of that
+    name is there.
     """
     name, suffix = os.path.basename(path), suffix_of(path)
+    quoted = shlex.quote(path)
     if os.path.isdir(path):
         if any(".tfrecord" in entry for entry in os.listdir(path)):
-            return f"pass --tfrecords={os.path.join(path, '*.tfrecord*')}"
-        return f"pass --image_dir={path}"
+            pattern = shlex.quote(os.path.join(path, "*.tfrecord*"))
+            return f"pass --tfrecords={pattern}"
+        return f"pass --image_dir={quoted}"
     if suffix in (".csv", ".tsv", ".parquet"):
-        return f"pass --manifest={path}"
+        return f"pass --manifest={quoted}"
     if suffix in (".npz", ".npy"):
-        return f"pass --dataset={path}"
+        return f"pass --dataset={quoted}"
     if ".tfrecord" in name:
-        return f"pass --tfrecords={path}"
+        return f"pass --tfrecords={quoted}"
     if suffix in ARCHIVES:
         return f"unpack the archive and pass --image_dir=FOLDER ({_unpack(path)})"
     return ""
@@ -122,7 +126,8 @@ def reading_flag(path: str) -> str:
 
 def _unpack(path: str) -> str:
     suffix = suffix_of(path)
-    folder = path[: -len(suffix)] or "photos"
+    folder = shlex.quote(path[: -len(suffix)] or "photos")
+    path = shlex.quote(path)
     if suffix == ".zip":
         return f"unzip {path} -d {folder}"
     if suffix.startswith(".t"):

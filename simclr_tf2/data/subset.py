@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.data import order, sources
+from simclr_tf2.data import once, order, sources
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.sources import Example, Source
 from simclr_tf2.errors import ConfigError
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,12 +118,9 @@ def labelled_part(split: Split) -> Split:
     known = np.flatnonzero(labels_of(split) >= 0)
     if not known.size:
         return split
-    logger.info(
-        "%s:%s: %d of %d images have a label; protocols and classifiers use those",
-        split.name,
-        split.split,
-        known.size,
-        split.num_examples,
+    once.tell(
+        f"{split.name}:{split.split}: {known.size} of {split.num_examples} images have "
+        "a label; protocols and classifiers use those"
     )
     part = take(split, known, name=f"{split.split} ({known.size} labelled)")
     return dataclasses.replace(part, has_labels=True)

@@ -8,6 +8,7 @@ from simclr_tf2.evaluation.features.extraction import Features, extract, raw_pix
 from simclr_tf2.evaluation.features.frozen import assert_unchanged
 from simclr_tf2.evaluation.held_out_loss import batch_sizes as held_out_batch_sizes
 from simclr_tf2.evaluation.held_out_loss import make_held_out_loss
+from simclr_tf2.evaluation.once import LOGGERS, logged_once
 from simclr_tf2.evaluation.online import make_monitor, monitor
 from simclr_tf2.evaluation.pca import pca256
 from simclr_tf2.evaluation.protocols.knn import (
@@ -24,21 +25,23 @@ from simclr_tf2.results.table import render, title
 __all__ = [
     "EVALUATORS",
     "Features",
+    "LOGGERS",
     "assert_unchanged",
     "classifier_accuracy",
     "evaluate_rows",
     "extract",
     "held_out_batch_sizes",
-    "weighted_knn_top1",
-    "standardized_knn",
+    "logged_once",
+    "logistic_regression",
     "make_held_out_loss",
     "make_monitor",
     "monitor",
     "pca256",
     "raw_pixels",
     "render",
+    "standardized_knn",
     "title",
-    "logistic_regression",
     "weighted_knn",
+    "weighted_knn_top1",
     "write_embeddings",
 ]

@@ -56,8 +56,9 @@ def make_held_out_loss(
     Returns:
         A function without arguments -> ``valid_loss`` and, by the names of the metrics,
         ``valid_contrastive_accuracy`` and ``valid_contrastive_entropy``, means over
-        images. Empty, with a warning, if the projections are not finite.
+        images. Empty, with one warning, if the projections are not finite.
     """
+    said: list[ConfigError] = []
 
     @tf.function(reduce_retracing=True)
     def projected(image: tf.Tensor) -> tf.Tensor:
@@ -69,7 +70,9 @@ def make_held_out_loss(
         try:
             z = collect(runner, views, limit=None, name="held-out images").features
         except ConfigError as error:  # watching must not end a run that can go on
-            logger.warning("held-out loss not measured: %s", error)
+            if not said:
+                logger.warning("held-out loss not measured: %s", error)
+            said.append(error)
             return {}
         assert len(z) == 2 * sum(sizes), (len(z), sizes)
         totals: dict[str, float] = {}

@@ -175,10 +175,17 @@ def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> b
                 f"--protocols={names} need images of two classes or more, and "
                 f"{config.data.source} has {has}; --protocols=label_free needs none"
             )
-        logger.warning(
-            "%s has %s: --protocols=%s are skipped", config.data.source, has, names
-        )
+        _say_what_is_left(config, has, names)
     return True
+
+
+def _say_what_is_left(config: Config, has: str, skipped: str) -> None:
+    """One line on the protocols that are left out; a warning where they were given."""
+    source = config.data.source
+    if "protocols" in config_lib.given_settings(config):
+        logger.warning("%s has %s: --protocols=%s are skipped", source, has, skipped)
+    else:
+        logger.info("%s has %s: label-free measures only", source, has)
 
 
 def lack_of_labels(config: Config, train: datasets.Split) -> str:

@@ -29,8 +29,8 @@ def make_run_monitor(
     With ``splits.held`` the contrastive loss on these images comes first.
 
     Bank and queries are disjoint samples of the labelled probe split (of the training
-    split when nothing is labelled), never of the evaluation split: what is watched must
-    not choose on test.
+    split, and without kNN, when nothing is labelled), never of the evaluation split:
+    what is watched must not choose on test.
     """
     if not config.training.monitor_epochs:
         return dict
@@ -63,6 +63,7 @@ def make_run_monitor(
         bank,
         queries,
         views=next(iter(pairs))["views"],
+        knn=splits.probe is not None,
     )
     held_out_loss = valid_loss.make(config, splits, model, strategy)
     return lambda: held_out_loss() | monitor()

@@ -6,13 +6,26 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
+# What these say is about the images, whatever encoder is measured on them.
+LOGGERS = tuple(
+    f"simclr_tf2.evaluation.{name}"
+    for name in (
+        "classifiable",
+        "protocols.knn",
+        "protocols.svm",
+        "solvers.low_shot_svm",
+        "solvers.nearest",
+        "solvers.sgd_heads",
+    )
+)
+
 
 class _Once(logging.Filter):
     """Drop a message that was logged before."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: set[str]) -> None:
         super().__init__()
-        self._before: set[str] = set()
+        self._before = before
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the message is new."""
@@ -23,9 +36,15 @@ class _Once(logging.Filter):
 
 
 @contextlib.contextmanager
-def logged_once(*names: str) -> Iterator[None]:
-    """Drop repetitions of a message by the loggers ``names`` inside the block."""
-    once, loggers = _Once(), [logging.getLogger(name) for name in names]
+def logged_once(*names: str, before: set[str] | None = None) -> Iterator[None]:
+    """Drop repetitions of a message by the loggers ``names`` inside the block.
+
+    Args:
+        names: Of loggers.
+        before: Messages of earlier blocks, dropped too; those of this one are added.
+    """
+    once = _Once(set() if before is None else before)
+    loggers = [logging.getLogger(name) for name in names]
     for logger in loggers:
         logger.addFilter(once)
     try:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from simclr_tf2 import metrics
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features.extraction import Features, collect, make_runner
+from simclr_tf2.evaluation.once import LOGGERS, logged_once
 from simclr_tf2.evaluation.protocols.knn import weighted_knn
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ def make_monitor(
     queries: Dataset,
     *,
     views: tuple[tf.Tensor, tf.Tensor] | None = None,
+    knn: bool = True,
     strategy: tf.distribute.Strategy | None = None,
 ) -> Callable[[], dict[str, float]]:
     """A function that measures the encoder as it is at each call, traced once.
@@ -40,6 +42,7 @@ def make_monitor(
         queries: Examples that are not in the bank.
         views: Two augmentations ``[n, s, s, c]`` of the same images, for alignment;
             None leaves alignment out.
+        knn: False leaves kNN out, of a bank that is known to have no labels.
         strategy: Where to run; None is the default device.
 
     Returns:
@@ -48,10 +51,12 @@ def make_monitor(
         deviation of L2-normalised rows; 0 is collapse, 1/sqrt(d) is the healthy
         order), ``alignment``, ``uniformity`` (arXiv 2005.10242) and ``rankme`` (arXiv
         2210.02885), the last two of z of the queries. What cannot be measured (no
-        labels, one class, features that are not finite) is absent, with a log line.
+        labels, one class, features that are not finite) is absent, with a log line;
+        no line is logged twice.
     """
     width: list[int] = []
     said: set[str] = set()
+    logged: set[str] = set()
 
     def say_once(level: int, what: str, why: ConfigError) -> None:
         if what not in said:
@@ -73,26 +78,30 @@ def make_monitor(
 
     def measure() -> dict[str, float]:
         try:
-            return everything()
+            with logged_once(*LOGGERS, before=logged):
+                return everything()
         except ConfigError as error:  # watching must not end a run that can go on
             say_once(logging.WARNING, "nothing measured online", error)
             return {}
 
     def everything() -> dict[str, float]:
-        bank_h, _, bank_labels = encoded(bank)
         h, z, labels = encoded(queries)
-        try:
-            if bank_labels.ndim == 1 and (bank_labels < 0).all():
-                raise ConfigError("the images have no labels")
-            result = _knn(Features(bank_h, bank_labels), Features(h, labels))
-        except ConfigError as error:
-            say_once(logging.INFO, "no online kNN", error)
-            result = {}
+        result = neighbours(Features(h, labels)) if knn else {}
         result |= _geometry(h, z)
         if views is not None:
             first, second = (encoded([{"image": view}])[1] for view in views)
             result["alignment"] = float(metrics.alignment(first, second))
         return result
+
+    def neighbours(rows: Features) -> dict[str, float]:
+        bank_h, _, bank_labels = encoded(bank)
+        try:
+            if bank_labels.ndim == 1 and (bank_labels < 0).all():
+                raise ConfigError("the images have no labels")
+            return _knn(Features(bank_h, bank_labels), rows)
+        except ConfigError as error:
+            say_once(logging.INFO, "no online kNN", error)
+            return {}
 
     return measure
 
@@ -105,8 +114,9 @@ def monitor(
 
 
 def _knn(bank: Features, queries: Features) -> dict[str, float]:
-    found = weighted_knn(bank, queries, ks=KS)
-    return {f"knn_{name}": found[name] for name in (f"top1_k{k}" for k in KS)}
+    used = {k: min(k, len(bank)) for k in KS}  # no word on it: the bank is a sample
+    found = weighted_knn(bank, queries, ks=tuple(used.values()))
+    return {f"knn_top1_k{k}": found[f"top1_k{n}"] for k, n in used.items()}
 
 
 def _geometry(h: np.ndarray, z: np.ndarray) -> dict[str, float]:

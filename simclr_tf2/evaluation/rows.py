@@ -9,7 +9,7 @@ from typing import Any
 from simclr_tf2 import metrics
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features.extraction import Features
-from simclr_tf2.evaluation.once import logged_once
+from simclr_tf2.evaluation.once import LOGGERS, logged_once
 from simclr_tf2.evaluation.protocols.knn import standardized_knn, weighted_knn_top1
 from simclr_tf2.evaluation.protocols.linear import linear_sgd
 from simclr_tf2.evaluation.protocols.logistic import logistic_regression
@@ -36,12 +36,7 @@ EVALUATORS: dict[str, Evaluator] = {
 }
 
 
-@logged_once(
-    *(
-        f"simclr_tf2.evaluation.{name}"
-        for name in ("classifiable", "protocols.knn", "solvers.nearest")
-    )
-)
+@logged_once(*LOGGERS)
 def evaluate_rows(
     rows: dict[str, tuple[Features, Features]],
     protocols: Sequence[str],

@@ -19,7 +19,6 @@ from simclr_tf2.errors import ConfigError, NotFinite
 from simclr_tf2.evaluation import finetuning
 from simclr_tf2.evaluation.features import cache as feature_cache
 from simclr_tf2.results.rows import FINETUNED_ROW
-from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.training import semi_recipe
 from simclr_tf2.training.labelled import Labelled, open_labelled
 from simclr_tf2.training.semi_recipe import Share
@@ -152,11 +151,11 @@ def _with_batch(
 
 def _name_of_settings(run: Config) -> str:
     """A folder for each recipe: what else is asked for is another run beside it."""
-    defaults = config_lib.field_defaults()
+    defaults, learned = config_lib.field_defaults(), config_lib.learned_settings()
     settings = {
         name: value
         for name, value in config_lib.to_flat(run).items()
-        if name not in run_folder.FREE and value != defaults[name]
+        if name in learned and value != defaults[name]
     }
     text = json.dumps(settings, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:DIGITS_OF_SETTINGS]

@@ -105,6 +105,7 @@ def result_bars(
     results: Sequence[Mapping[str, Any]],
     *,
     chance: float | None = None,
+    chance_label: str = "chance",
     title: str | None = "Accuracy on frozen features",
 ) -> Figure:
     """Accuracies of the result table as grouped horizontal bars.
@@ -114,6 +115,7 @@ def result_bars(
             optional ``KEY_ci95`` (low, high) drawn as a whisker; other columns, None
             and NaN are left out.
         chance: accuracy of guessing, in [0, 1]; drawn dashed.
+        chance_label: what kind of guessing that is.
         title: above the bars; None for none.
     """
     keys = accuracy_keys(results)
@@ -132,7 +134,7 @@ def result_bars(
                 color=drawing.INK,
                 linestyle=(0, (5, 3)),
                 linewidth=1.0,
-                label=f"chance, {100 * chance:.3g} %",
+                label=f"{chance_label}, {100 * chance:.3g} %",
             )
         names = [
             drawing.plain(drawing.shorten(str(r.get("row", "")), 34)) for r in results
@@ -144,7 +146,9 @@ def result_bars(
         axes.set_xlabel("% of test images classified correctly (higher is better)")
         axes.grid(axis="x")
         handles, labels = axes.get_legend_handles_labels()
-        order = sorted(range(len(labels)), key=lambda i: labels[i].startswith("chance"))
+        order = sorted(
+            range(len(labels)), key=lambda i: labels[i].startswith(f"{chance_label}, ")
+        )
         figure.legend(
             [handles[i] for i in order],
             [labels[i] for i in order],

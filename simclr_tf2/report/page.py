@@ -75,7 +75,8 @@ def write_report(
         test_labels: [m], likewise.
         images_are: what ``test_images`` are, in words of the page.
         class_names: names of the classes.
-        chance: accuracy of guessing on the test images; by default 1 / classes.
+        chance: share of the commonest class of the test images; by default the
+            accuracies stand beside 1 / classes.
         no_accuracy: why there are no ``results``, a sentence.
         confusion: [c, c] counts, row = true class.
         confusion_of: whose predictions they count.
@@ -89,7 +90,11 @@ def write_report(
         ``path``.
     """
     scalars = plots.series(history)
-    guessing = chance or (1 / len(class_names) if len(class_names) > 1 else None)
+    guess: sections.Guess | None = None
+    if chance:
+        guess = (chance, "commonest class")
+    elif len(class_names) > 1:
+        guess = (1 / len(class_names), "chance")
     values: dict[str, Any] = {
         "title": title,
         "notice": notice,
@@ -98,12 +103,12 @@ def write_report(
         "verdict": verdict.verdict(results, scalars, config, chance_loss),
         "tiles": verdict.tiles(scalars, results, timings, chance_loss),
         "checks": verdict.checks(scalars, results, config, chance_loss),
-        "results": sections.result_table(results, guessing),
+        "results": sections.result_table(results, guess),
         "no_accuracy": no_accuracy or "The run was not evaluated.",
         "images_are": images_are,
         "tables": list(tables),
         "curves": sections.curve_figures(
-            history, chance_loss, guessing, len(class_names)
+            history, chance_loss, guess, len(class_names)
         ),
         "pairs": pictures.pair_columns(pairs, pair_notes),
         "neighbours": pictures.neighbour_rows(

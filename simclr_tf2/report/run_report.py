@@ -267,7 +267,7 @@ def _chance_loss(config: Config) -> float | None:
 
 
 def _chance(results: dict[str, dict[str, Any]]) -> float | None:
-    """Accuracy of guessing on the images of ``results``, where they say it."""
+    """Share of the commonest class of the test images, where ``results`` say it."""
     found = [r["chance"] for r in results.values() if r.get("chance") is not None]
     return found[0] if found else None
 

@@ -13,6 +13,7 @@ from simclr_tf2.report.facts import value_text
 from simclr_tf2.report.pictures import inline_svg
 
 Rows = Sequence[Mapping[str, Any]]
+Guess = tuple[float, str]  # accuracy of guessing, in [0, 1], and its kind
 NO_BREAK_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 
 
@@ -26,7 +27,7 @@ def _result_cell(value: Any, key: str, accuracies: Sequence[str]) -> str:
     return value_text(value)
 
 
-def result_table(results: Rows, chance: float | None) -> dict[str, Any] | None:
+def result_table(results: Rows, guess: Guess | None) -> dict[str, Any] | None:
     """The result table (accuracies in %, the best of a column marked) and its bars."""
     if not results:
         return None
@@ -53,7 +54,10 @@ def result_table(results: Rows, chance: float | None) -> dict[str, Any] | None:
     heads = [plots.metric_label(k).replace("-", NO_BREAK_HYPHEN) for k in keys]
     bars = None
     if accuracies:
-        figure = plots.result_bars(results, chance=chance, title=None)
+        line: dict[str, Any] = {}
+        if guess is not None:
+            line = {"chance": guess[0], "chance_label": guess[1]}
+        figure = plots.result_bars(results, title=None, **line)
         bars = inline_svg(figure, name="bars", label="Accuracies of the result table")
     has_ci95 = any(cell["ci95"] for line in lines for cell in line["cells"])
     return {"heads": heads, "rows": lines, "bars": bars, "has_ci95": has_ci95}
@@ -62,7 +66,7 @@ def result_table(results: Rows, chance: float | None) -> dict[str, Any] | None:
 def curve_figures(
     history: Rows,
     chance_loss: float | None,
-    chance: float | None,
+    guess: Guess | None,
     classes: int,
 ) -> list[dict[str, Any]]:
     """One small figure per kind of scalar."""
@@ -73,10 +77,11 @@ def curve_figures(
             nats,
             f"chance, ln({classes}) = {nats:.2f}",
         )
-    if chance is not None:
-        text = f"chance, {100 * chance:.3g} %"
+    if guess is not None:
+        value, kind = guess
+        text = f"{kind}, {100 * value:.3g} %"
         panels = ("online", "evaluated", "classification")
-        references |= dict.fromkeys(panels, (chance, text))
+        references |= dict.fromkeys(panels, (value, text))
     return [
         {
             "title": panel.title,

@@ -150,9 +150,10 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def render(rows: Sequence[Mapping[str, Any]]) -> str:
     """Format the comparison as aligned plain text."""
-    width = max(len("without labels"), *(len(row["run"]) for row in rows))
+    title = "runs compared"
+    width = max(len(title), *(len(row["run"]) for row in rows))
     heads = [head for head, _ in COLUMNS.values()]
-    lines = [f"{'without labels':<{width}}  {'  '.join(heads)}  same neighbours"]
+    lines = [f"{title:<{width}}  {'  '.join(heads)}  same neighbours"]
     for row in rows:
         cells = [
             _cell(row[key], len(head)) for key, head in zip(COLUMNS, heads, strict=True)

@@ -99,7 +99,7 @@ def _notes(records: list[dict[str, Any]]) -> list[str]:
     if "num_classes" in first:
         facts.append(f"{first['num_classes']} classes")
     if first.get("chance") is not None:
-        facts.append(f"chance {100 * first['chance']:.1f}")
+        facts.append(f"commonest class {100 * first['chance']:.1f} %")
     notes = [", ".join(facts) + "; [95 % interval over test images]"]
     for protocol in dict.fromkeys(r["protocol"] for r in records):
         record = next(r for r in records if r["protocol"] == protocol)

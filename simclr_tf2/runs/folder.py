@@ -19,79 +19,6 @@ from simclr_tf2.runs import checkpoints
 
 logger = logging.getLogger(__name__)
 
-# Settings that may change between two starts of one run: they steer how it is watched,
-# where it runs and what is made of it, not what is learned.
-FREE = frozenset(
-    {
-        "mode",
-        "train_mode",
-        "model_dir",
-        "data_dir",
-        "download",
-        "cache_dataset",
-        "cache",
-        "check_files",
-        "augment_backend",
-        "augment_on",
-        "max_bad_fraction",
-        "data_service",
-        "preview",
-        "log_steps",
-        "progress",
-        "monitor_epochs",
-        "extend",
-        "checkpoint_epochs",
-        "checkpoint_steps",
-        "keep_checkpoint_max",
-        "protocols",
-        "probe_split",
-        "probe_examples",
-        "baselines",
-        "report",
-        "compare_with",
-        "transfer_datasets",
-        "transfer_methods",
-        "transfer_steps",
-        "transfer_batch_size",
-        "transfer_grid",
-        "semi_epochs",
-        "semi_batch_size",
-        "finetune_baselines",
-        "knn_k",
-        "knn_temperature",
-        "knn_metric",
-        "knn_weighting",
-        "svm_features",
-        "features_epochs",
-        "features_milestones",
-        "best_metric",
-        "watch",
-        "watch_timeout",
-        "eval_split",
-        "eval_batch_size",
-        "eval_steps",
-        "eval_name",
-        "strategy",
-        "num_virtual_devices",
-        "use_tpu",
-        "tpu_name",
-        "tpu_zone",
-        "gcp_project",
-        "master",
-        "export_formats",
-        "keep_hub_module_max",
-        "input",
-        "output",
-        "neighbours_of",
-        "num_neighbours",
-        "jit_compile",
-        "steps_per_loop",
-        "remat",
-        "gradient_pack_mib",
-        "loss_block_size",
-    }
-)
-
 # Where the images are: may change as long as they are the same (``run_history``).
 PLACES = ("image_dir", "manifest", "tfrecords")
 ARRAYS = (".npz", ".npy")  # in place of the name of a data set
@@ -213,10 +140,11 @@ def _check_same(config: Config, before: Config, folder: Path) -> None:
     extend = config.training.extend
     config = settled(config, before)
     new, old = config_lib.to_flat(config), config_lib.to_flat(before)
+    learned = config_lib.learned_settings()
     names = [
         name
         for name in new
-        if name not in FREE
+        if name in learned
         and new[name] != old[name]
         and not _only_moved(name, old[name], new[name])
         and not (extend and name in LENGTH)

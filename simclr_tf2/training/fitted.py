@@ -15,7 +15,8 @@ from simclr_tf2.runs import folder as run_folder
 
 logger = logging.getLogger(__name__)
 
-NAMES = ("image_size", "train_batch_size", "valid_size")
+PART = "valid_size"
+NAMES = ("image_size", "use_blur", PART, "train_batch_size")
 
 
 def with_earlier_choices(config: Config) -> Config:
@@ -35,7 +36,7 @@ def with_earlier_choices(config: Config) -> Config:
 
 
 def to_images(config: Config, train: Split, *, replicas: int = 1) -> Config:
-    """Fit image size, batch and held-out part to own images, where none is given.
+    """Fit image size, blur, held-out part and batch to own images, where none is given.
 
     ``--mode=scan`` suggests the same numbers. Data sets by name keep the defaults, as
     do settings that were given; a batch that leaves few steps an epoch is warned of.
@@ -49,24 +50,23 @@ def to_images(config: Config, train: Split, *, replicas: int = 1) -> Config:
         return config
     free, batch = _free(config), config.training.train_batch_size
     values: dict[str, Any] = {}
+    if "image_size" in free and (shape := _typical_shape(config, train)):
+        values["image_size"] = fitting.image_size(*shape)
+    sides = _with(config, values).data.height_width
+    if "use_blur" in free and not fitting.use_blur(*sides):
+        values["use_blur"] = False
     size = config.data.valid_size or 0.0
-    if "valid_size" in free:
-        size = values["valid_size"] = _valid_size(config, train)
+    if PART in free:
+        size = values[PART] = _valid_size(config, train)
     left = fitting.left_to_train_on(train.num_examples, size)
     if size:
         left = min(left, int((~held_out.is_held_out(train, size)).sum()))
     fitting_batch = fitting.batch_size(left, replicas=replicas)
-    if "image_size" in free and (shape := _typical_shape(config, train)):
-        values["image_size"] = fitting.image_size(*shape)
     if "train_batch_size" in free:
         values["train_batch_size"] = max(2, fitting_batch)
-    shown = {name: value for name, value in values.items() if value}
+    shown = [_as_flag(n, value) for n, value in values.items() if size or n != PART]
     if shown:
-        logger.info(
-            "fitted to %d images: %s",
-            train.num_examples,
-            " ".join(f"--{name}={value:g}" for name, value in shown.items()),
-        )
+        logger.info("fitted to %d images: %s", train.num_examples, " ".join(shown))
     steps = left // batch
     few = 0 < steps < fitting.STEPS_PER_EPOCH and fitting_batch < batch
     if "train_batch_size" not in free and few:
@@ -84,6 +84,11 @@ def to_images(config: Config, train: Split, *, replicas: int = 1) -> Config:
     return _with(config, values)
 
 
+def _as_flag(name: str, value: Any) -> str:
+    """Write what was fitted as ``--mode=scan`` does."""
+    return f"--no{name}" if value is False else f"--{name}={value:g}"
+
+
 def _valid_size(config: Config, train: Split) -> float:
     """Return the part to hold out; 0 where its loss is not, or cannot be, measured."""
     looks = config.training.monitor_epochs > 0
@@ -94,13 +99,20 @@ def _valid_size(config: Config, train: Split) -> float:
 
 def as_comments(config: Config, flagfile: str) -> str:
     """The flag file with the values that were fitted, still as comments."""
-    lines = []
+    lines, flat = [], config_lib.to_flat(config)
     for line in flagfile.splitlines():
         name = line.removeprefix("# --").split("=")[0]
         if line.startswith("# --") and name in NAMES:
-            line = f"# --{name}={config_lib.to_flat(config)[name]}"
+            line = f"# --{name}={_typed(flat[name])}"
         lines.append(line)
     return "".join(f"{line}\n" for line in lines)
+
+
+def _typed(value: Any) -> str:
+    """Write a value as a flag takes it."""
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    return str(value).lower()
 
 
 def _free(config: Config) -> list[str]:
@@ -117,10 +129,9 @@ def _typical_shape(config: Config, train: Split) -> tuple[float, float] | None:
 
 
 def _with(config: Config, values: dict[str, Any]) -> Config:
-    data = {n: v for n, v in values.items() if n != "train_batch_size"}
-    training = {n: v for n, v in values.items() if n == "train_batch_size"}
-    return dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, **data),
-        training=dataclasses.replace(config.training, **training),
-    )
+    parts: dict[str, Any] = {}
+    for section, kind in config_lib.sections().items():
+        names = {f.name for f in dataclasses.fields(kind)}
+        own = {name: value for name, value in values.items() if name in names}
+        parts[section] = dataclasses.replace(getattr(config, section), **own)
+    return dataclasses.replace(config, **parts)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import evaluation, saved_model, startup
 from simclr_tf2.config import Config, DataConfig
-from simclr_tf2.data import array_files, image_sets, opening, pipeline
+from simclr_tf2.data import image_sets, opening, pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.report import nearest_images
@@ -138,7 +138,7 @@ def _of_split(
     name, colon, split_name = config.export.input.rpartition(":")
     if config.export.input.endswith((".npz", ".npy")):  # all of it
         name = config.export.input
-        split_name = "+".join(array_files.split_names(name))
+        split_name = "all"
     elif not colon:
         raise ConfigError(
             f"--input={config.export.input} is neither a folder nor an .npz or .npy "

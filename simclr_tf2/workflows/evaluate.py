@@ -91,6 +91,7 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     return document
 
 
+@evaluation.logged_once(*evaluation.LOGGERS)
 def _measure_each(
     merged: Merged,
     splits: Splits,

@@ -8,7 +8,8 @@ from typing import Any
 
 from simclr_tf2 import distribution
 from simclr_tf2.config import Config
-from simclr_tf2.data import image_sets, overlap
+from simclr_tf2.data import array_files, image_sets, overlap
+from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation.finetuning import (
     check_baselines,
     measure_baseline,
@@ -89,20 +90,24 @@ def _warn_of_test(config: Config, labelled: Labelled) -> None:
             test.num_examples,
             test.split,
         )
-    if test.num_examples < FEW and _holds_out_itself(config):
+    if test.num_examples < FEW and _holds_out_itself(config, test):
         logger.warning(
-            "%s is only %d images, a tenth of the folder: each moves the accuracy by "
+            "%s is only %d images, a tenth of %s: each moves the accuracy by "
             "%.1f points. For a number to rely on label more images, or name larger "
             "parts: --train_split=all[:70%%] --eval_split=all[70%%:]",
             test.split,
             test.num_examples,
+            config.data.source,
             100 / test.num_examples,
         )
 
 
-def _holds_out_itself(config: Config) -> bool:
+def _holds_out_itself(config: Config, test: Split) -> bool:
     """Whether the images have no split to score on, and a tenth of them became one."""
+    if config.evaluation.eval_split != "validation":
+        return False
+    if config.data.array_file:
+        return array_files.is_part_of_train(test)
     if not (config.data.image_dir or config.data.manifest):
         return False
-    images = image_sets.open_image_set(config.data)
-    return config.evaluation.eval_split == "validation" and images.holds_out
+    return image_sets.open_image_set(config.data).holds_out

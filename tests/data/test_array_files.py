@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from simclr_tf2.config import DataConfig
-from simclr_tf2.data import opening, pipeline, subset
+from simclr_tf2.data import opening, overlap, pipeline, subset
 from simclr_tf2.data.array_files import from_arrays
 from simclr_tf2.errors import ConfigError
 
@@ -57,11 +57,74 @@ def test_splits_and_slices_by_name(tmp_path, names):
 def test_a_slice_of_arrays_sorted_by_class_has_all_classes(tmp_path):
     images = np.zeros([500, 8, 8, 3], np.uint8)
     labels = np.repeat(np.arange(10), 50)
-    for spec, count in (("train[:80%]", 400), ("train[80%:]", 100)):
+    for spec, count in (("all[:80%]", 400), ("all[80%:]", 100), ("validation", 49)):
         split = saved(tmp_path, spec, channels=3, images=images, labels=labels)
         assert split.num_examples == count
         share = np.bincount(split.arrays()[1], minlength=10)
         assert share.min() > 0.4 * count / 10, share
+
+
+def numbered(count):
+    """Images that hold their number, and labels of ten classes, one after another."""
+    digits = np.stack(np.divmod(np.arange(count), 256), axis=1)
+    images = digits.astype(np.uint8)[:, :, None, None]  # 2 x 1 pixels
+    return images, np.arange(count) * 10 // count
+
+
+def numbers(split):
+    return (split.arrays()[0][:, :, 0, 0] @ np.array([256, 1])).tolist()
+
+
+def test_a_tenth_is_held_out_where_only_train_has_labels(tmp_path, caplog):
+    caplog.set_level("INFO")
+    images, labels = numbered(500)
+    arrays = {"channels": 1, "images": images, "labels": labels}
+    train, held = (saved(tmp_path, s, **arrays) for s in ("train", "val"))
+    assert (train.num_examples, held.num_examples) == (451, 49)
+    assert sorted(numbers(train) + numbers(held)) == list(range(500))
+    np.testing.assert_array_equal(held.arrays()[1], labels[numbers(held)])
+    assert train.num_classes == held.num_classes == 10
+    (said,) = [r.message for r in caplog.records if "validation" in r.message]
+    assert "only train has labels, so 49 of its 500 images" in said
+    # The choice stays when images are added at the end.
+    images, labels = numbered(900)
+    more = saved(tmp_path, "validation", channels=1, images=images, labels=labels)
+    assert numbers(held) == [i for i in numbers(more) if i < 500]
+
+
+def test_all_is_every_image_in_the_order_of_the_file(tmp_path):
+    images, labels = numbered(60)
+    arrays = {"x_train": images[:50], "y_train": labels[:50], "x_test": images[50:]}
+    whole = saved(tmp_path, "all", channels=1, **arrays)
+    assert numbers(whole) == list(range(60))
+    part = saved(tmp_path, "all[:50%]", channels=1, **arrays)
+    rest = saved(tmp_path, "all[50%:]", channels=1, **arrays)
+    assert sorted(numbers(part) + numbers(rest)) == list(range(60))
+    assert overlap.shared_images(part, rest) == 0
+    held = saved(tmp_path, "validation", channels=1, **arrays)
+    train = saved(tmp_path, "train", channels=1, **arrays)
+    assert overlap.shared_images(train, held) == 0
+    assert overlap.shared_images(whole, held) == held.num_examples == 5
+
+
+IMAGES_OF_40, LABELS_OF_40 = numbered(40)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"labels": np.full(40, -1)},
+        {"labels": LABELS_OF_40, "x_val": IMAGES_OF_40},
+        {"labels": LABELS_OF_40, "x_test": IMAGES_OF_40, "y_test": LABELS_OF_40},
+    ],
+)
+def test_nothing_is_held_out_without_labels_nor_beside_other_splits(tmp_path, arrays):
+    split = saved(tmp_path, channels=1, images=IMAGES_OF_40, **arrays)
+    assert split.num_examples == 40
+    if "x_val" not in arrays:
+        with pytest.raises(ConfigError, match="no split 'validation'"):
+            saved(tmp_path, "validation", channels=1, images=IMAGES_OF_40, **arrays)
 
 
 def test_val_is_validation(tmp_path):

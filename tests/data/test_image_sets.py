@@ -166,6 +166,18 @@ def test_images_of_various_sizes_cannot_be_held_decoded(photos, settings):
         )
 
 
+def test_notes_are_logged_once_where_images_are_opened(photos, settings, caplog):
+    for name in ("train/m", "train/z", "test/a"):
+        write(photos / name / "1.png", 1)
+    image_sets.look_at(DataConfig(**settings))
+    assert not caplog.records  # a scan prints them
+    train = opened(**settings)
+    opening.open_split(DataConfig(**settings), "test")
+    assert train.class_names == ("m", "z", "a")
+    (record,) = [r for r in caplog.records if "not in train" in r.message]
+    assert record.levelname == "WARNING" and "'a'" in record.message
+
+
 def test_broken_files_are_named_and_left_out(photos, settings, caplog):
     for i in range(4):
         write(photos / f"{i}.png", i)

@@ -340,3 +340,12 @@ def test_what_the_device_finishes_is_what_the_host_makes(monkeypatch, backend, a
 )
 def test_parts_are_divisors(count, part):
     assert pipeline._part_of(count) == part
+
+
+def test_what_is_held_in_memory_is_said_once_with_its_size(caplog):
+    caplog.set_level("INFO")
+    split = array_files.from_arrays(np.zeros([80, 8, 8, 3], np.uint8), name="small")
+    for _ in range(2):
+        pretrain(split, steps=1)
+    (said,) = [r.message for r in caplog.records if "held in memory" in r.message]
+    assert said == ("small:train: 80 images held in memory, decoded (under 0.1 MiB)")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from simclr_tf2 import augmentations
 from simclr_tf2.config import DataConfig
-from simclr_tf2.data import datasets, image_files, opening, pixel_range
+from simclr_tf2.data import datasets, image_files, opening
 from simclr_tf2.data.array_files import from_arrays
 from simclr_tf2.errors import ConfigError
 
@@ -18,13 +18,6 @@ STEP = 1 / 65535  # of the 16 bits that images are kept with
 RNG = np.random.default_rng(0)
 UNIT = RNG.random((4, 5, 6, 3))  # the pictures that every case below holds
 UNIT[0, 0, 0], UNIT[0, 0, 1] = 0, 1  # black and white are in them
-
-
-@pytest.fixture(autouse=True)
-def say_again():
-    """Lines that are said once in a process are said once in a test."""
-    pixel_range._warn.cache_clear()
-    pixel_range._tell.cache_clear()
 
 
 def as_unit(images):

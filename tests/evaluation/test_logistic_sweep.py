@@ -170,7 +170,7 @@ def test_hold_out_is_a_fifth_of_each_class_and_follows_the_seed(monkeypatch):
         held.setdefault("rows", []).append(split.labels[rows])
         return parts(split, rows, known)
 
-    monkeypatch.setattr(penalty_sweep, "part_of", spy)
+    monkeypatch.setattr(logistic_sweep, "part_of", spy)
     found = logreg_sweep(train, test, seed=0)
     assert isinstance(json.dumps({**found, "predictions": None}), str)
     kept, out = held["rows"]

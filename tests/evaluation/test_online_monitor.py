@@ -80,6 +80,37 @@ def test_without_labels_there_is_everything_but_knn():
     assert set(found) == {s for s in SCALARS if not s.startswith("knn")}
 
 
+def test_a_small_bank_is_no_news_at_any_look(caplog):
+    caplog.set_level("INFO")
+    measure = make_monitor(encode, dataset(BANK), dataset(QUERIES))  # 50 of 200
+    found = measure()
+    assert measure() == found and not caplog.records
+    (line,) = log_of(lambda: weighted_knn(BANK, QUERIES, ks=(20, 200)), caplog)
+    assert "k=200 clipped to the 50 training images" in line
+
+
+def test_what_looks_find_of_the_images_is_said_once(caplog):
+    bank = clusters(50, dim=6, seed=1, labels=[0, 1] * 25)
+    queries = clusters(20, dim=6, seed=2, labels=[0, 2] * 10)
+    measure = make_monitor(encode, dataset(bank), dataset(queries))
+    (line,) = log_of(lambda: [measure() for _ in range(3)], caplog)
+    assert "1 class(es) of the test split have no training image" in line
+
+
+def test_a_bank_known_to_have_no_labels_is_not_encoded_nor_spoken_of(caplog):
+    caplog.set_level("INFO")
+    found = make_monitor(encode, None, dataset(QUERIES), knn=False)()
+    assert set(found) == {s for s in SCALARS if not s.startswith("knn")}
+    assert not caplog.records
+
+
+def log_of(run, caplog):
+    """What is logged while ``run`` runs."""
+    caplog.clear()
+    run()
+    return [record.message for record in caplog.records]
+
+
 def test_each_call_sees_the_weights_of_the_moment_and_traces_nothing():
     dense = keras.layers.Dense(3)
     traces = []

@@ -76,7 +76,14 @@ def test_chance_is_the_share_of_the_most_frequent_class_of_the_test_images(
     test = clusters(len(labels), labels=labels)
     results = evaluate_rows({"h": (train, test)}, ("knn",), 0)
     assert results["h/knn"]["chance"] == chance
-    assert f"3 classes, chance {100 * chance:.1f};" in render(results)
+    assert f"3 classes, commonest class {100 * chance:.1f} %;" in render(results)
+
+
+def test_what_every_row_finds_of_the_images_is_said_once(caplog):
+    few = clusters(9, seed=1), clusters(9, seed=2)
+    evaluate_rows({"a": few, "b": few}, ("knn", "weighted_knn", "linear"), 0)
+    said = [r.message for r in caplog.records if "clipped to the 9" in r.message]
+    assert len(said) == len(set(said)) == 3
 
 
 def test_the_same_seed_gives_the_same_results():

@@ -420,9 +420,9 @@ def test_the_check_says_on_which_side_of_chance_the_loss_is(tmp_path, loss, word
     assert words in write(tmp_path, **given)[1].text
 
 
-def test_bars_are_drawn_beside_the_chance_of_these_images(tmp_path):
+def test_bars_are_drawn_beside_the_commonest_class_of_these_images(tmp_path):
     text, _ = write(tmp_path, **(arguments() | {"chance": 0.6}))
-    assert "chance, 60 %" in text and "chance, 33.3 %" not in text
+    assert "commonest class, 60 %" in text and "chance, 33.3 %" not in text
     text, _ = write(tmp_path, **arguments())
     assert "chance, 33.3 %" in text
 

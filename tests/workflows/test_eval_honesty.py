@@ -107,13 +107,19 @@ def test_by_the_command_line_that_is_one_line_and_exit_code_2(run, tmp_path):
     assert "one class only: cat" in stderr.strip().splitlines()[-1]
 
 
-def test_protocols_that_nobody_asked_for_are_left_out_with_a_warning(
+def test_protocols_that_nobody_asked_for_are_left_out_without_naming_them(
     run, tmp_path, caplog
 ):
+    caplog.set_level("INFO")
     photos = pictures(tmp_path / "photos", "train/cat", "test/cat")
     found = measure(run, f"--image_dir={photos}", "--eval_batch_size=3")
     assert found["results"] == {} and "label_free" in found
-    assert "one class only: cat: --protocols=logreg,knn are skipped" in caplog.text
+    said = [r for r in caplog.records if "one class only" in r.message]
+    assert [r.levelname for r in said] == ["INFO"]
+    assert said[0].message.endswith(
+        "photos has one class only: cat: label-free measures only"
+    )
+    assert "--protocols" not in caplog.text
     (run / "results_bad.json").unlink()
 
 

@@ -274,7 +274,7 @@ def test_a_small_labelled_folder_is_fine_tuned_at_the_first_try(
     document = workflows.run(config, flagfile=flags.flagfile_text(config))
     record = document["results"]["Fine-tuned network/supervised"]
     assert record["test_split"] == "validation" and record["value"] == 1.0
-    assert "a tenth of the folder" in caplog.text
+    assert f"a tenth of {photos}" in caplog.text
     assert "network of" in caplog.text and "fitted to" in caplog.text
     text = (folder / "report.html").read_text()
     for words in ("SimCLR fine-tuned on", "Accuracy of the classifier", "random crops"):

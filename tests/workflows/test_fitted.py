@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import config as config_lib
+from simclr_tf2 import workflows
 from simclr_tf2.config import DataConfig
 from simclr_tf2.data import fitting, image_sets, scan_report
 from simclr_tf2.training import fitted
@@ -50,12 +51,15 @@ def test_enough_images_without_labels_hold_a_part_out(images, labelled, expected
 @pytest.fixture
 def photos(tmp_path):
     """40 unlabelled images of 70 x 100 to 90 x 100 pixels."""
-    for i in range(40):
-        pixels = np.random.default_rng(i).integers(0, 255, [70 + i // 2, 100, 3])
-        data = tf.io.encode_png(pixels.astype(np.uint8)).numpy()
-        (tmp_path / "photos").mkdir(exist_ok=True)
-        (tmp_path / "photos" / f"{i}.png").write_bytes(data)
+    draw(tmp_path / "photos", [(70 + i // 2, 100) for i in range(40)])
     return tmp_path
+
+
+def draw(folder, sizes):
+    folder.mkdir()
+    for i, size in enumerate(sizes):
+        pixels = np.random.default_rng(i).integers(0, 255, [*size, 3], np.uint8)
+        (folder / f"{i}.png").write_bytes(tf.io.encode_png(pixels).numpy())
 
 
 def flat(photos, **settings):
@@ -76,6 +80,52 @@ def test_scan_suggests_what_pretraining_takes(photos):
     assert summary["suggested"] == {"--image_size": "64", "--train_batch_size": "16"}
 
 
+@pytest.mark.parametrize(
+    ("side", "count", "suggested"),
+    [
+        (28, 40, "--image_size=32 --nouse_blur --train_batch_size=16"),
+        (
+            36,
+            400,
+            "--image_size=32 --nouse_blur --valid_size=0.05 --train_batch_size=64",
+        ),
+        (64, 40, "--image_size=64 --train_batch_size=16"),
+    ],
+)
+def test_scan_and_pretraining_print_the_same(
+    tmp_path, side, count, suggested, caplog, capsys
+):
+    draw(tmp_path / "photos", [(side, side)] * count)
+    config = config_lib.from_flat(flat(tmp_path, mode="scan", model_dir=None))
+    workflows.run(config)
+    assert f"suggested: {suggested}\n" in capsys.readouterr().out
+    caplog.set_level("INFO", "simclr_tf2")
+    train = image_sets.open_image_set(config.data).open("train")
+    taken = fitted.to_images(config, train)
+    assert f"fitted to {count} images: {suggested}" in caplog.messages
+    assert taken.augmentation.use_blur == (side > 36)
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "blur"),
+    [
+        ({}, (), False),
+        ({}, ("use_blur",), True),  # the default, but asked for
+        ({"image_size": 64}, ("image_size",), True),
+        ({"image_size": (16, 40)}, ("image_size",), True),
+        ({"image_size": (16, 32)}, ("image_size",), False),
+    ],
+)
+def test_blur_is_left_out_of_small_views_unless_it_was_given(
+    tmp_path, settings, given, blur
+):
+    draw(tmp_path / "photos", [(30, 30)] * 3)
+    config = config_lib.from_flat(flat(tmp_path, **settings))
+    config = dataclasses.replace(config, given=frozenset(given))
+    train = image_sets.open_image_set(config.data).open("train")
+    assert fitted.to_images(config, train).augmentation.use_blur is blur
+
+
 def test_what_was_given_is_kept_and_a_large_batch_is_warned_of(photos, caplog):
     config = config_lib.from_flat(flat(photos, train_batch_size=32, image_size=48))
     train = image_sets.open_image_set(config.data).open("train")
@@ -94,7 +144,8 @@ def test_a_data_set_by_name_keeps_every_default():
 
 
 def test_a_run_that_goes_on_keeps_what_it_chose(photos):
-    before = config_lib.from_flat(flat(photos, train_batch_size=24, valid_size=0.1))
+    settings = {"train_batch_size": 24, "valid_size": 0.1, "use_blur": False}
+    before = config_lib.from_flat(flat(photos, **settings))
     (photos / "run").mkdir()
     text = fitted.run_folder.config_json(before)
     (photos / "run" / "config.json").write_text(text)
@@ -106,14 +157,15 @@ def test_a_run_that_goes_on_keeps_what_it_chose(photos):
     train = image_sets.open_image_set(asked.data).open("train")
     again = fitted.to_images(fitted.with_earlier_choices(asked), train)
     assert again.training.train_batch_size == 24 and again.data.valid_size == 0.1
-    assert again.data.image_size == before.data.image_size
+    assert again.data.image_size == before.data.image_size == 224
+    assert not again.augmentation.use_blur  # though its views are large
     other = config_lib.from_flat(flat(photos, train_batch_size=32))
     assert fitted.with_earlier_choices(other).training.train_batch_size == 32
 
 
 def test_flags_txt_shows_what_was_fitted_as_a_comment(photos):
-    config = config_lib.from_flat(flat(photos, train_batch_size=16))
-    text = "--mode=pretrain\n# --train_batch_size=512\n# --seed=0\n"
+    config = config_lib.from_flat(flat(photos, train_batch_size=16, use_blur=False))
+    text = "--mode=pretrain\n# --train_batch_size=512\n# --use_blur=true\n# --seed=0\n"
     assert fitted.as_comments(config, text) == (
-        "--mode=pretrain\n# --train_batch_size=16\n# --seed=0\n"
+        "--mode=pretrain\n# --train_batch_size=16\n# --use_blur=false\n# --seed=0\n"
     )

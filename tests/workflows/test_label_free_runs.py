@@ -77,6 +77,9 @@ def test_two_runs_are_compared_in_one_table(runs, capsys):
     printed = capsys.readouterr().out
     assert re.search(rf"{there} .* {100 * other['same_neighbours']:.1f} %", printed)
     assert "higher" in printed and "lower" in printed
+    lines = printed.splitlines()
+    for title in ("without labels ", "runs compared "):
+        assert sum(line.startswith(title) for line in lines) == 1, printed
     assert str(there) in (here / "report.html").read_text()
 
 

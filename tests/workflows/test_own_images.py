@@ -168,6 +168,7 @@ def test_tfrecords_and_arrays(tmp_path, place):
             source,
             f"--data_dir={tmp_path / 'data'}",
             f"--model_dir={tmp_path / name}",
+            f"--train_split={'all' if name == 'arrays' else 'train'}",
             "--nolineareval_while_pretraining",
             "--protocols=",
             "--noreport",

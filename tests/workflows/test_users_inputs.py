@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import shlex
 import unicodedata
 from pathlib import Path
 
@@ -88,13 +89,15 @@ def test_folders_of_a_nas_are_left_out_and_said(run, tmp_path, capsys, caplog):
 
 
 def test_splits_of_years_are_splits_and_validation_is_not_trained_on(
-    run, tmp_path, capsys
+    run, tmp_path, capsys, caplog
 ):
     class_folders(tmp_path / "coco" / "train2017")
     class_folders(tmp_path / "coco" / "val2017", each=4)
     said = scanned(run, capsys, image_dir=str(tmp_path / "coco"))
     assert "splits: train 24, validation 8" in said and "classes: 2" in said
     assert "note: read as the split validation: val2017/" in said
+    said += caplog.text  # a terminal shows both
+    assert said.count("read as the split validation") == 1
 
 
 def test_tiff_is_trained_on_and_embedded_and_backups_are_named(
@@ -255,6 +258,19 @@ def test_arrays_without_labels_in_an_npy_file_are_trained_on(run, tmp_path, capl
     assert Path("run/encoder.keras").exists()
 
 
+def test_labelled_arrays_of_one_split_are_scored_on_a_tenth(run, tmp_path, caplog):
+    images = np.random.default_rng(0).integers(0, 256, [60, 16, 16, 3], np.uint8)
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(60) % 2)
+    results = run("pretrain", dataset="set.npz", protocols=("knn",), model_dir="run")
+    record = results["results"]["SimCLR h/knn"]
+    assert (record["train_examples"], record["test_examples"]) == (55, 5)
+    assert caplog.text.count("set.npz: only train has labels, so 5 of its 60") == 1
+    done = run("embed", model_dir="run", input="set.npz", output="h.csv")
+    assert done["images"] == 60  # all, in the order of the file
+    names = [row["name"] for row in csv.DictReader(Path("h.csv").open())]
+    assert names == [f"set.npz/{i}" for i in range(60)]
+
+
 def test_scan_counts_arrays_without_a_label(run, tmp_path, capsys):
     images = np.zeros([5, 8, 8, 3], np.uint8)
     np.savez(tmp_path / "a.npz", images=images, labels=np.array([0, 1, -1, 1, -1]))
@@ -280,7 +296,7 @@ def test_odd_names_are_read_and_what_they_hold_is_said(run, tmp_path, capsys):
             picture(tmp_path / "odd" / inner / name / f"{i} [1] 50%#, ü\n.jpg", i)
     said = scanned(run, capsys, image_dir="odd")
     assert "12 images" in said and "labels: none" in said and "bad files: none" in said
-    assert f"pass --image_dir=odd/{inner}" in said
+    assert f"pass --image_dir={shlex.quote(f'odd/{inner}')}" in said  # for a shell
     said = scanned(run, capsys, image_dir=f"odd/{inner}")
     assert "classes: 2" in said and "  b %20#: " in said
 

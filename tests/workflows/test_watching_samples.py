@@ -15,10 +15,11 @@ def test_bank_and_queries_share_classes_and_no_image(monkeypatch):
     images = np.zeros([400, 32, 32, 3], np.uint8)
     images[..., 0], images[..., 1] = (x[:, None, None] for x in np.divmod(numbers, 256))
     split = array_files.from_arrays(images, numbers // 20)  # 20 classes in order
-    parts = {}
+    parts, measured = {}, []
 
     def monitor(encode, bank, queries, **settings):
         parts.update(bank=list(bank), queries=list(queries))
+        measured.append(settings["knn"])
         return dict
 
     monkeypatch.setattr(monitoring, "make_monitor", monitor)
@@ -26,11 +27,14 @@ def test_bank_and_queries_share_classes_and_no_image(monkeypatch):
     model = models.build_simclr(config.model, image_size=32)
     strategy = tf.distribute.get_strategy()
     monitoring.make_run_monitor(config, Splits(split, split, None), model, strategy)
+    elements = dict(parts)
+    monitoring.make_run_monitor(config, Splits(split, None, None), model, strategy)
+    assert measured == [True, False]  # no labels: no kNN
     labels, places = {}, {}
-    for name, elements in parts.items():
-        assert all(np.all(element["mask"]) for element in elements)  # whole batches
-        labels[name] = np.concatenate([element["label"] for element in elements])
-        pixels = np.concatenate([element["image"] for element in elements])[:, 9, 9]
+    for name, batches in elements.items():
+        assert all(np.all(batch["mask"]) for batch in batches)  # whole batches
+        labels[name] = np.concatenate([batch["label"] for batch in batches])
+        pixels = np.concatenate([batch["image"] for batch in batches])[:, 9, 9]
         places[name] = {int(p) for p in np.rint(255 * pixels) @ [256, 1, 0]}
     assert (len(labels["bank"]), len(labels["queries"])) == (320, 80)
     assert not places["bank"] & places["queries"]

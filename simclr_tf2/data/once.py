@@ -1,0 +1,20 @@
+"""Lines about a data set that are said once, however often it is opened."""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+logger = logging.getLogger(__name__)
+
+
+@functools.cache
+def warn(text: str) -> None:
+    """Warn once in a process."""
+    logger.warning("%s", text)
+
+
+@functools.cache
+def tell(text: str) -> None:
+    """Say something once in a process."""
+    logger.info("%s", text)
