@@ -39,9 +39,9 @@ def environment(**extra):
 def main(*arguments):
     """Exit code and stderr of the program's ``main`` in this process.
 
-    For what ends before it trains. Only absl's wrapper around the program is left out,
-    and flags, logging, environment, folder and arguments are put back. Variables that
-    are read when Python or TensorFlow starts want ``run``.
+    For usage errors and other ends without training. Only absl's wrapper around the
+    program is left out, and flags, logging, environment, folder and arguments are put
+    back. Variables that are read when Python or TensorFlow starts want ``run``.
     """
     from absl import logging as absl_logging
 

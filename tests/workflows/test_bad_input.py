@@ -4,25 +4,11 @@ import os
 
 import pytest
 
-from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
 from simclr_tf2.errors import ConfigError
 from tests import command_line
 from tests.command_line import TINY
-
-
-def tiny_config(**changes):
-    flat = {}
-    for argument in TINY:
-        name, _, value = argument.removeprefix("--").partition("=")
-        flat[name] = value
-    flat.pop("nouse_blur")
-    defaults = config_lib.field_defaults()
-    flat = {
-        k: v if defaults[k] is None or k == "image_size" else type(defaults[k])(v)
-        for k, v in flat.items()
-    }
-    return config_lib.from_flat({**flat, "use_blur": False, **changes})
+from tests.support.tiny_runs import tiny_config
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,7 @@ from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.runs import checkpoints
 from tests import command_line
 from tests.support.program_flags import parsed
-
-QUIET = ["--mode=eval", "--nobaselines", "--noreport", "--strategy=one_device"]
-
-
-def measure(folder, *arguments):
-    """What the program does with these flags, in this process."""
-    import flags
-
-    values = parsed(*QUIET, f"--model_dir={folder}", "--eval_name=bad", *arguments)
-    return workflows.run(flags.config_from_flags(values))
+from tests.support.tiny_runs import QUIET, measure
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from simclr_tf2.training.splits import open_split
 from simclr_tf2.workflows.evaluate import _seen_by_the_classifier
 from tests import command_line
 from tests.support.program_flags import parsed
-from tests.workflows.test_eval_bad_input import measure
+from tests.support.tiny_runs import measure
 
 
 @pytest.fixture(scope="module", name="run")

@@ -15,8 +15,8 @@ from simclr_tf2.training.labelled import training_images
 from simclr_tf2.training.splits import open_split
 from simclr_tf2.workflows.pretrain import warn_of_no_effect
 from tests import command_line
-from tests.workflows.test_bad_input import tiny_config
-from tests.workflows.test_finetune import FINETUNE, moved
+from tests.support.finetuning import FINETUNE, moved
+from tests.support.tiny_runs import tiny_config
 
 SETTINGS = {
     "mode": "finetune",

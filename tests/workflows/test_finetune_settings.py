@@ -18,7 +18,7 @@ from simclr_tf2.training.labelled import training_images
 from tests import command_line
 from tests.saved_model import reference_layout
 from tests.support.program_flags import parsed
-from tests.test_drop_in import COMMANDS, arguments
+from tests.support.reference_commands import COMMANDS, arguments
 
 NETWORK = {
     "resnet_depth": 10,

@@ -9,36 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2 import losses, workflows
+from simclr_tf2 import losses
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.losses import view_pairs
 from simclr_tf2.runs import checkpoints
 from tests import command_line
 from tests.support import loss_loops
-from tests.workflows.test_bad_input import tiny_config
-
-QUICK = {
-    "train_steps": 2,
-    "train_batch_size": 16,
-    "log_steps": 1,
-    "checkpoint_steps": 2,
-    "strategy": "one_device",
-    "progress": "none",
-    "protocols": "",
-    "export_formats": "",
-    "report": False,
-}
-
-
-def run(folder, data_dir, **changes):
-    """Results and the lines of metrics.jsonl."""
-    settings = {**QUICK, **changes}
-    for name in ("protocols", "export_formats"):
-        settings[name] = tuple(x for x in settings[name].split(",") if x)
-    results = workflows.run(
-        tiny_config(model_dir=str(folder), data_dir=str(data_dir), **settings)
-    )
-    return results, [json.loads(x) for x in (folder / "metrics.jsonl").open()]
+from tests.support.tiny_runs import QUICK, run, tiny_config
 
 
 @pytest.mark.parametrize(
