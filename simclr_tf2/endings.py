@@ -37,7 +37,7 @@ def line_and_code(error: BaseException) -> tuple[str, int] | None:
     path = files.failed_path(error)
     full = reason in _FULL
     what = f"could not {'write' if full else 'read or write'} {path or 'a file'}"
-    remedy = "make room for it" if full else "mend that"
+    remedy = "make room for it" if full else "fix that"
     return f"error: {what}: {reason}; {remedy} and start the same command again", 1
 
 

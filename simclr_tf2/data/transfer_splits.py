@@ -30,7 +30,7 @@ FIT_MOST, CHOOSE_FEW = "train[:90%]", "train[90%:]"
 
 
 @dataclass(frozen=True)
-class Opened:
+class TransferSplits:
     """Three splits of one data set.
 
     Attributes:
@@ -109,7 +109,7 @@ def check_names(data: DataConfig, items: Iterable[str]) -> None:
 
 def open_all(
     data: DataConfig, names: Sequence[str], folders: Mapping[str, str]
-) -> dict[str, Opened | str]:
+) -> dict[str, TransferSplits | str]:
     """Open every set; of one that is not prepared, the line that says what to do.
 
     Args:
@@ -132,7 +132,7 @@ def open_all(
 
 def _open_or_reason(
     data: DataConfig, name: str, folders: Mapping[str, str]
-) -> Opened | str:
+) -> TransferSplits | str:
     """The splits, or the line that says why they cannot be had."""
     known = TRANSFER_SETS.get(name)
     if name in folders:
@@ -161,7 +161,7 @@ def _require_known(name: str, data_dir: str) -> None:
         )
 
 
-def _open_known(data: DataConfig, known: TransferSet) -> Opened:
+def _open_known(data: DataConfig, known: TransferSet) -> TransferSplits:
     if known.dataset is None:
         raise ConfigError(
             f"{known.title} is not a TFDS set; pass {known.name}=FOLDER with "
@@ -171,10 +171,10 @@ def _open_known(data: DataConfig, known: TransferSet) -> Opened:
     opens = open_presence if known.metric == "map11" else opening.open_split
     read = functools.partial(opens, data)
     train, validation, test = map(read, (known.train, known.validation, known.test))
-    return Opened(train, validation, test, read, known.metric)
+    return TransferSplits(train, validation, test, read, known.metric)
 
 
-def _open_tfds(data: DataConfig, name: str) -> Opened:
+def _open_tfds(data: DataConfig, name: str) -> TransferSplits:
     """Any other set: its own splits, as far as it has them."""
     builder = prepare.prepared_builder(
         name, data_dir=data.data_dir, download=data.download
@@ -184,7 +184,9 @@ def _open_tfds(data: DataConfig, name: str) -> Opened:
     return _open_by_names(functools.partial(opening.open_split, data), splits, name)
 
 
-def _open_folder(data: DataConfig, folder: str, known: TransferSet | None) -> Opened:
+def _open_folder(
+    data: DataConfig, folder: str, known: TransferSet | None
+) -> TransferSplits:
     images = image_sets.open_image_set(_plain(data, image_dir=folder))
     read = functools.partial(
         images.open, channels=data.image_channels, pixels=data.pixel_range
@@ -196,7 +198,7 @@ def _open_folder(data: DataConfig, folder: str, known: TransferSet | None) -> Op
 
 def _open_by_names(
     read: Callable[[str], Split], splits: Sequence[str], name: str
-) -> Opened:
+) -> TransferSplits:
     """Fit on train, choose on validation, report on test, and fill what is missing.
 
     Without test, validation is reported on and a tenth of train chosen on; without
@@ -221,7 +223,7 @@ def _open_by_names(
         parts = (read(FIT), read(CHOOSE), tested)
     for split in parts:
         datasets.require_labels(split)
-    return Opened(*parts, read, note=note)
+    return TransferSplits(*parts, read, note=note)
 
 
 def _plain(data: DataConfig, **changes: Any) -> DataConfig:

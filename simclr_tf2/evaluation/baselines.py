@@ -84,12 +84,12 @@ def rows_of(
 
     Args:
         config: Whole config.
-        splits: Opened splits.
+        splits: TransferSplits splits.
         part: Which features of which view.
         encoder: Images -> h.
         keep: The folder that keeps them; None keeps nothing.
     """
-    make = extractor.features_of(config, keep, view=part.view)
+    make = extractor.make_extractor(config, keep, view=part.view)
     network = representations.network_of(part.name, config, encoder)
     assert splits.probe is not None and splits.eval is not None
     probe_limit, eval_limit = limits(config)

@@ -17,7 +17,7 @@ OWN_CLASSIFIER = "supervised"
 WITHOUT_LABELS = {"rankme": "h_rankme"}  # arXiv 2210.02885: chooses without labels
 
 
-def of_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint | None:
+def from_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint | None:
     """What ``--best_metric`` asks for, or None.
 
     Raises:

@@ -143,7 +143,7 @@ def train_and_score(
         labelled,
         flagfile=flagfile,
         initial=initial,
-        monitor=make_look,
+        monitor=make_validation_monitor,
     )
     with timed(trained.timings, "evaluation"):
         exported = models.export_copy(trained.model)
@@ -174,7 +174,7 @@ def train_beside(
         The record of its accuracy.
     """
     run_folder.check(config)
-    found = run_folder.finished(config)
+    found = run_folder.completed_results(config)
     if found is None:
         trained = train_and_score(config, strategy, labelled, row=row, initial=initial)
         found = document.make_document(
@@ -190,7 +190,7 @@ def train_beside(
     return found["results"][f"{row}/supervised"]
 
 
-def make_look(
+def make_validation_monitor(
     config: Config,
     watched: Split | None,
     model: models.SimCLR,

@@ -110,7 +110,7 @@ def _shared_text(splits: Splits, shared: int) -> str:
 
 def _open(config: Config, *, strict: bool) -> Splits:
     train = open_split(config, config.data.train_split)
-    config = pixels.decided(config, train)  # the same for the other splits
+    config = pixels.resolve(config, train)  # the same for the other splits
     if "transfer" in config.evaluation.protocols:
         check_names(config.data, config.evaluation.transfer_datasets)
     if _without_labels(config, train, strict=strict):
@@ -154,7 +154,7 @@ def with_own_classifier(config: Config, splits: Splits) -> Splits:
     """The evaluation split too where no protocol reads it: for the run's classifier."""
     if config.evaluation.protocols or splits.probe is None:
         return splits
-    config = pixels.decided(config, splits.train)
+    config = pixels.resolve(config, splits.train)
     split = labelled_part(config, open_split(config, config.evaluation.eval_split))
     single = split.has_labels and not split.label_shape
     return dataclasses.replace(splits, eval=split) if single else splits

@@ -81,7 +81,7 @@ def make_monitor(
             with logged_once(*LOGGERS, before=logged):
                 return everything()
         except ConfigError as error:  # watching must not end a run that can go on
-            say_once(logging.WARNING, "nothing measured online", error)
+            say_once(logging.WARNING, "online evaluation skipped", error)
             return {}
 
     def everything() -> dict[str, float]:

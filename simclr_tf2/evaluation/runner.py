@@ -56,7 +56,7 @@ def measure_model(
 
     Args:
         config: Whole config of the run.
-        splits: Opened splits.
+        splits: TransferSplits splits.
         model: In export form.
         baselines: What ``baseline_rows`` gave before; None makes them now.
         keep: The folder that keeps the features.
@@ -88,7 +88,7 @@ def measure(
 
     Args:
         config: Whole config of the run.
-        splits: Opened splits; ``probe`` and ``eval`` labelled.
+        splits: TransferSplits splits; ``probe`` and ``eval`` labelled.
         encoder: Images -> h; not moved by this (checked bit for bit).
         baselines: What ``baseline_rows`` gave before; None makes them now.
         keep: The folder that keeps the features of ``encoder``.
@@ -198,7 +198,7 @@ def _measure_network(
     chosen = config.evaluation.protocols
     with assert_unchanged(model):
         if "features" in chosen and splits.eval is not None:
-            make = extractor.features_of(config, keep)
+            make = extractor.make_extractor(config, keep)
             stages, test = network_protocols.measure_stages(
                 config, splits, model, make, limits(config)
             )
@@ -211,7 +211,7 @@ def _measure_network(
                 model,
                 random=random_network(config) if config.evaluation.baselines else None,
             )
-            make = extractor.features_of(config, keep)
+            make = extractor.make_extractor(config, keep)
             h = make(models.build_encoder(model.backbone), split, COMPARED_IMAGES)
             measured = dataclasses.replace(
                 measured, neighbours=nearest_others(h.features)

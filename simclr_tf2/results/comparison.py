@@ -18,14 +18,16 @@ import numpy as np
 
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.metrics import significance
-from simclr_tf2.results.predictions import Other
+from simclr_tf2.results.predictions import RunPredictions
 from simclr_tf2.results.rows import SVM_PROTOCOLS
 
 SEED = 0  # of the permutations
 ABOUT = "these two trained networks on images like these, not their recipes or seeds"
 
 
-def check(other: Other, keys: Collection[str], images: Mapping[str, Any]) -> None:
+def check(
+    other: RunPredictions, keys: Collection[str], images: Mapping[str, Any]
+) -> None:
     """Whether ``compare`` will have something to say of what is about to be measured.
 
     Args:
@@ -55,7 +57,7 @@ def check(other: Other, keys: Collection[str], images: Mapping[str, Any]) -> Non
         )
 
 
-def _nothing_shared(keys: Collection[str], other: Other) -> str:
+def _nothing_shared(keys: Collection[str], other: RunPredictions) -> str:
     """Why no row and protocol of the two runs is the same."""
     here, there = _names(keys), _names(other.predictions)
     common = set(here) & set(there)
@@ -77,7 +79,7 @@ def _names(keys: Collection[str]) -> list[str]:
 
 
 def compare(
-    predictions: Mapping[str, np.ndarray], labels: np.ndarray, other: Other
+    predictions: Mapping[str, np.ndarray], labels: np.ndarray, other: RunPredictions
 ) -> dict[str, dict[str, Any]]:
     """A test of the difference for every row and protocol that both runs have.
 

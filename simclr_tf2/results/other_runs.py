@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2.results import comparison, label_free_comparison
-from simclr_tf2.results.predictions import Other as Predictions
+from simclr_tf2.results.predictions import RunPredictions
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class OtherRun:
     """
 
     name: str
-    predictions: Predictions | None
+    predictions: RunPredictions | None
     label_free: label_free_comparison.LabelFreeRun | None
 
 

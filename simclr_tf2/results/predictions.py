@@ -51,7 +51,7 @@ def save_predictions(
 
 
 @dataclass(frozen=True)
-class Other:
+class RunPredictions:
     """What another run predicted.
 
     Attributes:
@@ -67,7 +67,7 @@ class Other:
     images: dict[str, Any] | None
 
 
-def load(other: str, *, name: str | None) -> Other:
+def load(other: str, *, name: str | None) -> RunPredictions:
     """Read the predictions of another run.
 
     Args:
@@ -84,7 +84,7 @@ def load(other: str, *, name: str | None) -> Other:
         with np.load(path) as file:
             arrays = {key: file[key] for key in file.files}
         images = json.loads(str(arrays.pop(IMAGES))) if IMAGES in arrays else None
-        return Other(other, arrays.pop(LABELS), arrays, images)
+        return RunPredictions(other, arrays.pop(LABELS), arrays, images)
     except FileNotFoundError:
         raise ConfigError(
             f"--compare_with={other} keeps no {path.name}; measure it first, with "

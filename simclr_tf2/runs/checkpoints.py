@@ -119,7 +119,7 @@ def _reader(prefix: str) -> Iterator[Any]:
         yield tf.train.load_checkpoint(plain)
 
 
-def of_run(
+def run_checkpoint(
     model: keras.Model, optimizer: keras.optimizers.Optimizer
 ) -> tf.train.Checkpoint:
     """What a run saves: every variable under its own path.

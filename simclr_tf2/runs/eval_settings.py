@@ -86,7 +86,7 @@ def warn_of_unread_dataset(asked: Config) -> None:
 def warn_of_no_effect(asked: Config, trained: Config) -> None:
     """One line that names what was given and differs from the run it is about."""
     given = config_lib.given_settings(asked)
-    asked = run_folder.settled(asked, trained)
+    asked = run_folder.with_earlier_choices(asked, trained)
     now, then = config_lib.to_flat(asked), config_lib.to_flat(trained)
     sections = config_lib.sections()
     names = ["train_mode", "valid_size"]

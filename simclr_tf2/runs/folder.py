@@ -75,7 +75,7 @@ def _with_a_name_of_files(flat: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if key != "eval_name"}
 
 
-def settled(config: Config, before: Config) -> Config:
+def with_earlier_choices(config: Config, before: Config) -> Config:
     """``config`` with what an earlier start of the run chose where it says auto."""
     if config.data.pixel_range == "auto":
         config = with_pixel_range(config, before.data.pixel_range)
@@ -138,7 +138,7 @@ def _check_writable(folder: Path) -> None:
 
 def _check_same(config: Config, before: Config, folder: Path) -> None:
     extend = config.training.extend
-    config = settled(config, before)
+    config = with_earlier_choices(config, before)
     new, old = config_lib.to_flat(config), config_lib.to_flat(before)
     learned = config_lib.learned_settings()
     names = [
@@ -233,7 +233,7 @@ def _reopen(folder: Path) -> None:
         document.write(folder, None, found)
 
 
-def finished(config: Config) -> dict[str, Any] | None:
+def completed_results(config: Config) -> dict[str, Any] | None:
     """Return the results of a run that was finished under this very config, or None."""
     assert config.model_dir is not None
     folder = Path(config.model_dir)
@@ -244,5 +244,5 @@ def finished(config: Config) -> dict[str, Any] | None:
         before = read_config(folder)
     except ConfigError:
         return None
-    now = settled(config, before)
+    now = with_earlier_choices(config, before)
     return found if config_lib.to_flat(before) == config_lib.to_flat(now) else None

@@ -27,6 +27,6 @@ def recorded(config: Config) -> Config:
     return config
 
 
-def decided(config: Config, train: Split) -> Config:
+def resolve(config: Config, train: Split) -> Config:
     """``config`` with the range that the training images were opened with."""
     return run_folder.with_pixel_range(config, train.pixel_range)

@@ -75,7 +75,7 @@ class Source:
     exact: bool = True
 
 
-def settled(config: Config) -> Config:
+def from_checkpoint(config: Config) -> Config:
     """The settings with the network of ``--checkpoint`` and the optimizer of its paper.
 
     Reads files only.

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Labelled:
-    """Opened splits.
+    """TransferSplits splits.
 
     Attributes:
         train: What is trained on: all of ``whole``, or those chosen, but what is
@@ -47,7 +47,7 @@ def open_labelled(config: Config) -> Labelled:
         ConfigError: No such split, no labels, or too few for the share asked for.
     """
     whole = open_split(config, config.data.train_split)
-    config = pixels.decided(config, whole)
+    config = pixels.resolve(config, whole)
     test = open_split(config, config.evaluation.eval_split)
     whole, test = (labelled_part(config, split) for split in (whole, test))
     for split in (whole, test):

@@ -34,7 +34,7 @@ GPU_CAPABILITY = (8, 0)  # Ampere, the first with bfloat16 (CUDA programming gui
 STEPS, IMAGES = 3, 16
 
 
-def decided(config: Config, strategy: tf.distribute.Strategy) -> Config:
+def resolve(config: Config, strategy: tf.distribute.Strategy) -> Config:
     """``config`` with a precision in place of auto: a resumed run's, or the faster.
 
     Args:
@@ -49,7 +49,7 @@ def decided(config: Config, strategy: tf.distribute.Strategy) -> Config:
     assert config.model_dir is not None
     folder = Path(config.model_dir)
     if (folder / "config.json").exists():
-        return run_folder.settled(config, run_folder.read_config(folder))
+        return run_folder.with_earlier_choices(config, run_folder.read_config(folder))
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ConfigError(
             "--mixed_precision=auto times one machine; with several workers name the "

@@ -119,7 +119,7 @@ def open_session(
     if initial is not None:
         models.copy_weights(initial.backbone, model.backbone)
         models.copy_weights(initial.projection_head, model.projection_head)
-    checkpoint = checkpoints.of_run(model, optimizer)
+    checkpoint = checkpoints.run_checkpoint(model, optimizer)
     start_step = initialization.restore(
         config,
         checkpoint,
@@ -156,7 +156,7 @@ def run(
     dataset: tf.distribute.DistributedDataset,
     *,
     describe: Callable[[int, Scalars, int | None], str],
-    look: Callable[[], Scalars] | None,
+    monitor: Callable[[], Scalars] | None,
     best: BestCheckpoint | None = None,
 ) -> None:
     """Train to the last step; logs, checkpoints and looks go to the run folder.
@@ -166,7 +166,7 @@ def run(
         step: What one replica does with one element of ``dataset``.
         dataset: Elements in the order of steps, from the start step on.
         describe: Text of a log line, and for a terminal's width.
-        look: Measures the model as it is, at ``--monitor_epochs``; None: never.
+        monitor: Measures the model as it is, at ``--monitor_epochs``; None: never.
         best: Keeps the checkpoint with the lowest held-out loss, if that is asked for.
     """
     config, folder, optimizer = session.config, session.folder, session.optimizer
@@ -186,7 +186,7 @@ def run(
         several_workers=isinstance(
             session.strategy, tf.distribute.MultiWorkerMirroredStrategy
         ),
-        looks=look is not None,
+        looks=monitor is not None,
     )
 
     def show(now: int, scalars: Scalars) -> None:
@@ -201,8 +201,8 @@ def run(
         }
         show(now, {**scalars, **facts})
 
-    def on_look(now: int) -> None:
-        found = look() if look is not None else {}
+    def on_monitor(now: int) -> None:
+        found = monitor() if monitor is not None else {}
         if found:
             show(now, found)
         if best is not None:
@@ -215,7 +215,7 @@ def run(
             strategy=session.strategy,
             cadence=rhythm,
             hooks=loop.Hooks(
-                log=on_log, save=keep.save, monitor=on_look, ran=progress.move
+                log=on_log, save=keep.save, monitor=on_monitor, ran=progress.move
             ),
             examples_per_step=training.train_batch_size,
             start_step=start_step,

@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 STEM_FILTERS = 64  # of the first layers at width 1
 
-Look = Callable[[], dict[str, float]]
+Measure = Callable[[], dict[str, float]]
 # (config, images that are held out, model, strategy) -> what measures the model.
 Monitor = Callable[
-    [Config, Split | None, models.SimCLR, tf.distribute.Strategy], Look | None
+    [Config, Split | None, models.SimCLR, tf.distribute.Strategy], Measure | None
 ]
 
 
@@ -87,7 +87,7 @@ def train_classifier(
         total_steps=total_steps,
         fixed=labelled.chosen is not None,
     )
-    config = precision.decided(config, strategy)
+    config = precision.resolve(config, strategy)
     startup.log_kernels()
     timings = {"start": time.perf_counter() - started}
     opened = session.open_session(
@@ -104,13 +104,13 @@ def train_classifier(
     save_choice(config, opened.folder, labelled)
     warned = False
     if not opened.is_complete:
-        look = (
+        measures = (
             monitor(config, labelled.watched, opened.model, strategy)
             if monitor
             else None
         )
         with timed(timings, "training"):
-            warned = _train(opened, look)
+            warned = _train(opened, measures)
     step = opened.last_step
     stopping.saved(f"step {step} is saved; the same command goes on from there")
     return Trained(opened.model, opened.folder, step, timings, warned)
@@ -177,7 +177,7 @@ def _multipliers(
     }
 
 
-def _train(opened: session.Session, look: Look | None) -> bool:
+def _train(opened: session.Session, monitor: Measure | None) -> bool:
     """Train to the last step; whether a loss at chance was warned of."""
     config, model, train = opened.config, opened.model, opened.train
     dataset = opened.strategy.distribute_datasets_from_function(
@@ -213,5 +213,5 @@ def _train(opened: session.Session, look: Look | None) -> bool:
         chance_formula="ln(classes)",
         advice=chance.ADVICE,
     )
-    session.run(opened, step, dataset, describe=lines, look=look)
+    session.run(opened, step, dataset, describe=lines, monitor=monitor)
     return lines.warned

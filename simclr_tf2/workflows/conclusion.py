@@ -37,7 +37,7 @@ def show_finished(config: Config, found: dict[str, Any]) -> None:
     print(tables or "nothing was measured: --protocols was empty", flush=True)
 
 
-def finish(
+def evaluate_and_conclude(
     config: Config,
     splits: Splits,
     model: models.SimCLR,
@@ -78,7 +78,7 @@ def conclude(
 
     Args:
         config: Whole config.
-        splits: Opened splits.
+        splits: TransferSplits splits.
         exported: The model in export form.
         measured: What was found.
         folder: The run folder.

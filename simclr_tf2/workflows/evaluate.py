@@ -105,7 +105,7 @@ def _measure_each(
     total_steps = last_step(merged, folder, splits.train)
     splits = _with_held_out(merged, splits)
     valid = functools.partial(valid_loss.make, config, splits)
-    best = best_metric.of_config(config, folder, splits)
+    best = best_metric.from_config(config, folder, splits)
     watch = asked.watch and total_steps is not None and not _is_complete(folder)
     growing = watch and _is_growing(folder, total_steps or 0)
     log = logs.EventLog(folder / f"tensorboard/{name or 'eval'}")
@@ -310,7 +310,7 @@ def _write_results(
 
     Args:
         merged: Settings of the evaluation.
-        splits: Opened splits.
+        splits: TransferSplits splits.
         measured: What was found.
         step: Step of the weights, None for a bare encoder.
         best: What ``--best_metric`` chose; empty without it.

@@ -43,9 +43,9 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
             written then.
     """
     check_baselines(config)
-    config = finetune_settings.settled(config)
+    config = finetune_settings.from_checkpoint(config)
     run_folder.check(config)
-    done = run_folder.finished(config)
+    done = run_folder.completed_results(config)
     if done is not None:
         conclusion.show_finished(config, done)
         return done
@@ -54,7 +54,7 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
     require_classes(config)
     config = finetune_settings.with_eval_split(config)
     labelled = open_labelled(config)
-    config = pixels.decided(config, labelled.train)
+    config = pixels.resolve(config, labelled.train)
     replicas = strategy.num_replicas_in_sync
     config = finetune_settings.fitted(config, labelled.train, replicas)
     flagfile = finetune_settings.flagfile_text(flagfile, config)
@@ -62,7 +62,7 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
         logger.warning("no --checkpoint: training starts from random weights")
     _warn_of_test(config, labelled)
     trained = train_and_score(config, strategy, labelled, flagfile=flagfile)
-    config = precision.decided(config, strategy)  # as the run folder now says
+    config = precision.resolve(config, strategy)  # as the run folder now says
     results = dict(trained.measured.results)
     for name in config.evaluation.finetune_baselines:
         with timed(trained.timings, name):

@@ -78,7 +78,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     warn_of_no_effect(config)
     config = fitted.with_earlier_choices(config)
     run_folder.check(config)
-    done = run_folder.finished(config)
+    done = run_folder.completed_results(config)
     if done is not None:
         conclusion.show_finished(config, done)
         return done
@@ -90,14 +90,14 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     whole = splits.train
     splits = valid_loss.with_held_out(config, splits)
     check_valid_loss(config, splits)
-    config = pixels.decided(config, splits.train)
+    config = pixels.resolve(config, splits.train)
     total_steps = length.check_steps(config, splits.train, replicas)
     classes = run_history.class_names(splits.train, splits.probe)
     run_history.check(config, splits.train, classes=classes, total_steps=total_steps)
     check_micro_batches(config, replicas)
     augment_backend(config)
     length.check_compile(config, strategy)
-    config = precision.decided(config, strategy)
+    config = precision.resolve(config, strategy)
     startup.log_kernels()
     timings = {"start": time.perf_counter() - started}
 
@@ -117,7 +117,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     else:
         with timed(timings, "training"):
             _train(opened, splits)
-    return conclusion.finish(
+    return conclusion.evaluate_and_conclude(
         config,
         dataclasses.replace(splits, train=whole),  # as --mode=eval opens it
         opened.model,
@@ -250,7 +250,9 @@ def _train(opened: session.Session, splits: Splits) -> None:
                 global_batch_size=batch,
             ),
         ),
-        look=monitoring.make_run_monitor(config, splits, opened.model, opened.strategy),
+        monitor=monitoring.make_run_monitor(
+            config, splits, opened.model, opened.strategy
+        ),
         best=best_by_valid_loss(config, splits, opened.folder),
     )
 

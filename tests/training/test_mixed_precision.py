@@ -140,11 +140,17 @@ def test_the_scale_is_in_the_checkpoint(tmp_path):
     optimizer.dynamic_scale.assign(64.0)
     optimizer.step_counter.assign(17)
     prefix = checkpoints.save(
-        checkpoints.of_run(model, optimizer), tmp_path, step=3, config_json="{}", keep=1
+        checkpoints.run_checkpoint(model, optimizer),
+        tmp_path,
+        step=3,
+        config_json="{}",
+        keep=1,
     )
     model, optimizer, _ = build("float16")
     assert float(optimizer.dynamic_scale.numpy()) == 2.0**15  # Keras's
-    assert checkpoints.restore_newest(checkpoints.of_run(model, optimizer), tmp_path)
+    assert checkpoints.restore_newest(
+        checkpoints.run_checkpoint(model, optimizer), tmp_path
+    )
     assert (
         float(optimizer.dynamic_scale.numpy()),
         int(optimizer.step_counter.numpy()),

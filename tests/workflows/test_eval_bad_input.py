@@ -140,7 +140,7 @@ def spoil(prefix):
 
 def test_a_frozen_protocol_that_moves_the_backbone_is_stopped(folder, monkeypatch):
     """The guard of the whole story: broken on purpose by a dishonest extraction."""
-    make = extractor.features_of
+    make = extractor.make_extractor
 
     def dishonest(config, keep, **_):
         def extract(encoder, split, limit):
@@ -151,7 +151,7 @@ def test_a_frozen_protocol_that_moves_the_backbone_is_stopped(folder, monkeypatc
 
         return extract
 
-    monkeypatch.setattr(extractor, "features_of", dishonest)
+    monkeypatch.setattr(extractor, "make_extractor", dishonest)
     with pytest.raises(RuntimeError, match="changed 1 of .*moving_mean"):
         measure(folder, "--protocols=knn")
     assert not (folder / "results_bad.json").exists()

@@ -45,8 +45,10 @@ def asked(*extra, mode="finetune"):
     return flags.config_from_flags(parsed(f"--mode={mode}", *extra))
 
 
-def settled(*extra, mode="finetune"):
-    return config_lib.to_flat(finetune_settings.settled(asked(*extra, mode=mode)))
+def settled_by_checkpoint(*extra, mode="finetune"):
+    return config_lib.to_flat(
+        finetune_settings.from_checkpoint(asked(*extra, mode=mode))
+    )
 
 
 def images(count, classes=2):
@@ -68,7 +70,7 @@ def test_the_network_comes_from_the_checkpoint(finished, tmp_path, place):
         for path in (*finished[0].glob("ckpt-8.[!c]*"), finished[0] / "config.json"):
             shutil.copy(path, tmp_path)
         source = tmp_path
-    found = settled(f"--checkpoint={source}")
+    found = settled_by_checkpoint(f"--checkpoint={source}")
     assert {name: found[name] for name in NETWORK} == NETWORK
     assert found["image_channels"] == 3
     assert {name: found[name] for name in RECIPE} == RECIPE
@@ -79,7 +81,7 @@ def test_the_network_of_a_reference_checkpoint_is_read_from_its_shapes(tmp_path)
     values = {row.name: np.ones(row.shape, np.float32) for row in layout.rows}
     root = tf.train.Checkpoint(model=reference_layout.objects(layout.rows, values))
     prefix = root.write(str(tmp_path / "ckpt-9"))
-    found = settled(f"--checkpoint={prefix}")
+    found = settled_by_checkpoint(f"--checkpoint={prefix}")
     expected = {
         "resnet_depth": 18,
         "width_multiplier": 0.25,
@@ -88,13 +90,16 @@ def test_the_network_of_a_reference_checkpoint_is_read_from_its_shapes(tmp_path)
     }
     assert {name: found[name] for name in expected} == expected
     with pytest.raises(ConfigError, match=r"--resnet_depth=50 \(there 18\)"):
-        settled(f"--checkpoint={prefix}", "--resnet_depth=50")
-    assert settled(f"--checkpoint={prefix}", "--image_size=40")["image_size"] == 40
+        settled_by_checkpoint(f"--checkpoint={prefix}", "--resnet_depth=50")
+    assert (
+        settled_by_checkpoint(f"--checkpoint={prefix}", "--image_size=40")["image_size"]
+        == 40
+    )
 
 
 def test_flags_that_name_another_network_are_refused_by_name(finished):
     with pytest.raises(ConfigError) as caught:
-        settled(
+        settled_by_checkpoint(
             f"--checkpoint={finished[0]}",
             "--resnet_depth=10",
             "--width_multiplier=0.25",
@@ -107,7 +112,7 @@ def test_flags_that_name_another_network_are_refused_by_name(finished):
 
 
 def test_images_of_another_size_are_taken_as_asked(finished, caplog):
-    found = settled(f"--checkpoint={finished[0]}", "--image_size=48")
+    found = settled_by_checkpoint(f"--checkpoint={finished[0]}", "--image_size=48")
     assert found["image_size"] == 48 and found["stem"] == "stride2"
     # What auto was is kept, so that the weights fit.
     trained = json.loads((finished[0] / "config.json").read_text()) | {"stem": "auto"}
@@ -120,7 +125,7 @@ def test_images_of_another_size_are_taken_as_asked(finished, caplog):
 
 def test_nothing_at_the_checkpoint_is_said_at_once():
     with pytest.raises(ConfigError, match="no checkpoint there"):
-        settled("--checkpoint=/no/such/place")
+        settled_by_checkpoint("--checkpoint=/no/such/place")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +139,7 @@ def test_nothing_at_the_checkpoint_is_said_at_once():
 def test_one_optimizer_flag_or_the_references_words_keep_its_defaults(
     finished, extra, mode
 ):
-    found = settled(f"--checkpoint={finished[0]}", *extra, mode=mode)
+    found = settled_by_checkpoint(f"--checkpoint={finished[0]}", *extra, mode=mode)
     given = {x.split("=")[0][2:] for x in extra}
     for name in set(RECIPE) - given:
         assert found[name] == REFERENCE[name]
@@ -151,13 +156,13 @@ def test_the_references_commands_mean_what_they_say(finished, monkeypatch, name)
     )
     source = finetune_settings.Source(config.model, 3, config.data.image_size)
     monkeypatch.setattr(finetune_settings, "read_source", lambda config: source)
-    found = finetune_settings.settled(config)
+    found = finetune_settings.from_checkpoint(config)
     found = finetune_settings.fitted(found, images(command["train_batch_size"]), 1)
     assert found == config
 
 
 def test_a_frozen_encoder_has_the_rate_and_length_of_linear_evaluation(finished):
-    config = finetune_settings.settled(
+    config = finetune_settings.from_checkpoint(
         asked(f"--checkpoint={finished[0]}", "--fine_tune_after_block=4")
     )
     assert config.optimizer.learning_rate == 0.1
@@ -199,7 +204,7 @@ def test_batch_and_length_are_fitted_where_none_is_given(
     finished, caplog, extra, mode, batch, epochs
 ):
     caplog.set_level("INFO")
-    config = finetune_settings.settled(
+    config = finetune_settings.from_checkpoint(
         asked(f"--checkpoint={finished[0]}", *extra, mode=mode)
     )
     training = finetune_settings.fitted(config, images(72), 1).training
@@ -215,22 +220,24 @@ def test_batch_and_length_are_fitted_where_none_is_given(
 
 def test_a_run_that_goes_on_keeps_what_its_start_chose(finished, tmp_path):
     command = [f"--checkpoint={finished[0]}", f"--model_dir={tmp_path}"]
-    first = finetune_settings.settled(asked(*command))
+    first = finetune_settings.from_checkpoint(asked(*command))
     first = finetune_settings.fitted(first, images(72), 1)
     flat = config_lib.to_flat(first) | {"eval_split": "test"}
     (tmp_path / "config.json").write_text(json.dumps(flat))
     (tmp_path / "checkpoint").write_text("")  # something was trained
-    again = finetune_settings.settled(asked(*command))
+    again = finetune_settings.from_checkpoint(asked(*command))
     again = finetune_settings.fitted(again, images(3000), 1)
     assert config_lib.to_flat(again) == flat
-    other = finetune_settings.settled(asked(*command, "--train_batch_size=8"))
+    other = finetune_settings.from_checkpoint(asked(*command, "--train_batch_size=8"))
     assert other.training.train_batch_size == 8  # which run_folder.check refuses
 
 
 def test_flags_txt_says_what_was_chosen(finished):
     config = asked(f"--checkpoint={finished[0]}")
     text = flags.flagfile_text(config)
-    chosen = finetune_settings.fitted(finetune_settings.settled(config), images(72), 1)
+    chosen = finetune_settings.fitted(
+        finetune_settings.from_checkpoint(config), images(72), 1
+    )
     lines = finetune_settings.flagfile_text(text, chosen).splitlines()
     for line in ("--resnet_depth=10", "--train_batch_size=32", "--learning_rate=0.05"):
         assert f"# {line}" in lines

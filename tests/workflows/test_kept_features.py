@@ -33,7 +33,7 @@ def split(data_dir):
 def features(encoder, split, strategy, monkeypatch, *, folder=None, limit=37):
     monkeypatch.setattr(distribution, "shared_strategy", lambda _: strategy)
     config = config_lib.from_flat({"image_size": 32, "eval_batch_size": 8})
-    make = extractor.features_of(config, folder)
+    make = extractor.make_extractor(config, folder)
     return make(encoder, split, limit)
 
 

@@ -23,7 +23,7 @@ FEW = "--train_steps=4 --protocols= --export_formats= --noreport".split()
 def decided(folder, **times):
     """What auto becomes where steps take so many seconds."""
     config = tiny_config(model_dir=str(folder), mixed_precision="auto")
-    return precision.decided(config, ONE).training.mixed_precision
+    return precision.resolve(config, ONE).training.mixed_precision
 
 
 def pretend(monkeypatch, flags, **seconds):
@@ -90,9 +90,9 @@ def test_several_workers_are_to_name_the_precision(tmp_path, finished):
     workers = object.__new__(tf.distribute.MultiWorkerMirroredStrategy)
     config = tiny_config(model_dir=str(tmp_path), mixed_precision="auto")
     with pytest.raises(ConfigError, match="with several workers name the precision"):
-        precision.decided(config, workers)
+        precision.resolve(config, workers)
     there = tiny_config(model_dir=str(finished[0]), mixed_precision="auto")
-    assert precision.decided(there, workers).training.mixed_precision == "off"
+    assert precision.resolve(there, workers).training.mixed_precision == "off"
 
 
 def test_a_run_keeps_what_auto_chose(tmp_path, data_dir, monkeypatch):

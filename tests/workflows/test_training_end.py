@@ -108,7 +108,10 @@ def test_looks_while_it_trains_are_in_float32_at_the_weights_of_that_step(
     """On images of train that are held out, and traced once."""
     traced, kept = [], {}
     score = SimCLR.finetune_logits
-    make_look, open_labelled = finetuning.make_look, finetune.open_labelled
+    make_monitor, open_labelled = (
+        finetuning.make_validation_monitor,
+        finetune.open_labelled,
+    )
 
     def logits(self, images, training=False):
         if not training and not tf.executing_eagerly():
@@ -118,7 +121,7 @@ def test_looks_while_it_trains_are_in_float32_at_the_weights_of_that_step(
 
     def noted_look(config, watched, model, strategy):
         kept.update(watched=watched, model=model, seen=[])
-        look = make_look(config, watched, model, strategy)
+        look = make_monitor(config, watched, model, strategy)
 
         def note():
             kept["seen"].append(model.get_weights())
@@ -131,7 +134,7 @@ def test_looks_while_it_trains_are_in_float32_at_the_weights_of_that_step(
         return kept["labelled"]
 
     monkeypatch.setattr(SimCLR, "finetune_logits", logits)
-    monkeypatch.setattr(finetuning, "make_look", noted_look)
+    monkeypatch.setattr(finetuning, "make_validation_monitor", noted_look)
     monkeypatch.setattr(finetune, "open_labelled", opened)
     _, lines = run(
         tmp_path / "run",
@@ -170,7 +173,9 @@ def test_a_look_on_two_replicas_is_that_of_one(data_dir, two_replicas, monkeypat
     found = []
     for shared in (two_replicas, None):
         monkeypatch.setattr(extractor, "replicas", lambda config, s=shared: s)
-        found.append(finetuning.make_look(config, watched, model, two_replicas)())
+        found.append(
+            finetuning.make_validation_monitor(config, watched, model, two_replicas)()
+        )
     assert found[0] == found[1] and set(found[0]) == {
         "validation_top1",
         "validation_top5",

@@ -155,7 +155,7 @@ def test_kept_features_are_the_same_bits_and_are_computed_once(
     assert len(list((tmp_path / "features").iterdir())) == 3
 
     # The view of the other protocols is no less wide at this size: other entries still.
-    extractor.features_of(config, tmp_path)(encoder, splits[2], None)
+    extractor.make_extractor(config, tmp_path)(encoder, splits[2], None)
     assert len(list((tmp_path / "features").iterdir())) == 4
 
     def refuse(*_, **__):

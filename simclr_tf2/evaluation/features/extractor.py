@@ -72,7 +72,7 @@ def _view(
     return View(dataset, lambda split: key)
 
 
-def features_of(
+def make_extractor(
     config: Config, folder: Path | None, *, view: View | None = None
 ) -> FeaturesOf:
     """How the encoder's features of a split are made: on all replicas of this machine.

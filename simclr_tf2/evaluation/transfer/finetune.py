@@ -18,7 +18,7 @@ import numpy as np
 from simclr_tf2.config import Config
 from simclr_tf2.data import subset
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.data.transfer_splits import Opened
+from simclr_tf2.data.transfer_splits import TransferSplits
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features import cache as feature_cache
 from simclr_tf2.evaluation.features import extractor
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 def measure_finetuned(
     config: Config,
     encoder: keras.Model,
-    opened: Opened,
+    opened: TransferSplits,
     *,
     name: str,
     method: str,
@@ -100,7 +100,7 @@ def measure_finetuned(
 
 def _search(
     config: Config,
-    opened: Opened,
+    opened: TransferSplits,
     make: Callable[[Split], TransferNetwork],
     method: str,
     path: Path | None,
@@ -126,7 +126,7 @@ def _search(
     return transfer_grid.search(grid, run, path=path, settings=settings), network
 
 
-def _require_scorable(name: str, opened: Opened) -> None:
+def _require_scorable(name: str, opened: TransferSplits) -> None:
     """Look at the labels before hours of training."""
     parts = {
         role: subset.labels_of(getattr(opened, role))
@@ -160,7 +160,7 @@ def _require_scorable(name: str, opened: Opened) -> None:
 
 
 def _settings(
-    config: Config, encoder: keras.Model, opened: Opened, method: str
+    config: Config, encoder: keras.Model, opened: TransferSplits, method: str
 ) -> dict[str, Any]:
     """What a trial rests on, beside the pair itself."""
     splits = (opened.train, opened.validation)

@@ -14,7 +14,7 @@ from simclr_tf2.augmentations import crop
 from simclr_tf2.config import Config
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.transfer_sets import PUBLISHED, TRANSFER_SETS
-from simclr_tf2.data.transfer_splits import Opened, open_all, parse_datasets
+from simclr_tf2.data.transfer_splits import TransferSplits, open_all, parse_datasets
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.features.extraction import Features
@@ -119,7 +119,7 @@ def transfer(
 def _measure_sets(
     config: Config,
     encoder: keras.Model,
-    found: Mapping[str, Opened | str],
+    found: Mapping[str, TransferSplits | str],
     *,
     method: str,
     features: FeaturesOf,
@@ -228,12 +228,12 @@ def encode_with(
         labels = [split.num_classes, *split.label_shape]
         return {"view": {"size": size, "window": PROPORTION}, "labels": labels}
 
-    of = extractor.features_of(config, folder, view=extractor.View(dataset, key))
+    of = extractor.make_extractor(config, folder, view=extractor.View(dataset, key))
     return lambda split: of(encoder, split, None)
 
 
 def _measure_linear(
-    config: Config, opened: Opened, features: FeaturesOf
+    config: Config, opened: TransferSplits, features: FeaturesOf
 ) -> dict[str, Any]:
     train, validation, test = map(
         features, (opened.train, opened.validation, opened.test)
@@ -248,7 +248,7 @@ def _measure_linear(
 
 
 def _record(
-    name: str, method: str, opened: Opened, measured: dict[str, Any]
+    name: str, method: str, opened: TransferSplits, measured: dict[str, Any]
 ) -> dict[str, Any]:
     train, validation = opened.train, opened.validation
     return {
