@@ -138,12 +138,12 @@ def test_the_words_of_absl_for_booleans_work():
 
 
 def rows():
-    """Cells of every row of every table of docs/differences.md, without titles."""
-    lines = DIFFERENCES.read_text().splitlines()
-    tables = [line for line in lines if line.startswith("|")]
-    titles = {"What"}
-    cells = [[c.strip() for c in line.strip("|").split("|")] for line in tables]
-    return [row for row in cells if row[0] not in titles and set(row[0]) != {"-"}]
+    """Cells of every row of the tables of differences in docs/differences.md."""
+    tables = re.findall(
+        r"^\| What .*\n\|[-|]+\n((?:\|.*\n)+)", DIFFERENCES.read_text(), re.MULTILINE
+    )
+    lines = [line for table in tables for line in table.splitlines()]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def test_every_row_of_the_differences_is_complete():
