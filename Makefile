@@ -3,19 +3,24 @@ PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: demo test test-fast test-orders lint format clean
+PYTEST = $(PY) -m pytest -n 2 --dist worksteal
+
+.PHONY: demo check test test-fast test-orders lint format clean
 demo: $(VENV)/.run-time  ## pretrain on the embedded data, evaluate, export, report
 	$(PY) run.py --flagfile=quickstart
 
-test: $(VENV)/.development  ## every test
-	$(PY) -m pytest -n 2 --dist worksteal
+check: lint  ## before each commit: lint, and the tests that do not run the program
+	$(PYTEST) -m "not story and not slow"
+
+test: $(VENV)/.development  ## every test; OPTIONS go to pytest
+	$(PYTEST) $(OPTIONS)
 
 test-fast: $(VENV)/.development  ## without those marked slow
-	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-orders: $(VENV)/.development  ## every test, three times with other seeds and orders
 	for seed in 1 2 3; do \
-	  $(PY) -m pytest -n 2 --dist worksteal -o addopts="-q -ra --strict-markers" \
+	  $(PYTEST) -o addopts="-q -ra --strict-markers" \
 	    --randomly-seed=$$seed || exit 1; \
 	done
 

@@ -1,9 +1,15 @@
-"""Run the program as a user does: in a process of its own."""
+"""Run the program as a user does, in a process of its own; usage errors in this one."""
 
+import contextlib
+import io
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,6 +34,42 @@ def environment(**extra):
         **extra,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def main(*arguments):
+    """Exit code and stderr of the program's ``main`` in this process.
+
+    For usage errors and other ends without training. Only absl's wrapper around the
+    program is left out, and flags, logging, environment, folder and arguments are put
+    back. Variables that are read when Python or TensorFlow starts want ``run``.
+    """
+    from absl import logging as absl_logging
+
+    import run as program  # imports little, but only pytest has it on its path
+    from tests.support import program_flags
+
+    def call(main, flags_parser):
+        sys.exit(main(flags_parser(sys.argv)))
+
+    ours, verbosity = logging.getLogger("simclr_tf2"), absl_logging.get_verbosity()
+    before = ours.handlers[:], ours.level, ours.propagate
+    program_flags.forget()
+    try:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            mock.patch.dict(os.environ),
+            contextlib.redirect_stderr(io.StringIO()) as stderr,
+            pytest.raises(SystemExit) as ended,
+        ):
+            patch.chdir(ROOT)
+            patch.setattr(sys, "argv", ["run.py", *map(str, arguments)])
+            patch.setattr(program.app, "run", call)
+            program.main()
+    finally:
+        ours.handlers[:], ours.level, ours.propagate = before
+        absl_logging.set_verbosity(verbosity)
+        program_flags.forget()
+    return ended.value.code, stderr.getvalue()
 
 
 def run(*arguments, timeout=300, **extra):

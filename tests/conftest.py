@@ -11,12 +11,15 @@ import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from tests import golden_report  # noqa: E402
+from tests.support import stories  # noqa: E402
 
 
 def pytest_configure(config):
     report = golden_report.GoldenReport()
-    report.install()
-    config.pluginmanager.register(report)
+    processes = stories.Stories()
+    for plugin in (report, processes):
+        plugin.install()
+        config.pluginmanager.register(plugin)
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(2)]

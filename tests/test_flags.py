@@ -11,6 +11,7 @@ import flags
 from simclr_tf2 import command_help, settings, suggestions
 from simclr_tf2 import config as config_lib
 from tests import command_line
+from tests.support.program_flags import forget, parsed
 
 # Every flag of the reference code's tf2 run.py.
 REFERENCE_FLAGS = """learning_rate learning_rate_scaling warmup_epochs weight_decay
@@ -22,20 +23,6 @@ optimizer momentum eval_name keep_checkpoint_max keep_hub_module_max temperature
 hidden_norm proj_head_mode proj_out_dim num_proj_layers ft_proj_selector global_bn
 width_multiplier resnet_depth sk_ratio se_ratio image_size color_jitter_strength
 use_blur""".split()
-
-
-def forget():
-    """Make the program's flags as if none had been parsed."""
-    absl_flags.FLAGS.unparse_flags()
-    for name in flags.flag_names():
-        absl_flags.FLAGS[name].unparse()
-
-
-def parsed(*arguments):
-    """The program's flags, parsed afresh."""
-    forget()
-    absl_flags.FLAGS(["run.py", *arguments])
-    return absl_flags.FLAGS
 
 
 def test_flags_are_the_config_fields_with_equal_defaults():
@@ -95,6 +82,8 @@ def test_every_flag_has_help_a_user_can_read(name):
     ("text", "values", "wrong"),
     [
         ("The same, as a number of images per class.", {}, "riddle"),
+        ("As --train_split, for the images of a test.", {}, "riddle"),
+        ("See above, as a number of images per class.", {}, "riddle"),
         ("At most so many images of it are used.", {}, "riddle"),
         ("Epochs between looks without a trained probe.", {}, "riddle"),
         ("epochs of training, of which there are some.", {}, "capital"),

@@ -7,7 +7,7 @@ import flags
 from simclr_tf2.command_line import recipe_files
 from simclr_tf2.errors import ConfigError
 from tests import command_line
-from tests.test_flags import forget
+from tests.support.program_flags import forget
 
 RECIPE = str(command_line.ROOT / "recipes" / "quickstart.flags")
 

@@ -11,7 +11,7 @@ from absl import flags as absl_flags
 import flags
 from simclr_tf2 import optimizers
 from simclr_tf2.evaluation.inputs import OF_PAPERS
-from tests.test_flags import parsed
+from tests.support.program_flags import parsed
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.flags"))

@@ -13,8 +13,7 @@ from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.protocols.low_shot import k_shot, low_shot, voc_low_shot
 from simclr_tf2.evaluation.scoring import interval95
 from simclr_tf2.metrics.average_precision import average_precision
-from tests.evaluation.clusters import clusters
-from tests.evaluation.test_svm import multi_label
+from tests.evaluation.clusters import clusters, multi_label
 
 COSTS = (1.0, 0.5**6)
 

@@ -13,20 +13,9 @@ from simclr_tf2.evaluation.protocols.svm import svm, voc_svm
 from simclr_tf2.evaluation.solvers import linear_svm
 from simclr_tf2.evaluation.solvers.linear_svm import COSTS
 from simclr_tf2.metrics.average_precision import average_precision
-from tests.evaluation.clusters import clusters
+from tests.evaluation.clusters import clusters, multi_label
 
 FEW = (1.0, 0.5**4, 0.5**9)
-
-
-def multi_label(n, *, seed, dim=7, classes=3, ignored=0.1):
-    """Features in which each present class adds its own direction."""
-    directions = np.random.default_rng(99).normal(size=(classes, dim))
-    rng = np.random.default_rng(seed)
-    present = rng.integers(2, size=(n, classes))
-    features = present @ directions + 1.5 * rng.normal(size=(n, dim))
-    labels = np.where(rng.random((n, classes)) < ignored, -1, present)
-    labels[:, 0] = present[:, 0]  # no image without any label
-    return features.astype(np.float32), labels
 
 
 def grid_search(train_x, positive, costs):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from simclr_tf2 import distribution, losses
 from simclr_tf2.config import LossConfig
 from simclr_tf2.errors import ConfigError
+from tests.support.loss_loops import LOOPS, margin_loops, nt_logistic_loops
 
 FUNCTIONS = {
     "nt_logistic": losses.nt_logistic_and_metrics,
@@ -21,46 +22,6 @@ VARIANTS = [
     ("margin", dict(margin=0.8, semi_hard=True)),
 ]
 each_variant = pytest.mark.parametrize("name, options", VARIANTS)
-
-
-def similarities(z, normalize):
-    """Per row: similarity to its positive, and to the negatives of that view."""
-    z = np.asarray(z, np.float64)
-    if normalize:
-        z = np.stack([row / np.linalg.norm(row) for row in z])
-    n = len(z) // 2
-    for row in range(2 * n):
-        other = range(n, 2 * n) if row < n else range(n)
-        own = (row + n) % (2 * n)
-        yield z[row] @ z[own], [z[row] @ z[k] for k in other if k != own]
-
-
-def logistic_loops(z, temperature, normalize=True, semi_hard=False):
-    def minus_log_sigmoid(x):
-        return -math.log(1 / (1 + math.exp(-x)))
-
-    rows = []
-    for positive, negatives in similarities(z, normalize):
-        loss = minus_log_sigmoid(positive / temperature)
-        if semi_hard:
-            negatives = sorted(s for s in negatives if s < positive)[-1:]
-        terms = [minus_log_sigmoid(-s / temperature) for s in negatives]
-        rows.append(loss + (sum(terms) / len(terms) if terms else 0))
-    return sum(rows) / len(rows)
-
-
-def margin_loops(z, margin, normalize=True, semi_hard=False):
-    rows = []
-    for positive, negatives in similarities(z, normalize):
-        if semi_hard:
-            inside = [s for s in negatives if positive - margin < s < positive]
-            negatives = sorted(inside)[-1:]
-        terms = [max(s - positive + margin, 0) for s in negatives]
-        rows.append(sum(terms) / len(terms) if terms else 0)
-    return sum(rows) / len(rows)
-
-
-LOOPS = {"nt_logistic": logistic_loops, "margin": margin_loops}
 
 
 def projections(n, d, seed=0, dtype=np.float64):
@@ -87,7 +48,7 @@ def test_equal_loops_over_the_definition_on_the_grid_of_the_paper(
     options = dict(normalize=normalize, semi_hard=semi_hard)
     for temperature in (0.1, 0.2, 0.5, 1.0):
         loss = losses.nt_logistic(z, temperature=temperature, **options)
-        expected = logistic_loops(z, temperature, **options)
+        expected = nt_logistic_loops(z, temperature, **options)
         np.testing.assert_allclose(loss, expected, rtol=1e-11)
     for margin in (0.0, 0.4, 0.8, 1.6):
         loss = losses.margin_triplet(z, margin=margin, **options)
@@ -308,7 +269,7 @@ def test_build_loss_gives_each_loss_its_fields(normalize):
     z = projections(5, 3)
     fields = dict(temperature=0.5, margin=0.4, semi_hard=True, hidden_norm=normalize)
     expected = {
-        "nt_logistic": logistic_loops(z, 0.5, normalize, semi_hard=True),
+        "nt_logistic": nt_logistic_loops(z, 0.5, normalize, semi_hard=True),
         "margin": margin_loops(z, 0.4, normalize, semi_hard=True),
     }
     for name, value in expected.items():

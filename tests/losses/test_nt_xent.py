@@ -10,24 +10,9 @@ import tensorflow as tf
 from simclr_tf2 import losses
 from simclr_tf2.config import LossConfig
 from simclr_tf2.errors import ConfigError
+from tests.support.loss_loops import nt_xent_loops
 
 nt_xent_file = importlib.import_module("simclr_tf2.losses.nt_xent")
-
-
-def algorithm1(z, temperature, normalize=True):
-    """Algorithm 1 of arXiv 2002.05709 in float64 loops; views as halves of ``z``."""
-    z = np.asarray(z, np.float64)
-    if normalize:
-        z = np.stack([row / np.linalg.norm(row) for row in z])
-    rows, n = len(z), len(z) // 2
-
-    def pair_loss(i, j):
-        others = [k for k in range(rows) if k != i]
-        exps = [math.exp(z[i] @ z[k] / temperature) for k in others]
-        return -math.log(math.exp(z[i] @ z[j] / temperature) / sum(exps))
-
-    pairs = [pair_loss(k, n + k) + pair_loss(n + k, k) for k in range(n)]
-    return sum(pairs) / rows
 
 
 def projections(n, d, seed=0, dtype=np.float64):
@@ -48,7 +33,7 @@ def loss_and_gradient(z, **kwargs):
 def test_equals_algorithm_1_of_the_paper(n, d, temperature, normalize):
     z = projections(n, d)
     loss = losses.nt_xent(z, temperature=temperature, normalize=normalize)
-    expected = algorithm1(z, temperature, normalize)
+    expected = nt_xent_loops(z, temperature, normalize)
     np.testing.assert_allclose(loss, expected, rtol=1e-11)
 
 
@@ -91,7 +76,7 @@ def test_is_not_the_sum_of_both_directions():
     # The scale of the reference code, Model Garden and TensorFlow Similarity.
     z = projections(5, 4)
     loss = losses.nt_xent(z, temperature=0.5)
-    assert abs(2 * algorithm1(z, 0.5) - loss) > 0.5
+    assert abs(2 * nt_xent_loops(z, 0.5) - loss) > 0.5
 
 
 def test_pairs_are_rows_i_and_n_plus_i_not_neighbours():
@@ -170,7 +155,7 @@ def test_zero_row_is_finite_and_gets_the_gradient_of_epsilon():
 def test_tiny_loss_keeps_its_digits_in_float32():
     view = projections(16, 128, seed=5, dtype=np.float32)[:16]
     z = np.concatenate([view, view])
-    exact = algorithm1(z, 0.05)
+    exact = nt_xent_loops(z, 0.05)
     assert exact < 1e-5
     np.testing.assert_allclose(losses.nt_xent(z, temperature=0.05), exact, rtol=1e-5)
 
@@ -215,7 +200,7 @@ def test_batch_size_may_be_unknown_when_traced():
     for n in (3, 5):
         z = projections(n, 4, dtype=np.float32)
         loss, _ = step(z)
-        np.testing.assert_allclose(loss, algorithm1(z, 0.1), rtol=1e-5)
+        np.testing.assert_allclose(loss, nt_xent_loops(z, 0.1), rtol=1e-5)
 
 
 def test_graph_holds_no_tensor_larger_than_rows_times_columns():
@@ -265,7 +250,7 @@ def test_rejects_a_temperature_that_is_not_positive(temperature):
 def test_build_loss_reads_every_field():
     z = projections(3, 4)
     loss, metrics = losses.build_loss(LossConfig(temperature=0.5, hidden_norm=False))(z)
-    np.testing.assert_allclose(loss, algorithm1(z, 0.5, normalize=False), rtol=1e-11)
+    np.testing.assert_allclose(loss, nt_xent_loops(z, 0.5, normalize=False), rtol=1e-11)
     assert set(metrics) == {"contrastive_accuracy", "contrastive_entropy"}
 
 

@@ -10,7 +10,7 @@ import pytest
 from simclr_tf2 import config
 from simclr_tf2.results import document, table
 from tests.command_line import ROOT
-from tests.results_page import documented, documented_scalars, undocumented
+from tests.support.results_page import documented, documented_scalars, undocumented
 
 LIBRARY = ROOT / "simclr_tf2"
 PAGE = (ROOT / "docs/results.md").read_text()

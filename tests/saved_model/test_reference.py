@@ -337,6 +337,8 @@ def test_export_of_nothing_is_a_usage_error(tmp_path):
     own = configured(mode="export", checkpoint=tmp_path, model_dir=tmp_path)
     one_line(lambda: workflows.run(own), "is a run of this program")
     out = tmp_path / "out"
-    done = command_line.run("--mode=export", "--checkpoint=none", f"--model_dir={out}")
-    assert done.returncode == 2 and "no checkpoint" in done.stderr
-    assert "Traceback" not in done.stderr and not out.exists()
+    code, stderr = command_line.main(
+        "--mode=export", "--checkpoint=none", f"--model_dir={out}"
+    )
+    assert code == 2 and "no checkpoint" in stderr
+    assert "Traceback" not in stderr and not out.exists()

@@ -53,3 +53,16 @@ def _example(features, n):
         "label": n % features["label"].num_classes,
     }
     return values | {key: str(n) for key in features if key not in values}
+
+
+def voc_example(features, n):
+    """Classes n and n + 1 of 3, the second one difficult in every other image."""
+    rng = np.random.default_rng(n)
+    sure, other = [n % 3], [(n + 1) % 3]
+    return {
+        "image": rng.integers(0, 256, [40 + n % 5, 50, 3], np.uint8),
+        "image/filename": f"{n}.jpg",
+        "objects": [],
+        "labels": sorted(sure + other),
+        "labels_no_difficult": sorted(sure + (other if n % 2 else [])),
+    }

@@ -4,49 +4,51 @@ import os
 
 import pytest
 
-from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
 from simclr_tf2.errors import ConfigError
 from tests import command_line
 from tests.command_line import TINY
+from tests.support.tiny_runs import tiny_config
 
 
-def tiny_config(**changes):
-    flat = {}
-    for argument in TINY:
-        name, _, value = argument.removeprefix("--").partition("=")
-        flat[name] = value
-    flat.pop("nouse_blur")
-    defaults = config_lib.field_defaults()
-    flat = {
-        k: v if defaults[k] is None or k == "image_size" else type(defaults[k])(v)
-        for k, v in flat.items()
-    }
-    return config_lib.from_flat({**flat, "use_blur": False, **changes})
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mode=prune"], "mode"),
+        (["--resnet_depth=7"], "--resnet_depth must be one of"),
+        (["--image_size=big"], "image_size"),
+        (["pretrain"], "unexpected argument"),
+        (["--mode=pretrian"], "did you mean pretrain?"),
+        (["--mode=pretrain"], "--model_dir is required"),
+        (["--mode=embed", "--model_dir=x"], "--input is required"),
+        (["--mode=eval", "--model_dir=/no/such"], "not a run folder"),
+    ],
+)
+def test_command_line_says_it_in_one_line_and_exits_2(arguments, message):
+    code, stderr = command_line.main(*arguments)
+    assert code == 2, stderr[-2000:]
+    is_one_error(stderr, message)
 
 
 @pytest.mark.parametrize(
     ("arguments", "extra", "message"),
     [
         (["--no_such_flag=1"], {}, "no_such_flag"),
-        (["--mode=prune"], {}, "mode"),
-        (["--resnet_depth=7"], {}, "--resnet_depth must be one of"),
-        (["--image_size=big"], {}, "image_size"),
-        (["pretrain"], {}, "unexpected argument"),
         (["--mode=pretrain"], {"KERAS_BACKEND": "torch"}, "KERAS_BACKEND must be"),
         (["--mode=pretrain"], {"TF_USE_LEGACY_KERAS": "1"}, "TF_USE_LEGACY_KERAS"),
-        (["--mode=pretrian"], {}, "did you mean pretrain?"),
-        (["--mode=pretrain"], {}, "--model_dir is required"),
-        (["--mode=embed", "--model_dir=x"], {}, "--input is required"),
         (["--mode=eval", "--model_dir=/no/such"], {}, "not a run folder"),
     ],
 )
-def test_command_line_says_it_in_one_line_and_exits_2(arguments, extra, message):
+def test_a_process_does_so_too_whatever_its_environment(arguments, extra, message):
     done = command_line.run(*arguments, **extra)
-    lines = done.stderr.strip().splitlines()
     assert done.returncode == 2, done.stderr[-2000:]
-    assert lines[-1].startswith("error: ") and message in lines[-1]
-    assert "Traceback" not in done.stderr
+    is_one_error(done.stderr, message)
+
+
+def is_one_error(stderr, message):
+    last = stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and message in last
+    assert stderr.count("error: ") == 1 and "Traceback" not in stderr
 
 
 @pytest.mark.parametrize(

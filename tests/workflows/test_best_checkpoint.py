@@ -18,7 +18,7 @@ from simclr_tf2.results.curve import read_followed, write_followed
 from simclr_tf2.runs import best_checkpoint, checkpoints
 from simclr_tf2.runs.best_checkpoint import BestCheckpoint
 from tests import command_line
-from tests.workflows.test_eval_bad_input import measure
+from tests.support.tiny_runs import measure
 
 NOTHING = Splits(None, None, None)  # images without labels
 

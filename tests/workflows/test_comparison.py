@@ -13,7 +13,7 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.results import comparison
 from simclr_tf2.results import predictions as kept_predictions
 from tests import command_line
-from tests.test_flags import parsed
+from tests.support.program_flags import parsed
 
 LABELS = np.arange(40) % 4
 

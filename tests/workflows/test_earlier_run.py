@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests import command_line
-from tests.results_page import undocumented
+from tests.support.results_page import undocumented
 
 ARCHIVE = command_line.ROOT / "tests/golden/run_before_rebuild.tar.xz"
 

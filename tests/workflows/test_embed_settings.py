@@ -8,7 +8,7 @@ import pytest
 from simclr_tf2.config import DataConfig
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.workflows.embed import _as_trained
-from tests.workflows.test_bad_input import tiny_config
+from tests.support.tiny_runs import tiny_config
 
 
 @pytest.fixture

@@ -13,17 +13,8 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.runs import checkpoints
 from tests import command_line
-from tests.test_flags import parsed
-
-QUIET = ["--mode=eval", "--nobaselines", "--noreport", "--strategy=one_device"]
-
-
-def measure(folder, *arguments):
-    """What the program does with these flags, in this process."""
-    import flags
-
-    values = parsed(*QUIET, f"--model_dir={folder}", "--eval_name=bad", *arguments)
-    return workflows.run(flags.config_from_flags(values))
+from tests.support.program_flags import parsed
+from tests.support.tiny_runs import QUIET, measure
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +102,11 @@ def test_a_checkpoint_of_another_shape_is_refused(finished, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["width_multiplier"] = 0.25
     (folder / "config.json").write_text(json.dumps(config))
-    done = command_line.run(*QUIET, f"--model_dir={folder}")
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2 and "Traceback" not in done.stderr
+    code, stderr = command_line.main(*QUIET, f"--model_dir={folder}")
+    lines = stderr.strip().splitlines()
+    assert code == 2 and "Traceback" not in stderr
     assert lines[-1].startswith("error: ") and "no checkpoint that fits" in lines[-1]
-    assert "32" in done.stderr or "is [" in done.stderr  # which weight, and its shapes
+    assert "32" in stderr or "is [" in stderr  # which weight, and its shapes
 
 
 def test_features_that_are_not_finite_are_refused(finished, tmp_path):
@@ -123,9 +114,9 @@ def test_features_that_are_not_finite_are_refused(finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished[0], folder)
     spoil(folder / "ckpt-12")
-    done = command_line.run(*QUIET, f"--model_dir={folder}", "--protocols=knn")
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2 and "Traceback" not in done.stderr
+    code, stderr = command_line.main(*QUIET, f"--model_dir={folder}", "--protocols=knn")
+    lines = stderr.strip().splitlines()
+    assert code == 2 and "Traceback" not in stderr
     assert lines[-1].startswith("error: ") and "not finite" in lines[-1]
     assert "earlier checkpoint" in lines[-1]
     assert not list((folder / "features").glob("*/features.npy.partial"))

@@ -21,10 +21,10 @@ from simclr_tf2.runs import eval_settings
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs.restoring import restore_model
 from tests import command_line
-from tests.test_flags import parsed
+from tests.support.drawn import dark_and_light
+from tests.support.program_flags import parsed
+from tests.support.tiny_runs import measure
 from tests.workflows import stand_ins
-from tests.workflows.test_eval_bad_input import measure
-from tests.workflows.test_protocols import pictures
 
 TRAINED = Config(
     mode="pretrain",
@@ -288,7 +288,7 @@ def test_another_set_without_the_default_split_is_told_which_flag(run, noise):
 
 def test_two_sets_of_one_name_are_not_mixed(run, tmp_path):
     for parent in ("a", "b"):
-        pictures(tmp_path / parent / "photos", count=4)
+        dark_and_light(tmp_path / parent / "photos", count=4)
     import flags
 
     def look(parent):

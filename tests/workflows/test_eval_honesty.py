@@ -18,8 +18,8 @@ from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.training.splits import open_split
 from simclr_tf2.workflows.evaluate import _seen_by_the_classifier
 from tests import command_line
-from tests.test_flags import parsed
-from tests.workflows.test_eval_bad_input import measure
+from tests.support.program_flags import parsed
+from tests.support.tiny_runs import measure
 
 
 @pytest.fixture(scope="module", name="run")
@@ -100,11 +100,11 @@ def test_a_run_with_a_name_of_before_can_be_read(run, tmp_path):
 
 def test_by_the_command_line_that_is_one_line_and_exit_code_2(run, tmp_path):
     photos = pictures(tmp_path / "photos", "cat")
-    done = command_line.run(
+    code, stderr = command_line.main(
         "--mode=eval", f"--model_dir={run}", f"--image_dir={photos}", "--protocols=knn"
     )
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "one class only: cat" in done.stderr.strip().splitlines()[-1]
+    assert code == 2 and "Traceback" not in stderr
+    assert "one class only: cat" in stderr.strip().splitlines()[-1]
 
 
 def test_protocols_that_nobody_asked_for_are_left_out_without_naming_them(
@@ -173,9 +173,11 @@ def test_a_name_that_is_no_name_of_a_file_is_refused(name):
 
 
 def test_by_the_command_line_a_bad_name_ends_before_anything_is_read(tmp_path):
-    done = command_line.run("--mode=eval", f"--model_dir={tmp_path}", "--eval_name=x/y")
-    (line,) = done.stderr.strip().splitlines()
-    assert done.returncode == 2 and "--eval_name must be letters" in line
+    code, stderr = command_line.main(
+        "--mode=eval", f"--model_dir={tmp_path}", "--eval_name=x/y"
+    )
+    (line,) = stderr.strip().splitlines()
+    assert code == 2 and "--eval_name must be letters" in line
 
 
 def tags(folder):

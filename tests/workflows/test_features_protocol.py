@@ -15,7 +15,7 @@ from simclr_tf2.evaluation.classifier import classify
 from simclr_tf2.evaluation.inputs import Splits, eval_dataset
 from simclr_tf2.evaluation.protocols import depths as depths_protocol
 from tests import command_line
-from tests.test_flags import parsed
+from tests.support.program_flags import parsed
 
 ROWS = ["feature1", "feature2", "feature3", "feature4", "feature5", "AvgPool"]
 SHORT = ["--probe_examples=90", "--eval_batch_size=70", "--eval_steps=1"]

@@ -7,49 +7,7 @@ import pytest
 
 from simclr_tf2.runs.checkpoints import weights
 from tests import command_line
-from tests.command_line import TINY
-
-NETWORK = [
-    argument
-    for argument in TINY
-    if argument.split("=")[0]
-    in (
-        "--dataset",
-        "--image_size",
-        "--resnet_depth",
-        "--width_multiplier",
-        "--stem",
-        "--num_proj_layers",
-        "--proj_out_dim",
-        "--eval_split",
-    )
-]
-FINETUNE = [
-    *NETWORK,
-    "--mode=train_then_eval",
-    "--train_mode=finetune",
-    "--train_split=train",
-    "--optimizer=momentum",
-    "--learning_rate=0.1",
-    "--weight_decay=0",
-    "--warmup_epochs=0",
-    "--train_batch_size=50",
-    "--train_steps=6",
-    "--log_steps=2",
-    "--monitor_epochs=0",
-    "--noreport",
-]
-
-
-def moved(first, second):
-    """Parts of the network whose variables differ: stem, group1.., head."""
-    shared = set(first) & set(second)
-    assert len(shared) > 50
-    return {
-        "stem" if n.startswith("stem") else n.split("_")[0]
-        for n in shared
-        if not np.array_equal(first[n], second[n])
-    }
+from tests.support.finetuning import FINETUNE, moved
 
 
 def finetune(folder, data_dir, pretrained, *extra):
@@ -131,15 +89,15 @@ def test_without_checkpoint_it_says_that_weights_are_random(data_dir, tmp_path):
 def test_what_cannot_be_fine_tuned_is_refused(
     finished, data_dir, tmp_path, extra, message
 ):
-    done = command_line.run(
+    code, stderr = command_line.main(
         *FINETUNE,
         f"--model_dir={tmp_path / 'run'}",
         f"--data_dir={data_dir}",
         f"--checkpoint={finished[0]}",
         *extra,
     )
-    assert done.returncode == 2, done.stderr[-2000:]
-    assert message in done.stderr.strip().splitlines()[-1]
+    assert code == 2, stderr[-2000:]
+    assert message in stderr.strip().splitlines()[-1]
 
 
 def test_a_tenth_of_the_labels_is_drawn_per_class_kept_and_used(

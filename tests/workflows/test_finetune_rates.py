@@ -15,8 +15,8 @@ from simclr_tf2.training.labelled import training_images
 from simclr_tf2.training.splits import open_split
 from simclr_tf2.workflows.pretrain import warn_of_no_effect
 from tests import command_line
-from tests.workflows.test_bad_input import tiny_config
-from tests.workflows.test_finetune import FINETUNE, moved
+from tests.support.finetuning import FINETUNE, moved
+from tests.support.tiny_runs import tiny_config
 
 SETTINGS = {
     "mode": "finetune",
@@ -192,7 +192,7 @@ NO_EFFECT = "has no effect in --mode=pretrain"
 
 def test_pretraining_names_each_flag_that_it_does_not_read(tmp_path):
     (tmp_path / "file").touch()
-    done = command_line.run(
+    code, stderr = command_line.main(
         f"--model_dir={tmp_path / 'file' / 'run'}",
         "--mode=pretrain",
         "--best_metric=knn",
@@ -200,20 +200,20 @@ def test_pretraining_names_each_flag_that_it_does_not_read(tmp_path):
         "--backbone_lr_multiplier=0.5",
         "--finetune_baselines=random_init",
     )
-    assert done.returncode == 2 and "is not a folder" in done.stderr
+    assert code == 2 and "is not a folder" in stderr
     names = (
         "best_metric",
         "head_lr_multiplier",
         "backbone_lr_multiplier",
         "finetune_baselines",
     )
-    assert done.stderr.count(NO_EFFECT) == len(names)
-    assert all(f"--{name} {NO_EFFECT}" in done.stderr for name in names)
+    assert stderr.count(NO_EFFECT) == len(names)
+    assert all(f"--{name} {NO_EFFECT}" in stderr for name in names)
 
 
 def test_fine_tuning_names_the_flags_of_pretraining_in_one_line(tmp_path):
     (tmp_path / "file").touch()
-    done = command_line.run(
+    code, stderr = command_line.main(
         f"--model_dir={tmp_path / 'file' / 'run'}",
         "--mode=finetune",
         "--valid_size=0.1",
@@ -221,8 +221,8 @@ def test_fine_tuning_names_the_flags_of_pretraining_in_one_line(tmp_path):
         "--protocols=knn",
         "--learning_rate=0.1",
     )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[:2] == [
+    assert code == 2
+    assert stderr.splitlines()[:2] == [
         "note: no effect in --mode=finetune: --valid_size, --temperature",
         "note: kept for --mode=eval of the run, not measured in fine-tuning: "
         "--protocols",

@@ -17,8 +17,8 @@ from simclr_tf2.training import finetune_settings
 from simclr_tf2.training.labelled import training_images
 from tests import command_line
 from tests.saved_model import reference_layout
-from tests.test_drop_in import COMMANDS, arguments
-from tests.test_flags import parsed
+from tests.support.program_flags import parsed
+from tests.support.reference_commands import COMMANDS, arguments
 
 NETWORK = {
     "resnet_depth": 10,

@@ -17,8 +17,7 @@ from simclr_tf2.config import LossConfig, ModelConfig
 from simclr_tf2.models import freeze_up_to_block
 from simclr_tf2.runs.checkpoints import list_checkpoints, weights
 from simclr_tf2.training import steps
-from tests.workflows.test_bad_input import tiny_config
-from tests.workflows.test_variants import run
+from tests.support.tiny_runs import run, tiny_config
 
 IMAGES = np.random.default_rng(0).random((6, 9, 9, 3)).astype(np.float32)
 LABELED = 500  # images of simclr_shapes/tiny:train

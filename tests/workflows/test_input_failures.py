@@ -6,7 +6,7 @@ import tensorflow as tf
 from simclr_tf2.data import datasets
 from simclr_tf2.errors import RunFailed
 from simclr_tf2.training import input_failures, session
-from tests.workflows.test_variants import run
+from tests.support.tiny_runs import run
 
 
 def undecodable(index):

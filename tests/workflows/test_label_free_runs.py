@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from simclr_tf2 import workflows
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.results import label_free_comparison
-from tests.drawn import photos
-from tests.test_flags import parsed
+from tests.support.drawn import photos
+from tests.support.program_flags import parsed
 
 TINY = (
     "--mode=pretrain --image_size=32 --resnet_depth=10 --width_multiplier=0.125 "

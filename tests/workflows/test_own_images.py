@@ -276,13 +276,13 @@ def test_what_cannot_be_trained_on_is_said_in_one_line(tmp_path, arguments, mess
     picture(tmp_path / "pictures" / "one" / "1.png", 1)
     (tmp_path / "empty").mkdir()
     root = tmp_path / ("pictures" if "one" in arguments[0] else "empty")
-    done = command_line.run(
+    code, stderr = command_line.main(
         *SMALL,
         *(a.format(root) for a in arguments),
         f"--data_dir={tmp_path / 'data'}",
         f"--model_dir={tmp_path / 'run'}",
     )
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2, done.stderr[-2000:]
+    lines = stderr.strip().splitlines()
+    assert code == 2, stderr[-2000:]
     assert lines[-1].startswith("error: ") and message in lines[-1]
     assert not (tmp_path / "run").exists()

@@ -13,8 +13,7 @@ from simclr_tf2.data import once, opening
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import pixels
 from tests import command_line
-from tests.workflows.test_bad_input import tiny_config
-from tests.workflows.test_variants import QUICK
+from tests.support.tiny_runs import QUICK, tiny_config
 
 RNG = np.random.default_rng(0)
 # 24 pictures of waves, in [0, 1]; those of odd number are turned.

@@ -14,8 +14,7 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.training import length, precision, session
 from tests import command_line
 from tests.command_line import TINY
-from tests.workflows.test_bad_input import tiny_config
-from tests.workflows.test_variants import run
+from tests.support.tiny_runs import run, tiny_config
 
 ONE = tf.distribute.OneDeviceStrategy("/cpu:0")
 FEW = "--train_steps=4 --protocols= --export_formats= --noreport".split()

@@ -5,7 +5,7 @@ import shutil
 import signal
 
 import numpy as np
-import pytest
+import pandas as pd
 import tensorflow as tf
 
 from simclr_tf2 import startup
@@ -138,11 +138,10 @@ def test_a_damaged_newest_checkpoint_falls_back_loudly(finished, data_dir, tmp_p
 def test_another_config_is_refused_and_names_the_fields(finished, data_dir):
     folder, _ = finished
     before = sorted((p.name, p.stat().st_mtime_ns) for p in folder.iterdir())
-    done = command_line.run(
+    code, stderr = command_line.main(
         *TINY, f"--model_dir={folder}", f"--data_dir={data_dir}", "--temperature=0.5"
     )
-    assert done.returncode == 2
-    assert "temperature (there 0.2, now 0.5)" in done.stderr
+    assert code == 2 and "temperature (there 0.2, now 0.5)" in stderr
     assert sorted((p.name, p.stat().st_mtime_ns) for p in folder.iterdir()) == before
 
 
@@ -181,29 +180,37 @@ def test_export_rebuilds_the_same_encoder_from_the_checkpoint(finished, tmp_path
     assert (folder / "saved_model" / "12").is_dir()
 
 
-@pytest.mark.parametrize("suffix", ["npz", "csv", "parquet"])
-def test_embed_writes_one_row_per_image_and_names_the_broken_one(
-    finished, tmp_path, suffix
-):
+def table_of(path):
+    """Names of the rows and columns, and the numbers, of a csv or parquet file."""
+    if path.suffix == ".csv":
+        table = pd.read_csv(path)
+        return list(table["name"]), list(table)[1:], table.iloc[:, 1:].to_numpy("f4")
+    table = pd.read_parquet(path)
+    return list(table["name"]), list(table)[1:], np.stack(table["embedding"])
+
+
+def test_embed_writes_one_row_per_image_and_names_the_broken_one(finished, tmp_path):
     photos = tmp_path / "photos"
     (photos / "deep").mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
     (photos / "a.png").write_bytes(tf.io.encode_png(pixels).numpy())
     (photos / "deep" / "b.JPG").write_bytes(tf.io.encode_jpeg(pixels).numpy())
     (photos / "broken.jpg").write_bytes(b"<html>not found</html>")
-    output = tmp_path / f"h.{suffix}"
-    done = command_line.run(
-        "--mode=embed",
-        f"--model_dir={finished[0]}",
-        f"--input={photos}",
-        f"--output={output}",
-    )
+    arguments = ["--mode=embed", f"--model_dir={finished[0]}", f"--input={photos}"]
+    done = command_line.run(*arguments, f"--output={tmp_path / 'h.npz'}")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "broken.jpg" in done.stderr and output.stat().st_size > 0
-    if suffix == "npz":
-        found = np.load(output)
-        assert list(found["names"]) == ["a.png", "deep/b.JPG"]
-        assert found["features"].shape[0] == 2 and found["features"].std() > 0
+    assert "broken.jpg" in done.stderr
+    with np.load(tmp_path / "h.npz") as file:
+        names, features = list(file["names"]), file["features"]
+    assert names == ["a.png", "deep/b.JPG"]
+    assert features.shape == (2, 64) and (features.std(axis=1) > 0).all()
+    columns = {"csv": [f"f{i}" for i in range(64)], "parquet": ["embedding"]}
+    for suffix, heads in columns.items():
+        output = tmp_path / f"h.{suffix}"
+        code, stderr = command_line.main(*arguments, f"--output={output}")
+        found = table_of(output)
+        assert code == 0 and found[:2] == (names, heads), stderr
+        np.testing.assert_allclose(found[2], features, rtol=1e-5, atol=1e-6)
 
 
 def test_two_virtual_devices_log_the_losses_of_one(finished, data_dir, tmp_path):

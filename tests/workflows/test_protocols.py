@@ -4,29 +4,17 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from simclr_tf2.runs import checkpoints
 from tests import command_line
-from tests.results_page import undocumented
-
-
-def pictures(folder, count=12):
-    """Two classes that pixels tell apart, in train and test."""
-    random = np.random.default_rng(0)
-    for split in ("train", "test"):
-        for label, base in (("dark", 40), ("light", 200)):
-            place = folder / split / label
-            place.mkdir(parents=True)
-            for i in range(count):
-                image = random.integers(base - 30, base + 30, [32, 32, 3], np.uint8)
-                (place / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
+from tests.support.drawn import dark_and_light
+from tests.support.results_page import undocumented
 
 
 @pytest.mark.slow
 def test_every_protocol_measures_a_finished_run(finished, tmp_path):
     folder, _ = finished
-    pictures(tmp_path / "brightness")
+    dark_and_light(tmp_path / "brightness")
     names = (
         "weighted_knn logreg_sweep logreg_adam linear svm low_shot features label_free "
         "transfer"
@@ -81,13 +69,13 @@ def test_every_protocol_measures_a_finished_run(finished, tmp_path):
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(finished, arguments, message):
-    done = command_line.run(
+    code, stderr = command_line.main(
         "--mode=eval",
         f"--model_dir={finished[0]}",
         "--eval_name=bad",
         "--nobaselines",
         *arguments,
     )
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2, done.stderr[-2000:]
+    lines = stderr.strip().splitlines()
+    assert code == 2, stderr[-2000:]
     assert lines[-1].startswith("error: ") and message in lines[-1], lines[-1]

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from simclr_tf2.runs.checkpoints import weights
 from tests import command_line
-from tests.test_drop_in import COMMANDS, arguments
+from tests.support.reference_commands import COMMANDS, arguments
 from tests.workflows import stand_ins
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from simclr_tf2.evaluation import representations
 from simclr_tf2.evaluation.baselines import random_encoder
 from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.inputs import open_splits
-from tests.test_flags import parsed
+from tests.support.program_flags import parsed
 
 PROBE = ["--probe_split=train[:120]", "--eval_batch_size=60", "--eval_steps=1"]
 

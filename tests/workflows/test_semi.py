@@ -222,17 +222,15 @@ def test_what_cannot_be_shared_out_stops_before_pretraining(
 
 
 def test_more_labels_than_a_class_has_are_refused_by_the_command_line(finished):
-    done = command_line.run(
+    code, stderr = command_line.main(
         "--mode=eval",
         f"--model_dir={finished[0]}",
         "--protocols=semi",
         "--labels_per_class=51",
         "--eval_name=bad",
     )
-    last = done.stderr.strip().splitlines()[-1]
-    assert (
-        done.returncode == 2 and "has 50 labelled image(s), fewer than the 51" in last
-    )
+    last = stderr.strip().splitlines()[-1]
+    assert code == 2 and "has 50 labelled image(s), fewer than the 51" in last
 
 
 def test_a_batch_is_no_larger_than_what_pretraining_held_at_once(tmp_path):

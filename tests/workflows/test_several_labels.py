@@ -14,7 +14,7 @@ from simclr_tf2 import workflows
 from simclr_tf2.data import opening
 from simclr_tf2.runs import folder as run_folder
 from tests import command_line
-from tests.test_flags import parsed
+from tests.support.program_flags import parsed
 
 COUNT = {"train": 60, "test": 33}
 NAMES = ["cat", "dog"]

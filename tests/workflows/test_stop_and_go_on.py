@@ -17,7 +17,7 @@ from simclr_tf2 import endings, stopping, workflows
 from simclr_tf2.data import image_sets
 from simclr_tf2.errors import ConfigError, Stopped
 from simclr_tf2.runs import logs
-from tests.workflows.test_bad_input import tiny_config
+from tests.support.tiny_runs import tiny_config
 
 STEPS = 4
 

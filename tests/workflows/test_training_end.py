@@ -15,9 +15,8 @@ from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.models import SimCLR, build_simclr, export_copy
 from simclr_tf2.training import chance
 from tests import command_line
-from tests.workflows.test_bad_input import tiny_config
-from tests.workflows.test_finetune import FINETUNE
-from tests.workflows.test_variants import run
+from tests.support.finetuning import FINETUNE
+from tests.support.tiny_runs import run, tiny_config
 
 finetune = importlib.import_module("simclr_tf2.workflows.finetune")
 

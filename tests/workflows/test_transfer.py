@@ -20,23 +20,11 @@ from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.transfer import protocol as workflow
 from simclr_tf2.evaluation.transfer.protocol import transfer, view_dataset
 from simclr_tf2.results.transfer_table import render_transfer
+from tests.support.drawn import in_class_colours
 from tests.workflows import stand_ins
 
 SIDE = 16
 _example = stand_ins._example
-
-
-def voc_example(features, n):
-    """Classes n and n + 1 of 3, the second one difficult in every other image."""
-    rng = np.random.default_rng(n)
-    sure, other = [n % 3], [(n + 1) % 3]
-    return {
-        "image": rng.integers(0, 256, [40 + n % 5, 50, 3], np.uint8),
-        "image/filename": f"{n}.jpg",
-        "objects": [],
-        "labels": sorted(sure + other),
-        "labels_no_difficult": sorted(sure + (other if n % 2 else [])),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -65,19 +53,6 @@ def config_for(folder, **changes):
         evaluation=EvaluationConfig(eval_batch_size=13),
         seed=7,
     )
-
-
-def pictures(folder, layout, *, size=(20, 24)):
-    """``layout``: "train/cat" -> number of pictures, each class in its own colour."""
-    for path, count in layout.items():
-        (folder / path).mkdir(parents=True)
-        hue = sum(map(ord, path.split("/")[-1])) % 200
-        for i in range(count):
-            seed = sum(map(ord, path)) * 100 + i
-            pixels = np.random.default_rng(seed).integers(0, 255, [*size, 3], np.uint8)
-            pixels[..., 0] = hue
-            (folder / path / f"{i}.png").write_bytes(tf.io.encode_png(pixels).numpy())
-    return str(folder)
 
 
 def test_names_folders_and_all_of_the_twelve():
@@ -240,7 +215,7 @@ def test_a_view_is_the_centre_after_the_shorter_side_is_resized(tmp_path, size):
 def test_voc_is_multi_label_with_difficult_objects_ignored(
     tmp_path, encoder, monkeypatch
 ):
-    monkeypatch.setattr(stand_ins, "_example", voc_example)
+    monkeypatch.setattr(stand_ins, "_example", stand_ins.voc_example)
     sizes = {"train": 24, "validation": 15, "test": 18}
     stand_ins.prepare("voc/2007", tmp_path, sizes)
     config = config_for(tmp_path)
@@ -273,7 +248,7 @@ def test_voc_is_multi_label_with_difficult_objects_ignored(
 
 
 def test_a_folder_with_three_splits_stands_for_a_set_of_the_paper(tmp_path, encoder):
-    folder = pictures(
+    folder = in_class_colours(
         tmp_path / "planes",
         {
             f"{split}/{name}": count
@@ -296,7 +271,7 @@ def test_a_folder_with_three_splits_stands_for_a_set_of_the_paper(tmp_path, enco
 
 def test_a_folder_without_validation_chooses_on_a_fifth_of_train(tmp_path, encoder):
     layout = {"train/a": 15, "train/q": 15, "test/a": 4, "test/q": 3}
-    folder = pictures(tmp_path / "mine", layout)
+    folder = in_class_colours(tmp_path / "mine", layout)
     found = transfer(
         config_for(tmp_path), encoder, names=["mine"], folders={"mine": folder}
     )["mine"]
@@ -308,7 +283,7 @@ def test_a_folder_without_validation_chooses_on_a_fifth_of_train(tmp_path, encod
 def test_a_folder_of_classes_alone_tests_on_the_tenth_held_out(
     tmp_path, encoder, caplog
 ):
-    folder = pictures(tmp_path / "mine", {"a": 60, "q": 60})
+    folder = in_class_colours(tmp_path / "mine", {"a": 60, "q": 60})
     config = config_for(tmp_path)
     with caplog.at_level(logging.WARNING):
         found = transfer(config, encoder, names=["mine"], folders={"mine": folder})
@@ -324,7 +299,7 @@ def test_a_folder_of_classes_alone_tests_on_the_tenth_held_out(
 
 
 def test_no_image_is_in_two_roles(tmp_path):
-    folder = pictures(tmp_path / "mine", {"a": 40, "q": 40})
+    folder = in_class_colours(tmp_path / "mine", {"a": 40, "q": 40})
     data = config_for(tmp_path).data
     opened = transfer_splits._open_folder(data, folder, None)
     paths = [s.source.paths for s in (opened.train, opened.validation, opened.test)]
@@ -338,7 +313,7 @@ def test_what_is_wrong_stops_before_anything_is_measured(prepared, tmp_path, enc
 
     config = config_for(prepared)
     unlabelled = tmp_path / "flat"
-    pictures(tmp_path, {"flat": 3})
+    in_class_colours(tmp_path, {"flat": 3})
     cases = [
         (["cifar10", "cfar10"], {}, "did you mean cifar10"),
         (["cifar10", "mine"], {"mine": str(tmp_path / "nowhere")}, "nowhere"),

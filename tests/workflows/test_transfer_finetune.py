@@ -26,9 +26,9 @@ from simclr_tf2.evaluation.transfer.grid import Trial
 from simclr_tf2.evaluation.transfer.network import TransferNetwork, batch_norm_momentum
 from simclr_tf2.evaluation.transfer.protocol import measure_transfer, render, transfer
 from tests import command_line
+from tests.support.drawn import in_class_colours
+from tests.support.tiny_runs import tiny_config
 from tests.workflows import stand_ins
-from tests.workflows.test_bad_input import tiny_config
-from tests.workflows.test_transfer import pictures, voc_example
 
 SIDE = 16
 MODEL = ModelConfig(resnet_depth=10, width_multiplier=0.125, stem="stride2")
@@ -57,7 +57,9 @@ def colours(tmp_path_factory):
     """Two classes of one colour each, with three splits."""
     sizes = {"train": 12, "validation": 5, "test": 7}
     layout = {f"{s}/{c}": n for s, n in sizes.items() for c in ("a", "q")}
-    return pictures(tmp_path_factory.mktemp("colours") / "set", layout, size=(20, 20))
+    return in_class_colours(
+        tmp_path_factory.mktemp("colours") / "set", layout, size=(20, 20)
+    )
 
 
 def measure(config, encoder, folder, **settings):
@@ -160,7 +162,7 @@ def test_a_set_that_diverges_takes_no_other_result_with_it(
         return train(network, pair, fit, split) if good else None
 
     layout = {f"{s}/{c}": 5 for s in ("train", "test") for c in ("a", "q")}
-    bad = pictures(tmp_path / "other", layout)
+    bad = in_class_colours(tmp_path / "other", layout)
     monkeypatch.setattr(TransferNetwork, "train_and_predict", diverges)
     settings = {"transfer_methods": ("finetune",), "transfer_steps": 1}
     both = config_for(
@@ -261,7 +263,7 @@ def test_replicas_share_each_batch_and_change_only_rounding(
 def test_voc_is_fine_tuned_with_a_sigmoid_for_each_class(
     tmp_path, encoder, monkeypatch
 ):
-    monkeypatch.setattr(stand_ins, "_example", voc_example)
+    monkeypatch.setattr(stand_ins, "_example", stand_ins.voc_example)
     stand_ins.prepare("voc/2007", tmp_path, {"train": 24, "validation": 15, "test": 18})
     config = config_for(tmp_path, transfer_grid="1x2")
     found = transfer(config, encoder, names=["voc2007"], method="finetune")["voc2007"]
@@ -280,12 +282,12 @@ def test_labels_that_cannot_be_learned_are_refused_before_training(
         raise AssertionError("trained")
 
     monkeypatch.setattr(finetune, "TransferNetwork", never)
-    one = pictures(tmp_path / "one", {"train/a": 9, "test/a": 4, "test/z": 2})
+    one = in_class_colours(tmp_path / "one", {"train/a": 9, "test/a": 4, "test/z": 2})
     with pytest.raises(ConfigError, match="are of one class") as error:
         measure(config_for(tmp_path), encoder, one, method="finetune")
     assert "\n" not in str(error.value)
     layout = {"train/a": 9, "train/q": 9, "validation/a": 4, "test/a": 4, "test/z": 3}
-    lacking = pictures(tmp_path / "lacking", layout)
+    lacking = in_class_colours(tmp_path / "lacking", layout)
     with caplog.at_level(logging.WARNING), pytest.raises(AssertionError):
         measure(config_for(tmp_path), encoder, lacking, method="finetune")
     assert "1 class(es) of test have no training image" in caplog.text

@@ -7,7 +7,7 @@ from simclr_tf2 import models
 from simclr_tf2.data import array_files
 from simclr_tf2.evaluation import monitoring
 from simclr_tf2.evaluation.inputs import Splits
-from tests.workflows.test_bad_input import tiny_config
+from tests.support.tiny_runs import tiny_config
 
 
 def test_bank_and_queries_share_classes_and_no_image(monkeypatch):
