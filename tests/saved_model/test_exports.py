@@ -132,11 +132,13 @@ def test_only_the_newest_modules_are_kept(exported, tmp_path):
 
 
 @pytest.mark.parametrize("name", EXPORT_FORMATS)
-def test_every_format_of_the_config_is_written_and_listed(exported, tmp_path, name):
+def test_every_format_of_the_config_is_written_and_listed(tmp_path, name):
     config = Config(
-        data=DataConfig(image_size=32), export=ExportConfig(export_formats=(name,))
+        data=DataConfig(image_size=8),
+        model=ModelConfig(resnet_depth=10, width_multiplier=0.0625),
+        export=ExportConfig(export_formats=(name,)),
     )
-    model = models.export_copy(exported[2])
+    model = models.build_simclr(config.model, image_size=8, export=True)
     ((path, text),) = formats.write_exports(config, model, tmp_path, step=7)
     assert path.exists() and "(path)(" in text
     ((listed, _),) = run_report.files_there(tmp_path, None)
