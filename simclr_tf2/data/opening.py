@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from simclr_tf2.config import DataConfig
-from simclr_tf2.data import (
-    array_files,
-    datasets,
-    image_sets,
-    presence,
-    record_files,
-)
+from simclr_tf2.data import array_files, datasets, image_sets, presence, record_files
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
 

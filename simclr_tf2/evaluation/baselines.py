@@ -84,7 +84,7 @@ def rows_of(
 
     Args:
         config: Whole config.
-        splits: TransferSplits splits.
+        splits: Opened splits.
         part: Which features of which view.
         encoder: Images -> h.
         keep: The folder that keeps them; None keeps nothing.

@@ -10,12 +10,8 @@ from simclr_tf2.data import identity
 from simclr_tf2.evaluation.inputs import Splits, limits, shared_images
 from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.evaluation.runner import COMPARED_IMAGES, unlabelled_split
-from simclr_tf2.results import (
-    label_free_comparison,
-)
-from simclr_tf2.results import (
-    predictions as kept_predictions,
-)
+from simclr_tf2.results import label_free_comparison
+from simclr_tf2.results import predictions as kept_predictions
 
 
 def facts_of_splits(splits: Splits) -> dict[str, Any]:

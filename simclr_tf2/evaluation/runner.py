@@ -56,7 +56,7 @@ def measure_model(
 
     Args:
         config: Whole config of the run.
-        splits: TransferSplits splits.
+        splits: Opened splits.
         model: In export form.
         baselines: What ``baseline_rows`` gave before; None makes them now.
         keep: The folder that keeps the features.
@@ -88,7 +88,7 @@ def measure(
 
     Args:
         config: Whole config of the run.
-        splits: TransferSplits splits; ``probe`` and ``eval`` labelled.
+        splits: Opened splits; ``probe`` and ``eval`` labelled.
         encoder: Images -> h; not moved by this (checked bit for bit).
         baselines: What ``baseline_rows`` gave before; None makes them now.
         keep: The folder that keeps the features of ``encoder``.

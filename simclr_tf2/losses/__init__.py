@@ -11,10 +11,7 @@ import tensorflow as tf
 
 from simclr_tf2.config import LossConfig
 from simclr_tf2.errors import ConfigError
-from simclr_tf2.losses.blockwise import (
-    blockwise_nt_xent,
-    blockwise_nt_xent_and_metrics,
-)
+from simclr_tf2.losses.blockwise import blockwise_nt_xent, blockwise_nt_xent_and_metrics
 from simclr_tf2.losses.margin import margin_triplet, margin_triplet_and_metrics
 from simclr_tf2.losses.nt_logistic import nt_logistic, nt_logistic_and_metrics
 from simclr_tf2.losses.nt_xent import nt_xent, nt_xent_and_metrics

@@ -52,7 +52,7 @@ def write(
 
     Args:
         config: Whole config of the run.
-        splits: TransferSplits splits.
+        splits: Opened splits.
         encoder: Images -> h.
         measured: What was found of it.
         folder: The run folder.

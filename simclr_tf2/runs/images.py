@@ -7,10 +7,7 @@ from typing import Any
 
 from simclr_tf2 import files
 from simclr_tf2.config import Config
-from simclr_tf2.data import (
-    image_sets,
-    scan_report,
-)
+from simclr_tf2.data import image_sets, scan_report
 from simclr_tf2.data.image_sets import ImageSet
 
 

@@ -1,1 +1,1 @@
-"""Training: steps (where SimCLR happens), loop, checkpoints, logs, run folder."""
+"""Train: the step (where SimCLR happens), the loop, and one phase on a run folder."""

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from simclr_tf2 import (
-    models,
-    saved_model,
-)
+from simclr_tf2 import models, saved_model
 from simclr_tf2.config import Config
 from simclr_tf2.runs import checkpoints
 

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Labelled:
-    """TransferSplits splits.
+    """Opened splits.
 
     Attributes:
         train: What is trained on: all of ``whole``, or those chosen, but what is

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from simclr_tf2 import (
-    models,
-    optimizers,
-)
+from simclr_tf2 import models, optimizers
 from simclr_tf2.config import Config
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.training.length import images_per_epoch

@@ -9,15 +9,10 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import (
-    models,
-)
+from simclr_tf2 import models
 from simclr_tf2.config import Config
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import folder as run_folder
-from simclr_tf2.training import (
-    precision,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -126,4 +121,4 @@ def seconds_per_step(config: Config, policy: str | None, images: int) -> float:
 
 def layer_dtype(config: Config) -> str | None:
     """Keras dtype policy of the backbone's layers."""
-    return precision.POLICIES[config.training.mixed_precision]
+    return POLICIES[config.training.mixed_precision]

@@ -78,7 +78,7 @@ def conclude(
 
     Args:
         config: Whole config.
-        splits: TransferSplits splits.
+        splits: Opened splits.
         exported: The model in export form.
         measured: What was found.
         folder: The run folder.

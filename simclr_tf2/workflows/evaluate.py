@@ -34,15 +34,9 @@ from simclr_tf2.evaluation.runner import (
     render,
 )
 from simclr_tf2.report import run_report
-from simclr_tf2.results import (
-    comparison,
-    label_free_comparison,
-    other_runs,
-)
+from simclr_tf2.results import comparison, label_free_comparison, other_runs
 from simclr_tf2.results import document as results_file
-from simclr_tf2.results import (
-    predictions as kept_predictions,
-)
+from simclr_tf2.results import predictions as kept_predictions
 from simclr_tf2.results.curve import scalars, write_followed
 from simclr_tf2.results.other_runs import OtherRun
 from simclr_tf2.results.rows import FINETUNED_ROW
@@ -310,7 +304,7 @@ def _write_results(
 
     Args:
         merged: Settings of the evaluation.
-        splits: TransferSplits splits.
+        splits: Opened splits.
         measured: What was found.
         step: Step of the weights, None for a bare encoder.
         best: What ``--best_metric`` chose; empty without it.

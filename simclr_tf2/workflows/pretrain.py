@@ -13,14 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import (
-    augmentations,
-    distribution,
-    losses,
-    models,
-    optimizers,
-    startup,
-)
+from simclr_tf2 import augmentations, distribution, losses, models, optimizers, startup
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline

@@ -8,10 +8,7 @@ import tensorflow as tf
 
 from simclr_tf2 import distribution, losses
 from simclr_tf2.losses.bands import Bands
-from simclr_tf2.losses.blockwise import (
-    blockwise_nt_xent,
-    blockwise_nt_xent_and_metrics,
-)
+from simclr_tf2.losses.blockwise import blockwise_nt_xent, blockwise_nt_xent_and_metrics
 
 blockwise_file = importlib.import_module("simclr_tf2.losses.blockwise")
 nt_xent_file = importlib.import_module("simclr_tf2.losses.nt_xent")

@@ -53,7 +53,7 @@ def average_pool_linear(
         learning_rate: More than 0.
 
     Returns:
-        What ``accuracy.summarize`` returns, ``top5`` with more than 5 classes, ``dim``,
+        What ``scoring.summarize`` returns, ``top5`` with more than 5 classes, ``dim``,
         the settings, and ``loss`` of the last step.
 
     Raises:

@@ -80,7 +80,7 @@ def five_linear(
 
     Returns:
         Ready for JSON but for the predictions: ``stages``: name -> what
-        ``accuracy.summarize`` returns, ``top5`` with more than 5 classes, and ``dim``;
+        ``scoring.summarize`` returns, ``top5`` with more than 5 classes, and ``dim``;
         and the settings.
 
     Raises:

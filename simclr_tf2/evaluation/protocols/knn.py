@@ -43,7 +43,7 @@ def standardized_knn(train: Features, test: Features, *, seed: int) -> dict[str,
         seed: Kept in the result; nothing is drawn.
 
     Returns:
-        What ``accuracy.summarize`` returns, and the settings with the ``k`` used: no
+        What ``scoring.summarize`` returns, and the settings with the ``k`` used: no
         more than there are training images.
 
     Raises:
@@ -130,7 +130,7 @@ def weighted_knn_top1(
         weighting: ``"exp"`` or ``"uniform"``.
 
     Returns:
-        What ``accuracy.summarize`` says of the last k, and all of ``weighted_knn``.
+        What ``scoring.summarize`` says of the last k, and all of ``weighted_knn``.
 
     Raises:
         ConfigError: Splits that cannot be scored.

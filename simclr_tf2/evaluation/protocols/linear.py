@@ -19,10 +19,7 @@ from simclr_tf2.evaluation.solvers.sgd_heads import (
     require_training,
     steps_of,
 )
-from simclr_tf2.optimizers.schedules import (
-    WarmupCosine,
-    scaled_learning_rate,
-)
+from simclr_tf2.optimizers.schedules import WarmupCosine, scaled_learning_rate
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +58,7 @@ def linear_sgd(
         momentum: In [0, 1).
 
     Returns:
-        What ``accuracy.summarize`` returns, ``top5`` with more than 5 classes, the
+        What ``scoring.summarize`` returns, ``top5`` with more than 5 classes, the
         settings, the ``global_batch_size`` used, and ``loss`` of the last step.
 
     Raises:

@@ -41,7 +41,7 @@ def logistic_regression(
         seed: For ``random_state``; L-BFGS itself draws nothing.
 
     Returns:
-        What ``accuracy.summarize`` returns, ``top5`` with more than 5 classes, the
+        What ``scoring.summarize`` returns, ``top5`` with more than 5 classes, the
         settings, and ``converged``: False when L-BFGS stopped before its tolerance.
 
     Raises:

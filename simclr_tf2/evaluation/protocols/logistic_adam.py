@@ -68,7 +68,7 @@ def logreg_adam(
         learning_rate: More than 0.
 
     Returns:
-        What ``accuracy.summarize`` returns, ``top5`` with more than 5 classes,
+        What ``scoring.summarize`` returns, ``top5`` with more than 5 classes,
         ``weight_decay``, ``weight_decays`` and their ``validation_scores``,
         ``weight_decay_at_edge``, and the settings.
 

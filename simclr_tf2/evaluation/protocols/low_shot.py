@@ -72,7 +72,7 @@ def k_shot(
     Returns:
         ``shots`` (the ks used), ``top1_mean``, ``top1_std`` (over the samples) and
         ``top1_values`` for each; ``skipped`` {k: why}. For the largest k used: what
-        ``accuracy.summarize`` says of all samples together (``confusion`` counts each
+        ``scoring.summarize`` says of all samples together (``confusion`` counts each
         test image once per sample), ``ci95`` over test images, and ``predictions``
         ``[n, samples]``. ``fits_not_converged`` and settings.
 

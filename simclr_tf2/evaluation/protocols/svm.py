@@ -42,7 +42,7 @@ def svm(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
 
     Returns:
         What ``voc_svm`` returns without ``scores``. Single-label: what
-        ``accuracy.summarize`` returns, the class with the highest score predicted.
+        ``scoring.summarize`` returns, the class with the highest score predicted.
         Multi-label: ``value``, ``measure`` (``"map"``) and ``ci95`` of the mean, and
         ``class_values``, float64 ``[c]``: the average precisions, NaN where test has no
         positive.

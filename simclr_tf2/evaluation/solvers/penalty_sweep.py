@@ -84,7 +84,7 @@ def lbfgs_logistic(
         measure: ``"top1"`` or ``"mean_per_class"``, of the choice.
 
     Returns:
-        What ``accuracy.summarize`` returns on test, ``top5`` with more than 5 classes,
+        What ``scoring.summarize`` returns on test, ``top5`` with more than 5 classes,
         ``lambda``, ``lambdas`` and their ``validation_scores`` in the order fitted,
         ``lambda_at_edge`` (the best is the first or the last), ``iterations``,
         ``converged``, the sizes of the splits, and the settings.

@@ -15,9 +15,7 @@ from simclr_tf2 import metrics
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.scoring import summarize
-from simclr_tf2.optimizers.schedules import (
-    total_steps,
-)
+from simclr_tf2.optimizers.schedules import total_steps
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ def judge(
         classes: Sorted labels of train and test together.
 
     Returns:
-        What ``accuracy.summarize`` returns, and ``top5`` if there are more than 5
+        What ``scoring.summarize`` returns, and ``top5`` if there are more than 5
         classes.
     """
     weights, bias = weights.astype(np.float32), bias.astype(np.float32)
