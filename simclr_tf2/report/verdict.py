@@ -149,7 +149,7 @@ def _check_collapse(scalars: Scalars, config: Config | None) -> list[tuple[bool,
     It is measured with batch norm's moving averages, which make it 0 until they have
     forgotten where they began.
     """
-    std, dims = _last(scalars, "std_z", "z_std"), setting(config, "proj_out_dim")
+    std, dims = _last(scalars, "std_z", "z_std"), _dimensions_of_z(config)
     if std is None or not plots.is_number(dims) or dims < 1:
         return []
     even = 1 / math.sqrt(dims)
@@ -163,6 +163,16 @@ def _check_collapse(scalars: Scalars, config: Config | None) -> list[tuple[bool,
     if std < 0.1 * even:
         return [(False, f"{text}: the representation has collapsed.")]
     return [(True, f"{text}: no collapse.")]
+
+
+def _dimensions_of_z(config: Config | None) -> Any:
+    """Return the width of z: the projection head's, or that of h without a head."""
+    if setting(config, "proj_head_mode") != "none":
+        return setting(config, "proj_out_dim")
+    depth, width = setting(config, "resnet_depth"), setting(config, "width_multiplier")
+    if not (plots.is_number(depth) and plots.is_number(width)):
+        return None
+    return round((512 if depth < 50 else 2048) * width)
 
 
 def _check_baselines(results: Rows) -> list[tuple[bool, str]]:

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import metrics
-from simclr_tf2.evaluation import make_monitor, monitoring, weighted_knn
+from simclr_tf2.evaluation import make_monitor, monitor, weighted_knn
 from tests.evaluation.clusters import clusters
 
 BANK, QUERIES = clusters(50, dim=6, seed=1), clusters(23, dim=6, seed=2)
@@ -32,7 +32,7 @@ def encode(image):
 
 
 def test_scalars_are_those_of_the_features():
-    found = monitoring(encode, dataset(BANK), dataset(QUERIES))
+    found = monitor(encode, dataset(BANK), dataset(QUERIES))
     assert set(found) == SCALARS
     knn = weighted_knn(BANK, QUERIES, ks=(20, 200))
     z = QUERIES.features[:, :4] * 2
@@ -53,15 +53,15 @@ def test_two_views_give_alignment_of_z():
         tf.constant(clusters(5, dim=6, seed=s).features.reshape(5, 1, 2, 3))
         for s in (3, 4)
     )
-    found = monitoring(encode, dataset(BANK), dataset(QUERIES), views=(first, second))
+    found = monitor(encode, dataset(BANK), dataset(QUERIES), views=(first, second))
     expected = metrics.alignment(encode(first)[1], encode(second)[1])
     assert found["alignment"] == pytest.approx(float(expected), rel=1e-5)
-    same = monitoring(encode, dataset(BANK), dataset(QUERIES), views=(first, first))
+    same = monitor(encode, dataset(BANK), dataset(QUERIES), views=(first, first))
     assert same["alignment"] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_collapsed_encoder_shows():
-    found = monitoring(
+    found = monitor(
         lambda x: (tf.ones([len(x), 6]), tf.ones([len(x), 4])),
         dataset(BANK),
         dataset(QUERIES),
@@ -76,7 +76,7 @@ def test_without_labels_there_is_everything_but_knn():
     def bare(split):
         return dataset(split).map(lambda element: {"image": element["image"]})
 
-    found = monitoring(encode, bare(BANK), bare(QUERIES))
+    found = monitor(encode, bare(BANK), bare(QUERIES))
     assert set(found) == {s for s in SCALARS if not s.startswith("knn")}
 
 
@@ -142,7 +142,7 @@ def test_replicas_measure_the_same_and_trace_once(two_replicas):
     )
     found = measure()
     count = len(traces)
-    assert found == pytest.approx(monitoring(encode, dataset(BANK), dataset(QUERIES)))
+    assert found == pytest.approx(monitor(encode, dataset(BANK), dataset(QUERIES)))
     measure()
     assert len(traces) == count
 

@@ -293,6 +293,27 @@ def test_collapse_chance_loss_and_weak_results_are_warned_of():
     assert "has collapsed" in found[1][1]
 
 
+@pytest.mark.parametrize(
+    ("model", "even"),
+    [
+        ({"proj_head_mode": "nonlinear", "proj_out_dim": 64}, "0.125"),
+        (
+            {
+                "proj_head_mode": "none",
+                "proj_out_dim": 64,
+                "resnet_depth": 18,
+                "width_multiplier": 0.5,
+            },
+            "0.062",  # z is h, with 256 numbers
+        ),
+    ],
+)
+def test_an_even_spread_is_that_of_the_width_of_z(model, even):
+    scalars = {"std_z": np.array([[999, 0.05]])}
+    ((good, text),) = verdict.checks(scalars, (), {"model": model}, None)
+    assert good and f"({even} if spread evenly)" in text
+
+
 def test_a_short_run_is_not_said_to_have_collapsed():
     """Moving averages of batch norm begin far away, in every run."""
     scalars = {"std_z": np.array([[10, 0.001]])}

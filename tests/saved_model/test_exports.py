@@ -6,8 +6,16 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import models, saved_model
-from simclr_tf2.config import ModelConfig
+from simclr_tf2.config import (
+    EXPORT_FORMATS,
+    Config,
+    DataConfig,
+    ExportConfig,
+    ModelConfig,
+)
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.exports import formats
+from simclr_tf2.report import run_report
 from tests import command_line
 
 ENDPOINTS = {
@@ -121,6 +129,18 @@ def test_only_the_newest_modules_are_kept(exported, tmp_path):
     for step in (9, 10, 100):
         saved_model.save_hub_module(copy, tmp_path, step=step, keep=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["10", "100"]
+
+
+@pytest.mark.parametrize("name", EXPORT_FORMATS)
+def test_every_format_of_the_config_is_written_and_listed(exported, tmp_path, name):
+    config = Config(
+        data=DataConfig(image_size=32), export=ExportConfig(export_formats=(name,))
+    )
+    model = models.export_copy(exported[2])
+    ((path, text),) = formats.write_exports(config, model, tmp_path, step=7)
+    assert path.exists() and "(path)(" in text
+    ((listed, _),) = run_report.files_there(tmp_path, None)
+    assert listed in (path, path.parent)
 
 
 @pytest.mark.slow

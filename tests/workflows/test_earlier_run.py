@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests import command_line
+from tests.support.results_page import undocumented
 
 ARCHIVE = command_line.ROOT / "tests/golden/run_before_rebuild.tar.xz"
 
@@ -57,6 +58,7 @@ def test_its_results_are_the_same(resumed):
     before, folder = resumed
     old, new = before["results"], json.loads((folder / "results.json").read_text())
     assert set(new) - set(old) == {"schema"} and not set(old) - set(new)
+    assert undocumented(new) == set()  # docs/results.md
     assert new["results"].keys() == old["results"].keys()
     for name, record in old["results"].items():
         again = new["results"][name]

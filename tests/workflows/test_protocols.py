@@ -9,6 +9,7 @@ import pytest
 from simclr_tf2.runs import checkpoints
 from tests import command_line
 from tests.support.drawn import dark_and_light
+from tests.support.results_page import undocumented
 from tests.support.tiny_runs import measure
 
 CLASSIFIERS = "weighted_knn logreg_sweep logreg_adam linear svm low_shot".split()
@@ -64,6 +65,7 @@ def test_every_protocol_measures_a_finished_run(finished, tmp_path):
     stages = [f"SimCLR feature{i}/features" for i in range(1, 6)]
     assert set(stages) <= set(results)
     assert document["label_free"]["h_std"] > 0
+    assert undocumented(document) == set()  # docs/results.md
     assert document["transfer"]["brightness"]["value"] > 0.9
     for word in ("weighted kNN", "low-shot", "feature3", "RankMe", "brightness"):
         assert word in done.stdout
