@@ -12,7 +12,7 @@ from simclr_tf2.augmentations import planes as layout
 
 
 class Draws(NamedTuple):
-    """What is random in a view, but for the window."""
+    """Random numbers of a view, without the window."""
 
     flip: tf.Tensor  # bool
     jitter_order: tf.Tensor  # int32, as of color.jitter_planes
@@ -59,7 +59,7 @@ def draw_numbers(seed: tf.Tensor, strength: float) -> tf.Tensor:
 
 
 def ranges(strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest of the numbers that ``draw_numbers`` draws, float32 [9] each.
+    """Return least and greatest of the numbers of ``draw_numbers``, float32 [9] each.
 
     A choice with probability p is the integer part of a number in [0, 1/p): 0 is yes.
     """
