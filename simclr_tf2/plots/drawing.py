@@ -89,7 +89,7 @@ def plain(text: object) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """Shorten a text to ``length`` characters, the end replaced by an ellipsis."""
+    """Cut a text to at most ``length`` characters, an ellipsis at the end."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

@@ -20,9 +20,8 @@ _CHUNK = 256  # queries at a time, so that similarities never need [m, n] at onc
 def to_uint8(images: Any) -> np.ndarray:
     """Convert images of any channels and range to [..., h, w, 3] uint8.
 
-    They are [..., h, w, c] uint8, uint16 or float in [0, 1] (NaN: 0).
-
-    Of more than three channels the first three are shown, of two the first.
+    The images are [..., h, w, c] uint8, uint16 or float in [0, 1] (NaN: 0). Of more
+    than three channels the first three are shown, of two the first.
     """
     array = np.asarray(images)
     if array.ndim < 3 or not array.shape[-1]:
@@ -148,7 +147,7 @@ def nearest(
 def choose_queries(
     labels: Any | None, *, total: int, count: int, seed: int = 0
 ) -> np.ndarray:
-    """Choose ``count`` random test images, spread over the classes if known.
+    """Draw indices of ``count`` random test images, spread over the classes if known.
 
     They are drawn with ``seed``, never picked for how well they do.
     """
