@@ -93,7 +93,7 @@ def _require(ok: bool, name: str, must: str, received: Any) -> None:
 def refusal(
     name: str, must: str, received: Any, *, meant: str | None = None
 ) -> ConfigError:
-    """Make the error that says what ``--name`` must be, is and may be meant to be."""
+    """Make the error that says what ``--name`` must be, what it is, what is meant."""
     hint = f"; did you mean {meant}?" if meant else "."
     return ConfigError(
         f"--{name} must be {must}. Received: {_as_typed(received)}{hint}"
@@ -131,7 +131,7 @@ def _require_not_negative(section: Any, *names: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Settings of which images are read, and at which size."""
+    """Settings of the images: which are read, and at which size."""
 
     dataset: str = setting("imagenet2012")
     # In place of dataset, as the next two
@@ -427,7 +427,7 @@ def _block_size(value: Any) -> str | int:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Settings of update rule and learning-rate schedule (paper sections 2.2 and B)."""
+    """Settings of update rule and learning rate (paper section 2.2, appendix B)."""
 
     optimizer: str = setting("lars")
     learning_rate: float = setting(0.3)
@@ -453,7 +453,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Settings of how long, how much at once, how often it is saved and shown."""
+    """Settings of training: how long, how much at once, how often saved and shown."""
 
     train_batch_size: int = setting(512)
     train_epochs: float = setting(100.0)
@@ -520,7 +520,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Settings of what is measured on the frozen representation h, on which images."""
+    """Settings of what is measured on the frozen h, and on which images."""
 
     eval_split: str = setting("validation", changes=MEASUREMENT)
     eval_batch_size: int = setting(256, changes=SPEED)
@@ -635,7 +635,7 @@ def _neighbour_counts(values: Any) -> tuple[int, ...]:
 
 
 def _milestones(values: Any, epochs: float) -> tuple[float, ...]:
-    """Read epochs at which a rate falls, or words: ascending, below ``epochs``."""
+    """Read where a rate falls, also from words: ascending epochs below ``epochs``."""
     texts = [text for value in values if (text := str(value).strip())]
     try:
         found = tuple(map(float, texts))
@@ -653,7 +653,7 @@ def _milestones(values: Any, epochs: float) -> tuple[float, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class DistributionConfig:
-    """Settings of where it runs; what has no comment is about TPUs."""
+    """Settings of the devices it runs on; what has no comment is about TPUs."""
 
     strategy: str = setting("auto", changes=PLACE, ours=True)
     # Logical CPUs, to try replicas anywhere

@@ -84,7 +84,10 @@ def adjust_hue(planes: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
 
 
 def hue_mixture(delta: tf.Tensor) -> tf.Tensor:
-    """Weigh new by old channels for ``adjust_hue``: [..., 1, 1] -> [..., 3, 3]."""
+    """Return the weights of ``adjust_hue``, new by old channel.
+
+    They are [..., 3, 3] for turns of [..., 1, 1].
+    """
     missing = delta - tf.constant(_PLACES)
     missing = tf.abs(missing - tf.round(missing))
     return tf.clip_by_value(3.0 - 12.0 * missing, -1.0, 1.0)

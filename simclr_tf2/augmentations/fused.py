@@ -89,7 +89,7 @@ def windows(
     strength: float = 1.0,
     area_range: tuple[float, float] = crop.AREA_RANGE,
 ) -> Windows:
-    """Draw as ``policy.windows``; arguments are its, and errors those of ``views``."""
+    """Draw windows as ``policy.windows`` does; errors are those of ``views``."""
     image = tf.convert_to_tensor(image)
     options: dict[str, Any] = {
         "num_views": num_views,

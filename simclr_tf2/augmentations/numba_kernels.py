@@ -86,7 +86,7 @@ def make_given(image, windows, numbers, scale, radius, views, which):
         numbers: float32 [v, 9], of ``sampling.draw_numbers``.
         scale: float32.
         radius: half width of the blur.
-        views: as of ``make_views``.
+        views: float32 [v, b, height, width, 3] in [0, 1]; written.
         which: of the b images it is.
     """
     height, width = views.shape[2], views.shape[3]

@@ -49,7 +49,7 @@ def draw(seed: tf.Tensor, strength: float, *, channels: int = 3) -> Draws:
 
 
 def draw_numbers(seed: tf.Tensor, strength: float) -> tf.Tensor:
-    """Draw everything at once: small operations are what a small image waits for.
+    """Draw all numbers of a view at once, which saves many small operations.
 
     Returns:
         float32 [9], which ``read`` understands.

@@ -41,12 +41,13 @@ def from_arrays(
     channels: int | None = None,
     pixels: str = pixel_range.AUTO,
 ) -> Split:
-    """Make a split of images in memory, for the library.
+    """Make a split from arrays of images in memory, for use as a library.
 
     Args:
         images: [n, h, w, c] of any number type, any number of channels; [n, h, w] is
             gray.
-        labels: As ``array_labels.read``; None: there are none.
+        labels: [n], [n, 1] or [n, l], as ``array_labels.read`` takes them; None: there
+            are none.
         name: Name of the data set, for messages and results.
         split: Name of the split, for messages and results.
         class_names: In label order; default: what the labels say.

@@ -192,7 +192,7 @@ class ImageSet:
 
     @functools.cached_property
     def splits(self) -> dict[str, np.ndarray]:
-        """Split -> places of its images; "all" is every image.
+        """Places of the images of each split; "all" is every image.
 
         Where no split but train has labels, a tenth of train, chosen by hash, is the
         split ``validation``.
@@ -205,7 +205,7 @@ class ImageSet:
         return {**found, "all": self.good}
 
     def median_height_width(self) -> tuple[float, float]:
-        """Median height and median width of the usable images, in pixels, upright."""
+        """Return median height and width of the usable images, in pixels, upright."""
         height, width = (side[self.good] for side in self.index.upright_shape())
         return float(np.median(height)), float(np.median(width))
 

@@ -65,7 +65,7 @@ def balanced_subset(
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """A choice of images, as kept in a run's folder.
+    """Choice of images, as kept in a run's folder.
 
     Attributes:
         indices: Sorted positions in the data set.

@@ -27,7 +27,7 @@ BESIDE = "other"  # split of images that lie beside the folders of splits
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The images of a data set in a fixed order, and what is known before opening one.
+    """Images of a data set in a fixed order, and what is known before opening one.
 
     Attributes:
         root: Folder that relative paths start from.
@@ -67,7 +67,7 @@ class Listing:
         return len(self.paths)
 
     def class_names(self) -> tuple[str, ...]:
-        """Classes in label order: those of train, then those of other splits only.
+        """Return classes in label order: those of train, then those of other splits.
 
         Each part is sorted, as numbers where all names are whole numbers.
         """

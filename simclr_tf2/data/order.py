@@ -23,7 +23,7 @@ _ORDER, _AUGMENT, _WINDOW, _DRAW = 1, 2, 3, 4  # separate streams under one seed
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """How a global batch is dealt to workers and replicas, in contiguous shares.
+    """Division of a global batch among workers and replicas, in contiguous shares.
 
     Row order over the global batch is worker 0 replica 0, worker 0 replica 1, ...,
     so the shares joined in that order are the batch that one replica would read.

@@ -79,7 +79,7 @@ class Seen:
 
 
 def look(arrays: Sequence[np.ndarray]) -> Seen:
-    """Look up the values that arrays of images hold, in all of them.
+    """Return which values arrays of images hold, over all of them.
 
     Args:
         arrays: Each [n, ...] of one type, numbers or bool.

@@ -76,7 +76,7 @@ class Shards:
         return before[ends] - before[ends - self.take]
 
     def num_bytes(self) -> int:
-        """Bytes of the split's records on disk (by the share of each file)."""
+        """Return the bytes of the split's records on disk (by each file's share)."""
         sizes = np.array(prepare.file_sizes(list(self.files)))
         return int(np.sum(sizes * self.counts / self.in_file))
 
@@ -148,7 +148,7 @@ def decode(
     Args:
         image: string scalar.
         shape: Of the result.
-        pixels: As ``image_files.decode_wide``; None decodes to 8 bits.
+        pixels: Range, as ``image_files.decode_wide`` takes it; None decodes to 8 bits.
     """
     if pixels is None:
         decoded = image_files.decode(image, channels=shape[2])

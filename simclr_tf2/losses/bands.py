@@ -21,7 +21,7 @@ Visit = Callable[[Any, Any, Any, bool, bool], Any]
 
 @dataclass(frozen=True)
 class Bands:
-    """How rows are cut into blocks.
+    """Division of rows into equal blocks.
 
     Attributes:
         images: n, local images.

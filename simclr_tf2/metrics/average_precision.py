@@ -62,7 +62,7 @@ def mean_average_precision(
     Args:
         scores: ``[n, c]``.
         labels: ``[n, c]`` of 1, 0 and -1.
-        points: As for ``average_precision``.
+        points: ``"all"``, ``"interpolated"`` or ``11``, see ``average_precision``.
 
     Returns:
         The mean in [0, 1]; the average precision of each class ``[c]``, NaN where it

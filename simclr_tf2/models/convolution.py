@@ -29,7 +29,7 @@ POSITIONS = 2048
 
 @keras.saving.register_keras_serializable(package="simclr_tf2")
 class Conv2D(keras.layers.Conv2D):
-    """Stock layer with a faster filter gradient for small maps on a CPU.
+    """Keras's ``Conv2D`` with a faster filter gradient for small maps on a CPU.
 
     Values are those of the stock layer, and gradients too up to rounding.
     """

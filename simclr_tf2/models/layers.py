@@ -15,7 +15,7 @@ BATCH_NORM_EPSILON = 1e-5  # reference code
 
 @keras.saving.register_keras_serializable(package="simclr_tf2")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Stock batch normalisation on TensorFlow's fused kernel, with the same variables.
+    """Keras's batch normalisation with its variables, on TensorFlow's fused kernel.
 
     Keras 3 composes batch normalisation of elementary operations; the fused kernel does
     the same in one pass over ``[n, h, w, c]``. Used where nothing is to be synchronised
@@ -88,7 +88,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable(package="simclr_tf2")
 class SyncBatchNormalization(keras.layers.BatchNormalization):
-    """Stock synchronised layer with one message a layer in place of three.
+    """Keras's synchronised batch normalisation with one message a layer, not three.
 
     Replicas have equal shares of a batch, so the mean over them of their means, and of
     their mean squares, is that of the whole batch: one all-reduce of ``[2, channels]``

@@ -19,7 +19,7 @@ CIFAR_STEM_UP_TO = 32  # pixels; reference code
 
 
 class SimCLR(keras.Model):
-    """f, g and the supervised head as one model.
+    """Backbone f, projection head g and the supervised head as one model.
 
     Attributes:
         backbone: f; any ``keras.Model`` from images to h ``[n, d]`` or to a dict that

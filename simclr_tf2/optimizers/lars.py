@@ -12,7 +12,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="simclr_tf2")
 class LARS(keras.optimizers.Optimizer):
-    """Momentum whose step is, for each variable, in proportion to the variable's norm.
+    """Momentum optimizer with each variable's step in proportion to its norm.
 
     With gradient g, variable w, momentum m, learning rate lr and, unless the variable
     is excluded, g <- g + weight_decay * w:

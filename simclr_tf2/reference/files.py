@@ -36,7 +36,7 @@ _ATTRIBUTE = re.compile(
 
 @dataclass(frozen=True)
 class ReferenceFile:
-    """One file of values, opened.
+    """Opened file of values.
 
     Attributes:
         prefix: Path without ``.index``.
@@ -51,7 +51,7 @@ class ReferenceFile:
     shapes: dict[str, tuple[int, ...]]
 
     def read(self, keys: list[str]) -> dict[str, np.ndarray]:
-        """Read values as key -> value.
+        """Read the values of ``keys``, as key -> value.
 
         Raises:
             ConfigError: The file is damaged.

@@ -32,7 +32,8 @@ def load_reference_weights(
 
     Args:
         model: A backbone or ``SimCLR`` of this library.
-        path: As for ``read_reference``.
+        path: A checkpoint's prefix or folder, a SavedModel or its variables folder, or
+            a ``model_dir`` of the reference code. Of several the newest counts.
         with_head: Set the supervised head too; without, it stays as it is.
 
     Returns:
