@@ -25,7 +25,7 @@ def summarize(
     seen: pixel_range.Seen | None = None,
     pixels: str = pixel_range.AUTO,
 ) -> dict[str, Any]:
-    """Summarize everything a scan found, in types that JSON knows.
+    """Collect everything a scan found, in types that JSON knows.
 
     Args:
         listing: The files.

@@ -143,7 +143,7 @@ def _network(ours: str) -> str:
 
 
 def _summary(keys: Iterable[str]) -> str:
-    """Summarize keys: slots and heads are only counted, the rest is named."""
+    """Describe keys: slots and heads are only counted, the rest is named."""
     counts: Counter[str] = Counter()
     for key in keys:
         key = key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
