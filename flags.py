@@ -26,7 +26,7 @@ _SECTIONS: list[tuple[str, str, list[str]]] = []
 
 
 class _Parser(flags.ArgumentParser):
-    """Read a flag's text by ``convert``; errors are ``ConfigError``."""
+    """Parser that reads a flag's text by ``convert``; errors are ``ConfigError``."""
 
     def __init__(
         self,
@@ -788,7 +788,7 @@ _OF_ABSL = ("log_dir", "logtostderr", "alsologtostderr", "stderrthreshold")
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Parse a command line into ``absl.flags.FLAGS``; returns the program's name alone.
+    """Parse a command line into ``absl.flags.FLAGS``; return the program's name only.
 
     Raises:
         ConfigError: Unknown flags or recipes, values that are of the wrong kind or
@@ -931,7 +931,7 @@ def of_other_modes(values: flags.FlagValues, mode: str) -> list[str]:
 
 
 def _is_read(name: str, modes: str, mode: str) -> bool:
-    """Whether ``mode`` reads a flag of a section that ``modes`` read."""
+    """Return whether ``mode`` reads a flag of a section that ``modes`` read."""
     if modes == "all" or mode in modes.split(", "):
         return name not in _NOT_READ.get(mode, ())
     trains = {"pretrain", "finetune"} & set(modes.split(", "))
@@ -946,7 +946,7 @@ def measured_later(values: flags.FlagValues, mode: str) -> list[str]:
 
 
 def flag_names() -> tuple[str, ...]:
-    """Names of the flags defined here, in order."""
+    """Return the names of the flags defined here, in order."""
     return tuple(_NAMES)
 
 

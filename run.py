@@ -94,7 +94,7 @@ def _log_to_stderr() -> None:
 
 
 def _help(arguments: list[str]) -> int | None:
-    """Print the help that is asked for; returns the exit code, or None if none is.
+    """Print the help that is asked for and return the exit code, None without help.
 
     Without any argument the overview is printed, and the code is that of wrong usage: a
     script that lost its arguments must not count as done.
@@ -117,7 +117,7 @@ def _help(arguments: list[str]) -> int | None:
 
 
 def main() -> None:
-    """Console entry point."""
+    """Run the program from the command line."""
     with endings.of_process():
         code = _help(sys.argv[1:])
         if code is not None:

@@ -10,7 +10,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
 def machine_line() -> str:
-    """CPU, cores, kernels and instructions, to print above a table."""
+    """Describe CPU, cores, kernels and instructions, to print above a table."""
     from simclr_tf2 import startup
 
     startup.start_tensorflow()

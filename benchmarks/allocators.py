@@ -31,7 +31,7 @@ CASES = {
 
 
 def measure(batch: int, steps: int) -> dict[str, float]:
-    """Costs of one step, in this process."""
+    """Measure the costs of one step, in this process."""
     step = ours(batch, 32, "float32")
     for _ in range(2):
         step()

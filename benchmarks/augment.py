@@ -23,7 +23,7 @@ COUNTS = {32: 4000, 64: 2000, 96: 2000, 224: 300}  # source images per round
 
 
 def photo(height: int, width: int, seed: int) -> np.ndarray:
-    """Smooth colours with a little grain, uint8 [height, width, 3]."""
+    """Draw smooth colours with a little grain, uint8 [height, width, 3]."""
     random = np.random.default_rng(seed)
     coarse = random.uniform(0, 255, (1, 8, 8, 3)).astype(np.float32)
     image = tf.image.resize(coarse, (height, width), method="bicubic")[0].numpy()
@@ -32,7 +32,7 @@ def photo(height: int, width: int, seed: int) -> np.ndarray:
 
 
 def make_dataset(image_size: int, *, views: str) -> tf.data.Dataset:
-    """Endless batches of pairs of views, "blur", "no blur" or "none", of 16 images."""
+    """Make endless batches of view pairs, "blur", "no blur" or "none", of 16 images."""
     if image_size > 100:
         photos = [photo(375, 500, i) for i in range(16)]
         source = tf.constant([tf.io.encode_jpeg(p, quality=90).numpy() for p in photos])

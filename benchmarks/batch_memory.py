@@ -21,13 +21,13 @@ SIZE = 32
 
 
 def resident_mib(field: str) -> float:
-    """VmRSS, or VmHWM, the highest so far, of this process."""
+    """Read VmRSS, or VmHWM, the highest so far, of this process."""
     with open("/proc/self/status") as lines:
         return next(int(x.split()[1]) for x in lines if x.startswith(field)) / 1024
 
 
 def build_step(arguments: argparse.Namespace, micro: int | None, remat: str):
-    """The step, compiled; ``micro`` None: of the whole batch at once."""
+    """Compile the step; with ``micro`` None it takes the whole batch at once."""
     import tensorflow as tf
 
     from simclr_tf2 import models, optimizers

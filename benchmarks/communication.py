@@ -17,7 +17,7 @@ import math
 
 
 def sent(*, batch: int, replicas: int, width: int, channels: int, weights: int) -> dict:
-    """Name -> bytes that each replica sends in one step.
+    """Count the bytes that each replica sends in one step, by name.
 
     Args:
         batch: Images of the global batch; each has two views.

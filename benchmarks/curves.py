@@ -118,7 +118,7 @@ def last(lines: list[dict[str, float]], key: str) -> float:
 
 
 def _hides(key: str, value: float) -> bool:
-    """Whether a value would press the rest of its curve onto the axis."""
+    """Return whether a value would press the rest of its curve onto the axis."""
     return "loss" in key and value > TALLEST
 
 

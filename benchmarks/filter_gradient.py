@@ -32,7 +32,7 @@ CASES = (
 
 
 def rate(run: Callable, arguments: tuple, gigaflop: float, repeats: int) -> float:
-    """The best of some runs, in GFLOP per CPU-second."""
+    """Return the best of some runs, in GFLOP per CPU-second."""
     run(*arguments)
     seconds = []
     for _ in range(repeats):

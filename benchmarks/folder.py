@@ -38,7 +38,7 @@ print(json.dumps([imported - started, opened - imported, split.num_examples, pea
 
 
 def make(folder: Path, count: int) -> None:
-    """``count`` files of 40 to 160 pixels a side, in folders of 1,000."""
+    """Write ``count`` files of 40 to 160 pixels a side, in folders of 1,000."""
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def make(folder: Path, count: int) -> None:
 
 
 def start(folder: Path, index: Path, check: str) -> list[float]:
-    """Seconds of import and of opening, images, peak MiB, in a new process."""
+    """Measure import and opening in s, images and peak MiB, in a new process."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(folder), str(index), check],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def show(name: str, found: list[float]) -> None:
-    """One line of the table."""
+    """Print one line of the table."""
     imported, opened, images, peak = found
     words = f"{imported:8.1f} {opened:11.1f} {images:8.0f} {peak:10.0f}"
     print(f"{name:34} {words}", flush=True)

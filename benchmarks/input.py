@@ -43,7 +43,7 @@ PHOTO = (375, 500)  # about the median of ImageNet
 
 
 def open_split(size: int, folder: str) -> Split:
-    """Photos of that size in memory, or JPEG files for 224 px."""
+    """Open photos of that size in memory, or JPEG files for 224 px."""
     if size < 200:
         return from_arrays(np.stack([photo(size, size, i) for i in range(IMAGES)]))
     for i in range(IMAGES):
@@ -61,7 +61,7 @@ def ours(
     backend: str = "tf",
     on_device: bool = False,
 ) -> Callable[[int], None]:
-    """Draw batches from the pipeline."""
+    """Return a function that draws batches from the pipeline."""
     batches = iter(
         pipeline.make_pretrain_dataset(
             split,
@@ -84,7 +84,7 @@ def ours(
 
 
 def albumentations_of(split: Split, size: int, blur: bool) -> Callable[[int], None]:
-    """The same operations in albumentations, one thread."""
+    """Return a function that does the same with albumentations, in one thread."""
     import albumentations as album
     import cv2
 
@@ -120,7 +120,7 @@ def albumentations_of(split: Split, size: int, blur: bool) -> Callable[[int], No
 
 
 def measure(cases: dict, rounds: int) -> dict:
-    """Case -> source images per CPU-second of each round."""
+    """Measure source images per CPU-second of each case in each round."""
     found: dict = {case: [] for case in cases}
     for (size, _), run in cases.items():
         run(PER_ROUND[size] // 2)  # buffers, threads, caches

@@ -18,7 +18,7 @@ SIZE, BATCH = 32, 8  # neither changes the counts
 
 
 def operations(precision: str, depth: int) -> collections.Counter:
-    """Operations of the optimized graph by type."""
+    """Count the operations of the optimized graph by type."""
     import tensorflow as tf
     from tensorflow.python.eager import context  # nothing public shows this graph
 

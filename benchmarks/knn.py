@@ -31,7 +31,7 @@ IMAGENET = (50_000, 1_281_167, 2048)
 
 
 def features(count: int, dim: int, classes: int, seed: int):
-    """Rows around a centre per class, and their labels."""
+    """Draw rows around a centre per class, and their labels."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -42,7 +42,10 @@ def features(count: int, dim: int, classes: int, seed: int):
 
 
 def knn_form(form: str, size: tuple[int, ...]):
-    """A function without arguments that finds all neighbours; returns a checksum."""
+    """Return a function that finds all neighbours and returns a checksum.
+
+    It takes no arguments.
+    """
     queries, bank = (
         features(n, size[2], 10, seed=i)[0] for i, n in enumerate(size[:2])
     )
@@ -62,7 +65,10 @@ def knn_form(form: str, size: tuple[int, ...]):
 
 
 def sweep_form(form: str, size: tuple[int, ...]):
-    """A function without arguments that chooses of 45 penalties; returns top-1."""
+    """Return a function that chooses of 45 penalties and returns top-1.
+
+    It takes no arguments.
+    """
     count, dim, classes = size
     from simclr_tf2.evaluation import Features
     from simclr_tf2.evaluation.solvers.penalty_sweep import LAMBDAS, lbfgs_logistic
@@ -121,7 +127,7 @@ def measure(
     rounds: int,
     forms: tuple[str, ...] = ("ours", "scikit-learn"),
 ) -> float:
-    """Print a row per form; returns our median CPU-seconds."""
+    """Print a row per form and return our median CPU-seconds."""
     context, workers = multiprocessing.get_context("spawn"), {}
     for form in forms:
         ours, theirs = context.Pipe()

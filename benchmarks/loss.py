@@ -28,7 +28,7 @@ LARGEST = {"reference": 8192, "plain": 16384, "PyTorch": 16384}
 
 
 def reference_form(z):
-    """The reference code's loss, half of it: mean over rows instead of their sum."""
+    """Compute the reference code's loss, half of it: mean over rows, not their sum."""
     import tensorflow as tf
 
     a, b = tf.split(tf.math.l2_normalize(z, -1), 2)
@@ -46,7 +46,7 @@ def reference_form(z):
 
 
 def make_step(form: str, metrics: bool):
-    """``[2n, d]`` -> loss, gradient and, if asked, metrics."""
+    """Return a function of ``[2n, d]`` for loss, gradient and, if asked, metrics."""
     import functools
 
     import tensorflow as tf
@@ -78,7 +78,7 @@ def make_step(form: str, metrics: bool):
 
 
 def tensorflow_case(form: str, projections, metrics: bool):
-    """Function of no arguments that does the work once and gives the loss."""
+    """Return a function of no arguments that does the work once and gives the loss."""
     import tensorflow as tf
 
     z = tf.constant(projections)
@@ -94,7 +94,10 @@ def tensorflow_case(form: str, projections, metrics: bool):
 
 
 def torch_case(form: str, projections, metrics: bool):
-    """The same in PyTorch, which has one form and no metrics here."""
+    """Return such a function in PyTorch, which has one form and no metrics here.
+
+    It takes no arguments, does the work once and gives the loss.
+    """
     import torch
     from torch.nn import functional
 

@@ -16,7 +16,7 @@ from benchmarks.turns import show, take_turns
 
 
 def finishing(batch: int, size: int, jit_compile: bool):
-    """Finish both views of a batch, as a function of no arguments."""
+    """Return a function of no arguments that finishes both views of a batch."""
     import tensorflow as tf
 
     from simclr_tf2 import augmentations
@@ -39,7 +39,7 @@ def finishing(batch: int, size: int, jit_compile: bool):
 
 
 def step(batch: int, size: int, depth: int):
-    """The pretraining step alone."""
+    """Return the pretraining step alone, as a function of no arguments."""
     from benchmarks.step import ours
 
     return ours(batch, size, "float32", depth)

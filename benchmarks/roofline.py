@@ -22,7 +22,7 @@ SIDE = 2048
 
 
 def product(dtype: str):
-    """A square matrix product."""
+    """Return a function of no arguments that computes a square matrix product."""
     import tensorflow as tf
 
     a = tf.cast(tf.random.stateless_uniform([SIDE, SIDE], (0, 1)), dtype)
@@ -31,7 +31,7 @@ def product(dtype: str):
 
 
 def convolutions(dtype: str, images: int):
-    """One 3 x 3 convolution of each stage, with its gradients."""
+    """Return one 3 x 3 convolution of each stage, with its gradients, as a function."""
     import tensorflow as tf
 
     shapes, side = [], 32
@@ -58,7 +58,7 @@ def convolutions(dtype: str, images: int):
 
 
 def convolution_gigaflop(images: int) -> float:
-    """Arithmetic of ``convolutions``."""
+    """Return the arithmetic of ``convolutions`` in GFLOP."""
     total, side = 0, 32
     for filters, stride in STAGES:
         side //= stride

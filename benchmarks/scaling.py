@@ -30,7 +30,7 @@ CHANGES = {
 
 
 def build(batch: int, size: int, depth: int, width: float, replicas: int):
-    """The step of this package, on one device or mirrored over logical CPUs."""
+    """Build the step of this package, on one device or mirrored over logical CPUs."""
     import tensorflow as tf
 
     if replicas == 1:
@@ -47,7 +47,7 @@ def build(batch: int, size: int, depth: int, width: float, replicas: int):
 
 
 def mirrored(strategy, batch: int, size: int, depth: int, width: float):
-    """``ours`` under a strategy; ``batch`` is of one replica."""
+    """Build ``ours`` under a strategy; ``batch`` is of one replica."""
     import tensorflow as tf
 
     from benchmarks.step import parts_of_step
@@ -66,7 +66,7 @@ def mirrored(strategy, batch: int, size: int, depth: int, width: float):
 
 
 def gigaflop(size: int, depth: int, width: float) -> float:
-    """Arithmetic of a view in one training step."""
+    """Return the arithmetic of a view in one training step, in GFLOP."""
     import keras
 
     from simclr_tf2 import models

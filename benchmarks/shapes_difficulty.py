@@ -27,14 +27,14 @@ from simclr_tf2.data import shapes_drawing, shapes_scene
 
 
 def principal_components(train, test, *, count: int):
-    """Returns both sets of images as standardised pixels' leading components."""
+    """Return both sets of images as standardised pixels' leading components."""
     model = make_pipeline(StandardScaler(), PCA(count, random_state=0))
     flat = [x.reshape(len(x), -1).astype(np.float32) / 255.0 for x in (train, test)]
     return model.fit_transform(flat[0]), model.transform(flat[1])
 
 
 def classifier_accuracies(train, test) -> dict[str, float]:
-    """Returns the accuracies of the linear and the nearest-neighbour classifier."""
+    """Return the accuracies of the linear and the nearest-neighbour classifier."""
     features, test_features = principal_components(train.images, test.images, count=256)
     classifiers = {
         "pca_logreg": LogisticRegression(C=1.0, max_iter=1200),  # L-BFGS
@@ -47,7 +47,7 @@ def classifier_accuracies(train, test) -> dict[str, float]:
 
 
 def small_network(image_size: int, num_classes: int) -> keras.Model:
-    """Returns a classifier of four strided convolutions, 0.4 M parameters."""
+    """Return a classifier of four strided convolutions, 0.4 M parameters."""
     inputs = x = keras.Input((image_size, image_size, 3))
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(x)
     for filters, strides in ((32, 1), (64, 2), (128, 2), (256, 2)):
@@ -61,7 +61,7 @@ def small_network(image_size: int, num_classes: int) -> keras.Model:
 
 
 def turned_and_flipped(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns images [n, s, s, c], each in one of its eight orientations."""
+    """Return images [n, s, s, c], each in one of its eight orientations."""
     images = images.copy()
     choice = rng.integers(8, size=len(images))
     images[choice >= 4] = images[choice >= 4].transpose(0, 2, 1, 3)
@@ -71,7 +71,7 @@ def turned_and_flipped(images: np.ndarray, rng: np.random.Generator) -> np.ndarr
 
 
 def network_accuracy(train, test, *, epochs: int, batch_size: int = 64) -> float:
-    """Returns the accuracy of the small network trained with all labels."""
+    """Return the accuracy of the small network trained with all labels."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     model = small_network(train.images.shape[1], len(shapes_scene.CLASS_NAMES))
@@ -88,7 +88,7 @@ def network_accuracy(train, test, *, epochs: int, batch_size: int = 64) -> float
 
 
 def main() -> None:
-    """Prints one line of JSON."""
+    """Print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num_train", type=int, default=5000)
     parser.add_argument("--num_test", type=int, default=3000)

@@ -24,7 +24,7 @@ CANDIDATES = 2000  # enough for each of the 25 other pairs to come up twice
 
 
 def indices_of_pairs(split: str, *, count: int) -> dict[tuple[int, int], np.ndarray]:
-    """Returns the first indices of each (shape, texture) of a split."""
+    """Return the first indices of each (shape, texture) of a split."""
     # A scene does not depend on the size of its picture, so small ones will do.
     drawn = shapes_drawing.draw(range(CANDIDATES), split=split, image_size=8)
     pairs = np.stack([drawn.shapes, drawn.textures], axis=1)
@@ -35,7 +35,7 @@ def indices_of_pairs(split: str, *, count: int) -> dict[tuple[int, int], np.ndar
 
 
 def draw_grid(*, image_size: int, count: int) -> Image.Image:
-    """Returns the labelled grid, `count` pictures for each shape and texture."""
+    """Return the labelled grid, `count` pictures for each shape and texture."""
     step = image_size + GAP
     width, height = (
         LEFT + len(TEXTURES) * (count * step + GAP),
@@ -61,7 +61,7 @@ def draw_grid(*, image_size: int, count: int) -> Image.Image:
 
 
 def main() -> None:
-    """Writes the picture, with 256 colours to keep the file small."""
+    """Write the picture, with 256 colours to keep the file small."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", default="docs/images/shapes.png")
     parser.add_argument("--image_size", type=int, default=96)

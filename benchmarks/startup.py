@@ -22,7 +22,7 @@ PARTS = ("import", "build", "first step", "second step")
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """In a process of its own: print wall and CPU seconds of each part as JSON."""
+    """Print wall and CPU seconds of each part as JSON, in a process of its own."""
     times = [(arguments.begun, 0.0), _now()]  # [0]: when the process was asked for
 
     from simclr_tf2 import startup
@@ -88,7 +88,7 @@ def child(*options: str) -> subprocess.CompletedProcess:
 
 
 def show_modules(count: int) -> None:
-    """The imports that take longest, with what they import."""
+    """Print the imports that take longest, with what they import."""
     rows = []
     for line in child("-X", "importtime").stderr.splitlines():
         fields = line.removeprefix("import time:").split("|")

@@ -25,7 +25,7 @@ STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # ResNet-18: two blocks each
 
 
 def ours(batch: int, size: int, precision: str, depth: int = 18, width: float = 1):
-    """The pretraining step of this package, as a function of no arguments."""
+    """Return the pretraining step of this package, as a function of no arguments."""
     import tensorflow as tf
 
     step = tf.function(parts_of_step(precision, size, depth, width), autograph=False)
@@ -38,7 +38,7 @@ def ours(batch: int, size: int, precision: str, depth: int = 18, width: float = 
 def parts_of_step(
     precision: str, size: int, depth: int, width: float, num_replicas: int = 1
 ):
-    """The pretraining step of one replica, with its model and optimizer."""
+    """Build the pretraining step of one replica, with its model and optimizer."""
     from simclr_tf2 import models, optimizers
     from simclr_tf2.config import ModelConfig, OptimizerConfig
     from simclr_tf2.losses.blockwise import blockwise_nt_xent_and_metrics
@@ -62,7 +62,7 @@ def parts_of_step(
 
 
 def stock_keras(batch: int, size: int, precision: str):
-    """A plain training step of Keras 3 on ``2 * batch`` images."""
+    """Return a plain training step of Keras 3 on ``2 * batch`` images."""
     import keras
     import numpy as np
     from keras import layers
@@ -97,7 +97,7 @@ def stock_keras(batch: int, size: int, precision: str):
 
 
 def pytorch(batch: int, size: int, precision: str):
-    """A SimCLR step in PyTorch."""
+    """Return a SimCLR step in PyTorch."""
     import torch
     from torch import nn
     from torch.nn import functional

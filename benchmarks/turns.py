@@ -55,7 +55,7 @@ def take_turns(
 
 
 def show(values: list[float]) -> str:
-    """Median and range."""
+    """Write median and range of values."""
     low, high = min(values), max(values)
     return f"{statistics.median(values):8.1f} ({low:.1f} - {high:.1f})"
 

@@ -41,11 +41,11 @@ PUBLISHED = {
 
 
 class SourceError(ValueError):
-    """The source files are absent or not what they should be."""
+    """Error of source files that are absent or not what they should be."""
 
 
 def restore_gzip_header(data: bytes, *, name: str, time_stamp: int) -> bytes:
-    """Returns a gzip file with the name and time of the file it was made from.
+    """Return a gzip file with the name and time of the file it was made from.
 
     Args:
       data: a gzip file; returned as it is unless its header has no optional fields.
@@ -70,7 +70,7 @@ def _sha256(data: bytes) -> str:
 
 
 def place_files(source: pathlib.Path, data_dir: pathlib.Path) -> list[pathlib.Path]:
-    """Puts the four published files where TFDS looks for manual downloads.
+    """Put the four published files where TFDS looks for manual downloads.
 
     Files that are there and right stay untouched; each is written whole or not at all.
 
@@ -113,12 +113,12 @@ def place_files(source: pathlib.Path, data_dir: pathlib.Path) -> list[pathlib.Pa
 
 
 def is_built(data_dir: pathlib.Path) -> bool:
-    """Returns whether the data set is there; TFDS renames a version when complete."""
+    """Return whether the data set is there; TFDS renames a version when complete."""
     return any(data_dir.glob("fashion_mnist/[0-9]*/dataset_info.json"))
 
 
 def build(data_dir: pathlib.Path):
-    """Builds the data set unless it is built; returns its TFDS builder."""
+    """Build the data set unless it is built and return its TFDS builder."""
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
     import simclr_tf2  # before TensorFlow, whose kernels it chooses
 
@@ -131,7 +131,7 @@ def build(data_dir: pathlib.Path):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0, or 2 after one line on standard error."""
+    """Prepare the data set; return 0, or 2 after one line on standard error."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

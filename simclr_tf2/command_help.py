@@ -17,7 +17,7 @@ USAGE = f"usage: {PROGRAM} --mode=MODE --model_dir=FOLDER [--flag=value ...]"
 
 @dataclass(frozen=True)
 class Mode:
-    """One thing the program does."""
+    """Mode of the program: one thing that it does."""
 
     name: str
     does: str
@@ -89,7 +89,7 @@ MORE = (
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag as its user sees it; ``default`` is empty where nothing is set."""
+    """Flag as its user sees it; ``default`` is empty where nothing is set."""
 
     name: str
     text: str
@@ -99,12 +99,12 @@ class Flag:
 
     @property
     def title(self) -> str:
-        """The flag with its default, or with the kind of its value."""
+        """Flag with its default, or with the kind of its value."""
         return f"--{self.name}={self.default or self.value}"
 
     @property
     def summary(self) -> str:
-        """The first sentence of its text, and its choices."""
+        """First sentence of the flag's text, and its choices."""
         sentence = self.text.split(". ")[0].rstrip(".")
         choices = f" ({', '.join(self.choices)})" if self.choices else ""
         return f"{sentence}{choices}."
@@ -112,7 +112,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Section:
-    """Flags that belong together, and which modes read them."""
+    """Section of flags that belong together, and which modes read them."""
 
     title: str
     modes: str

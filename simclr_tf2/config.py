@@ -93,7 +93,7 @@ def _require(ok: bool, name: str, must: str, received: Any) -> None:
 def refusal(
     name: str, must: str, received: Any, *, meant: str | None = None
 ) -> ConfigError:
-    """The error that says what ``--name`` must be, what it is, what may be meant."""
+    """Make the error that says what ``--name`` must be, what it is, what is meant."""
     hint = f"; did you mean {meant}?" if meant else "."
     return ConfigError(
         f"--{name} must be {must}. Received: {_as_typed(received)}{hint}"
@@ -101,7 +101,7 @@ def refusal(
 
 
 def _as_typed(value: Any) -> str:
-    """A value as one types it on the command line."""
+    """Write a value as one types it on the command line."""
     if value is None or value == "" or value == ():
         return "nothing"
     if isinstance(value, bool):
@@ -131,7 +131,7 @@ def _require_not_negative(section: Any, *names: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which images are read, and at which size."""
+    """Settings of the images: which are read, and at which size."""
 
     dataset: str = setting("imagenet2012")
     # In place of dataset, as the next two
@@ -213,7 +213,7 @@ class DataConfig:
 
     @property
     def cache_mode(self) -> str:
-        """What of the images is kept; ``--cache_dataset`` is the older word for it."""
+        """Form in which images are kept; ``--cache_dataset`` is the older word."""
         return "encoded" if self.cache_dataset and self.cache == "auto" else self.cache
 
     @property
@@ -244,7 +244,7 @@ class DataConfig:
 
 
 def parse_image_size(value: Any, flag: str = "image_size") -> int | tuple[int, int]:
-    """``224``, ``"224"`` or ``"HxW"`` (also as a pair) -> side, or (height, width).
+    """Read ``224``, ``"224"`` or ``"HxW"`` (also as a pair) as side or (height, width).
 
     Raises:
         ConfigError: It is none of these.
@@ -265,7 +265,7 @@ def parse_image_size(value: Any, flag: str = "image_size") -> int | tuple[int, i
 
 
 def parse_pixel_range(value: Any) -> str:
-    """``auto``, ``full`` or ``LO,HI`` (also as a pair) -> the same, spelled one way.
+    """Read ``auto``, ``full`` or ``LO,HI`` (also as a pair) and spell it one way.
 
     Raises:
         ConfigError: It is none of these, or LO is not below HI.
@@ -288,7 +288,7 @@ def parse_pixel_range(value: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
-    """How the two views of an image are drawn (paper section 3 and appendix A)."""
+    """Settings of how an image's views are drawn (paper section 3 and appendix A)."""
 
     color_jitter_strength: float = setting(1.0)
     use_blur: bool = setting(True)  # of own images above 32 pixels
@@ -315,7 +315,7 @@ class AugmentationConfig:
             object.__setattr__(self, "local_image_size", size)
 
     def local_size(self, height_width: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of a local view beside views of ``height_width``.
+        """Return rows and columns of a local view beside views of ``height_width``.
 
         By default 96 beside 224, as in SwAV (arXiv 2006.09882), in multiples of 4.
         """
@@ -328,7 +328,7 @@ class AugmentationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Backbone f, projection head g and the supervised head."""
+    """Settings of the backbone f, the projection head g and the supervised head."""
 
     resnet_depth: int = setting(50)
     width_multiplier: float = setting(1.0)
@@ -387,7 +387,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """The contrastive loss (paper section 2.1)."""
+    """Settings of the contrastive loss (paper section 2.1)."""
 
     loss: str = setting("nt_xent", ours=True)  # the reference has one loss
     temperature: float = setting(0.1)
@@ -410,7 +410,7 @@ class LossConfig:
 
 
 def _auto_or_count(name: str, value: Any) -> str | int:
-    """``auto`` or a number of at least 1."""
+    """Read ``auto`` or a number of at least 1."""
     text = str(value)
     ok = text == "auto" or (text.isdigit() and int(text) > 0)
     _require(ok, name, "auto or a number of at least 1", value)
@@ -418,7 +418,7 @@ def _auto_or_count(name: str, value: Any) -> str | int:
 
 
 def _block_size(value: Any) -> str | int:
-    """``auto``, ``off`` or a number of rows of at least 1."""
+    """Read ``auto``, ``off`` or a number of rows of at least 1."""
     text = str(value)
     ok = text in ("auto", "off") or (text.isdigit() and int(text) > 0)
     _require(ok, "loss_block_size", "auto, off or a number of rows", value)
@@ -427,7 +427,7 @@ def _block_size(value: Any) -> str | int:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Update rule and learning-rate schedule (paper section 2.2, appendix B)."""
+    """Settings of update rule and learning rate (paper section 2.2, appendix B)."""
 
     optimizer: str = setting("lars")
     learning_rate: float = setting(0.3)
@@ -453,7 +453,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How long, how much at once, how often it is saved and shown."""
+    """Settings of training: how long, how much at once, how often saved and shown."""
 
     train_batch_size: int = setting(512)
     train_epochs: float = setting(100.0)
@@ -520,7 +520,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What is measured on the frozen representation h, and on which images."""
+    """Settings of what is measured on the frozen h, and on which images."""
 
     eval_split: str = setting("validation", changes=MEASUREMENT)
     eval_batch_size: int = setting(256, changes=SPEED)
@@ -614,7 +614,7 @@ class EvaluationConfig:
 
     @property
     def transfer_grid_size(self) -> tuple[int, int]:
-        """How many learning rates and weight decays are tried."""
+        """Number of learning rates and of weight decays that are tried."""
         match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", self.transfer_grid)
         _require(
             match is not None,
@@ -627,7 +627,7 @@ class EvaluationConfig:
 
 
 def _neighbour_counts(values: Any) -> tuple[int, ...]:
-    """Numbers of neighbours, also from words; at least one, each 1 or more."""
+    """Read numbers of neighbours, also from words; at least one, each 1 or more."""
     texts = [str(value).strip() for value in values]
     ok = bool(texts) and all(text.isdigit() and int(text) > 0 for text in texts)
     _require(ok, "knn_k", "one or more numbers above 0", ",".join(texts))
@@ -635,7 +635,7 @@ def _neighbour_counts(values: Any) -> tuple[int, ...]:
 
 
 def _milestones(values: Any, epochs: float) -> tuple[float, ...]:
-    """Epochs at which a rate falls, also from words: ascending, below ``epochs``."""
+    """Read where a rate falls, also from words: ascending epochs below ``epochs``."""
     texts = [text for value in values if (text := str(value).strip())]
     try:
         found = tuple(map(float, texts))
@@ -653,7 +653,7 @@ def _milestones(values: Any, epochs: float) -> tuple[float, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class DistributionConfig:
-    """Where it runs; what has no comment is about TPUs."""
+    """Settings of the devices it runs on; what has no comment is about TPUs."""
 
     strategy: str = setting("auto", changes=PLACE, ours=True)
     # Logical CPUs, to try replicas anywhere
@@ -680,7 +680,7 @@ class DistributionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """What is written for others to load, and ``--mode=embed``."""
+    """Settings of what is written for others to load, and of ``--mode=embed``."""
 
     export_formats: tuple[str, ...] = setting(
         ("keras", "saved_model"), changes=OUTPUT, ours=True
@@ -720,7 +720,7 @@ class ExportConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything a workflow needs to know."""
+    """Settings of everything a workflow needs to know."""
 
     mode: str = setting("train", changes=OUTPUT)
     train_mode: str = setting("pretrain", changes=OUTPUT)
@@ -745,14 +745,14 @@ class Config:
 
     @property
     def workflow(self) -> str:
-        """The mode that runs: for train and train_then_eval, ``train_mode``."""
+        """Mode that runs: for train and train_then_eval, ``train_mode``."""
         if self.mode in ("train", "train_then_eval"):
             return self.train_mode
         return self.mode
 
 
 def given_settings(config: Config) -> frozenset[str]:
-    """Names of the settings that were asked for, be it with their default value."""
+    """Return names of the settings that were given, be it with their default value."""
     if config.given is not None:
         return config.given
     defaults = field_defaults()
@@ -761,12 +761,12 @@ def given_settings(config: Config) -> frozenset[str]:
 
 
 def _settings() -> list[dataclasses.Field[Any]]:
-    """Fields of ``Config`` that are settings or sections of such."""
+    """Return the fields of ``Config`` that are settings or sections of such."""
     return [f for f in dataclasses.fields(Config) if f.name != "given"]
 
 
 def sections() -> dict[str, type]:
-    """Section name -> dataclass, in the order of ``Config``."""
+    """Map each section's name to its dataclass, in the order of ``Config``."""
     return {
         f.name: f.default_factory  # type: ignore[misc]
         for f in _settings()
@@ -775,7 +775,7 @@ def sections() -> dict[str, type]:
 
 
 def fields() -> dict[str, dataclasses.Field[Any]]:
-    """Every setting by its flag name -> field, over all sections."""
+    """Map each setting's flag name to its field, over all sections."""
     found: dict[str, dataclasses.Field[Any]] = {}
     kinds = sections()
     for f in _settings():
@@ -787,12 +787,12 @@ def fields() -> dict[str, dataclasses.Field[Any]]:
 
 
 def field_defaults() -> dict[str, Any]:
-    """Every setting by its flag name -> default, over all sections."""
+    """Map each setting's flag name to its default, over all sections."""
     return {name: field.default for name, field in fields().items()}
 
 
 def learned_settings() -> frozenset[str]:
-    """Names of the settings that change what is learned: those that make the run.
+    """Return names of settings that change what is learned: those that make the run.
 
     All others may change between two starts of one run.
     """
@@ -818,7 +818,7 @@ def from_flat(values: dict[str, Any]) -> Config:
 
 
 def to_flat(config: Config) -> dict[str, Any]:
-    """The inverse of ``from_flat``: flag name -> value (tuples stay tuples)."""
+    """Map flag names to values, the inverse of ``from_flat`` (tuples stay tuples)."""
     flat: dict[str, Any] = {}
     kinds = sections()
     for f in _settings():

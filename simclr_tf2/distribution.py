@@ -42,7 +42,7 @@ def set_virtual_devices(count: int) -> None:
 
 
 def make_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
-    """The strategy that the flags and the machine call for.
+    """Make the strategy that the flags and the machine call for.
 
     ``auto``: TPU when ``use_tpu`` or a TPU name is given, multi-worker when TF_CONFIG
     names workers, mirrored when there are several GPUs or virtual devices, else one
@@ -69,7 +69,7 @@ def make_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
 
 
 def shared_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
-    """``make_strategy``, once in a process for the same settings.
+    """Make the strategy of ``make_strategy`` once in a process for the same settings.
 
     A run that is measured by training others uses one strategy for all: TensorFlow does
     not take a second mirrored one well.
@@ -90,7 +90,7 @@ def _detect(config: DistributionConfig) -> str:
 
 
 def _local_devices() -> list[str]:
-    """GPUs if there are any, else the (logical) CPUs, as short device names."""
+    """List GPUs if there are any, else the (logical) CPUs, as short device names."""
     for kind in ("GPU", "CPU"):
         devices = tf.config.list_logical_devices(kind)
         if devices:
@@ -115,13 +115,16 @@ def _tpu_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
 
 
 def uses_tensor_float_32() -> bool:
-    """Whether float32 products on this machine's GPUs are rounded to 10 bits first."""
+    """Return whether this machine's GPUs round float32 products to 10 bits first."""
     enabled = tf.config.experimental.tensor_float_32_execution_enabled()
     return bool(enabled and tf.config.list_logical_devices("GPU"))
 
 
 def per_replica_batch_size(global_batch_size: int, replicas: int, flag: str) -> int:
-    """``global_batch_size / replicas``, or a ``ConfigError`` that names ``flag``."""
+    """Divide ``global_batch_size / replicas``, or raise an error that names ``flag``.
+
+    The error is a ``ConfigError``.
+    """
     if global_batch_size % replicas:
         lower = global_batch_size // replicas * replicas
         near = " or ".join(str(n) for n in (lower, lower + replicas) if n)
@@ -133,7 +136,7 @@ def per_replica_batch_size(global_batch_size: int, replicas: int, flag: str) -> 
 
 
 def replica_count() -> int:
-    """Replicas in sync: 1 outside a strategy."""
+    """Return the number of replicas in sync: 1 outside a strategy."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
@@ -145,7 +148,7 @@ def _in_many_replicas() -> tf.distribute.ReplicaContext | None:
 
 
 def replica_id() -> tf.Tensor | int:
-    """This replica's index in sync group order; 0 with one replica."""
+    """Return this replica's index in sync group order; 0 with one replica."""
     context = _in_many_replicas()
     return 0 if context is None else context.replica_id_in_sync_group
 
@@ -161,7 +164,7 @@ def all_gather(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def all_reduce_mean(tensor: tf.Tensor) -> tf.Tensor:
-    """Mean over replicas; one replica: the tensor itself."""
+    """Average over replicas; one replica: return the tensor itself."""
     context = _in_many_replicas()
     if context is None:
         return tensor

@@ -55,7 +55,7 @@ def size_text(num_bytes: float) -> str:
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Name ``path`` where the system refuses what the block writes for it.
+    """Name ``path`` in errors of a system that refuses what the block writes for it.
 
     Libraries in C (TensorFlow, HDF5, Arrow) name no file, or the temporary one.
 
@@ -96,12 +96,12 @@ def _names_in(folder: Path) -> list[str]:
 
 
 def has_pattern(path: str | os.PathLike) -> bool:
-    r"""Whether TensorFlow would read ``path`` as a pattern: one of ``[ ] * ? \``."""
+    r"""Return whether TensorFlow reads ``path`` as a pattern: any of ``[ ] * ? \``."""
     return _PATTERN.search(os.path.abspath(path)) is not None
 
 
 def can_link() -> bool:
-    """Whether this system makes symbolic links, and in a place without patterns."""
+    """Return whether this system makes symbolic links, in a place without patterns."""
     try:
         with _links() as folder:
             os.symlink(folder, os.path.join(folder, "link"))
@@ -163,7 +163,7 @@ def system_reason(error: BaseException) -> str | None:
 
 
 def failed_path(error: BaseException) -> str | None:
-    """The file that an error or its cause is about, where one says so."""
+    """Return the file that an error or its cause is about, where one says so."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

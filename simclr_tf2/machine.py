@@ -28,7 +28,7 @@ EXTENSIONS = (
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """How many cores this process may keep busy, at least 1.
+    """Return how many cores this process may keep busy, at least 1.
 
     The smaller of the cores that it may be scheduled on (taskset, cpuset) and of what
     the quota of its container allows, rounded up: a container of a large machine often
@@ -43,14 +43,16 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def schedulable_cores() -> int:
-    """How many cores this process may be scheduled on, whatever its quota."""
+    """Return how many cores this process may be scheduled on, whatever its quota."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _quota(root: Path) -> float | None:
-    """Cores' worth of time that Linux control groups allow, None without a limit.
+    """Return the cores' worth of time that Linux control groups allow, or None.
+
+    None stands for no limit.
 
     A group's limit holds for all below it, so the smallest one on the way up counts.
     Inside a container the path of the group may be that of the host, which is not
@@ -96,7 +98,7 @@ def _quota_v1(group: Path) -> float | None:
 
 @functools.cache
 def cpu_name() -> str:
-    """The CPU's name for people, with the family that LLVM takes it for.
+    """Return the CPU's name for people, with the family that LLVM takes it for.
 
     Virtual machines often say no more than "AMD EPYC"; the family ("znver3") tells the
     generations apart.
@@ -115,7 +117,7 @@ def cpu_name() -> str:
 
 @functools.cache
 def instruction_set() -> str:
-    """Such as ``AVX-512 with VNNI and BF16``, or ``AVX2``; what oneDNN may use of it.
+    """Say which instructions oneDNN may use: ``AVX2``, ``AVX-512 with VNNI and BF16``.
 
     ``ONEDNN_MAX_CPU_ISA`` holds oneDNN to less than the CPU has; it is named then.
     """

@@ -65,7 +65,7 @@ def choose_kernels() -> None:
 
 
 def onednn_is_on() -> bool:
-    """Whether TensorFlow, once it is loaded, computes with the kernels of oneDNN."""
+    """Return whether TensorFlow, once loaded, computes with the kernels of oneDNN."""
     from tensorflow.python.util import _pywrap_util_port  # nothing public tells
 
     return bool(_pywrap_util_port.IsMklEnabled())
@@ -76,7 +76,7 @@ def _asks_for_onednn() -> bool:
 
 
 def _has_onednn() -> bool:
-    """Whether TensorFlow is built with oneDNN on this system."""
+    """Return whether TensorFlow is built with oneDNN on this system."""
     return sys.platform != "darwin"
 
 
@@ -87,7 +87,7 @@ def log_kernels() -> None:
 
 
 def kernels() -> str:
-    """One line: what this CPU computes with, and what oneDNN switched off costs."""
+    """Say in a line what this CPU computes with, and what switched-off oneDNN costs."""
     described = describe_cpu()
     state = f"oneDNN {described['onednn']}, {described['instruction_set']}"
     if described["onednn"] == "off" and os.environ.get(ONEDNN):
@@ -100,7 +100,7 @@ def kernels() -> str:
 
 
 def describe_cpu() -> dict[str, str]:
-    """Name of the CPU, cores in use, kernels and instructions; TensorFlow is loaded."""
+    """Describe the CPU: name, cores in use, kernels, instructions; loads TensorFlow."""
     return {
         "cpu": machine.cpu_name(),
         "cpu_cores": str(machine.usable_cores()),
@@ -175,7 +175,7 @@ def _not_installed(*packages: str) -> Iterator[None]:
 
 
 def describe_environment() -> dict[str, str]:
-    """Versions and devices of this run, for results.json and the report."""
+    """Describe versions and devices of this run, for results.json and the report."""
     import keras
     import numpy
     import sklearn

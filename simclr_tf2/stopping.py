@@ -27,7 +27,7 @@ GRACE_SECONDS = 5.0  # for what is open to be closed
 
 
 class Interrupted(BaseException):
-    """A signal arrived outside training; not an Exception, so that nobody handles it.
+    """Error of a signal outside training; no Exception, so that nobody handles it.
 
     Attributes:
         exit_code: Of the command.
@@ -39,7 +39,7 @@ class Interrupted(BaseException):
 
 
 class _Process:
-    """What this process has to know when a signal arrives."""
+    """State of this process that has to be known when a signal arrives."""
 
     installed = False
     careful = False  # whether something may be open that wants to be closed
@@ -78,10 +78,10 @@ def install() -> None:
 
 
 class Handled:
-    """Signals raise ``Interrupted`` within the block, so that files are closed.
+    """Block in which signals raise ``Interrupted``, so that files are closed.
 
-    Before it (while the command's modules are imported) they end the process, since
-    code written in C takes an exception there for a broken installation.
+    Before the block (while the command's modules are imported) they end the process,
+    since code written in C takes an exception there for a broken installation.
     """
 
     def __enter__(self) -> None:
@@ -131,7 +131,7 @@ def _ignore() -> None:
 
 
 def saved(text: str) -> None:
-    """Tell what a stop from now on loses nothing of.
+    """Tell which work is safe at a stop from now on.
 
     Args:
         text: What is saved and how to go on: the end of a sentence.
@@ -146,7 +146,7 @@ def raise_if_stopped() -> None:
 
 
 class StopRequest:
-    """Signals ask for a stop within the block, once its loop listens."""
+    """Request to stop, which signals make within the block once its loop listens."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -162,7 +162,7 @@ class StopRequest:
         self._before = {}
 
     def listen(self) -> None:
-        """From now on signals wait for the loop; before, they end the program."""
+        """Let signals wait for the loop from now on; before, they end the program."""
         import threading
 
         if self._before or threading.current_thread() is not threading.main_thread():
@@ -173,7 +173,7 @@ class StopRequest:
         _Process.waiting += bool(self._before)
 
     def is_set(self) -> bool:
-        """Whether to save and stop."""
+        """Return whether to save and stop."""
         return self._asked
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
@@ -205,7 +205,7 @@ def _exit_code(number: int) -> int:
 
 
 def _say(number: int) -> None:
-    """Write the one line, unless it stands there already."""
+    """Write the line that tells of the stop, unless it stands there already."""
     if _Process.said is not None:
         return
     _Process.said = _exit_code(number)

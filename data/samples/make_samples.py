@@ -36,7 +36,7 @@ def _encode(pixels: np.ndarray | Image.Image, kind: str, **options: object) -> b
 
 
 def _png(height: int, width: int, *, bits: int, data: bytes) -> bytes:
-    """A gray PNG with any size in its header and any compressed data."""
+    """Write a gray PNG with any size in its header and any compressed data."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
@@ -58,7 +58,7 @@ def _png(height: int, width: int, *, bits: int, data: bytes) -> bytes:
 
 
 def _bomb(side: int = 20000) -> bytes:
-    """A valid black PNG of 400 million pixels in about 50 kB."""
+    """Write a valid black PNG of 400 million pixels in about 50 kB."""
     packer = zlib.compressobj(9)
     row = bytes(side // 8 + 1)
     data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
@@ -66,13 +66,13 @@ def _bomb(side: int = 20000) -> bytes:
 
 
 def _resized_header(jpeg: bytes, side: int) -> bytes:
-    """The JPEG with another size in its frame header (marker FFC0)."""
+    """Write the JPEG with another size in its frame header (marker FFC0)."""
     place = jpeg.index(b"\xff\xc0") + 5
     return jpeg[:place] + struct.pack(">HH", side, side) + jpeg[place + 4 :]
 
 
 def _gif_bomb(side: int = 60000) -> bytes:
-    """A screen of 1x1, but a frame of 60000x60000."""
+    """Write an image with a screen of 1x1, but a frame of 60000x60000."""
     gif = bytearray(_encode(_picture(1, 1), "GIF"))
     place = gif.index(b"\x2c", 13 + (3 << ((gif[10] & 7) + 1))) + 5
     gif[place : place + 4] = struct.pack("<HH", side, side)
@@ -80,7 +80,7 @@ def _gif_bomb(side: int = 60000) -> bytes:
 
 
 def _flipped_bytes(jpeg: bytes) -> bytes:
-    """Every eleventh byte of the frame header and the tables inverted."""
+    """Invert every eleventh byte of the frame header and the tables."""
     damaged = bytearray(jpeg)
     for place in range(20, 400, 11):
         damaged[place] ^= 0xFF
@@ -88,7 +88,7 @@ def _flipped_bytes(jpeg: bytes) -> bytes:
 
 
 def _resized_tiff(tiff: bytes, side: int) -> bytes:
-    """The TIFF with another width and height in its directory."""
+    """Write the TIFF with another width and height in its directory."""
     changed = bytearray(tiff)
     (start,) = struct.unpack_from("<I", tiff, 4)
     (count,) = struct.unpack_from("<H", tiff, start)
@@ -100,7 +100,7 @@ def _resized_tiff(tiff: bytes, side: int) -> bytes:
 
 
 def _damaged_lzw() -> bytes:
-    """A TIFF whose header is in order and whose compressed pixels are not."""
+    """Write a TIFF whose header is in order and whose compressed pixels are not."""
     tiff = bytearray(_encode(_picture(), "TIFF", compression="tiff_lzw"))
     with Image.open(io.BytesIO(tiff)) as image:
         start, length = image.tag_v2[0x0111][0], image.tag_v2[0x0117][0]

@@ -13,12 +13,12 @@ BLOCK = 32  # pixels; rows or columns that one matrix product blurs
 
 
 def blur_radius(height: int) -> int:
-    """Half width of the kernel: 10 % of the height, made odd (reference code)."""
+    """Return the kernel's half width: 10 % of the height, made odd (reference code)."""
     return (height // 10) // 2
 
 
 def kernel(sigma: tf.Tensor, *, radius: int) -> tf.Tensor:
-    """Weights of 2 radius + 1 pixels in a row, float32, which sum to 1."""
+    """Return weights of 2 radius + 1 pixels in a row, float32, which sum to 1."""
     distance = np.arange(-radius, radius + 1, dtype=np.float32)
     taps = tf.exp(-0.5 / tf.square(sigma) * distance**2)
     return taps / tf.reduce_sum(taps)
@@ -101,9 +101,9 @@ def blur_or_not(
     width: int,
     mixture: tf.Tensor | np.ndarray | None = None,
 ) -> tf.Tensor:
-    """Do as ``blur_planes`` or, if ``skip`` is 1 and not 0, turn planes into an image.
+    """Blur as ``blur_planes`` or, if ``skip`` is 1 and not 0, only make an image.
 
-    Planes are in [0, 1], and so is the result.
+    The image is made of planes that are in [0, 1], and so is the result.
     """
     size = {"height": height, "width": width}
     # Not ``branching.call``: in called functions a transposed product is slow.
@@ -137,7 +137,7 @@ def random_gaussian_blur(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
 def _bands(
     scale: tf.Tensor, *, radius: int, length: int
 ) -> list[tuple[tf.Tensor, int, int]]:
-    """Convolution of ``length`` pixels, zeros outside, as blocks of a banded matrix.
+    """Return a convolution of ``length`` pixels, zeros outside, as banded blocks.
 
     Args:
         scale: scalar, -1 / (2 sigma^2).
@@ -145,8 +145,9 @@ def _bands(
         length: pixels.
 
     Returns:
-        For each block of output pixels: the matrix, [output, input], of the kernel
-        without its normalisation, and the first and last (exclusive) input pixel.
+        For each block of output pixels of the banded matrix: the matrix, [output,
+        input], of the kernel without its normalisation, and the first and last
+        (exclusive) input pixel.
     """
     block = -(-length // -(-length // BLOCK))  # equal parts
     matrices: dict[tuple[int, ...], tf.Tensor] = {}

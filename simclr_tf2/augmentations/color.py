@@ -84,7 +84,10 @@ def adjust_hue(planes: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
 
 
 def hue_mixture(delta: tf.Tensor) -> tf.Tensor:
-    """Weights of ``adjust_hue``, new by old channel: [..., 1, 1] -> [..., 3, 3]."""
+    """Return the weights of ``adjust_hue``, new by old channel.
+
+    They are [..., 3, 3] for turns of [..., 1, 1].
+    """
     missing = delta - tf.constant(_PLACES)
     missing = tf.abs(missing - tf.round(missing))
     return tf.clip_by_value(3.0 - 12.0 * missing, -1.0, 1.0)
@@ -155,12 +158,12 @@ def color_jitter(
 
 
 def meaningful(channels: int) -> range:
-    """Operations, as ``ORDERS`` counts them, that images of so many channels know."""
+    """Return the operations of images of so many channels, as ``ORDERS`` counts."""
     return range(4 if channels == 3 else 2)
 
 
 def amount_ranges(strength: float) -> list[tuple[float, float]]:
-    """Lowest and highest of the four amounts of ``jitter_planes``.
+    """Return the lowest and highest of the four amounts of ``jitter_planes``.
 
     Factors go from max(1 - 0.8 strength, 0) to 1 + 0.8 strength, the turn of the hue
     from -0.2 to 0.2 times the strength (reference code).
@@ -173,9 +176,10 @@ def amount_ranges(strength: float) -> list[tuple[float, float]]:
 
 
 def order_range(probability: float) -> tuple[float, float]:
-    """Range of a number whose integer part is an index of ``ORDERS``, all alike.
+    """Return the range of a number whose integer part is an index of ``ORDERS``.
 
-    With a probability below 1 it is ``NO_JITTER`` or more in the other cases.
+    All are equally likely. With a probability below 1 it is ``NO_JITTER`` or more in
+    the other cases.
     """
     return (0.0, len(ORDERS) / probability) if probability > 0 else (NO_JITTER,) * 2
 
@@ -202,7 +206,7 @@ def random_color_jitter(
 
 
 def _extrema(planes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Largest and smallest channel of each pixel."""
+    """Return the largest and smallest channel of each pixel."""
     red, green, blue = tf.unstack(planes)
     largest = tf.maximum(tf.maximum(red, green), blue)
     return largest, tf.minimum(tf.minimum(red, green), blue)
@@ -213,7 +217,7 @@ OPERATIONS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
 
 @functools.cache
 def _branches(channels: int, pixels: int) -> list:
-    """Concrete functions of ``jitter_planes`` for planes of this shape."""
+    """Return concrete functions of ``jitter_planes`` for planes of this shape."""
 
     def jitter(
         operations: Sequence[int],

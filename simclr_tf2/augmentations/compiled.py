@@ -65,7 +65,7 @@ def _function(height: int, width: int, channels: int, radius: int) -> Callable:
 
 
 def _jitter(planes: list[tf.Tensor], order: tf.Tensor, amounts: tf.Tensor) -> list:
-    """Do as ``color.jitter_planes`` with one plane for each channel."""
+    """Jitter as ``color.jitter_planes`` does, with one plane for each channel."""
     channels = len(planes)
 
     def adjust(operation: int, planes: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -98,7 +98,7 @@ def _jitter(planes: list[tf.Tensor], order: tf.Tensor, amounts: tf.Tensor) -> li
 def _blur(
     planes: list[tf.Tensor], sigma: tf.Tensor, radius: int, size: tuple[int, int]
 ) -> list[tf.Tensor]:
-    """Do as ``blur.gaussian_blur``: a sum of shifted copies, rows and columns."""
+    """Blur as ``blur.gaussian_blur`` does, by sums of shifted rows and columns."""
     height, width = size
     taps = blur.kernel(sigma, radius=radius)
     blurred = []

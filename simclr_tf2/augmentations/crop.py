@@ -66,12 +66,12 @@ def sample_crop_window(
 
 
 def aspect_range(aspect: float) -> list[float]:
-    """Lowest and highest width over height of the windows for a target's."""
+    """Return the lowest and highest aspect of the windows for a target's aspect."""
     return [aspect * limit for limit in ASPECT_RANGE]
 
 
 def least_covered(area_range: tuple[float, float]) -> float:
-    """Part of the image that a window must cover at least."""
+    """Return the part of the image that a window must cover at least."""
     return MIN_OBJECT_COVERED if area_range == AREA_RANGE else 0.0
 
 
@@ -102,14 +102,14 @@ def resize_window(
 
 
 def unit_scale(dtype: tf.DType) -> float:
-    """Factor that brings integers of this type into [0, 1]; 1 for floats."""
+    """Return the factor that brings integers of this type into [0, 1]; 1 for floats."""
     return 1.0 if dtype.is_floating else 1.0 / dtype.max
 
 
 def crop_and_resize(
     image: tf.Tensor, begin: tf.Tensor, size: tf.Tensor, *, height: int, width: int
 ) -> tf.Tensor:
-    """Do as ``resize_window`` and scale integers to about [0, 1], not clipped."""
+    """Resize as ``resize_window`` and scale integers to about [0, 1], not clipped."""
     window = resize_window(image, begin, size, height=height, width=width)
     return window * unit_scale(image.dtype)
 

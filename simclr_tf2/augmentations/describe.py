@@ -27,9 +27,9 @@ def describe_view(
     Args:
         image_shape: [h, w, c] of the image.
         seed: int32 [2], or [2, 2], one of ``view_seeds``.
-        image_size: as in ``two_views``.
-        strength: as in ``two_views``.
-        use_blur: as in ``two_views``.
+        image_size: side of the view, or (height, width).
+        strength: of the colour jitter; 0 leaves the grayscale.
+        use_blur: draw the Gaussian blur too.
 
     Returns:
         ``crop``: (y, x, height, width) of the window, in pixels of the image;

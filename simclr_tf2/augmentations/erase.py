@@ -29,6 +29,6 @@ def cutout(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
 
 
 def _inside(length: tf.Tensor, first: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Bool [length], True from ``first`` on for ``size`` pixels."""
+    """Return bool [length], True from ``first`` on for ``size`` pixels."""
     position = tf.range(tf.cast(length, tf.float32))
     return (position >= first) & (position < first + size)

@@ -26,7 +26,7 @@ Windows = tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]  # and their numbe
 
 @functools.cache
 def is_available() -> bool:
-    """Whether Numba is installed and works with the NumPy that is."""
+    """Return whether Numba is installed and works with the installed NumPy."""
     try:
         _kernels()
     except ImportError:
@@ -35,7 +35,7 @@ def is_available() -> bool:
 
 
 def makes(channels: int | None, dtype: tf.DType) -> bool:
-    """Whether views of such images are made here; if not, ``policy`` makes them."""
+    """Return whether views of such images are made here; else ``policy`` makes them."""
     return channels == 3 and dtype in _TYPES
 
 
@@ -49,10 +49,10 @@ def views(
     use_blur: bool = True,
     area_range: tuple[float, float] = crop.AREA_RANGE,
 ) -> tuple[tf.Tensor, ...]:
-    """Do as ``policy.views``, which makes the views of all images but RGB.
+    """Draw views of an RGB image, as ``policy.views`` does for all other images.
 
     Args:
-        image: as in ``policy.views``, and so are the others.
+        image: [h, w, 3], as ``policy.views`` takes it.
         seed: int32 [2].
         num_views: how many.
         image_size: side of the views, or (height, width).
@@ -89,7 +89,7 @@ def windows(
     strength: float = 1.0,
     area_range: tuple[float, float] = crop.AREA_RANGE,
 ) -> Windows:
-    """Do as ``policy.windows``; arguments are its, and errors those of ``views``."""
+    """Draw windows as ``policy.windows`` does; errors are those of ``views``."""
     image = tf.convert_to_tensor(image)
     options: dict[str, Any] = {
         "num_views": num_views,
@@ -115,13 +115,13 @@ def views_of_batch(
     use_blur: bool = True,
     area_range: tuple[float, float] = crop.AREA_RANGE,
 ) -> tuple[tf.Tensor, ...]:
-    """Do as ``views`` for many images of one size, in one call.
+    """Draw views as ``views`` does for many images of one size, in one call.
 
     Args:
         images: [n, h, w, 3] of a type that ``makes`` knows.
         index: int64 [b], which of them.
         seed: int32 [b, 2].
-        num_views: as in ``views``, and so are the others.
+        num_views: how many.
         image_size: side of the views, or (height, width).
         strength: of the colour jitter.
         use_blur: draw the Gaussian blur too.
@@ -156,7 +156,7 @@ def windows_of_batch(
     strength: float = 1.0,
     area_range: tuple[float, float] = crop.AREA_RANGE,
 ) -> Windows:
-    """Do as ``windows`` for many images, with the arguments of ``views_of_batch``."""
+    """Draw windows of many images, with the arguments of ``views_of_batch``."""
     make = _maker(
         tf.as_dtype(images.dtype),
         num_views=num_views,

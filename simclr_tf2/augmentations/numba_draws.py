@@ -26,7 +26,7 @@ _HALF_UP = _FLOAT(1e-7)
 
 
 def compiler(**options: Any) -> Callable[[Callable], Callable]:
-    """``numba.njit`` without Python's lock, kept on disk where a folder can be written.
+    """Return ``numba.njit`` without Python's lock, kept on disk in a writable folder.
 
     Numba keeps it beside the file, else in the user's cache folder, else nowhere: then
     every process compiles for itself.
@@ -88,7 +88,7 @@ def start(seed, state):
 
 @_compile
 def next_word(state):
-    """Next 32 bits, as uint64."""
+    """Return the next 32 bits, as uint64."""
     if state[10] == _U(4):
         philox(state[:4], state[4:6], state[6:10])
         state[0] += _U(1)
@@ -100,13 +100,13 @@ def next_word(state):
 
 @_compile
 def uniform(state):
-    """float32 from 0 to 1, in steps of 2^-23."""
+    """Return a float32 from 0 to 1, in steps of 2^-23."""
     return _FLOAT(next_word(state) & _U(0x7FFFFF)) * _FLOAT(2.0**-23)
 
 
 @_compile
 def below(state, limit):
-    """Integer from 0 to ``limit`` - 1, all alike; ``limit`` is 1 or more."""
+    """Return an integer from 0 to ``limit`` - 1, all alike; ``limit`` is 1 or more."""
     limit = _U(limit)
     if limit & (limit - _U(1)) == _U(0):
         return np.int64(next_word(state) & (limit - _U(1)))
@@ -164,7 +164,7 @@ def draw_window(seed, rows, columns, aspects, areas, covered, window):
 
 @_compile
 def _draw_sides(state, rows, columns, aspect, least, most, window):
-    """Whether there is a window of that aspect; if so it is drawn."""
+    """Draw a window of that aspect if there is one; return whether there is."""
     low = _rounded(np.sqrt(_FLOAT(least / aspect)))
     high = _rounded(np.sqrt(_FLOAT(most / aspect)))
     if _rounded(_FLOAT(high) * aspect) > columns:
@@ -201,9 +201,9 @@ def draw_views(seed, image, low, span, aspects, areas, covered, windows, numbers
         image: of which the shape counts.
         low: float32 [9], the least of each number.
         span: float32 [9], the greatest less the least.
-        aspects: as of ``draw_window``.
-        areas: as of ``draw_window``.
-        covered: as of ``draw_window``.
+        aspects: float32 [2], lowest and highest aspect, width over height.
+        areas: float32 [2], least and greatest part of the image.
+        covered: float32, part of the image that must be in the window.
         windows: int32 [v, 4]; written.
         numbers: float32 [v, 9], as of ``sampling.draw_numbers``; written.
     """

@@ -35,10 +35,10 @@ def make_views(images, index, seeds, low, span, aspects, areas, options, views, 
         images: [n, h, w, 3], integers or float32.
         index: int64 [b], which of them.
         seeds: int32 [b, 2].
-        low: as of ``numba_draws.draw_views``, and so are the next three.
-        span: float32 [9].
-        aspects: float32 [2].
-        areas: float32 [2].
+        low: float32 [9], the least of each number of ``numba_draws.draw_views``.
+        span: float32 [9], the greatest less the least.
+        aspects: float32 [2], lowest and highest aspect, width over height.
+        areas: float32 [2], least and greatest part of the image.
         options: part of the image that a window must cover; the factor that brings
             pixels into [0, 1]; half width of the blur, 0 never blurs; whether to stop
             after the crop.
@@ -86,7 +86,7 @@ def make_given(image, windows, numbers, scale, radius, views, which):
         numbers: float32 [v, 9], of ``sampling.draw_numbers``.
         scale: float32.
         radius: half width of the blur.
-        views: as of ``make_views``.
+        views: float32 [v, b, height, width, 3] in [0, 1]; written.
         which: of the b images it is.
     """
     height, width = views.shape[2], views.shape[3]
@@ -111,7 +111,7 @@ def make_given(image, windows, numbers, scale, radius, views, which):
 
 @_compile
 def _taps(length, size, flip, stride):
-    """Where and how much of a line of ``length`` each of ``size`` pixels reads.
+    """Find where and how much of a line of ``length`` each of ``size`` pixels reads.
 
     Returns:
         uint64 and float32 [size, 4]; weights that fall off the line are 0, and the
@@ -145,7 +145,7 @@ def _taps(length, size, flip, stride):
 
 @_compile
 def _resize(image, window, scale, flip, planes):
-    """Bicubic, no antialias: columns of the window first, then rows."""
+    """Resize bicubically without antialias: columns of the window first, then rows."""
     top, left, rows, columns = window[0], window[1], window[2], window[3]
     _, height, width = planes.shape
     row_index, row_weight = _taps(rows, height, np.bool_(False), 1)
@@ -188,7 +188,7 @@ def _mix_rows(line, lines, top, index, weight, y):
 
 @_compile
 def _jitter(planes, order, amounts):
-    """Four operations and clips; contrast waits for the mean of what precedes it."""
+    """Apply four operations and clips; contrast needs the mean of what precedes it."""
     pixels = planes.shape[1]
     position = 0
     mean, rest = np.zeros(3, np.float64), np.empty(3, np.float32)
@@ -258,7 +258,7 @@ def _saturate(red, green, blue, factor):
 
 @_compile
 def _missing(turns):
-    """Weight of a channel that ``turns`` are missing to."""
+    """Return the weight of a channel that ``turns`` are missing to."""
     turns = abs(turns - np.rint(turns))
     return np.float32(max(min(3.0 - 12.0 * turns, 1.0), -1.0))
 
@@ -282,7 +282,7 @@ def _turn(red, green, blue, delta):
 
 @_compile
 def _drop_colour(planes):
-    """Luma, into the first plane."""
+    """Write the luma into the first plane."""
     for i in range(planes.shape[1]):
         planes[0, i] = (
             planes[0, i] * _RED + planes[1, i] * _GREEN + planes[2, i] * _BLUE
@@ -291,7 +291,7 @@ def _drop_colour(planes):
 
 @_compile
 def _blur(planes, sigma, radius, gray, view):
-    """Columns, then rows, with zeros outside; gray is one plane's work."""
+    """Blur columns, then rows, with zeros outside; gray is one plane's work."""
     height, width, _ = view.shape
     radius = min(radius, int(np.ceil(_TAIL * sigma)))
     count = 2 * radius + 1
@@ -362,7 +362,7 @@ def _add_shifted(target, line, weights, n):
 
 @_compile
 def _write(made, gray, line):
-    """Planes, [3, n], or the first of them three times, as pixels, [n, 3]."""
+    """Write planes, [3, n], or the first of them three times, as pixels, [n, 3]."""
     second, third = _U(0 if gray else 1), _U(0 if gray else 2)
     for x in range(len(line)):
         line[x, 0] = min(made[0, x], _ONE)  # rounding

@@ -51,7 +51,7 @@ def finish(windows: tf.Tensor, numbers: tf.Tensor, *, use_blur: bool) -> tf.Tens
 
 
 def _chunk_of(count: int) -> int:
-    """Largest divisor up to CHUNK that is not tiny, else all."""
+    """Return the largest divisor up to CHUNK that is not tiny, else all."""
     divisors = [d for d in range(CHUNK // 4, CHUNK + 1) if count % d == 0]
     return divisors[-1] if divisors and count > CHUNK else count
 
@@ -73,12 +73,12 @@ def _finish(windows: tf.Tensor, numbers: tf.Tensor, radius: int) -> tf.Tensor:
 
 
 def _each(values: tf.Tensor, rank: int) -> tf.Tensor:
-    """One value for each view, [b], in a form that spreads over it."""
+    """Reshape one value for each view, [b], so that it spreads over the view."""
     return tf.reshape(values, [-1] + [1] * (rank - 1))
 
 
 def _jitter(planes: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-    """Four operations in each view's own order, clipping after each.
+    """Apply four operations in each view's own order, clipping after each.
 
     Args:
         planes: [b, c, pixels] float32.
@@ -100,7 +100,7 @@ def _jitter(planes: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
 def _adjusted(
     planes: tf.Tensor, step: tf.Tensor, amounts: list[tf.Tensor]
 ) -> tf.Tensor:
-    """Each view after its own operation; formulas are those of ``color``."""
+    """Return each view after its own operation; formulas are those of ``color``."""
     brightness, contrast, saturation, hue = amounts
     is_contrast = tf.equal(step, 1)
     mean = tf.reduce_mean(planes, axis=2, keepdims=True)
@@ -147,7 +147,9 @@ def _blur(lines: tf.Tensor, numbers: tf.Tensor, radius: int) -> tf.Tensor:
 
 
 def _bands(sigma: tf.Tensor, radius: int, length: int) -> tf.Tensor:
-    """Convolution of ``length`` pixels, zeros outside, as matrices [b, length, length].
+    """Return a convolution of ``length`` pixels as matrices [b, length, length].
+
+    Outside of the pixels there are zeros.
 
     Args:
         sigma: [b, 1, 1], pixels.
@@ -170,7 +172,7 @@ def finish_batch(batch: dict, *, use_blur: bool) -> dict:
     Args:
         batch: {"views": (windows, ..), "draws": (numbers, ..)} as ``finish`` takes
             them, "local_views" and "local_draws" if there are any, and other things.
-        use_blur: as of ``finish``.
+        use_blur: blur those that drew it.
 
     Returns:
         The batch with finished views, without the draws.

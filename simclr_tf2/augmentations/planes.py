@@ -27,12 +27,12 @@ def require_channels(image: tf.Tensor) -> int:
 
 
 def identity(channels: int) -> np.ndarray:
-    """Mixture that leaves the channels alone, [channels, channels]."""
+    """Return a mixture that leaves the channels alone, [channels, channels]."""
     return np.eye(channels, dtype=np.float32)
 
 
 def gray_mixture(channels: int) -> np.ndarray:
-    """Mixture that drops the colour, [channels, channels], all rows alike.
+    """Return a mixture that drops the colour, [channels, channels], all rows alike.
 
     Three channels are red, green and blue and become luma. Others have no agreed
     meaning and become their mean (ours), a millionth less so that rounding never takes

@@ -69,7 +69,7 @@ def windows(
     """Draw as ``views`` does, but stop after the crop: ``on_device`` goes on.
 
     Args:
-        image: as in ``views``, and so are the others.
+        image: [h, w, c], integers or floats in [0, 1]; c must be known statically.
         seed: int32 [2].
         num_views: how many.
         image_size: side of the views, or (height, width).
@@ -132,12 +132,12 @@ def pretrain_view(
     it is done at once, so that the clip follows it as in the reference code.
 
     Args:
-        image: as in ``views``.
+        image: [h, w, c], integers or floats in [0, 1]; c must be known statically.
         seed: int32 [2], or [2, 2], one of ``view_seeds``.
-        image_size: as in ``views``.
-        strength: as in ``views``.
-        use_blur: as in ``views``.
-        area_range: as in ``views``.
+        image_size: side of the view, or (height, width).
+        strength: of the colour jitter; 0 leaves the grayscale.
+        use_blur: draw the Gaussian blur too.
+        area_range: of the crop, as parts of the image.
 
     Returns:
         [height, width, c] float32 in [0, 1].
@@ -162,7 +162,7 @@ def pretrain_view(
 def _finish(
     window: tf.Tensor, numbers: tf.Tensor, *, scale: float, radius: int
 ) -> tf.Tensor:
-    """Do what ``compiled.finish`` does by kernels; arguments are those."""
+    """Finish a window by kernels as ``compiled.finish`` does; same arguments."""
     height, width, channels = window.shape
     draws = sampling.read(numbers, channels=channels)
     planes = layout.to_planes(window)
@@ -233,7 +233,7 @@ def squashed_view(image: tf.Tensor, *, image_size: int | Sequence[int]) -> tf.Te
 
 
 def eval_proportion(image_size: int | Sequence[int]) -> float:
-    """Side of ``eval_view``'s window as a part of the largest possible one."""
+    """Return the side of ``eval_view``'s window as a part of the largest possible."""
     whole = max(crop.height_and_width(image_size)) <= NO_CENTER_CROP_UP_TO
     return 1.0 if whole else crop.EVAL_PROPORTION
 
@@ -267,5 +267,5 @@ def _tell_what_is_left_out(channels: int) -> None:
 
 @functools.cache
 def warn_without_blur(height: int) -> None:
-    """Say once that views of so many rows cannot be blurred."""
+    """Warn once that views of so many rows cannot be blurred."""
     logger.warning("views of %d pixels are too small to be blurred", height)

@@ -12,7 +12,7 @@ from simclr_tf2.augmentations import planes as layout
 
 
 class Draws(NamedTuple):
-    """What is random in a view, but for the window."""
+    """Random numbers of a view, without the window."""
 
     flip: tf.Tensor  # bool
     jitter_order: tf.Tensor  # int32, as of color.jitter_planes
@@ -49,7 +49,7 @@ def draw(seed: tf.Tensor, strength: float, *, channels: int = 3) -> Draws:
 
 
 def draw_numbers(seed: tf.Tensor, strength: float) -> tf.Tensor:
-    """Draw everything at once: small operations are what a small image waits for.
+    """Draw all numbers of a view at once, which saves many small operations.
 
     Returns:
         float32 [9], which ``read`` understands.
@@ -59,7 +59,7 @@ def draw_numbers(seed: tf.Tensor, strength: float) -> tf.Tensor:
 
 
 def ranges(strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest of the numbers that ``draw_numbers`` draws, float32 [9] each.
+    """Return least and greatest of the numbers of ``draw_numbers``, float32 [9] each.
 
     A choice with probability p is the integer part of a number in [0, 1/p): 0 is yes.
     """

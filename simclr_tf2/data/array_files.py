@@ -41,14 +41,15 @@ def from_arrays(
     channels: int | None = None,
     pixels: str = pixel_range.AUTO,
 ) -> Split:
-    """A split of images in memory, for the library.
+    """Make a split from arrays of images in memory, for use as a library.
 
     Args:
         images: [n, h, w, c] of any number type, any number of channels; [n, h, w] is
             gray.
-        labels: As ``array_labels.read``; None: there are none.
-        name: For messages and results.
-        split: For messages and results.
+        labels: [n], [n, 1] or [n, l], as ``array_labels.read`` takes them; None: there
+            are none.
+        name: Name of the data set, for messages and results.
+        split: Name of the split, for messages and results.
         class_names: In label order; default: what the labels say.
         num_classes: One more than the largest label unless given.
         channels: Expected; images [n, c, h, w] are turned where only that fits.
@@ -96,8 +97,8 @@ def open_array_split(
     Args:
         path: The file.
         spec: A split, or slices of some.
-        channels: As ``from_arrays``.
-        pixels: As ``from_arrays``.
+        channels: Expected; images [n, c, h, w] are turned where only that fits.
+        pixels: ``--pixel_range``: auto, full or "LO,HI".
 
     Raises:
         ConfigError: No such file or split, or arrays that are no images.
@@ -143,7 +144,10 @@ def open_array_split(
 def _splits(
     images: dict[str, np.ndarray], labels: array_labels.Labels | None, path: str
 ) -> dict[str, Places]:
-    """The arrays, what is held out of train where that is needed, and ``all``."""
+    """Return the places of each split, with ``all`` and, if needed, a held-out part.
+
+    The split ``validation`` is held out of train where only train has labels.
+    """
     whole = {s: np.arange(len(array)) for s, array in images.items()}
     found: dict[str, Places] = {s: [(s, rows)] for s, rows in whole.items()}
     if labels is not None and "validation" not in found and _only_train(labels):
@@ -161,13 +165,13 @@ def _splits(
 
 
 def _only_train(labels: array_labels.Labels) -> bool:
-    """Whether train, and no other split, has a label."""
+    """Return whether train, and no other split, has a label."""
     known = {s for s, array in labels.by_split.items() if (array >= 0).any()}
     return known == {"train"}
 
 
 def _taken(places: Places, chosen: np.ndarray) -> Places:
-    """The places at these positions (sorted) of a split."""
+    """Return the places at these positions (sorted) of a split."""
     found, start = [], 0
     for name, rows in places:
         inside = chosen[(chosen >= start) & (chosen < start + len(rows))] - start
@@ -178,7 +182,7 @@ def _taken(places: Places, chosen: np.ndarray) -> Places:
 
 
 def is_part_of_train(split: Split) -> bool:
-    """Whether a split ``validation`` of an array file was held out of its train."""
+    """Return whether a split ``validation`` of an array file is a part of its train."""
     source = split.source
     while isinstance(source, SubsetSource):
         source = source.base
@@ -217,7 +221,7 @@ def _split(
 
 
 def _as_images(images: np.ndarray, channels: int | None, name: str) -> np.ndarray:
-    """[n, h, w, c], whatever the order; numbers or bool."""
+    """Return images as [n, h, w, c], whatever their order; they are numbers or bool."""
     images = images[..., None] if images.ndim == 3 else images
     shape = "x".join(map(str, images.shape))
     if images.ndim != 4 or images.dtype.kind not in "biuf" or not images.size:
@@ -270,7 +274,7 @@ def _load(path: str) -> dict[str, np.ndarray]:
 def _by_split(
     arrays: dict[str, np.ndarray], path: str
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Images and labels of each split."""
+    """Return the images and the labels of each split."""
     images: dict[str, np.ndarray] = {}
     labels: dict[str, np.ndarray] = {}
     unknown = []
@@ -299,7 +303,7 @@ def _by_split(
 
 
 def _split_of(key: str, names: tuple[str, ...]) -> str | None:
-    """The split of the array ``key`` if it is one of ``names``, else None."""
+    """Return the split of the array ``key`` if it is one of ``names``, else None."""
     long, short = names
     lower = key.lower()
     if lower in names:
@@ -324,7 +328,10 @@ def _arrays(path: str) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _labels_beside(path: str) -> str | None:
-    """File of labels: a_labels.npy of a.npy, labels.npy of images.npy, y of x.npy."""
+    """Return the file of labels beside an .npy, None without one.
+
+    It is a_labels.npy of a.npy, labels.npy of images.npy, y of x.npy.
+    """
     folder, name = os.path.split(path)
     stem = name.removesuffix(".npy")
     names = [f"{stem}_labels", stem.replace("images", "labels")]

@@ -31,7 +31,7 @@ class Labels:
 
 
 def read(arrays: Mapping[str, np.ndarray], *, name: str) -> Labels:
-    """Labels of every split, by one rule for all of them.
+    """Read the labels of every split, by one rule for all of them.
 
     Whole numbers are class numbers whatever their type; if no label is 0, the values
     become classes in their order, named by them. Text becomes classes sorted by name,
@@ -92,7 +92,7 @@ def _as_text(labels: np.ndarray) -> list[str]:
 
 
 def _whole(labels: np.ndarray, name: str) -> np.ndarray:
-    """Numbers of any type as int64."""
+    """Convert whole numbers of any type to int64."""
     if labels.dtype.kind != "f":
         return labels.astype(np.int64)
     filled = np.where(np.isnan(labels), NONE, labels)
@@ -107,7 +107,7 @@ def _whole(labels: np.ndarray, name: str) -> np.ndarray:
 
 
 def _from_rows(arrays: Mapping[str, np.ndarray], name: str) -> Labels:
-    """One-hot rows, or several yes-or-no labels an image."""
+    """Read one-hot rows, or several yes-or-no labels an image."""
     every = np.concatenate(list(arrays.values()))
     if not np.isin(every, (NONE, 0, 1)).all():
         raise ConfigError(

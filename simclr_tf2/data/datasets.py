@@ -76,7 +76,7 @@ class Split:
         return self.num_examples * height * width * channels * self.pixel_bytes
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """All images and labels, decoded once and kept (read-only views).
+        """Decode all images and labels once and keep them (read-only views).
 
         Returns:
             uint8 or uint16 [num_examples, h, w, c] and int64 [num_examples], or None
@@ -123,7 +123,7 @@ class Split:
         return self.source.num_bytes
 
     def as_dataset(self) -> tf.data.Dataset:
-        """Every image once, in index order, as it is stored.
+        """Return a dataset of every image once, in index order, as it is stored.
 
         Returns:
             A dataset of {"image": as stored, "label": int64 (-1: no label), "index":
@@ -223,7 +223,7 @@ def open_split(
 def wide_pixels(
     source: sources.RecordSource, pixels: str, *, name: str, sixteen: bool
 ) -> sources.RecordSource:
-    """The source with a range of its own where its images have 16 bits.
+    """Return the source with a range of its own where its images have 16 bits.
 
     The range is found from the first ``SAMPLE`` images.
 
@@ -248,7 +248,7 @@ def wide_pixels(
 
 
 def pixel_bytes(source: sources.Source) -> int:
-    """Bytes of one value of a decoded image."""
+    """Return the bytes of one value of a decoded image."""
     if isinstance(source, sources.ArraySource):
         return source.images.dtype.itemsize
     return 1 if getattr(source, "pixels", None) is None else 2
@@ -269,7 +269,7 @@ def require_labels(split: Split) -> None:
 
 
 def split_info(builder: Any, name: str, split: str) -> Any:
-    """What TFDS knows of a split.
+    """Return what TFDS knows of a split.
 
     Raises:
         ConfigError: The set has no such split, or no images in it.
@@ -286,7 +286,7 @@ def split_info(builder: Any, name: str, split: str) -> Any:
 
 
 def require_images(builder: Any, name: str, key: str) -> Any:
-    """The feature of that name.
+    """Return the feature of that name, which has to hold images.
 
     Raises:
         ConfigError: There is none, or it holds no images of 8 or 16 bits.
@@ -332,7 +332,10 @@ def _label_key(builder: Any, key: str) -> str | None:
 
 
 def labels_known(read: Any, split: str) -> bool:
-    """Whether the first image of every part of ``split`` has a label that is not -1."""
+    """Check whether the first image of every part has a label that is not -1.
+
+    The parts are those of ``split``.
+    """
     return all(
         int(example["label"]) >= 0
         for part in split.split("+")
@@ -365,7 +368,7 @@ def _as_dataset(
 def _load_arrays(
     dataset: tf.data.Dataset, num_examples: int, name: str
 ) -> sources.ArraySource:
-    """Pixels that the set stores plainly; they are held in memory."""
+    """Load pixels that the set stores plainly; they are held in memory."""
     height, width, channels = dataset.element_spec["image"].shape
     if height is None or width is None:
         raise ConfigError(

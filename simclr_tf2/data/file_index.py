@@ -39,7 +39,7 @@ _BEGINNING = 4 << 20  # bytes that hold the header of a larger one
 
 
 def full_path(root: str, path: str) -> bytes:
-    """Where a file of a listing is, as TensorFlow takes it (names may be any bytes)."""
+    """Return the path of a listed file as TensorFlow takes it (any bytes in names)."""
     if "://" in path:
         return path.encode()
     if "://" in root:
@@ -88,7 +88,7 @@ def build_index(
 def _in_threads(
     look: _Look, total: int, workers: int | None
 ) -> Iterator[tuple[int, Any]]:
-    """Yields (files done, files read in this part) as parts get done."""
+    """Yield (files done, files read in this part) as parts get done."""
     workers = workers or 2 * machine.usable_cores()
     part = min(1000, max(8, total // (8 * workers)))
     done = 0
@@ -104,7 +104,10 @@ def _in_threads(
 
 
 def _with_pixel_cap(index: FileIndex, max_pixels: int) -> FileIndex:
-    """The cap is no property of the file, so it is not kept in the cache."""
+    """Mark images above the cap on pixels as bad.
+
+    The cap is no property of the file, so it is not kept in the cache.
+    """
     error = index.error.copy()
     for row in np.flatnonzero(index.good & (index.pixels > max_pixels)):
         height, width = int(index.height[row]), int(index.width[row])
@@ -116,12 +119,12 @@ def _with_pixel_cap(index: FileIndex, max_pixels: int) -> FileIndex:
 
 
 class _Unreadable(Exception):
-    """The file system's reason; tried again at the next start."""
+    """Error with the file system's reason; the file is tried again at the next run."""
 
 
 @dataclass(frozen=True)
 class _Look:
-    """Fills rows of an index; safe in threads, each of which has rows of its own."""
+    """Reader that fills rows of an index; safe in threads with rows of their own."""
 
     root: str
     index: FileIndex
@@ -129,7 +132,7 @@ class _Look:
     max_pixels: int
 
     def rows(self, rows: range) -> int:
-        """Look at these files; returns how many had to be read."""
+        """Look at these files and return how many had to be read."""
         return sum(self._row(row) for row in rows)
 
     def _row(self, row: int) -> bool:
@@ -198,7 +201,7 @@ class _Look:
 
 
 def _status(path: bytes) -> tuple[int, int]:
-    """Size in bytes and time of change in ns of a regular file."""
+    """Return the size in bytes and the time of change in ns of a regular file."""
     if b"://" in path:
         try:
             remote = tf.io.gfile.stat(path)
@@ -248,7 +251,7 @@ def _read(path: bytes, count: int = -1) -> bytes:
 
 
 def _read_and_hash(path: bytes, size: int) -> tuple[bytes, bytes]:
-    """The contents, or the beginning of a very large file, and the whole's digest."""
+    """Read the contents, or the beginning of a very large file, and hash the whole."""
     if size <= _WHOLE:
         contents = _read(path)
         return contents, hashlib.blake2b(contents, digest_size=DIGEST_BYTES).digest()
@@ -266,7 +269,7 @@ def _read_and_hash(path: bytes, size: int) -> tuple[bytes, bytes]:
 
 
 def _reason(error: Exception) -> str:
-    """First line of TensorFlow's message without the names of its nodes."""
+    """Return the first line of TensorFlow's message without the names of its nodes."""
     text = (str(error).splitlines() or [""])[0]
     text = re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*", "", text)
     return text[:160].strip() or type(error).__name__

@@ -17,7 +17,7 @@ def image_size(height: float, width: float) -> int:
 
     Args:
         height: Of a typical image (the median), in pixels.
-        width: Likewise.
+        width: Of a typical image (the median), in pixels.
 
     Returns:
         One of ``IMAGE_SIZES``; the smallest for images that are smaller still.

@@ -68,7 +68,10 @@ def chosen(keys: np.ndarray, fraction: float) -> np.ndarray:
 
 
 def _mixed(keys: np.ndarray) -> np.ndarray:
-    """Another uniform hash of each key, uint64 (splitmix64, Steele et al. 2014)."""
+    """Return another uniform hash of each key, uint64.
+
+    The hash is splitmix64 (Steele et al. 2014).
+    """
     x = keys.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)  # wraps around
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -16,7 +16,9 @@ SAMPLED = 1000  # [ours] images of an array whose pixels are read
 
 
 def images_digest(source: Source) -> str:
-    """Name the images: of files the names below their common folder, and their sizes.
+    """Return a digest of the images.
+
+    Of image files it takes the names below their common folder and their sizes.
 
     A folder that was moved keeps its digest. Of record files it takes names, sizes and
     the records that belong to the split, of arrays the shape and a sample of pixels.
@@ -37,7 +39,7 @@ def images_digest(source: Source) -> str:
 
 
 def labels_digest(source: Source) -> str:
-    """Name the labels in the order of the images; empty where they are in records."""
+    """Return a digest of the labels in image order; empty where they are in records."""
     labels = stored_labels(source)
     return "" if labels is None else digest(labels.tobytes())
 
@@ -53,7 +55,7 @@ DIGESTED = 64  # [ours] images that say which data set this is
 
 
 def images_of(split: Split, limit: int | None) -> dict[str, Any]:
-    """Which images are tested on: names for people, and a digest to compare.
+    """Describe the images tested on: names for people, and a digest to compare.
 
     The digest is of the first images' bytes as they are stored, so that a data set is
     the same in another folder too.

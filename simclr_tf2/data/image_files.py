@@ -32,7 +32,7 @@ def decode(
     channels: int = 3,
     orientation: tf.Tensor | int | None = None,
 ) -> tf.Tensor:
-    """Encoded image -> pixels; works eagerly and within tf.data.
+    """Decode an encoded image to pixels; works eagerly and within tf.data.
 
     Call it for images whose header was read (``image_headers.parse``) only: the
     decoder allocates whatever size the header states.
@@ -69,14 +69,14 @@ def decode_wide(
     pixels: str,
     orientation: tf.Tensor | int | None = None,
 ) -> tf.Tensor:
-    """``decode`` for sets in which images have 16 bits: value of a range -> uint16.
+    """Decode an image of a set with images of 16 bits: value of a range -> uint16.
 
     Args:
-        contents: string scalar; as ``decode``, and so are the others.
+        contents: string scalar, as ``decode`` takes it.
         channels: 1, 3 or 4.
         pixels: What ``pixel_range.resolve`` gave; images of 8 bits are 0 to 255 unless
             it lies within.
-        orientation: EXIF orientation.
+        orientation: EXIF orientation, 1 to 8, integer scalar; None turns nothing.
 
     Returns:
         uint16 [h, w, channels]; 0 and 65535 are the ends of the range.
@@ -121,12 +121,12 @@ def decode_wide(
 
 
 def decode_sixteen(contents: tf.Tensor) -> tf.Tensor:
-    """Pixels of a PNG as they are stored, uint16 [h, w, channels of the file]."""
+    """Decode a PNG as it is stored, to uint16 [h, w, channels of the file]."""
     return tf.io.decode_png(contents, dtype=tf.uint16)
 
 
 def has_sixteen_bits(contents: tf.Tensor) -> tf.Tensor:
-    """Whether an encoded image is a PNG of 16 bits, bool scalar."""
+    """Return whether an encoded image is a PNG of 16 bits, bool scalar."""
     beginning = tf.strings.substr(contents, 0, 25)
     data = tf.io.decode_raw(beginning, tf.uint8)
     png = tf.strings.substr(contents, 0, 4) == b"\x89PNG"
@@ -159,7 +159,7 @@ def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
 
 
 def decode_usual(contents: tf.Tensor, *, channels: int = 3) -> tf.Tensor:
-    """``decode`` for JPEG, PNG and GIF only; eagerly it takes a fraction of the time.
+    """Decode a JPEG, PNG or GIF; eagerly in a fraction of the time of ``decode``.
 
     Args:
         contents: string scalar.
@@ -195,7 +195,7 @@ def _decode_others(contents: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _decode_tiff(contents: tf.Tensor) -> tf.Tensor:
-    """Pixels [h, w, 1 to 4], upright."""
+    """Decode a TIFF to pixels [h, w, 1 to 4], upright."""
     # Not stateful: the same bytes are the same pixels.
     pixels = tf.numpy_function(
         tiff_files.read_8_bit, [contents], tf.uint8, stateful=False
@@ -204,7 +204,7 @@ def _decode_tiff(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
-    """Pixels [h, w, 3 or 4].
+    """Decode a WebP image to pixels [h, w, 3 or 4].
 
     TensorFlow writes RGBA frames into a buffer of three channels when the header of an
     animation does not announce alpha; announcing it makes the buffer large enough.
@@ -229,7 +229,7 @@ _CHARACTERS = [bytes([value]) for value in range(256)]
 
 
 def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
-    """Pixels [h, w, 3], from 24 or 32 bits or through the palette."""
+    """Decode a BMP of 24 or 32 bits, or with a palette, to pixels [h, w, 3]."""
     data = tf.io.decode_raw(contents, tf.uint8)
     bits = _number(data, 28, 2)
     return tf.cond(
@@ -240,7 +240,7 @@ def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_palette_bmp(data: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    """Uncompressed rows of 1, 4 or 8 bits an index, each padded to four bytes."""
+    """Decode uncompressed rows of 1, 4 or 8 bits an index, each padded to 4 bytes."""
     offset, header = _number(data, 10, 4), _number(data, 14, 4)
     width, height = _number(data, 18, 4), _number(data, 22, 4)
     rows, row_bytes = tf.abs(height), (width * bits + 31) // 32 * 4
@@ -258,14 +258,14 @@ def _decode_palette_bmp(data: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
 
 
 def _number(data: tf.Tensor, start: int, count: int) -> tf.Tensor:
-    """Little-endian signed number of 2 or 4 bytes as int32."""
+    """Read a little-endian signed number of 2 or 4 bytes as int32."""
     digits = tf.ensure_shape(data[start : start + count], [count])
     value = tf.bitcast(digits, tf.int32 if count == 4 else tf.uint16)
     return tf.cast(value, tf.int32)
 
 
 def _to_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
-    """[h, w, 1 to 4] -> [h, w, channels], by the rules at the top of this file."""
+    """Convert [h, w, 1 to 4] to [h, w, channels], by the rules atop this file."""
     to = {1: _to_gray, 3: _to_rgb, 4: _to_rgba}[channels]
     have = tf.shape(pixels)[2]
 

@@ -16,17 +16,17 @@ from simclr_tf2.data import tiff_files
 
 
 class BadImage(ValueError):
-    """Why these bytes are no image that can be used; one line."""
+    """Error that says in one line why bytes are no image that can be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What the header says.
+    """Facts from the header of an image.
 
     Attributes:
         format: "jpeg", "png", "gif", "bmp", "webp" or "tiff": by content, not by name.
         height: Pixels, before the EXIF orientation is applied (TIFF: after).
-        width: Pixels, likewise.
+        width: Pixels, before the EXIF orientation is applied (TIFF: after).
         channels: Of the file: 1 gray, 2 gray and alpha, 3, 4 (alpha, or CMYK).
         bits: Per channel; of a palette, per index.
         orientation: EXIF, 1 to 8; 1 where there is none (TIFF: its reader turns it).
@@ -46,7 +46,7 @@ class Header:
 
 
 def parse(contents: bytes, *, size: int | None = None) -> Header:
-    """Header of an encoded image.
+    """Read the header of an encoded image.
 
     Args:
         contents: The file, or its first bytes when it is very large.
@@ -281,7 +281,7 @@ def _tiff(contents: bytes, size: int) -> Header:
 
 
 def _exif(block: bytes) -> int:
-    """Orientation of a TIFF-structured EXIF block; 1 where it says nothing valid."""
+    """Return the orientation of a TIFF-structured EXIF block; 1 without a valid one."""
     block = block.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None:

@@ -69,7 +69,7 @@ class FileSource:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of names and sizes of the files, and of labels."""
+        """Digest of names and sizes of the files, and of labels."""
         wide = [] if self.pixels is None else [f"pixels {self.pixels}"]
         return digest(self.paths, self.sizes.tobytes(), self.labels.tobytes(), *wide)
 
@@ -80,12 +80,12 @@ class FileSource:
             return paths, tf.constant(self.labels), tf.constant(self.orientations)
 
     def examples(self) -> tf.data.Dataset:
-        """Every image once, in order."""
+        """Return a dataset of every image once, in order."""
         dataset = tf.data.Dataset.range(len(self.paths))
         return dataset.map(self.at, num_parallel_calls=tf.data.AUTOTUNE)
 
     def at(self, index: tf.Tensor) -> Example:
-        """One example by its index."""
+        """Return one example by its index."""
         paths, labels, orientations = self._tensors
         return {
             "image": tf.io.read_file(tf.gather(paths, index)),
@@ -97,11 +97,11 @@ class FileSource:
     def stream(
         self, plan: order.BatchPlan, *, seed: int, start_step: int
     ) -> tf.data.Dataset:
-        """Endless shuffled examples."""
+        """Return a dataset of endless shuffled examples."""
         raise NotImplementedError("files are read by index")
 
     def decode(self, example: Example) -> tf.Tensor:
-        """Pixels [h, w, c]."""
+        """Decode an example to pixels [h, w, c]."""
         settings = {"channels": self.shape[2], "orientation": example["orientation"]}
         if self.pixels is None:
             pixels = image_files.decode(example["image"], **settings)
@@ -112,7 +112,7 @@ class FileSource:
         return tf.ensure_shape(pixels, self.shape)
 
     def first_broken(self) -> str | None:
-        """A file that cannot be read or decoded now, with why; None if all can."""
+        """Return a file that cannot be read or decoded now, with why; else None."""
         files = zip(self.paths, self.sizes, strict=True)
         for path, _ in sorted(files, key=_has_its_size):
             try:
@@ -123,7 +123,7 @@ class FileSource:
 
 
 def _has_its_size(file: tuple[bytes, int]) -> bool:
-    """False for the suspects: files that are gone or have another size by now."""
+    """Return False for suspects: files that are gone or have another size by now."""
     try:
         return tf.io.gfile.stat(file[0]).length == file[1]
     except tf.errors.OpError:
@@ -171,7 +171,7 @@ class ImageSet:
 
     @functools.cached_property
     def holds_out(self) -> bool:
-        """Whether a part of train is the split ``validation``: there is no other."""
+        """Whether a part of train is the split ``validation``, as there is no other."""
         names = np.array([split or "train" for split in self.listing.splits], object)
         labelled = self._labelled_splits(names)
         return labelled == {"train"} and "validation" not in names
@@ -192,7 +192,7 @@ class ImageSet:
 
     @functools.cached_property
     def splits(self) -> dict[str, np.ndarray]:
-        """Split -> places of its images; "all" is every image.
+        """Places of the images of each split; "all" is every image.
 
         Where no split but train has labels, a tenth of train, chosen by hash, is the
         split ``validation``.
@@ -205,7 +205,7 @@ class ImageSet:
         return {**found, "all": self.good}
 
     def median_height_width(self) -> tuple[float, float]:
-        """Median height and median width of the usable images, in pixels, upright."""
+        """Return median height and width of the usable images, in pixels, upright."""
         height, width = (side[self.good] for side in self.index.upright_shape())
         return float(np.median(height)), float(np.median(width))
 
@@ -238,11 +238,11 @@ class ImageSet:
     def open_sorted(
         self, *, channels: int = 3, pixels: str = pixel_range.AUTO
     ) -> Split:
-        """All usable images in the order of their paths."""
+        """Open all usable images in the order of their paths."""
         return self._split(np.sort(self.good), "all", channels, pixels)
 
     def _decided(self, pixels: str) -> str | None:
-        """The range of all images; None where they are read with 8 bits."""
+        """Return the range of all images; None where they are read with 8 bits."""
         if self.seen is not None:
             return pixel_range.resolve(pixels, self.seen, name=self.name)
         natural = pixel_range.limits(pixels, np.uint8) == (0, 255)
@@ -370,7 +370,7 @@ def open_files(paths: Sequence[str], data: DataConfig) -> ImageSet:
 
 
 class _Progress:
-    """Says now and then how far the look through many files is."""
+    """Log of the progress: says now and then how far the look through many files is."""
 
     def __init__(self, name: str) -> None:
         self._name, self._said = name, time.monotonic()
@@ -382,7 +382,7 @@ class _Progress:
 
 
 def list_images(data: DataConfig) -> Listing:
-    """The image files that the settings name, not opened yet."""
+    """List the image files that the settings name, without opening them."""
     if data.manifest:
         return manifest.read_manifest(
             data.manifest, root=data.image_dir, label_columns=data.label_columns
@@ -392,7 +392,7 @@ def list_images(data: DataConfig) -> Listing:
 
 
 def index_path(data: DataConfig) -> str | None:
-    """Where the index of these images is kept; None for a remote ``data_dir``."""
+    """Return the path of these images' index; None for a remote ``data_dir``."""
     if "://" in data.data_dir:
         return None
     name = data.source if "://" in data.source else os.path.abspath(data.source)

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def load(cache_path: str, root: str, paths: tuple[str, ...]) -> FileIndex | None:
-    """Rows of ``paths`` as they were; those not in the cache as unread.
+    """Load the rows of ``paths`` as they were; those not in the cache as unread.
 
     Returns:
         None without a cache, or with one that is damaged or of another folder: logged.
@@ -89,7 +89,7 @@ def _reordered(
 
 
 def _join(texts: Sequence[str] | np.ndarray) -> np.ndarray:
-    """Texts as one array of bytes; a file name may be any bytes but NUL."""
+    """Join texts to one array of bytes; a file name may be any bytes but NUL."""
     joined = "\0".join(texts).encode("utf-8", "surrogateescape")
     return np.frombuffer(joined, np.uint8)
 

@@ -36,7 +36,7 @@ class FileIndex:
         mtime_ns: int64 [n].
         format: str [n], as of ``image_headers.Header``, "" where unknown.
         height: int32 [n], before ``orientation`` is applied; 0 where unknown.
-        width: int32 [n], likewise.
+        width: int32 [n], before ``orientation`` is applied; 0 where unknown.
         channels: uint8 [n], of the file.
         bits: uint8 [n], per channel.
         orientation: uint8 [n], EXIF, 1 to 8.
@@ -67,7 +67,7 @@ class FileIndex:
 
     @classmethod
     def unread(cls, paths: tuple[str, ...]) -> FileIndex:
-        """Rows of files that nothing is known of."""
+        """Return rows of files that nothing is known of."""
         columns = {
             name: np.full((len(paths), *shape), value, dtype)
             for name, (dtype, value, shape) in COLUMNS.items()
@@ -83,7 +83,7 @@ class FileIndex:
         return np.equal(self.error, "").astype(bool)
 
     def upright_shape(self) -> tuple[np.ndarray, np.ndarray]:
-        """Heights and widths once the orientation is applied, int32 [n] each."""
+        """Return heights and widths with the orientation applied, int32 [n] each."""
         turned = self.orientation >= 5
         return (
             np.where(turned, self.width, self.height),

@@ -21,7 +21,7 @@ def balanced_subset(
     count: int | None = None,
     num_classes: int | None = None,
 ) -> np.ndarray:
-    """A class-balanced choice of images (SimCLR, appendix B.5).
+    """Choose images, balanced over the classes (SimCLR, appendix B.5).
 
     Each class is drawn with a generator of its own, keyed by seed and label, from its
     images in order: what other classes look like changes nothing, and a larger share
@@ -65,7 +65,7 @@ def balanced_subset(
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """A choice of images, as kept in a run's folder.
+    """Choice of images, as kept in a run's folder.
 
     Attributes:
         indices: Sorted positions in the data set.
@@ -85,7 +85,7 @@ class Subset:
 
 
 def labels_digest(labels: np.ndarray) -> str:
-    """SHA-256 of the labels in order, so that another data set or order is noticed."""
+    """Return the SHA-256 of the labels in order, to notice another set or order."""
     return hashlib.sha256(np.asarray(labels).astype("<i8").tobytes()).hexdigest()
 
 
@@ -103,10 +103,10 @@ def save_subset(
     Args:
         path: File to write, over an older one.
         indices: What ``balanced_subset`` returned.
-        labels: What it was given, ``[n]``.
-        seed: Likewise, as are ``fraction`` and ``count``.
-        fraction: See above.
-        count: See above.
+        labels: What ``balanced_subset`` was given, ``[n]``.
+        seed: The seed that it was given.
+        fraction: The fraction that it was given, or None.
+        count: The images per class that it was given, or None.
     """
     subset = Subset(
         indices=np.asarray(indices).tolist(),
@@ -131,15 +131,16 @@ def load_subset(
     fraction: float | None = None,
     count: int | None = None,
 ) -> np.ndarray:
-    """The indices of a saved choice, if it was made from these labels.
+    """Load the indices of a saved choice, if it was made from these labels.
 
     Args:
         path: What ``save_subset`` wrote.
         labels: int ``[n]`` of the data set at hand.
-        seed: If given, what the file must have been drawn with; so are ``fraction``
-            and ``count``, compared if one of the two is given.
-        fraction: See above.
-        count: See above.
+        seed: If given, the seed that the file must have been drawn with.
+        fraction: The fraction that the file must have been drawn with; it is compared
+            if ``fraction`` or ``count`` is given.
+        count: The images per class that the file must have been drawn with; compared
+            like ``fraction``.
 
     Returns:
         int64 ``[k]``, sorted.

@@ -17,7 +17,7 @@ _HELD_OUT = ("validation", "test")
 
 
 def recognize(parts: Parts) -> str:
-    """Return "split_class", "class" or "flat".
+    """Return the layout of the folders: "split_class", "class" or "flat".
 
     The first level is splits
 
@@ -44,7 +44,9 @@ def recognize(parts: Parts) -> str:
 
 
 def splits_of(parts: Parts, *, beside: str) -> tuple[str, ...]:
-    """Split of each image by its first folder; other folders are splits of their name.
+    """Return the split of each image by its first folder.
+
+    Folders that have no name of a split are splits of their own name.
 
     Args:
         parts: Folders and names.
@@ -56,7 +58,7 @@ def splits_of(parts: Parts, *, beside: str) -> tuple[str, ...]:
 
 
 def _split_folders(tops: Sequence[str]) -> dict[str, str]:
-    """Folder -> split, of those that have a split's name.
+    """Map each folder that has a split's name to the split.
 
     Names with a number or a word more count only beside a folder to train on: test1,
     test2 alone may be anything.
@@ -68,7 +70,7 @@ def _split_folders(tops: Sequence[str]) -> dict[str, str]:
 
 
 def _inside(parts: Parts) -> dict[str, Counter[str]]:
-    """First folder -> second folder ("" for images directly in it) -> images."""
+    """Count images: first folder -> second folder ("" for none) -> images."""
     inside: dict[str, Counter[str]] = defaultdict(Counter)
     for p in parts:
         if len(p) > 1:
@@ -77,7 +79,7 @@ def _inside(parts: Parts) -> dict[str, Counter[str]]:
 
 
 def _holds_classes(splits: dict[str, str], inside: dict[str, Counter[str]]) -> bool:
-    """Whether the only split has class folders and what lies beside has no others."""
+    """Return whether the only split has class folders and the rest has no others."""
     classes = {name for top in splits for name in inside[top]} - {""}
     beside = {n for top, names in inside.items() if top not in splits for n in names}
     return len(classes) >= 2 and beside - {""} <= classes
@@ -123,7 +125,7 @@ def _notes_on_splits(parts: Parts) -> Iterator[str]:
 
 
 def _note_on_stray(split: str, images: Parts) -> Iterator[str]:
-    """Where a few images made a labelled split an unlabelled one."""
+    """Yield a note where a few images made a labelled split an unlabelled one."""
     stray = next((p for p in images if len(p) != 3), None)
     deep = {p[2] for p in images if len(p) > 3}
     if len(deep) >= 2 and len({p[1] for p in images}) == 1:
@@ -156,7 +158,7 @@ def _notes_on_classes(parts: Parts) -> Iterator[str]:
 
 
 def _notes_on_flat(parts: Parts, root: str) -> Iterator[str]:
-    """Where folders look like labels or splits that were not understood."""
+    """Yield notes on folders that look like labels or splits not understood."""
     folders = Counter(tuple(p[:-1]) for p in parts)
     common = _common(list(folders))
     kinds = sorted({f[len(common)] for f in folders if len(f) > len(common)})
@@ -198,7 +200,7 @@ def _several(parts: Parts, tops: Sequence[str]) -> str:
 
 
 def _common(folders: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The folders that all images share."""
+    """Return the folders that all images share."""
     first, last = min(folders), max(folders)
     shared = 0
     while shared < min(len(first), len(last)) and first[shared] == last[shared]:

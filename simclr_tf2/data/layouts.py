@@ -27,7 +27,7 @@ BESIDE = "other"  # split of images that lie beside the folders of splits
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The images of a data set in a fixed order, and what is known before opening one.
+    """Images of a data set in a fixed order, and what is known before opening one.
 
     Attributes:
         root: Folder that relative paths start from.
@@ -60,14 +60,14 @@ class Listing:
 
     @property
     def left_out(self) -> str:
-        """What of the folder is not read, on one line; "" if everything is."""
+        """What is not read of the folder, on one line; "" if everything is."""
         return side_files.left_out(self.others, self.side_folders, self.hidden)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def class_names(self) -> tuple[str, ...]:
-        """Classes in label order: those of train, then those of other splits only.
+        """Return classes in label order: those of train, then those of other splits.
 
         Each part is sorted, as numbers where all names are whole numbers.
         """
@@ -82,7 +82,7 @@ class Listing:
         return (*_sorted_names(first), *_sorted_names(names - first))
 
     def label_ids(self) -> np.ndarray:
-        """Place of each image's label in ``class_names``, int64 [n]; -1 without."""
+        """Return the place of each label in ``class_names``, int64 [n]; -1 without."""
         ids = {name: place for place, name in enumerate(self.class_names())}
         labels = self.labels or (None,) * len(self)
         # A label that is None has no entry.
@@ -173,7 +173,7 @@ class _Walked:
 
 
 def _walk_local(root: str) -> _Walked:
-    """Real folders first, then linked ones, each folder once: no cycle, no double."""
+    """Walk real folders first, then linked ones, each once: no cycle, no double."""
     if not os.path.isdir(root):
         raise ConfigError(_no_folder(root))
     walked, seen = _Walked(), {_identity(root)}
@@ -217,7 +217,7 @@ def _folders_in(folder: str) -> list[str]:
 def _walk_tree(
     root: str, prefix: str, walked: _Walked, seen: set[tuple[int, int]]
 ) -> list[str]:
-    """Add the files below a folder; returns the folder links met."""
+    """Add the files below a folder and return the folder links met."""
     links, stack = [], [prefix]
     while stack:
         prefix = stack.pop()
@@ -277,7 +277,7 @@ def _walk_remote(root: str) -> _Walked:
 def _read_folders(
     parts: Sequence[Sequence[str]], layout: str, *, exact: bool
 ) -> tuple[tuple[str | None, ...] | None, tuple[str | None, ...]]:
-    """Labels and splits.
+    """Return labels and splits by the folders of each image.
 
     Args:
         parts: Folders and name of each image.

@@ -107,7 +107,7 @@ def _csv(path: str, contents: bytes) -> dict[str, list[str]]:
 
 
 def _delimiter(path: str, text: str) -> str:
-    """What stands between the columns: what lets the first line name a path."""
+    """Return the delimiter with which the first line names a column ``path``."""
     usual = "\t" if path.lower().endswith(".tsv") else ","
     first = text.lstrip("\r\n").split("\n", 1)[0]
     for delimiter in (usual, *_DELIMITERS):
@@ -118,7 +118,7 @@ def _delimiter(path: str, text: str) -> str:
 
 
 def _usual_names(columns: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Read ``Path`` as ``path``, likewise label and split."""
+    """Read ``Path`` as ``path``, and ``label`` and ``split`` in any case too."""
     for name in ("path", "label", "split"):
         same = [key for key in columns if key.lower() == name]
         if name not in columns and len(same) == 1:
@@ -145,7 +145,7 @@ def _parquet(path: str, contents: bytes) -> dict[str, list[str]]:
 
 
 def _text(value: Any) -> str:
-    """A cell as CSV would hold it; whole floats (integers with gaps) without '.0'."""
+    """Write a cell as CSV would; whole floats (integers with gaps) without '.0'."""
     if value is None or value != value:  # NaN
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -175,7 +175,7 @@ def _check_paths(path: str, names: Sequence[str]) -> None:
 
 
 def _sorted_rows(path: str, names: Sequence[str]) -> list[tuple[str, int]]:
-    """(path, row) by path; rows count from 0 below the header."""
+    """Return (path, row) sorted by path; rows count from 0 below the header."""
     first: dict[str, int] = {}
     for row, name in enumerate(names):
         if name in first:

@@ -24,7 +24,7 @@ _CASE = "in the case of the file names"
 
 @dataclass(frozen=True)
 class Found:
-    """Where the files are.
+    """Paths of the files of a manifest, as they were found.
 
     Attributes:
         paths: One a name, '/'-separated; as given where nothing was found.
@@ -73,7 +73,7 @@ def find(root: str, names: Sequence[str]) -> Found:
 
 
 class _Search:
-    """Looks into each folder once."""
+    """Search for files that looks into each folder once."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -82,7 +82,7 @@ class _Search:
         self._alike = functools.lru_cache(maxsize=None)(self._by_form)
 
     def find(self, name: str, plain: str) -> tuple[str, tuple[str, ...]] | None:
-        """The path that leads to a file and what was changed; None if none does."""
+        """Return the path that leads to a file and what was changed, or None."""
         if "://" in name or self._is_there(plain):
             return plain, ()
         text = name
@@ -97,7 +97,7 @@ class _Search:
         return None
 
     def _candidates(self, text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """The path, then the path without folders in front, the longest first.
+        """Yield the path, then the path without folders in front, the longest first.
 
         Only folders that are not on this machine are dropped, and the same for all:
         a file that is missing from a folder is not replaced by one of its name.
@@ -121,7 +121,7 @@ class _Search:
         return name in self._names(folder)
 
     def _by_form(self, folder: str) -> dict[str, list[str]]:
-        """Keys that do not depend on the Unicode form, or case -> names."""
+        """Map keys that do not depend on the Unicode form, or on case, to names."""
         found: dict[str, list[str]] = defaultdict(list)
         for name in self._names(folder):
             for key in _forms(name):
@@ -129,7 +129,7 @@ class _Search:
         return found
 
     def _match(self, path: str) -> tuple[str, tuple[str, ...]] | None:
-        """The path with the names that the folders have, and what differs."""
+        """Return the path with the names that the folders have, and what differs."""
         folder, parts, how = self._root, [], set()
         if path.startswith("/"):
             folder, path, parts = "/", path[1:], [""]
@@ -170,7 +170,7 @@ class _Search:
 
 
 def _shown(name: str) -> str:
-    """A name in quotes on one line."""
+    """Show a name in quotes on one line."""
     return f"'{name}'" if name.isprintable() else repr(name)
 
 
@@ -182,7 +182,7 @@ def _names_in(folder: str) -> frozenset[str]:
 
 
 def _forms(name: str) -> tuple[str, str]:
-    """Keys that do not depend on the Unicode form, and neither on case."""
+    """Return keys that do not depend on the Unicode form, and neither on case."""
     composed = unicodedata.normalize("NFC", name)
     return f"\0{composed}", f"\1{composed.casefold()}"
 

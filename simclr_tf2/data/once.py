@@ -10,11 +10,11 @@ logger = logging.getLogger(__name__)
 
 @functools.cache
 def warn(text: str) -> None:
-    """Warn once in a process."""
+    """Log a text as a warning, once in a process."""
     logger.warning("%s", text)
 
 
 @functools.cache
 def tell(text: str) -> None:
-    """Say something once in a process."""
+    """Log a text as information, once in a process."""
     logger.info("%s", text)

@@ -23,7 +23,7 @@ _ORDER, _AUGMENT, _WINDOW, _DRAW = 1, 2, 3, 4  # separate streams under one seed
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """How a global batch is dealt to workers and replicas, in contiguous shares.
+    """Division of a global batch among workers and replicas, in contiguous shares.
 
     Row order over the global batch is worker 0 replica 0, worker 0 replica 1, ...,
     so the shares joined in that order are the batch that one replica would read.
@@ -73,7 +73,7 @@ class BatchPlan:
 
 
 def order_key(seed: int, epoch: tf.Tensor) -> tf.Tensor:
-    """Key of an epoch's permutation, uint32 [3]."""
+    """Return the key of an epoch's permutation, uint32 [3]."""
     return _key(_fold(_fold(_root(seed), _ORDER), epoch))
 
 
@@ -84,13 +84,13 @@ def _key(high: tf.Tensor) -> tf.Tensor:
 
 
 def window_seed(seed: int, epoch: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
-    """Seed of the order within a window of streamed records, int32 [2]."""
+    """Return the seed of the order within a window of streamed records, int32 [2]."""
     key = _fold(_fold(_fold(_root(seed), _WINDOW), epoch), window)
     return tf.bitcast(key, tf.int32)
 
 
 def permute(position: tf.Tensor, *, key: tf.Tensor, size: int) -> tf.Tensor:
-    """Position in the epoch -> index of the image, one-to-one on 0..size-1.
+    """Permute positions in the epoch to indices of images, one-to-one on 0..size-1.
 
     Args:
         position: int64, any shape of rank 0 or 1, each from 0 to size - 1.
@@ -109,7 +109,7 @@ def permute(position: tf.Tensor, *, key: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def drawn(start: int, stop: int, size: int) -> np.ndarray:
-    """Places ``start`` to ``stop`` of a fixed permutation of 0..size-1, sorted.
+    """Return places ``start`` to ``stop`` of a fixed permutation of 0..size-1, sorted.
 
     The same for every seed and run, so that all measure on the same images; disjoint
     ranges have no place in common, and all of 0..size is every place.
@@ -126,7 +126,7 @@ def drawn(start: int, stop: int, size: int) -> np.ndarray:
 
 
 def example_seeds(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Augmentation seeds: a function of (seed, epoch, index) and of nothing else.
+    """Return augmentation seeds: a function of (seed, epoch, index), of nothing else.
 
     Both words are well mixed, so that ``seed + constant`` downstream never meets the
     seed of a neighbour.
@@ -145,7 +145,7 @@ def example_seeds(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
 
 
 def batch_order(step: tf.Tensor, *, plan: BatchPlan, seed: int) -> dict[str, tf.Tensor]:
-    """The worker's rows of global step ``step`` (int64 scalar).
+    """Return the worker's rows of global step ``step`` (int64 scalar).
 
     Returns:
         "index" int64 [plan.per_worker] and "seed" int32 [plan.per_worker, 2].
@@ -162,7 +162,7 @@ def _root(seed: int) -> tf.Tensor:
 
 
 def _fold(key: tf.Tensor, value: tf.Tensor | int) -> tf.Tensor:
-    """Mix ``value`` into ``key`` (both uint64, broadcast), splitmix64's finalizer."""
+    """Mix ``value`` into ``key`` (both uint64, broadcast) by splitmix64's finalizer."""
     value = tf.cast(value, tf.uint64)
     return _mix(tf.bitwise.bitwise_xor(key, _mix(value + _u64(_GOLDEN))))
 

@@ -16,7 +16,7 @@ Places = tuple[Sequence[str | bytes], np.ndarray, np.ndarray]
 
 
 def shared_images(first: Split, second: Split) -> int:
-    """How many images of ``second`` are in ``first``, by the place they are stored at.
+    """Count the images of ``second`` that are in ``first``, by where they are stored.
 
     A copy of an image at another place counts as another image; so does every image of
     which the place is not known (arrays that were handed over).
@@ -34,7 +34,7 @@ def shared_images(first: Split, second: Split) -> int:
 
 
 def _places(source: sources.Source) -> Places:
-    """Where the images of a source are stored; empty if it is not known."""
+    """Return where the images of a source are stored; empty if it is not known."""
     if isinstance(source, SubsetSource):
         names, number, place = _places(source.base)
         if not len(number):

@@ -52,7 +52,7 @@ def make_pretrain_dataset(
     cache: str = "auto",
     service: str | None = None,
 ) -> tf.data.Dataset:
-    """Endless batches of views, two per image in the paper (section 2.1).
+    """Make endless batches of views, two per image in the paper (section 2.1).
 
     Args:
         split: What ``open_split`` gave.
@@ -145,7 +145,7 @@ def make_supervised_dataset(
     cache: str = "auto",
     service: str | None = None,
 ) -> tf.data.Dataset:
-    """Endless labelled batches: random crop and flip only (paper, appendix B.5).
+    """Make endless labelled batches: random crop and flip only (paper, appendix B.5).
 
     Arguments are those of ``make_pretrain_dataset``.
 
@@ -184,7 +184,7 @@ def make_eval_dataset(
     limit: int | None = None,
     view_of: Callable[..., tf.Tensor] = augmentations.eval_view,
 ) -> tf.data.Dataset:
-    """Every image exactly once, in index order, in batches of one static size.
+    """Make batches of one static size with every image exactly once, in index order.
 
     Args:
         split: What ``open_split`` gave.
@@ -227,14 +227,14 @@ def make_fixed_views_dataset(
     seed: int,
     backend: str = "tf",
 ) -> tf.data.Dataset:
-    """Two views of every image once, in index order, the same at each pass.
+    """Make two views of every image once, in index order, the same at each pass.
 
     Args:
         split: What ``open_split`` gave.
         batch_size: Views per batch; the last batch is padded up to it.
-        image_size: As ``make_pretrain_dataset``, like ``strength`` and ``use_blur``.
-        strength: See there.
-        use_blur: See there.
+        image_size: Side of a view, or (height, width).
+        strength: Of the colour distortion (paper, appendix A).
+        use_blur: Whether views are blurred with probability 0.5.
         seed: Of the views; with an image's index it says what they are.
         backend: Of ``augmentations.BACKENDS``.
 
@@ -272,7 +272,7 @@ def make_fixed_views_dataset(
 
 
 def is_readable_by_index(split: Split, cache: str = "auto") -> bool:
-    """Whether training reads a split image by image, and not as a stream."""
+    """Return whether training reads a split image by image, and not as a stream."""
     return split.source.random_access or _held(split, cache) != "off"
 
 
@@ -310,7 +310,7 @@ def _train_batches(
 
 
 def _warn_of_few_classes(split: Split, seed: int) -> None:
-    """Say once that streamed records are in class order, if the first window is."""
+    """Warn once if the first window of streamed records is in class order."""
     source, classes = split.source, split.num_classes or 0
     unsure = split.has_labels and isinstance(source, RecordSource) and not source.mixed
     if not unsure or classes < 2 or (split.name, split.split) in _SAID:
@@ -341,7 +341,7 @@ def _batches_at_once(
     seed: int,
     start_step: int,
 ) -> tf.data.Dataset:
-    """Batches in parts, each made by one call, so that threads share a batch."""
+    """Make batches in parts, each by one call, so that threads share a batch."""
     part = _part_of(plan.per_replica)
 
     def parts(step: tf.Tensor) -> Example:
@@ -358,13 +358,13 @@ def _batches_at_once(
 
 
 def _part_of(count: int) -> int:
-    """Largest divisor up to PART that is not tiny, else all."""
+    """Return the largest divisor up to PART that is not tiny, else all."""
     divisors = [d for d in range(PART // 4, PART + 1) if count % d == 0]
     return divisors[-1] if divisors else count
 
 
 def _pixels_for_batches(split: Split, cache: str, backend: str) -> tuple | None:
-    """Images and labels if they are in memory and views are made of many at once."""
+    """Return images and labels if in memory and if views are made of many at once."""
     if backend not in augmentations.BATCH_BACKENDS or _held(split, cache) != "decoded":
         return None
     images, labels = split.pixels
@@ -376,7 +376,7 @@ def _pixels_for_batches(split: Split, cache: str, backend: str) -> tuple | None:
 
 
 def _held(split: Split, cache: str) -> str:
-    """Which form of the images is held in memory: decoded, encoded, or off."""
+    """Return the form in which images are held in memory: decoded, encoded, or off."""
     if isinstance(split.source, ArraySource):
         return "decoded"
     if cache != "auto":
@@ -387,7 +387,7 @@ def _held(split: Split, cache: str) -> str:
 
 
 def _fetch(split: Split, cache: str) -> Fetch | None:
-    """How an example with its index gets image and label; None: it must be streamed.
+    """Return how an example gets image and label by its index; None: stream it.
 
     ``auto`` holds decoded what is of one size and small, encoded what is small.
     """
@@ -442,7 +442,7 @@ def _from_source(split: Split) -> Fetch:
 
 
 def _decoded(split: Split) -> Fetch:
-    """For examples that are there already, as they are stored."""
+    """Return how examples that are there already, as they are stored, are decoded."""
 
     def fetch(example: Example) -> Example:
         return {**example, "image": split.source.decode(example)}

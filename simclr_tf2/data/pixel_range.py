@@ -52,7 +52,7 @@ class Seen:
     def of_spreads(
         cls, found: Sequence[tuple[float, float, float]], kind: np.dtype | type
     ) -> Seen:
-        """Of what ``spread`` said of each image, of whole numbers."""
+        """Join what ``spread`` found in each image, of whole numbers."""
         low, high, usual = np.asarray(found, np.float64).T
         return cls(
             np.dtype(kind),
@@ -79,7 +79,7 @@ class Seen:
 
 
 def look(arrays: Sequence[np.ndarray]) -> Seen:
-    """What values arrays of images hold, in all of them.
+    """Return which values arrays of images hold, over all of them.
 
     Args:
         arrays: Each [n, ...] of one type, numbers or bool.
@@ -106,14 +106,14 @@ def look(arrays: Sequence[np.ndarray]) -> Seen:
 
 
 def spread(pixels: np.ndarray) -> tuple[float, float, float]:
-    """Smallest, largest and usual value of one image."""
+    """Return the smallest, the largest and the usual value of one image."""
     values = np.asarray(pixels).ravel()
     sample = values[:: max(1, values.size // _SAMPLE)]
     return float(values.min()), float(values.max()), float(np.percentile(sample, USUAL))
 
 
 def resolve(setting: str, seen: Seen, *, name: str) -> str:
-    """``--pixel_range`` of a data set, decided where it says auto; and said.
+    """Decide the ``--pixel_range`` of a data set where it is auto, and log the choice.
 
     Args:
         setting: "auto", "full" or "LO,HI".
@@ -155,7 +155,7 @@ def resolve(setting: str, seen: Seen, *, name: str) -> str:
 def of_arrays(
     arrays: Sequence[np.ndarray], setting: str, *, name: str
 ) -> tuple[str, Seen]:
-    """``resolve`` for arrays of images of one type; names those that hold NaN.
+    """Decide the range of arrays of images of one type; name those that hold NaN.
 
     Returns:
         The range, and the values that were seen.
@@ -170,7 +170,7 @@ def of_arrays(
 
 
 def _choose(seen: Seen, name: str) -> str:
-    """The range that the type and the values of a data set plainly mean."""
+    """Return the range that the type and the values of a data set plainly mean."""
     if seen.kind.kind == "b" or seen.kind == np.uint8:
         return AUTO
     real = seen.kind.kind == "f"
@@ -191,13 +191,13 @@ def _choose(seen: Seen, name: str) -> str:
 
 
 def _top(value: float, kind: np.dtype) -> int:
-    """Largest value of the smallest of ``DEPTHS`` that holds ``value``."""
+    """Return the largest value of the smallest of ``DEPTHS`` that holds ``value``."""
     depths = (*DEPTHS[:-1], 15) if kind == np.int16 else DEPTHS
     return next(2**bits - 1 for bits in depths if value <= 2**bits - 1)
 
 
 def suggest(seen: Seen) -> str:
-    """A range "LO,HI" that holds the values that were seen, but for a few."""
+    """Suggest a range "LO,HI" that holds the values that were seen, but for a few."""
     high = seen.high if seen.high <= 2 * abs(seen.top) else seen.top
     low = 0.0 if 0 <= seen.low <= 0.1 * high else seen.low
     if seen.whole and not low and 255 < high <= 65535:
@@ -210,12 +210,12 @@ def suggest(seen: Seen) -> str:
 
 
 def number(value: float) -> str:
-    """A value as short as it can be told, and as the flag takes it."""
+    """Write a value as short as it can be told, and as the flag takes it."""
     return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.9g}"
 
 
 def limits(setting: str, kind: np.dtype | type) -> tuple[float, float]:
-    """The values that become black and white.
+    """Return the values that become black and white.
 
     A range that unsigned pixels of 8 bits cannot hold, or that of floats up to 1, is of
     other images: they keep 0 to 255. So a run on 12-bit images can embed photos.
@@ -238,7 +238,7 @@ def limits(setting: str, kind: np.dtype | type) -> tuple[float, float]:
 
 
 def to_pixels(images: np.ndarray, setting: str) -> np.ndarray:
-    """Images of any type as the pipeline takes them.
+    """Convert images of any type to pixels as the pipeline takes them.
 
     Args:
         images: [n, ...], numbers or bool.
@@ -267,20 +267,20 @@ def to_pixels(images: np.ndarray, setting: str) -> np.ndarray:
 
 
 def _parts(images: np.ndarray) -> list[np.ndarray]:
-    """Views of some images each, so that a copy of a part needs little memory."""
+    """Return views of some images each, so that copying one needs little memory."""
     each = max(1, images.size // max(1, len(images)))
     step = max(1, _CHUNK // each)
     return [images[i : i + step] for i in range(0, len(images), step)]
 
 
 def scale(pixels: tf.Tensor, low: float, high: float) -> tf.Tensor:
-    """``to_pixels`` in a graph, for whole numbers: any type -> uint16."""
+    """Convert whole numbers of any type to uint16 in a graph, as ``to_pixels`` does."""
     values = (tf.cast(pixels, tf.float32) - low) * (65535 / (high - low))
     return tf.cast(tf.round(tf.clip_by_value(values, 0, 65535)), tf.uint16)
 
 
 def _name_missing(images: np.ndarray, name: str) -> None:
-    """Name the images in which NaN stands, which becomes 0 (black)."""
+    """Warn of images that hold NaN, which becomes 0 (black); refuse NaN alone."""
     if images.dtype.kind != "f":
         return
     some, none = [], []

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def prepared_builder(
     name: str, *, data_dir: str, download: bool
 ) -> tfds.core.DatasetBuilder:
-    """The builder of ``name``, prepared in ``data_dir``.
+    """Return the builder of ``name``, prepared in ``data_dir``.
 
     Opens no network connection unless ``download`` is true and the set is unprepared:
     without a network TFDS retries for minutes in silence.
@@ -71,7 +71,7 @@ def _find(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
 
 
 def _unknown_name(name: str, data_dir: str) -> str:
-    """What to pass for a name that no data set has: a path, another spelling."""
+    """Say what to pass for a name that no data set has: a path, another spelling."""
     flag = side_files.reading_flag(name)
     if flag:
         kind = "a folder" if os.path.isdir(name) else "a file"
@@ -88,7 +88,7 @@ def _unknown_name(name: str, data_dir: str) -> str:
 
 
 def _spelled_like(name: str, known: list[str]) -> list[str]:
-    """Known names that are the same but for case and signs (CIFAR-10), else near."""
+    """Return names that differ in case and signs only (CIFAR-10), else those near."""
 
     def plain(text: str) -> str:
         return re.sub(r"[^a-z0-9]", "", text.lower())
@@ -153,7 +153,7 @@ def _base_name(name: str) -> str:
 
 
 def one_line(error: BaseException, *, width: int = 200) -> str:
-    """The part of an error's text that says why, on one line."""
+    """Return the part of an error's text that says why, on one line."""
     text = re.sub(r"^Failed to construct .*?}\": ", "", str(error), flags=re.DOTALL)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
@@ -183,5 +183,5 @@ def _no_progress() -> Iterator[None]:
 
 
 def file_sizes(paths: list[str]) -> list[int]:
-    """Sizes in bytes, of local or remote files."""
+    """Return the sizes in bytes of local or remote files."""
     return [tf.io.gfile.stat(path).length for path in paths]

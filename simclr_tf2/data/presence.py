@@ -17,7 +17,7 @@ SURE = "labels_no_difficult"  # VOC: of the labels, those not marked difficult
 
 
 def has_presence(data: DataConfig) -> bool:
-    """Whether ``label_key`` of a prepared TFDS set is a list of classes."""
+    """Return whether ``label_key`` of a prepared TFDS set is a list of classes."""
     builder = prepare.prepared_builder(
         data.dataset, data_dir=data.data_dir, download=data.download
     )
@@ -27,7 +27,7 @@ def has_presence(data: DataConfig) -> bool:
 
 
 def open_presence(data: DataConfig, split: str) -> Split:
-    """A split of such a set: which classes an image shows, int64 [l] of 1, 0 and -1.
+    """Open a split with the classes an image shows, int64 [l] of 1, 0 and -1.
 
     -1 where all objects of the class are marked difficult, as VOC's own evaluation
     ignores them.

@@ -96,7 +96,7 @@ def open_record_split(
 def _shards(
     pattern: str, split: str, image_key: str, label_key: str, data_dir: str
 ) -> tuple[records.Shards, _Counted]:
-    """All files of a split, and what is known of their records."""
+    """Find all files of a split, and what is known of their records."""
     if os.path.isdir(pattern):
         remedy = side_files.reading_flag(pattern)
         raise ConfigError(f"--tfrecords={pattern} is a folder, not files: {remedy}")
@@ -136,7 +136,7 @@ def _shards(
 
 
 def _files(pattern: str, split: str) -> list[str]:
-    """Files of a split; of another spelling of its name where there are none."""
+    """List the files of a split, by another spelling of its name if there are none."""
     usual = split_names.normalize_split(split)
     same = [s for s, u in split_names.SPLIT_NAMES.items() if u == usual]
     for name in (split, usual, *same):
@@ -147,7 +147,7 @@ def _files(pattern: str, split: str) -> list[str]:
 
 
 def _features(file: str) -> dict[str, str]:
-    """Feature -> kind, of the first record."""
+    """Return feature -> kind of the first record."""
     try:
         for record in tf.data.TFRecordDataset(file).take(1).as_numpy_iterator():
             example = tf.train.Example.FromString(record)
@@ -176,7 +176,7 @@ class _Counted:
 
 
 def _counted(files: list[str], label_key: str | None, data_dir: str) -> _Counted:
-    """Read all files, or what is kept of an earlier start."""
+    """Count the records of all files, or load what is kept of an earlier start."""
     stats = [tf.io.gfile.stat(file) for file in files]
     state = [[f, s.length, s.mtime_nsec] for f, s in zip(files, stats, strict=True)]
     key = hashlib.blake2b(json.dumps([state, label_key]).encode(), digest_size=8)
@@ -203,7 +203,10 @@ def _counted(files: list[str], label_key: str | None, data_dir: str) -> _Counted
 
 
 def _count(file: str, label_key: str | None) -> tuple[int, int, int]:
-    """Records, the largest label (-1: none) and the records that have one."""
+    """Count records and those with a label; return the largest label (-1: none) too.
+
+    The order is: records, the largest label, records that have one.
+    """
 
     def label(record: tf.Tensor) -> tf.Tensor:
         if label_key is None:
@@ -228,7 +231,7 @@ def _count(file: str, label_key: str | None) -> tuple[int, int, int]:
 
 
 def _cut(shards: records.Shards, part: slices.Part) -> records.Shards:
-    """The records ``part.start`` to ``part.stop`` of a split, drawn from all of it."""
+    """Keep records ``part.start`` to ``part.stop`` of a split, drawn from all of it."""
     count = int(shards.take.sum())
     if len(part) == count:
         return shards

@@ -76,12 +76,12 @@ class Shards:
         return before[ends] - before[ends - self.take]
 
     def num_bytes(self) -> int:
-        """Bytes of the split's records on disk (by the share of each file)."""
+        """Return the bytes of the split's records on disk (by each file's share)."""
         sizes = np.array(prepare.file_sizes(list(self.files)))
         return int(np.sum(sizes * self.counts / self.in_file))
 
     def read_file(self, file: tf.Tensor) -> tf.data.Dataset:
-        """(index in the split, serialised record) of one file, by its number."""
+        """Read one file by its number: (index in the split, serialised record)."""
         dataset = tf.data.TFRecordDataset(tf.gather(list(self.files), file))
         dataset = dataset.skip(tf.gather(self.skip, file))
         dataset = dataset.take(tf.gather(self.take, file))
@@ -96,7 +96,7 @@ class Shards:
         return dataset.map(lambda place, record: (tf.gather(index, place), record))
 
     def in_order(self) -> tf.data.Dataset:
-        """Every image once, one file after the other: {"image", "label", "index"}."""
+        """Return every image once, file after file: {"image", "label", "index"}."""
         files = tf.data.Dataset.range(len(self.files))
 
         def example(index: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -106,7 +106,7 @@ class Shards:
         return files.flat_map(self.read_file).map(example)
 
     def front(self, fraction: float) -> Shards:
-        """The first part of each file, at least a record of each."""
+        """Return the first part of each file, at least a record of each."""
         take = np.maximum(1, np.ceil(self.take * fraction)).astype(np.int64)
         front = dataclasses.replace(self, take=np.minimum(take, self.take))
         if self.kept is None:
@@ -114,18 +114,18 @@ class Shards:
         return dataclasses.replace(front, kept=self.kept[self._is_in(front)])
 
     def places_of(self, front: Shards) -> np.ndarray:
-        """Index here of each record of ``front(...)``, int64."""
+        """Return the index here of each record of ``front(...)``, int64."""
         is_in = self._is_in(front)
         return np.flatnonzero(is_in if self.kept is None else is_in[self.kept])
 
     def _is_in(self, front: Shards) -> np.ndarray:
-        """Whether the records here, ``kept`` or not, are in the first part, bool."""
+        """Return whether each record, ``kept`` or not, is in the first part, bool."""
         begins = np.cumsum(self.take) - self.take
         place = np.arange(self.take.sum()) - np.repeat(begins, self.take)
         return place < np.repeat(front.take, self.take)
 
     def parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Serialised example -> (encoded image, label or -1)."""
+        """Parse a serialised example to (encoded image, label or -1)."""
         wanted = {self.image_key: tf.io.FixedLenFeature([], tf.string)}
         if self.label_key:
             # The default is for a sum of splits, some of which have no labels.
@@ -141,14 +141,14 @@ def decode(
     *,
     pixels: str | None = None,
 ) -> tf.Tensor:
-    """Encoded image -> uint8 [h, w, c], c of ``shape``; uint16 with ``pixels``.
+    """Decode an image to uint8 [h, w, c], c of ``shape``; uint16 with ``pixels``.
 
     With 3 channels gray becomes RGB and alpha is dropped; with 1 colour becomes luma.
 
     Args:
         image: string scalar.
         shape: Of the result.
-        pixels: As ``image_files.decode_wide``; None decodes to 8 bits.
+        pixels: Range, as ``image_files.decode_wide`` takes it; None decodes to 8 bits.
     """
     if pixels is None:
         decoded = image_files.decode(image, channels=shape[2])
@@ -164,7 +164,7 @@ def stream(
     seed: int,
     start_step: int,
 ) -> tf.data.Dataset:
-    """Endless {"image", "label", "index", "seed"}: this worker's rows, one by one.
+    """Stream this worker's rows endlessly: {"image", "label", "index", "seed"} each.
 
     In each epoch the files are read in an order of their own, CYCLE at once in turn,
     and records are permuted within windows of SHUFFLE_WINDOW; all is a function of
@@ -208,7 +208,7 @@ def _with_seed(
 def _epoch_records(
     shards: Shards, epoch: tf.Tensor, *, begin: tf.Tensor, seed: int
 ) -> tf.data.Dataset:
-    """(index, serialised record) of one epoch from place ``begin`` on."""
+    """Read (index, serialised record) of one epoch from place ``begin`` on."""
     count = len(shards.files)
     cycle, window = reading(shards)
     blocks = -(-count // cycle)
@@ -231,7 +231,7 @@ def _epoch_records(
 
 
 def reading(shards: Shards) -> tuple[int, int]:
-    """Files read at once, and records whose order is drawn together."""
+    """Return the files read at once, and the records whose order is drawn together."""
     if shards.mixed:
         return CYCLE, SHUFFLE_WINDOW
     count = int(shards.counts.sum())
@@ -241,7 +241,7 @@ def reading(shards: Shards) -> tuple[int, int]:
 
 
 def first_labels(shards: Shards, *, seed: int) -> np.ndarray:
-    """Labels of the first window that training reads, int64 [n]; -1 for none."""
+    """Read labels of the first window that training reads, int64 [n]; -1 for none."""
     _, window = reading(shards)
     begin = tf.constant(0, tf.int64)
     first = _epoch_records(shards, tf.constant(0, tf.int64), begin=begin, seed=seed)

@@ -20,7 +20,7 @@ _DEAL = 0  # seed of the parts of a sample; any number will do
 
 
 def sample(split: Split, limit: int | None) -> Split:
-    """At most ``limit`` images of a split, in its order; None is all of them."""
+    """Sample at most ``limit`` images of a split, in its order; None takes them all."""
     rows = sampled_rows(split, limit)
     if len(rows) == split.num_examples:
         return split
@@ -39,7 +39,7 @@ def sample(split: Split, limit: int | None) -> Split:
 
 
 def sampled_rows(split: Split, limit: int | None) -> np.ndarray:
-    """Places in the split of the images of ``sample``, int64, sorted."""
+    """Return the places in the split of the images of ``sample``, int64, sorted."""
     count = split.num_examples
     if limit is None or limit >= count:
         return np.arange(count)
@@ -54,7 +54,7 @@ def sampled_rows(split: Split, limit: int | None) -> np.ndarray:
 
 
 def deal(split: Split, *sizes: int) -> list[Split]:
-    """Disjoint samples of a split, of ``sizes`` images; it must have so many."""
+    """Deal disjoint samples of ``sizes`` images; the split must have so many."""
     whole = sample(split, sum(sizes))
     places = np.arange(whole.num_examples)
     if not split.source.mixed:  # in order, the parts would share no class
@@ -67,7 +67,7 @@ def deal(split: Split, *sizes: int) -> list[Split]:
 
 
 def _front(split: Split, limit: int) -> records.Shards | None:
-    """Of large record files the parts that a sample is drawn from; None: no files.
+    """Return the parts of large record files to sample from; None without files.
 
     Records have to be read one after the other, so that a sample of all of them costs
     as much as an epoch. It is drawn from the front of every file: MEMORY_LIMIT bytes,

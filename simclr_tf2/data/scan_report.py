@@ -25,7 +25,7 @@ def summarize(
     seen: pixel_range.Seen | None = None,
     pixels: str = pixel_range.AUTO,
 ) -> dict[str, Any]:
-    """Everything a scan found, of types that JSON knows.
+    """Collect everything a scan found, in types that JSON knows.
 
     Args:
         listing: The files.
@@ -82,7 +82,10 @@ def _count(
 def _classes(
     listing: Listing, splits: Sequence[str | None], good: np.ndarray
 ) -> dict[str, dict[str, int]] | None:
-    """Class -> split -> images, in label order; classes without a good image too."""
+    """Count images: class -> split -> images, in label order.
+
+    Classes without a good image are included.
+    """
     if listing.labels is None:
         return None
     table: dict[str, Counter[str]] = {name: Counter() for name in listing.class_names()}
@@ -122,7 +125,7 @@ def _spread(values: np.ndarray) -> dict[str, int] | None:
 def _duplicates(
     listing: Listing, index: FileIndex, splits: Sequence[str | None]
 ) -> list[dict[str, Any]]:
-    """Groups of good images with the same contents; those that matter most first."""
+    """Group good images with the same contents; those that matter most come first."""
     rows = np.flatnonzero(index.good & (index.size > 0))
     keys = np.ascontiguousarray(index.digest[rows]).view(f"V{index.digest.shape[1]}")
     groups: dict[bytes, list[int]] = defaultdict(list)
@@ -147,7 +150,7 @@ def _duplicates(
 def _pixels(
     listing: Listing, seen: pixel_range.Seen | None, pixels: str
 ) -> dict[str, Any] | None:
-    """Values of the images of 16 bits, and the range they are read with."""
+    """Describe the values of images of 16 bits, and the range they are read with."""
     if seen is None:
         return None
     return {
@@ -163,7 +166,7 @@ def _pixels(
 def _suggest(
     summary: dict[str, Any], index: FileIndex, splits: Sequence[str | None]
 ) -> dict[str, str]:
-    """Flag -> value; "" for a flag without one."""
+    """Suggest flags as flag -> value; "" for a flag without one."""
     if not summary["images"]:
         return {}
     flags: dict[str, str] = {}
@@ -192,7 +195,7 @@ def _suggest(
 
 
 def render(summary: dict[str, Any]) -> str:
-    """The summary as lines of plain text."""
+    """Render the summary as lines of plain text."""
     lines = [
         f"{summary['root']}: {summary['images']} images "
         f"({files.size_text(summary['bytes'])}), layout {summary['layout']}"
@@ -283,7 +286,7 @@ def _bad_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """A name on one line, whatever is in it (newlines, bytes that are no text)."""
+    """Write a name on one line, whatever is in it (newlines, bytes not text)."""
     if text.isprintable():
         return text
     return repr(text).encode("ascii", "backslashreplace").decode()

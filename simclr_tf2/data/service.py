@@ -19,7 +19,7 @@ import tensorflow as tf
 
 
 def distribute(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
-    """Have the workers of the service at ``address`` (grpc://host:port) make it.
+    """Let the workers of the service at ``address`` (grpc://host:port) make a dataset.
 
     The source of ``dataset`` is dealt out one by one to whoever is free: of each step
     exactly one worker makes the batches.

@@ -134,5 +134,5 @@ class SimclrShapes(tfds.core.GeneratorBasedBuilder):
 
 
 def _png(images: np.ndarray) -> list[bytes]:
-    """Encodes images [n, h, w, c] in one call, much faster than one by one."""
+    """Encode images [n, h, w, c] in one call, much faster than one by one."""
     return list(tf.io.encode_png(images).numpy())

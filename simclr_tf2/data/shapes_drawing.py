@@ -39,7 +39,7 @@ def draw(
     seed: int = shapes_scene.SEED,
     color_bias: float = shapes_scene.COLOR_BIAS,
 ) -> Drawings:
-    """Draws the pictures of some indices of a split.
+    """Draw the pictures of some indices of a split.
 
     Args:
       indices: [n] integers from 0; the picture of an index is always the same.
@@ -70,13 +70,13 @@ def draw(
 
 
 def label_of(shape: np.ndarray, texture: np.ndarray) -> np.ndarray:
-    """Returns the class of shape and texture indices, -1 for shapes without class."""
+    """Return the class of shape and texture indices, -1 for shapes without class."""
     label = shape * len(TEXTURES) + texture
     return np.where(shape < shapes_scene.NUM_CLASS_SHAPES, label, -1)
 
 
 def boxes_of(masks: np.ndarray) -> np.ndarray:
-    """Returns the tight boxes [n, 4] (ymin, xmin, ymax, xmax) of masks [n, h, w, 1].
+    """Return the tight boxes [n, 4] (ymin, xmin, ymax, xmax) of masks [n, h, w, 1].
 
     Every mask must have a pixel set.
     """
@@ -130,14 +130,14 @@ def _draw_batch(
 
 
 def _blend(pixels: np.ndarray, color: np.ndarray, coverage: np.ndarray) -> None:
-    """Paints color over pixels [n, 3, s, s] in place where coverage [n, s, s] is 1."""
+    """Paint color over pixels [n, 3, s, s] in place where coverage [n, s, s] is 1."""
     difference = color - pixels
     difference *= coverage[:, None]
     pixels += difference
 
 
 def _mix(color: np.ndarray, other: np.ndarray, amount: np.ndarray) -> np.ndarray:
-    """Returns color + amount * (other - color), float32 [n, 3, s, s]."""
+    """Return color + amount * (other - color), float32 [n, 3, s, s]."""
     color, other = color.astype(np.float32), other.astype(np.float32)
     mixed = amount[:, None] * (other - color)[:, :, None, None]
     mixed += color[:, :, None, None]
@@ -145,7 +145,7 @@ def _mix(color: np.ndarray, other: np.ndarray, amount: np.ndarray) -> np.ndarray
 
 
 def _background(scene: Scene, size: int) -> np.ndarray:
-    """Returns a gradient with waves between two colours, float32 [n, 3, s, s]."""
+    """Return a gradient with waves between two colours, float32 [n, 3, s, s]."""
     cos, sin = np.cos(scene.gradient_angle), np.sin(scene.gradient_angle)
     amount = shapes_fields.plane(size, 0.4 * cos, 0.4 * sin, np.full_like(cos, 0.5))
     for number in range(shapes_scene.NUM_WAVES):
@@ -162,7 +162,7 @@ def _background(scene: Scene, size: int) -> np.ndarray:
 
 
 def _add_clutter(pixels: np.ndarray, scene: Scene, size: int) -> None:
-    """Paints the clutter rectangles over the background, in place."""
+    """Paint the clutter rectangles over the background, in place."""
     for number in range(shapes_scene.NUM_CLUTTER):
         rows = np.flatnonzero(scene.clutter_on[:, number])
         x, y = shapes_fields.rotated(
@@ -182,14 +182,14 @@ def _add_clutter(pixels: np.ndarray, scene: Scene, size: int) -> None:
 
 
 def _light(scene: Scene, size: int) -> np.ndarray:
-    """Returns the brightness factor, float32 [n, s, s]."""
+    """Return the brightness factor, float32 [n, s, s]."""
     x_slope = scene.light_amplitude * np.cos(scene.light_angle)
     y_slope = scene.light_amplitude * np.sin(scene.light_angle)
     return shapes_fields.plane(size, x_slope, y_slope, np.ones_like(x_slope))
 
 
 def _blurred(pixels: np.ndarray, tap: np.ndarray) -> np.ndarray:
-    """Applies the kernel (tap, 1 - 2 tap, tap) along both axes, edges repeated."""
+    """Apply the kernel (tap, 1 - 2 tap, tap) along both axes, edges repeated."""
     tap = tap[:, None, None, None]
     for axis in (2, 3):
         step = np.diff(pixels, axis=axis)
@@ -204,7 +204,7 @@ def _blurred(pixels: np.ndarray, tap: np.ndarray) -> np.ndarray:
 
 
 def _noise(words: np.ndarray, num_values: int) -> np.ndarray:
-    """Returns float32 [n, num_values] of standard deviation NOISE_SIGMA.
+    """Return noise float32 [n, num_values] of standard deviation NOISE_SIGMA.
 
     Each value is the sum of four random bytes: close to normal, bounded, and exact.
     """

@@ -17,14 +17,14 @@ _Point = tuple[np.ndarray, np.ndarray]  # x and y, each [n]
 
 
 def _axis(size: int) -> np.ndarray:
-    """Returns the pixel centres [size] of the interval [-1, 1]."""
+    """Return the pixel centres [size] of the interval [-1, 1]."""
     return (2.0 * np.arange(size) + 1.0) / size - 1.0
 
 
 def plane(
     size: int, x_slope: np.ndarray, y_slope: np.ndarray, offset: np.ndarray
 ) -> np.ndarray:
-    """Returns x_slope * x + y_slope * y + offset as float32 [n, size, size]."""
+    """Return x_slope * x + y_slope * y + offset as float32 [n, size, size]."""
     axis = _axis(size)
     along_x = (x_slope[:, None] * axis + offset[:, None]).astype(np.float32)
     along_y = (y_slope[:, None] * axis).astype(np.float32)
@@ -34,7 +34,7 @@ def plane(
 def wave(
     size: int, angle: np.ndarray, frequency: np.ndarray, phase: np.ndarray
 ) -> np.ndarray:
-    """Returns a sine wave as float32 [n, size, size].
+    """Return a sine wave as float32 [n, size, size].
 
     By sin(a + b) = sin(a) cos(b) + cos(a) sin(b) only rows and columns need a sine.
 
@@ -60,7 +60,7 @@ def rotated(
     x_scale: np.ndarray | float = 1.0,
     y_scale: np.ndarray | float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the two coordinates of a frame at (x, y), turned and scaled."""
+    """Return the two coordinates of a frame at (x, y), turned and scaled."""
     cos, sin = np.cos(angle), np.sin(angle)
     across = plane(size, cos / x_scale, sin / x_scale, -(cos * x + sin * y) / x_scale)
     along = plane(size, -sin / y_scale, cos / y_scale, (sin * x - cos * y) / y_scale)
@@ -81,7 +81,10 @@ def _ellipse(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Five tips: two reflections fold the plane onto one flank of one tip."""
+    """Return the signed distance to the edge of a star of five tips.
+
+    Two reflections fold the plane onto one flank of one tip.
+    """
     x = np.abs(x)
     for degrees, flip in ((-36.0, 1.0), (-36.0, -1.0)):
         nx = np.float32(flip * np.cos(np.radians(degrees)))
@@ -117,7 +120,10 @@ def _crescent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A square with a half disk on two neighbouring sides, its tip at (-a, -a)."""
+    """Return the signed distance to the edge of a heart.
+
+    It is a square with a half disk on two neighbouring sides, its tip at (-a, -a).
+    """
     a = np.float32(0.55)
     x, y = x + np.float32(0.15), y + np.float32(0.15)
     square = np.maximum(np.abs(x), np.abs(y)) - a
@@ -135,7 +141,7 @@ _DISTANCES = dict(
 
 
 def _rows_by_name(names: tuple[str, ...], chosen: np.ndarray) -> Iterator:
-    """Yields each name with the rows [k] of `chosen` that hold its number."""
+    """Yield each name with the rows [k] of `chosen` that hold its number."""
     for number, name in enumerate(names):
         rows = np.flatnonzero(chosen == number)
         if len(rows):
@@ -143,12 +149,12 @@ def _rows_by_name(names: tuple[str, ...], chosen: np.ndarray) -> Iterator:
 
 
 def _per_image(values: np.ndarray) -> np.ndarray:
-    """Returns [n] as float32 [n, 1, 1]."""
+    """Return [n] as float32 [n, 1, 1]."""
     return values.astype(np.float32)[:, None, None]
 
 
 def coverage(distance: np.ndarray, pixels_per_unit: np.ndarray | float) -> np.ndarray:
-    """Returns the part in [0, 1] of each pixel on the negative side of an edge.
+    """Return the part in [0, 1] of each pixel on the negative side of an edge.
 
     Args:
       distance: [n, s, s] to the edge.
@@ -159,7 +165,7 @@ def coverage(distance: np.ndarray, pixels_per_unit: np.ndarray | float) -> np.nd
 
 
 def object_coverage(scene: Scene, size: int) -> np.ndarray:
-    """Returns the part of each pixel the object covers, float32 [n, s, s]."""
+    """Return the part of each pixel the object covers, float32 [n, s, s]."""
     stretch = np.sqrt(scene.stretch)
     x, y = rotated(
         size,
@@ -220,7 +226,7 @@ def _rings(
     phase: np.ndarray,
     center: _Point,
 ) -> np.ndarray:
-    """A triangle wave of the distance from the object's centre."""
+    """Return a triangle wave of the distance from the object's centre."""
     x, y = center
     radius = _length(*rotated(size, x, y, np.zeros(len(angle))))
     turns = radius * _per_image(0.5 * frequency) + _per_image(phase[:, 0])
@@ -242,7 +248,7 @@ _TEXTURES = dict(zip(TEXTURES, (_stripes, _dots, _checks, _rings, _plain), stric
 
 
 def texture_coverage(scene: Scene, size: int) -> np.ndarray:
-    """Returns where the surface has the texture's colour, float32 [n, s, s]."""
+    """Return where the surface has the texture's colour, float32 [n, s, s]."""
     field = np.empty((len(scene.shape), size, size), np.float32)
     for name, rows in _rows_by_name(TEXTURES, scene.texture):
         field[rows] = _TEXTURES[name](

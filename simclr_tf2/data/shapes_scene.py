@@ -75,7 +75,7 @@ class Scene:
 def random_words(
     indices: np.ndarray, *, split: str, seed: int, num_words: int
 ) -> np.ndarray:
-    """Returns uint64 [n, num_words]: row i is the Philox stream of indices[i]."""
+    """Return uint64 [n, num_words]: row i is the Philox stream of indices[i]."""
     generator = np.random.Philox(key=np.array([seed, 0], np.uint64))
     state = generator.state
     words = np.empty((len(indices), num_words), np.uint64)
@@ -87,21 +87,21 @@ def random_words(
 
 
 def to_uniforms(words: np.ndarray) -> np.ndarray:
-    """Returns float64 in [0, 1) from the upper 53 bits of uint64 words."""
+    """Return float64 in [0, 1) from the upper 53 bits of uint64 words."""
     return (words >> np.uint64(11)) * 2.0**-53
 
 
 def hsv_to_rgb(
     hue: np.ndarray, saturation: np.ndarray, value: np.ndarray
 ) -> np.ndarray:
-    """Returns RGB [..., 3] of equally shaped hue (turns), saturation, value."""
+    """Return RGB [..., 3] of equally shaped hue (turns), saturation, value."""
     k = (np.array([5.0, 3.0, 1.0]) + 6.0 * (hue % 1.0)[..., None]) % 6.0
     ramp = np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0)
     return value[..., None] * (1.0 - saturation[..., None] * ramp)
 
 
 class _Uniforms:
-    """Hands out columns of uniforms [n, k] in order."""
+    """Dealer of the columns of uniforms [n, k], in order."""
 
     def __init__(self, uniforms: np.ndarray):
         self._columns = uniforms
@@ -110,7 +110,7 @@ class _Uniforms:
     def take(
         self, low: float = 0.0, high: float = 1.0, *, count: int | None = None
     ) -> np.ndarray:
-        """Returns the next column [n], or the next `count` as [n, count]."""
+        """Return the next column [n], or the next `count` as [n, count]."""
         start, self._next = self._next, self._next + (count or 1)
         assert self._next <= self._columns.shape[1], "raise NUM_UNIFORMS"
         columns = self._columns[:, start : self._next]
@@ -121,7 +121,7 @@ class _Uniforms:
 def shape_and_texture(
     indices: np.ndarray, split: str, chance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns shape [n] and texture [n]: labelled splits are balanced by index.
+    """Return shape [n] and texture [n]: labelled splits are balanced by index.
 
     Args:
       indices: [n] integers.
@@ -138,7 +138,7 @@ def shape_and_texture(
 
 
 def _object_hues(u: _Uniforms, kind: np.ndarray, color_bias: float) -> list[np.ndarray]:
-    """Returns the hues [n] of object and texture: near the kind's hue, or uniform.
+    """Return the hues [n] of object and texture: near the kind's hue, or uniform.
 
     One coin decides for both, so that about color_bias of the pictures tell their class
     by colour. Hues of successive kinds are spaced by the golden ratio.
@@ -159,7 +159,7 @@ def make_scene(
     split: str,
     color_bias: float = COLOR_BIAS,
 ) -> Scene:
-    """Returns the scenes that uniforms [n, NUM_UNIFORMS] describe."""
+    """Return the scenes that uniforms [n, NUM_UNIFORMS] describe."""
     u = _Uniforms(uniforms)
     shape, texture = shape_and_texture(indices, split, u.take(count=2))
     kind = shape * len(TEXTURES) + texture

@@ -45,12 +45,12 @@ _MOST = 8  # suffixes named in one line
 
 
 def is_side_folder(name: str) -> bool:
-    """Whether a folder belongs to a system, and its files are no data."""
+    """Return whether a folder belongs to a system, and its files are no data."""
     return name.lower() in SIDE_FOLDERS
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is left out for its name."""
+    """Return whether a file or folder is left out for its name."""
     return name.startswith(".") or name.lower() in SIDE_FILES or is_side_folder(name)
 
 
@@ -65,7 +65,7 @@ def suffix_of(name: str) -> str:
 def left_out(
     others: Mapping[str, int], side_folders: Mapping[str, int], hidden: int
 ) -> str:
-    """Say in one line what of a folder is not read; "" if everything is.
+    """Say in one line what is not read of a folder; "" if everything is.
 
     Args:
         others: Suffix -> files that are no images.

@@ -32,7 +32,7 @@ class _Size:
 
 
 def resolve(spec: str, sizes: Mapping[str, int], *, name: str) -> list[Part]:
-    """The parts that ``spec`` names, each with at least one example.
+    """Return the parts that ``spec`` names, each with at least one example.
 
     Args:
         spec: A split, a slice of one (percent or numbers), or a sum of such.

@@ -23,7 +23,7 @@ Shape = tuple[int | None, int | None, int]
 
 
 def digest(*parts: object) -> str:
-    """A short name of what ``parts`` are."""
+    """Return a short name for the contents of ``parts``."""
     found = hashlib.blake2b(digest_size=12)
     for part in parts:
         found.update(part if isinstance(part, bytes) else repr(part).encode())
@@ -51,24 +51,27 @@ class Source(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the images do: of names and sizes, not of all contents."""
+        """Digest that changes with the images: of names and sizes, not all contents."""
 
     def examples(self) -> tf.data.Dataset:
-        """Every image once, in order: {"image", "label", "index", ...} as stored."""
+        """Return a dataset of every image once, in order, as it is stored.
+
+        Its elements are {"image", "label", "index", ...}.
+        """
 
     def at(self, index: tf.Tensor) -> Example:
-        """One example by its index (int64 scalar), as stored; in a graph."""
+        """Return one example by its index (int64 scalar), as stored; in a graph."""
 
     def stream(
         self, plan: order.BatchPlan, *, seed: int, start_step: int
     ) -> tf.data.Dataset:
-        """Endless shuffled examples with "seed", as ``records.stream``."""
+        """Return endless shuffled examples with "seed", as ``records.stream``."""
 
     def decode(self, example: Example) -> tf.Tensor:
-        """Pixels [h, w, c] of an example, integers; in a graph."""
+        """Decode an example to pixels [h, w, c], integers; in a graph."""
 
     def first_broken(self) -> str | None:
-        """A file that cannot be read or decoded by now, with why; None if all can."""
+        """Return a file that cannot be read or decoded by now, with why; else None."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class RecordSource:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of names and sizes of the files, the records in them, and their labels."""
+        """Digest of the files' names and sizes, their records and their labels."""
         shards = self.shards
         sizes = prepare.file_sizes(list(shards.files))
         keys = [self.reading, shards.label_key or "label", shards.image_key]
@@ -118,25 +121,25 @@ class RecordSource:
         )
 
     def examples(self) -> tf.data.Dataset:
-        """Every image once, in order."""
+        """Return a dataset of every image once, in order."""
         return self.read()
 
     def at(self, index: tf.Tensor) -> Example:
-        """One example by its index."""
+        """Return one example by its index."""
         raise NotImplementedError("record files are read in order")
 
     def stream(
         self, plan: order.BatchPlan, *, seed: int, start_step: int
     ) -> tf.data.Dataset:
-        """Endless shuffled examples."""
+        """Return a dataset of endless shuffled examples."""
         return records.stream(self.shards, plan, seed=seed, start_step=start_step)
 
     def decode(self, example: Example) -> tf.Tensor:
-        """Pixels [h, w, c]."""
+        """Decode an example to pixels [h, w, c]."""
         return records.decode(example["image"], self.shape, pixels=self.pixels)
 
     def first_broken(self) -> str | None:
-        """What cannot be read by now, with why."""
+        """Return what cannot be read by now, with why."""
         for file in self.shards.files:
             try:
                 for _ in tf.data.TFRecordDataset(file):
@@ -170,7 +173,7 @@ class ArraySource:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of all contents."""
+        """Digest of all contents."""
         return digest(self.images.shape, self.images.tobytes(), self.labels.tobytes())
 
     @functools.cached_property
@@ -180,11 +183,11 @@ class ArraySource:
             return tf.constant(self.images), tf.constant(self.labels)
 
     def examples(self) -> tf.data.Dataset:
-        """Every image once, in order."""
+        """Return a dataset of every image once, in order."""
         return tf.data.Dataset.range(len(self.labels)).map(self.at)
 
     def at(self, index: tf.Tensor) -> Example:
-        """One example by its index."""
+        """Return one example by its index."""
         images, labels = self.tensors
         return {
             "image": tf.gather(images, index),
@@ -193,13 +196,13 @@ class ArraySource:
         }
 
     def stream(self, plan: Any, *, seed: int, start_step: int) -> tf.data.Dataset:
-        """Endless shuffled examples."""
+        """Return a dataset of endless shuffled examples."""
         raise NotImplementedError("arrays are read by index")
 
     def decode(self, example: Example) -> tf.Tensor:
-        """Pixels [h, w, c]."""
+        """Return the pixels [h, w, c] of an example."""
         return example["image"]
 
     def first_broken(self) -> str | None:
-        """What cannot be read by now, with why."""
+        """Return what cannot be read by now, with why."""
         return None

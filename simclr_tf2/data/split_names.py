@@ -44,7 +44,7 @@ def folder_split(name: str) -> str | None:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a folder's name is nothing but a split's name ("Val", not "val2017")."""
+    """Return whether a folder's name is only a split's name ("Val", not "val2017")."""
     return name.lower() in SPLIT_NAMES
 
 

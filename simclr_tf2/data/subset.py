@@ -31,12 +31,12 @@ class SubsetSource:
 
     @property
     def random_access(self) -> bool:
-        """As the base."""
+        """Whether ``at`` works, as for the base."""
         return self.base.random_access
 
     @property
     def mixed(self) -> bool:
-        """As the base."""
+        """Whether the order is a shuffled one, as for the base."""
         return self.base.mixed
 
     @property
@@ -46,7 +46,7 @@ class SubsetSource:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of the base and of the choice."""
+        """Digest of the base and of the choice."""
         return sources.digest(self.base.fingerprint, self.indices.tobytes())
 
     @functools.cached_property
@@ -55,7 +55,7 @@ class SubsetSource:
             return tf.constant(self.indices)
 
     def examples(self) -> tf.data.Dataset:
-        """Every chosen image once, in order."""
+        """Return a dataset of every chosen image once, in order."""
         if self.random_access:
             dataset = tf.data.Dataset.range(len(self.indices))
             return dataset.map(self.at, num_parallel_calls=tf.data.AUTOTUNE)
@@ -68,29 +68,29 @@ class SubsetSource:
         return dataset.enumerate().map(lambda place, e: {**e, "index": place})
 
     def at(self, index: tf.Tensor) -> Example:
-        """One example by its place in the subset."""
+        """Return one example by its place in the subset."""
         return {**self.base.at(tf.gather(self._places, index)), "index": index}
 
     def stream(
         self, plan: order.BatchPlan, *, seed: int, start_step: int
     ) -> tf.data.Dataset:
-        """Not possible: chosen records lie anywhere."""
+        """Refuse to stream, which is not possible: chosen records lie anywhere."""
         raise ConfigError(
             f"the {len(self.indices)} chosen images do not fit in memory and cannot be "
             "streamed; choose fewer, or pass --cache=encoded to hold them all the same"
         )
 
     def decode(self, example: Example) -> tf.Tensor:
-        """Pixels [h, w, c]."""
+        """Decode an example to pixels [h, w, c]."""
         return self.base.decode(example)
 
     def first_broken(self) -> str | None:
-        """What of the base cannot be read by now."""
+        """Return what of the base cannot be read by now."""
         return self.base.first_broken()
 
 
 def take(split: Split, indices: np.ndarray, *, name: str) -> Split:
-    """The images of ``split`` at ``indices`` (sorted), as the split ``name``."""
+    """Take the images of ``split`` at ``indices`` (sorted), as the split ``name``."""
     assert len(indices) and (np.diff(indices) > 0).all(), "sorted and distinct"
     return dataclasses.replace(
         split,
@@ -101,7 +101,10 @@ def take(split: Split, indices: np.ndarray, *, name: str) -> Split:
 
 
 def stored_labels(source: Source) -> np.ndarray | None:
-    """Labels that are in memory already, int64 [n] or [n, l]; None of record files."""
+    """Return labels that are in memory already, int64 [n] or [n, l]; else None.
+
+    The labels of record files are not in memory.
+    """
     if isinstance(source, SubsetSource):
         known = stored_labels(source.base)
         return None if known is None else known[source.indices]
@@ -109,7 +112,7 @@ def stored_labels(source: Source) -> np.ndarray | None:
 
 
 def labelled_part(split: Split) -> Split:
-    """The images of ``split`` that have a label, where only some do (-1: none).
+    """Take the images of ``split`` that have a label, where only some do (-1: none).
 
     A split of which all images or none have a label is returned as it is.
     """
@@ -127,7 +130,7 @@ def labelled_part(split: Split) -> Split:
 
 
 def labels_of(split: Split) -> np.ndarray:
-    """All labels in index order, int64 [n]; no image is decoded."""
+    """Read all labels in index order, int64 [n]; no image is decoded."""
     known = stored_labels(split.source)
     if known is not None:
         return known

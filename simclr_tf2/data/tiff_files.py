@@ -22,11 +22,11 @@ _CHANNELS = {"1": 1, "L": 1, "P": 3, "LA": 2, "PA": 4, "RGBA": 4}  # others: 3
 
 
 class BadTiff(ValueError):
-    """Why these bytes are no TIFF image that can be used; one line."""
+    """Error that says in one line why bytes are no TIFF image that can be used."""
 
 
 def open_tiff(contents: bytes) -> TiffImagePlugin.TiffImageFile:
-    """Read the header of the first page; no pixel.
+    """Open a TIFF by the header of its first page; no pixel is read.
 
     Raises:
         BadTiff: Damaged, or pixels of a kind that Pillow does not know.
@@ -63,7 +63,7 @@ def shape_of(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int, int, int]:
 
 
 def is_complete(image: TiffImagePlugin.TiffImageFile, size: int) -> bool:
-    """Whether a file of ``size`` bytes holds all that its first page points to."""
+    """Return whether ``size`` bytes hold all that the first page points to."""
     for offsets, lengths in _LENGTHS.items():
         starts, counts = image.tag_v2.get(offsets, ()), image.tag_v2.get(lengths, ())
         starts, counts = (
@@ -76,7 +76,7 @@ def is_complete(image: TiffImagePlugin.TiffImageFile, size: int) -> bool:
 
 
 def read(contents: bytes) -> np.ndarray:
-    """Pixels of the first page, upright: uint8 or uint16 [h, w, 1 to 4].
+    """Read the pixels of the first page, upright: uint8 or uint16 [h, w, 1 to 4].
 
     Palettes, CMYK, YCbCr and the like become RGB; one bit becomes 0 and 255.
 
@@ -99,7 +99,7 @@ def read(contents: bytes) -> np.ndarray:
 
 
 def read_8_bit(contents: bytes) -> np.ndarray:
-    """``read``, of 16 bits the upper 8: uint8 [h, w, 1 to 4]."""
+    """Read the pixels, of 16 bits only the upper 8: uint8 [h, w, 1 to 4]."""
     pixels = read(contents)
     return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
 

@@ -51,12 +51,12 @@ class TransferSplits:
 
     @property
     def train_and_validation(self) -> str:
-        """Both as one split: what the chosen settings are fitted on again."""
+        """Name of both as one split: what the chosen settings are fitted on again."""
         return f"{self.train.split}+{self.validation.split}"
 
 
 def parse_datasets(items: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """What ``--transfer_datasets`` names.
+    """Parse what ``--transfer_datasets`` names.
 
     Args:
         items: Names of ``TRANSFER_SETS`` or of TFDS, NAME=FOLDER, or "all": the twelve.
@@ -133,7 +133,7 @@ def open_all(
 def _open_or_reason(
     data: DataConfig, name: str, folders: Mapping[str, str]
 ) -> TransferSplits | str:
-    """The splits, or the line that says why they cannot be had."""
+    """Open the splits, or return the line that says why they cannot be had."""
     known = TRANSFER_SETS.get(name)
     if name in folders:
         return _open_folder(data, folders[name], known)
@@ -175,7 +175,7 @@ def _open_known(data: DataConfig, known: TransferSet) -> TransferSplits:
 
 
 def _open_tfds(data: DataConfig, name: str) -> TransferSplits:
-    """Any other set: its own splits, as far as it has them."""
+    """Open any other set by its own splits, as far as it has them."""
     builder = prepare.prepared_builder(
         name, data_dir=data.data_dir, download=data.download
     )
@@ -227,7 +227,7 @@ def _open_by_names(
 
 
 def _plain(data: DataConfig, **changes: Any) -> DataConfig:
-    """How images are read, of another source than the run's."""
+    """Return the config of how images are read, for another source than the run's."""
     elsewhere: dict[str, Any] = {
         "image_dir": None,
         "manifest": None,

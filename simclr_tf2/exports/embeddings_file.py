@@ -62,7 +62,7 @@ def write_embeddings(
 
 
 def _sync(path: Path) -> None:
-    """Bytes on the disk before the name points at them."""
+    """Write a file's bytes to the disk, before the name points at them."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 

@@ -14,7 +14,7 @@ from simclr_tf2 import files
 
 
 class HubModule(tf.train.Checkpoint):
-    """``module(images, trainable=False) -> dict`` of every endpoint.
+    """Module ``module(images, trainable=False) -> dict`` of every endpoint.
 
     Keys: initial_conv, initial_max_pool, block_group1..4, final_avg_pool,
     proj_head_input, proj_head_output, logits_sup (when there is a supervised head) and
@@ -33,7 +33,7 @@ class HubModule(tf.train.Checkpoint):
         self._spec = tf.TensorSpec(shape, tf.float32, name="inputs")
 
     def endpoints(self, images: tf.Tensor, trainable: bool) -> dict[str, tf.Tensor]:
-        """Every named tensor of the network, float32."""
+        """Return every named tensor of the network, float32."""
         model = self._simclr
         found = dict(model.backbone(images, training=trainable))
         h = found["final_avg_pool"]
@@ -51,12 +51,12 @@ class HubModule(tf.train.Checkpoint):
         trainable: bool = False,
         training: bool | None = None,
     ) -> dict[str, tf.Tensor]:
-        """``[n, s, s, c]`` images in [0, 1] -> dict of endpoints."""
+        """Map images ``[n, s, s, c]`` in [0, 1] to a dict of endpoints."""
         return self.endpoints(inputs, bool(trainable if training is None else training))
 
     @tf.function
     def serve(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serving signature: images -> h and z."""
+        """Map images to h and z, as the serving signature."""
         found = self.endpoints(inputs, False)
         return {k: found[k] for k in ("final_avg_pool", "proj_head_output")}
 

@@ -91,7 +91,7 @@ def _require_unit_range(model: keras.Model, file: Path) -> None:
 
 
 def _warn_of_other_ranges(model: keras.Model, file: Path) -> None:
-    """Say once when images are given that are not in [0, 1]."""
+    """Warn once when images are given that are not in [0, 1]."""
     said: list[bool] = []
 
     def look(images: Any) -> None:

@@ -41,7 +41,7 @@ def with_preprocessing(
 def eval_view(
     images: keras.KerasTensor, *, image_size: int | tuple[int, int]
 ) -> keras.KerasTensor:
-    """``augmentations.eval_view`` of a batch as a Keras graph.
+    """Apply ``augmentations.eval_view`` to a batch as a Keras graph.
 
     Args:
         images: uint8 [n, h, w, c].
@@ -72,7 +72,9 @@ def _weights(
     window: keras.KerasTensor,
     size: int,
 ) -> keras.KerasTensor:
-    """How much of each pixel of a line goes into each pixel of the resized window.
+    """Return how much of each pixel of a line goes into each pixel of the result.
+
+    The result is the resized window.
 
     Args:
         places: float32 [l], 0, 1, 2, ...

@@ -27,7 +27,7 @@ LOSSES: dict[str, Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]] = {
 
 
 def build_loss(config: LossConfig) -> LossFn:
-    """Returns a function from projections ``[2n, d]`` to (loss, metrics).
+    """Return a function from projections ``[2n, d]`` to (loss, metrics).
 
     Args:
         config: Which loss, its temperature or margin, whether rows are L2-normalised
@@ -45,7 +45,7 @@ def build_loss(config: LossConfig) -> LossFn:
 
 
 def _options(config: LossConfig) -> dict[str, Any]:
-    """What the loss of that name takes, by keyword."""
+    """Return what the loss of that name takes, by keyword."""
     options: dict[str, Any] = {"normalize": config.hidden_norm}
     if config.loss != "margin":
         options["temperature"] = config.temperature
@@ -63,7 +63,7 @@ def _options(config: LossConfig) -> dict[str, Any]:
 
 
 def chance_level(config: LossConfig, *, global_batch_size: int) -> tuple[float, str]:
-    """The loss when all similarities are 0 or equal, and the formula it comes from."""
+    """Return the loss when all similarities are 0 or equal, and its formula."""
     if config.loss == "nt_xent":
         return math.log(2 * global_batch_size - 1), "ln(2N-1)"
     if config.loss == "nt_logistic":

@@ -21,7 +21,7 @@ Visit = Callable[[Any, Any, Any, bool, bool], Any]
 
 @dataclass(frozen=True)
 class Bands:
-    """How rows are cut into blocks.
+    """Division of rows into equal blocks.
 
     Attributes:
         images: n, local images.
@@ -37,17 +37,17 @@ class Bands:
 
     @classmethod
     def of(cls, images: int, *, block_size: int, replicas: int) -> Bands:
-        """Equal blocks of at most ``block_size`` rows: next to no padding."""
+        """Cut equal blocks of at most ``block_size`` rows: next to no padding."""
         blocks = -(-images // block_size)
         return cls(images, blocks, -(-images // blocks), replicas)
 
     @property
     def padded(self) -> bool:
-        """True if some rows of the blocks stand for no image."""
+        """Whether some rows of the blocks stand for no image."""
         return self.blocks * self.rows != self.images
 
     def cut(self, rows: tf.Tensor) -> tf.Tensor:
-        """``[R * 2n, ...]`` -> ``[R, K, b, ...]``, zeros where there is no image."""
+        """Cut ``[R * 2n, ...]`` to ``[R, K, b, ...]``, zeros where no image is."""
         rest = rows.shape[1:].as_list()
         by_view = tf.reshape(rows, [-1, self.images, *rest])
         pad = self.blocks * self.rows - self.images
@@ -55,13 +55,13 @@ class Bands:
         return tf.reshape(by_view, [-1, 2 * self.blocks, self.rows, *rest])
 
     def join(self, blocks: tf.Tensor) -> tf.Tensor:
-        """``[K, b, ...]`` -> ``[2n, ...]``: ``cut`` undone."""
+        """Join ``[K, b, ...]`` to ``[2n, ...]``, which undoes ``cut``."""
         rest = blocks.shape[2:].as_list()
         by_view = tf.reshape(blocks, [2, self.blocks * self.rows, *rest])
         return tf.reshape(by_view[:, : self.images], [2 * self.images, *rest])
 
     def other_view(self, blocks: tf.Tensor) -> tf.Tensor:
-        """``[K, b, ...]`` with the views exchanged."""
+        """Exchange the views in ``[K, b, ...]``."""
         return tf.roll(blocks, self.blocks, axis=0)
 
     def visit_all(self, visit: Visit, state: Any, columns: Any) -> Any:
@@ -95,7 +95,7 @@ class Bands:
 
 
 def similarities(rows: tf.Tensor, columns: tf.Tensor, masked: bool) -> tf.Tensor:
-    """``[K, b, b]`` dot products; the lowest number on masked diagonals."""
+    """Return ``[K, b, b]`` dot products; the lowest number on masked diagonals."""
     band = tf.matmul(rows, columns, transpose_b=True)
     if not masked:
         return band

@@ -34,7 +34,7 @@ def blockwise_nt_xent(
     normalize: bool = True,
     block_size: BlockSize = "auto",
 ) -> tf.Tensor:
-    """Returns ``nt_xent`` without holding the ``[2n, 2N]`` similarities.
+    """Return ``nt_xent`` without holding the ``[2n, 2N]`` similarities.
 
     About ``3 * 2n * block_size`` numbers are held at once, and the similarities are
     computed a second time for the gradient. Those of the local rows are symmetric, so
@@ -45,8 +45,9 @@ def blockwise_nt_xent(
     Args:
         projections: ``[2n, d]`` as in ``nt_xent``; n known when traced, unless the
             plain form is used.
-        temperature: As in ``nt_xent``.
-        normalize: As in ``nt_xent``.
+        temperature: Greater than 0.
+        normalize: L2-normalise the rows (cosine similarity); False compares by dot
+            product.
         block_size: Most rows of a block, at least 1; None: the plain form; "auto": the
             plain form where that is as fast, else blocks of 512 rows.
 
@@ -71,7 +72,7 @@ def blockwise_nt_xent_and_metrics(
     normalize: bool = True,
     block_size: BlockSize = "auto",
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Returns ``nt_xent_and_metrics``, in blocks; see ``blockwise_nt_xent``.
+    """Return ``nt_xent_and_metrics``, in blocks; see ``blockwise_nt_xent``.
 
     The metrics compare one block of view 1 at a time with all N rows of view 2.
     """
@@ -101,7 +102,7 @@ def blockwise_nt_xent_and_metrics(
 
 
 def _block_rows(projections: Any, block_size: BlockSize) -> int | None:
-    """Rows of a block, or None for the plain form."""
+    """Return the rows of a block, or None for the plain form."""
     if block_size is None:
         return None
     shape = tf.convert_to_tensor(projections).shape
@@ -127,7 +128,10 @@ def _block_rows(projections: Any, block_size: BlockSize) -> int | None:
 def _loss(
     z: tf.Tensor, columns: tf.Tensor, bands: Bands, temperature: float, normalize: bool
 ) -> tf.Tensor:
-    """Mean over the local rows; its gradient goes to ``z``, of all replicas' losses."""
+    """Return the mean loss over the local rows.
+
+    The gradient that goes to ``z`` is that of all replicas' losses.
+    """
     bounded = is_bounded(temperature, normalize)
     columns = bands.cut(_own_first(tf.stop_gradient(columns), bands))
     exists = bands.cut(tf.ones([2 * bands.images * bands.replicas], z.dtype))
@@ -161,7 +165,7 @@ def _loss(
 def _negatives(
     rows: tf.Tensor, columns: tf.Tensor, exists: tf.Tensor, bands: Bands, bounded: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Sum of exponentials over each row's negatives and its logarithm, ``[K, b]``.
+    """Return the sum of exp over each row's negatives and its logarithm, ``[K, b]``.
 
     The sum is relative to the row's maximum unless ``bounded``.
 
@@ -225,7 +229,7 @@ def _absorb(state: Any, band: tf.Tensor, axis: int, offset: Any) -> Any:
 def _pushes(
     rows: tf.Tensor, columns: tf.Tensor, scales: Any, bands: Bands, bounded: bool
 ) -> tf.Tensor:
-    """``[K, b, d]``: all other rows, weighted by how much both of a pair repel.
+    """Return all other rows ``[K, b, d]``, weighted by how much both of a pair repel.
 
     Args:
         rows: ``[K, b, d]`` over the temperature.
@@ -268,7 +272,7 @@ def _softmax(band: tf.Tensor, scale: tf.Tensor, log_sum: tf.Tensor) -> tf.Tensor
 
 
 def _own_first(rows: tf.Tensor, bands: Bands) -> tf.Tensor:
-    """``[R * 2n, ...]`` turned so that this replica's rows are the first 2n."""
+    """Turn ``[R * 2n, ...]`` so that this replica's rows are the first 2n."""
     if bands.replicas == 1:
         return rows
     return tf.roll(rows, -replica_index() * 2 * bands.images, axis=0)

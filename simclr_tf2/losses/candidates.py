@@ -26,7 +26,7 @@ class Candidates(NamedTuple):
 
 
 def other_view(projections: tf.Tensor, *, normalize: bool) -> Candidates:
-    """Returns what every row is compared with by the losses that have no softmax.
+    """Return what every row is compared with by the losses that have no softmax.
 
     Negatives come from one view only, as in the paper's comparison of losses (SimCLR,
     section 5.1 and its footnote): here the view that the positive is from.
@@ -54,7 +54,7 @@ def other_view(projections: tf.Tensor, *, normalize: bool) -> Candidates:
 
 
 def mean_of_negatives(values: tf.Tensor, candidates: Candidates) -> tf.Tensor:
-    """Mean of ``values`` ``[2n, N]`` over each row's N - 1 negatives, ``[2n]``.
+    """Average ``values`` ``[2n, N]`` over each row's N - 1 negatives, ``[2n]``.
 
     0 if there are none.
     """
@@ -64,7 +64,7 @@ def mean_of_negatives(values: tf.Tensor, candidates: Candidates) -> tf.Tensor:
 
 
 def semi_hard_negative(candidates: Candidates) -> tuple[tf.Tensor, tf.Tensor]:
-    """The most similar of the negatives that are less similar than the positive.
+    """Find the most similar of the negatives that are less similar than the positive.
 
     Returns:
         Its similarity ``[2n]``, 0 without gradient if there is none, and whether there
@@ -79,7 +79,7 @@ def semi_hard_negative(candidates: Candidates) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def accuracy(candidates: Candidates) -> tf.Tensor:
-    """Share of view 1 rows whose most similar candidate is their own other view.
+    """Return the share of view 1 rows most similar to their own other view.
 
     As the metric of that name of ``nt_xent_and_metrics``: scalar, without gradient;
     among equal candidates the first in the global batch is chosen.

@@ -20,7 +20,7 @@ def margin_triplet(
     normalize: bool = True,
     semi_hard: bool = False,
 ) -> tf.Tensor:
-    """Returns the margin loss of a batch of pairs.
+    """Return the margin loss of a batch of pairs.
 
     For each of the 2n rows u with positive v+, minimise
 
@@ -60,7 +60,7 @@ def margin_triplet_and_metrics(
     normalize: bool = True,
     semi_hard: bool = False,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Returns ``margin_triplet`` and ``contrastive_accuracy``; same arguments."""
+    """Return ``margin_triplet`` and ``contrastive_accuracy``; same arguments."""
     _check(margin)
     candidates = other_view(projections, normalize=normalize)
     loss = _loss(candidates, margin, semi_hard)

@@ -20,7 +20,7 @@ def nt_logistic(
     normalize: bool = True,
     semi_hard: bool = False,
 ) -> tf.Tensor:
-    """Returns the normalised temperature-scaled logistic loss of a batch of pairs.
+    """Return the normalised temperature-scaled logistic loss of a batch of pairs.
 
     For each of the 2n rows u with positive v+, minimise
 
@@ -60,7 +60,7 @@ def nt_logistic_and_metrics(
     normalize: bool = True,
     semi_hard: bool = False,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Returns ``nt_logistic`` and ``contrastive_accuracy``; same arguments."""
+    """Return ``nt_logistic`` and ``contrastive_accuracy``; same arguments."""
     _check(temperature)
     candidates = other_view(projections, normalize=normalize)
     loss = _loss(candidates, temperature, semi_hard)

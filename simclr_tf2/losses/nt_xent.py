@@ -16,7 +16,7 @@ _LOWEST_BOUNDED_TEMPERATURE = 1 / 40
 def nt_xent(
     projections: tf.Tensor, *, temperature: float = 0.1, normalize: bool = True
 ) -> tf.Tensor:
-    """Returns the contrastive loss of a batch of pairs (SimCLR, algorithm 1).
+    """Return the contrastive loss of a batch of pairs (SimCLR, algorithm 1).
 
     Row i and row n + i are the two views of image i. Each of the 2n rows has to tell
     its other view from the 2N - 2 views of other images; the loss is the mean over the
@@ -52,7 +52,7 @@ def nt_xent(
 def nt_xent_and_metrics(
     projections: tf.Tensor, *, temperature: float = 0.1, normalize: bool = True
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Returns ``nt_xent`` and how well view 1 finds view 2; same arguments.
+    """Return ``nt_xent`` and how well view 1 finds view 2; same arguments.
 
     The metrics follow the reference code, for the n local rows of view 1 against all N
     rows of view 2, without gradient:
@@ -77,7 +77,7 @@ def nt_xent_and_metrics(
 def hits_and_entropy(
     view1: tf.Tensor, candidates: tf.Tensor, labels: tf.Tensor, temperature: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The metrics of each row ``[m, d]`` of view 1, ``[m]``: 0 or 1, and nats.
+    """Return the metrics of each row ``[m, d]`` of view 1, ``[m]``: 0 or 1, and nats.
 
     Args:
         view1: Rows.
@@ -96,7 +96,7 @@ def hits_and_entropy(
 def local_and_all(
     projections: tf.Tensor, normalize: bool, temperature: float
 ) -> tuple[tf.Tensor, tf.Tensor, int | tf.Tensor]:
-    """The local rows ``[2n, d]``, the rows of all replicas ``[2N, d]``, and n."""
+    """Return the local rows ``[2n, d]``, all replicas' rows ``[2N, d]``, and n."""
     z = tf.convert_to_tensor(projections)
     if z.shape.rank != 2 or (z.shape[0] or 0) % 2:
         raise ValueError(
@@ -137,14 +137,14 @@ def _loss(
 
 
 def is_bounded(temperature: float, normalize: bool) -> bool:
-    """True if exp of every similarity over the temperature is far from overflow."""
+    """Return whether exp of every similarity / temperature is far from overflow."""
     return normalize and temperature >= _LOWEST_BOUNDED_TEMPERATURE
 
 
 def _negatives_log_sum_exp(
     rows: tf.Tensor, columns: tf.Tensor, n: int | tf.Tensor, bounded: bool
 ) -> tf.Tensor:
-    """Log-sum-exp over each row's negatives, ``[2n]``; first derivatives only.
+    """Return log-sum-exp over each row's negatives, ``[2n]``; first derivatives only.
 
     Args:
         rows: ``[2n, d]`` both views of the local images, over the temperature.
@@ -177,7 +177,9 @@ def _negatives_log_sum_exp(
 def _negatives_exp(
     rows: tf.Tensor, columns: tf.Tensor, n: int | tf.Tensor, bounded: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """``exp(similarity - shift)`` ``[2n, 2N]``, 0 for own and other view; the shift.
+    """Return ``exp(similarity - shift)`` ``[2n, 2N]`` and the shift.
+
+    The exponential is 0 for a row's own column and its other view's.
 
     The shift is each row's maximum ``[2n]``, or 0 if ``bounded``. One product and then
     passes that TensorFlow runs in place.
@@ -196,20 +198,20 @@ def _negatives_exp(
 
 
 def second_views(columns: tf.Tensor, n: int | tf.Tensor) -> tf.Tensor:
-    """View 2 of all replicas ``[N, d]``, in replica order."""
+    """Return view 2 of all replicas ``[N, d]``, in replica order."""
     by_replica = tf.reshape(columns, [-1, 2, n, columns.shape[1]])
     return tf.reshape(by_replica[:, 1], [-1, columns.shape[1]])
 
 
 def replicas() -> int:
-    """How many replicas run this loss together; 1 in a strategy's scope outside run."""
+    """Return how many replicas run this loss; 1 in a strategy's scope outside run."""
     if tf.distribute.in_cross_replica_context():
         return 1
     return distribution.replica_count()
 
 
 def replica_index() -> tf.Tensor | int:
-    """This replica's place among the columns, int32."""
+    """Return this replica's place among the columns, int32."""
     index = distribution.replica_id()
     # The replica id may be a uint32, which tf.range and tf.roll do not take.
     return index if isinstance(index, int) else tf.cast(index, tf.int32)

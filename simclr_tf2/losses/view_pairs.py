@@ -12,7 +12,7 @@ PairLoss = Callable[[tf.Tensor], tuple[tf.Tensor, Metrics]]
 
 
 def over_view_pairs(loss: PairLoss, *, num_views: int) -> PairLoss:
-    """The mean of a two-view loss over all pairs of ``num_views`` views [ours].
+    """Average a two-view loss over all pairs of ``num_views`` views [ours].
 
     Every ordered pair of views of an image is a positive pair once. The negatives of a
     pair are the other images in its two views, so that no positive ever stands in a

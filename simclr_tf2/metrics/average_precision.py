@@ -15,7 +15,7 @@ CHUNK = 2**20  # counts drawn at once by ``map_interval``: 8 MiB
 def average_precision(
     scores: np.ndarray, labels: np.ndarray, *, points: Points = "all"
 ) -> float:
-    """Area under the precision-recall curve of one class, 0 to 1.
+    """Return the area under the precision-recall curve of one class, 0 to 1.
 
     Equal scores are one group: precision and recall are read after the whole group, so
     the result does not depend on the order of the examples. Code that sorts and then
@@ -57,12 +57,12 @@ def average_precision(
 def mean_average_precision(
     scores: np.ndarray, labels: np.ndarray, *, points: Points = "all"
 ) -> tuple[float, np.ndarray, int]:
-    """Mean over the classes that have a positive.
+    """Average the average precision over the classes that have a positive.
 
     Args:
         scores: ``[n, c]``.
         labels: ``[n, c]`` of 1, 0 and -1.
-        points: As for ``average_precision``.
+        points: ``"all"``, ``"interpolated"`` or ``11``, see ``average_precision``.
 
     Returns:
         The mean in [0, 1]; the average precision of each class ``[c]``, NaN where it
@@ -92,7 +92,7 @@ def map_interval(
     level: float = 0.95,
     points: Points = "interpolated",
 ) -> tuple[float, float]:
-    """Interval of the mean: +- normal quantile x bootstrap deviation.
+    """Return an interval of the mean: +- normal quantile x bootstrap deviation.
 
     Not the bootstrap's own percentiles: copies of one example are ties, which raise the
     precision of weak rankings, so those may lie above the mean itself.
@@ -139,7 +139,7 @@ def map_interval(
 def _weighted(
     scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, points: Points
 ) -> np.ndarray:
-    """Average precision ``[s]`` with ``counts[s, i]`` copies of example i.
+    """Return average precision ``[s]`` with ``counts[s, i]`` copies of example i.
 
     NaN where no positive was drawn.
     """
@@ -181,7 +181,7 @@ def _checked(
 
 
 def _curve(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall after each group of equal scores, best group first."""
+    """Return precision and recall after each group of equal scores, the best first."""
     order = np.argsort(-scores, kind="stable")
     scores, hits = scores[order], np.cumsum(labels[order])
     last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)

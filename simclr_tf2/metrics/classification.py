@@ -9,7 +9,7 @@ import tensorflow as tf
 def top_k_count(
     scores: tf.Tensor, labels: tf.Tensor, *, k: int = 1, mask: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Number of examples whose label is among the k highest scores.
+    """Count the examples whose label is among the k highest scores.
 
     Among equal scores the lower class comes first, so constant scores do not count as
     right for every class. k is cut to the number of classes.
@@ -34,7 +34,7 @@ def top_k_count(
 
 
 def accuracy(correct: int, total: int) -> float:
-    """Share of right answers, 0 to 1.
+    """Return the share of right answers, 0 to 1.
 
     Raises:
         ValueError: ``total`` is 0: nothing was evaluated.
@@ -53,11 +53,11 @@ def no_information_rate(labels: np.ndarray) -> float:
 def confusion_matrix(
     labels: np.ndarray, predictions: np.ndarray, *, num_classes: int
 ) -> np.ndarray:
-    """Counts ``[num_classes, num_classes]`` int64, rows true and columns predicted.
+    """Count ``[num_classes, num_classes]`` int64, rows true and columns predicted.
 
     Args:
         labels: ``[n]`` integers from 0 to ``num_classes`` - 1.
-        predictions: ``[n]``, same range.
+        predictions: ``[n]`` integers from 0 to ``num_classes`` - 1.
         num_classes: Of the training data: a test split may lack some.
 
     Raises:
@@ -81,7 +81,7 @@ def confusion_matrix(
 
 
 def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Recall of each class ``[c]`` float64; NaN for a class without examples."""
+    """Return the recall of each class ``[c]`` float64; NaN for one without examples."""
     confusion = np.asarray(confusion)
     counts = confusion.sum(axis=1)
     right = np.diag(confusion).astype(np.float64)
@@ -89,7 +89,7 @@ def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:
 
 
 def mean_per_class_accuracy(confusion: np.ndarray) -> float:
-    """Mean recall over the classes that occur (SimCLR, appendix B.8.1).
+    """Return the mean recall of the classes that occur (SimCLR, appendix B.8.1).
 
     Raises:
         ValueError: No example was counted.

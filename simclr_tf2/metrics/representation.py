@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def embedding_std(embeddings: tf.Tensor) -> tf.Tensor:
-    """Mean over dimensions of the standard deviation of L2-normalised embeddings.
+    """Return the mean standard deviation of L2-normalised embeddings over dimensions.
 
     Near 1 / sqrt(d) for embeddings spread evenly over the sphere, 0 for collapsed ones
     (arXiv 2011.10566, section 4.1).
@@ -22,7 +22,7 @@ def embedding_std(embeddings: tf.Tensor) -> tf.Tensor:
 
 
 def alignment(view1: tf.Tensor, view2: tf.Tensor) -> tf.Tensor:
-    """Mean squared distance of L2-normalised pairs: from 0 (equal) to 4 (opposite).
+    """Average the squared distance of L2-normalised pairs: 0 (equal) to 4 (opposite).
 
     ``align_loss`` with alpha 2 of arXiv 2005.10242, section 4.
 
@@ -36,7 +36,7 @@ def alignment(view1: tf.Tensor, view2: tf.Tensor) -> tf.Tensor:
 
 
 def uniformity(embeddings: tf.Tensor) -> tf.Tensor:
-    """Log of the mean Gaussian potential over pairs, from about -4 (even) to 0.
+    """Return the log of the mean Gaussian potential over pairs, about -4 (even) to 0.
 
     log mean over i < j of exp(-2 |x_i - x_j|^2), x L2-normalised: ``uniform_loss`` with
     t 2 of arXiv 2005.10242, section 4. Takes n x n memory: give it a few thousand rows.
@@ -55,11 +55,12 @@ def uniformity(embeddings: tf.Tensor) -> tf.Tensor:
 
 
 def rankme(embeddings: tf.Tensor, *, epsilon: float = 1e-7) -> tf.Tensor:
-    """Effective rank: exp of the entropy of the singular values' distribution.
+    """Return the effective rank: exp of the entropy of the singular values.
 
-    From 1 (a line) to min(n, d). p_k = sigma_k / sum sigma + epsilon and the sum of
-    -p_k log p_k, with the embeddings as they are, neither centred nor normalised:
-    arXiv 2210.02885, equations 1 and 2, epsilon for float32.
+    From 1 (a line) to min(n, d); the entropy is that of their distribution, the sum of
+    -p_k log p_k with p_k = sigma_k / sum sigma + epsilon, with the embeddings as they
+    are, neither centred nor normalised: arXiv 2210.02885, equations 1 and 2, epsilon
+    for float32.
 
     Args:
         embeddings: ``[n, d]``.

@@ -18,7 +18,7 @@ def bootstrap_interval(
     level: float = 0.95,
     statistic: Callable[..., np.ndarray] = np.mean,
 ) -> tuple[float, float]:
-    """Percentile interval of a statistic over resampled examples.
+    """Return the percentile interval of a statistic over resampled examples.
 
     Efron's percentile bootstrap (Annals of Statistics 7 (1979) 1-26): too short for
     few examples (values that are all equal give no width), where a closed form is
@@ -56,7 +56,9 @@ def mean_per_class_interval(
     samples: int = 1000,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of the mean accuracy over classes, over resampled images.
+    """Return the percentile interval of the mean accuracy over classes.
+
+    It is over resampled images.
 
     Whole images are drawn, as by ``bootstrap_interval``. An image counts by its class
     and by whether it is right, so that the counts are one multinomial draw and no image
@@ -130,7 +132,7 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> dict[str, Any]:
 def permutation_test(
     values_a: np.ndarray, values_b: np.ndarray, *, seed: int, samples: int = 10_000
 ) -> dict[str, Any]:
-    """Is the mean of paired differences 0? Two-sided, by random signs.
+    """Test whether the mean of paired differences is 0: two-sided, by random signs.
 
     If a and b are exchangeable, each difference could as well have the other sign.
     p = (1 + number of random sign patterns at least as far from 0) / (1 + samples),
@@ -167,7 +169,7 @@ def permutation_test(
 
 
 def _chunks(samples: int, width: int) -> list[int]:
-    """Sizes that add up to ``samples``, each of at most ``CHUNK`` numbers."""
+    """Return sizes that add up to ``samples``, each of at most ``CHUNK`` numbers."""
     size = max(1, min(samples, CHUNK // max(1, width)))
     return [min(size, samples - start) for start in range(0, samples, size)]
 

@@ -29,7 +29,7 @@ POSITIONS = 2048
 
 @keras.saving.register_keras_serializable(package="simclr_tf2")
 class Conv2D(keras.layers.Conv2D):
-    """The stock layer; small maps have a faster filter gradient on a CPU.
+    """Keras's ``Conv2D`` with a faster filter gradient for small maps on a CPU.
 
     Values are those of the stock layer, and gradients too up to rounding.
     """
@@ -78,7 +78,7 @@ def _same_convolution(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Calla
 
 
 def filter_gradient(x: tf.Tensor, dy: tf.Tensor, *, size: int) -> tf.Tensor:
-    """Gradient of a 'same' convolution with stride 1 by its kernel.
+    """Return the gradient of a 'same' convolution with stride 1 by its kernel.
 
     Args:
         x: [n, h, w, c], what was convolved; a static shape.

@@ -15,7 +15,7 @@ BATCH_NORM_EPSILON = 1e-5  # reference code
 
 @keras.saving.register_keras_serializable(package="simclr_tf2")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """The stock layer's variables and mathematics on TensorFlow's fused kernel.
+    """Keras's batch normalisation with its variables, on TensorFlow's fused kernel.
 
     Keras 3 composes batch normalisation of elementary operations; the fused kernel does
     the same in one pass over ``[n, h, w, c]``. Used where nothing is to be synchronised
@@ -88,7 +88,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable(package="simclr_tf2")
 class SyncBatchNormalization(keras.layers.BatchNormalization):
-    """The stock synchronised layer with one message a layer in place of three.
+    """Keras's synchronised batch normalisation with one message a layer, not three.
 
     Replicas have equal shares of a batch, so the mean over them of their means, and of
     their mean squares, is that of the whole batch: one all-reduce of ``[2, channels]``
@@ -135,14 +135,14 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
 
 
 def _kernel_dtypes() -> set[tf.DType]:
-    """What the kernel takes, with a ReLU fused into it by TensorFlow as well."""
+    """Return the types that the kernel takes, also with a ReLU fused into it."""
     halves = {tf.float16} if tf.config.list_physical_devices("GPU") else set()
     return {tf.float32, tf.bfloat16} | halves
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSettings:
-    """What all layers of one network share.
+    """Settings that all layers of one network share.
 
     Attributes:
         batch_norm_momentum: Share of the old moving statistics kept per step.
@@ -204,7 +204,7 @@ def batch_norm(
     name: str,
     settings: LayerSettings,
 ) -> keras.KerasTensor:
-    """Batch normalisation, then ReLU if asked; shape is kept.
+    """Apply batch normalisation, then ReLU if asked; the shape is kept.
 
     ``zero_init`` starts gamma at 0: set on the last one of each residual block, so that
     every block starts as the identity (reference code). ``name`` should contain

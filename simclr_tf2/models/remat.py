@@ -23,7 +23,7 @@ _ENDS = {"blocks": r"group\d_block\d+_relu", "groups": r"(group\d)_block\d+_relu
 
 
 def recomputed(backbone: keras.Model, kind: str) -> Forward:
-    """``backbone`` up to h, which keeps only what passes between segments.
+    """Return ``backbone`` up to h, keeping only what passes between segments.
 
     Values, gradients and moving statistics are those of the backbone itself; the
     variables are shared. Batch norm takes its step from the first run of a segment; the
@@ -60,7 +60,7 @@ def recomputed(backbone: keras.Model, kind: str) -> Forward:
 
 
 def _cuts(backbone: keras.Model, kind: str) -> list[keras.KerasTensor]:
-    """Outputs of the stem and of every segment after it."""
+    """Return the outputs of the stem and of every segment after it."""
     ends = {}
     for layer in backbone.layers:
         match = re.fullmatch(_ENDS[kind], layer.name)
@@ -70,7 +70,7 @@ def _cuts(backbone: keras.Model, kind: str) -> list[keras.KerasTensor]:
 
 
 def _run(segment: keras.Model, x: tf.Tensor) -> tf.Tensor:
-    """``segment(x, training=True)``, and again in the backward pass.
+    """Run ``segment(x, training=True)``, and again in the backward pass.
 
     The segment is run as a function of all its variables, without side effects, which
     is what ``tf.recompute_grad`` can repeat; then new moving statistics are assigned.

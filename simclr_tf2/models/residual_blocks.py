@@ -24,7 +24,7 @@ def basic_block(
     name: str,
     settings: LayerSettings,
 ) -> keras.KerasTensor:
-    """Two 3x3 convolutions: ``[n, h, w, c]`` -> ``[n, h/s, w/s, filters]``.
+    """Apply two 3x3 convolutions: ``[n, h, w, c]`` -> ``[n, h/s, w/s, filters]``.
 
     ``sk_ratio`` > 0 only changes the shortcut (ResNet-D); the convolutions stay plain
     (reference code).
@@ -67,7 +67,7 @@ def bottleneck_block(
     name: str,
     settings: LayerSettings,
 ) -> keras.KerasTensor:
-    """1x1, 3x3 with the stride, 1x1: ``[n, h, w, c]`` -> ``[n, h/s, w/s, 4 filters]``.
+    """Apply 1x1, strided 3x3 and 1x1: ``[n, h, w, c]`` -> ``[n, h/s, w/s, 4 filters]``.
 
     ``sk_ratio`` > 0 puts a selective kernel in place of the 3x3 convolution.
     """
@@ -120,7 +120,7 @@ def _projection(
     name: str,
     settings: LayerSettings,
 ) -> keras.KerasTensor:
-    """Shortcut that changes size or width: 1x1 convolution and batch norm.
+    """Make a shortcut that changes size or width: 1x1 convolution and batch norm.
 
     ResNet-D pools 2x2 with the stride first. Its padding follows the reference code:
     one zero row and column at the end when strided, 'same' (not counted) otherwise.

@@ -109,7 +109,7 @@ def build_resnet(
 
 
 def build_encoder(backbone: keras.Model) -> keras.Model:
-    """The part of a backbone that gives h: images ``[n, s, s, c]`` -> ``[n, d]``."""
+    """Cut a backbone to what gives h: images ``[n, s, s, c]`` -> ``[n, d]``."""
     return keras.Model(
         backbone.input, backbone.output["final_avg_pool"], name="simclr_encoder"
     )
@@ -131,7 +131,7 @@ def open_residual_branches(backbone: keras.Model) -> None:
 
 
 def scaled_filters(filters: int, width_multiplier: float) -> int:
-    """``filters * width_multiplier`` to the nearest whole number (halves up), >= 1."""
+    """Round ``filters * width_multiplier`` to a whole number (halves up), >= 1."""
     return max(1, int(filters * width_multiplier + 0.5))
 
 
@@ -157,7 +157,10 @@ def _stem(
     resnet_d: bool,
     settings: LayerSettings,
 ) -> dict[str, keras.KerasTensor]:
-    """``initial_conv`` and ``initial_max_pool``: [n, s, s, c] -> 1, 1/2 or 1/4 of s."""
+    """Build the stem: [n, s, s, c] -> 1, 1/2 or 1/4 of s.
+
+    Its endpoints are ``initial_conv`` and ``initial_max_pool``.
+    """
     x = images
     if kind == "imagenet" and resnet_d:
         half = max(1, filters // 2)
@@ -220,7 +223,7 @@ def freeze_up_to_block(backbone: keras.Model, block: int) -> None:
 
 
 def _group_of(layer: Any) -> int:
-    """0 for the stem, k for block group k, 5 for what follows."""
+    """Return 0 for the stem, k for block group k, 5 for what follows."""
     match = re.match(r"group(\d)_", layer.name)
     if match:
         return int(match[1])

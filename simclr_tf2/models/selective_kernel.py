@@ -58,7 +58,7 @@ def selective_kernel(
 
 
 def _softmax_over_streams(logits: keras.KerasTensor) -> list[keras.KerasTensor]:
-    """``[n, 1, 1, 2c]`` -> two ``[n, 1, 1, c]`` that sum to one, same dtype."""
+    """Turn ``[n, 1, 1, 2c]`` into two ``[n, 1, 1, c]`` that sum to one, same dtype."""
     dtype = logits.dtype
     if dtype != "float32":
         logits = keras.ops.cast(logits, "float32")

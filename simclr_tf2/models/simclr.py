@@ -19,7 +19,7 @@ CIFAR_STEM_UP_TO = 32  # pixels; reference code
 
 
 class SimCLR(keras.Model):
-    """f, g and the supervised head as one model.
+    """Backbone f, projection head g and the supervised head as one model.
 
     Attributes:
         backbone: f; any ``keras.Model`` from images to h ``[n, d]`` or to a dict that
@@ -52,7 +52,7 @@ class SimCLR(keras.Model):
         self.built = True
 
     def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        """Pretraining's forward pass, both views in one batch.
+        """Run pretraining's forward pass, both views in one batch.
 
         Args:
             images: ``[n, s, s, c]`` in [0, 1].
@@ -76,17 +76,17 @@ class SimCLR(keras.Model):
         return h["final_avg_pool"] if isinstance(h, dict) else h
 
     def hiddens(self, images: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
-        """``[h, hidden_1, .., z]`` of ``images``: what each layer of g reads, and z."""
+        """Return ``[h, hidden_1, .., z]`` of images: inputs of the layers of g, z."""
         h = self.representation(images, training=training)
         return self.hiddens_of(h, training=training)
 
     def hiddens_of(self, h: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
-        """``[h, hidden_1, .., z]`` of a representation ``[n, d]``."""
+        """Return ``[h, hidden_1, .., z]`` of a representation ``[n, d]``."""
         hiddens = self.projection_head(h, training=training)
         return list(hiddens) if isinstance(hiddens, (list, tuple)) else [hiddens]
 
     def finetune_logits(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Logits ``[n, classes]`` that gradients flow through, for fine-tuning.
+        """Return logits ``[n, classes]`` that gradients flow through, for fine-tuning.
 
         They read layer input ``ft_proj_selector`` of g; the layers above it are not
         run, so their batch statistics stay. Train ``finetune_trainable_variables``.
@@ -110,13 +110,13 @@ class SimCLR(keras.Model):
         ]
 
     def _lower_head(self) -> keras.Model:
-        """Lower part of g, to what the supervised head reads; ``[n, d]`` in."""
+        """Return the part of g below the supervised head's input; ``[n, d]`` in."""
         head = self.projection_head
         return keras.Model(head.inputs[0], head.outputs[self.ft_proj_selector])
 
 
 def stem_at(stem: str, image_size: int | tuple[int, int]) -> str:
-    """``--stem`` as it is at a size of images: what ``auto`` chooses there."""
+    """Return ``--stem`` at a size of images: what ``auto`` chooses there."""
     if stem != "auto":
         return stem
     return "cifar" if np.max(image_size) <= CIFAR_STEM_UP_TO else "imagenet"
@@ -208,7 +208,7 @@ def build_simclr(
 
 
 def export_copy(model: SimCLR) -> SimCLR:
-    """A copy with the same weights in stock float32 Keras layers, ready to be saved.
+    """Copy a model with its weights to stock float32 Keras layers, ready to be saved.
 
     Raises:
         ConfigError: ``model`` does not come from ``build_simclr``.

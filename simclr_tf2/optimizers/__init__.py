@@ -91,7 +91,7 @@ def build_optimizer(
     learning_rate: LearningRate,
     exclude: Sequence[str] = (),
 ) -> keras.optimizers.Optimizer:
-    """Returns the optimizer of a run.
+    """Return the optimizer of a run.
 
     Weight decay is applied once, see ``decay_in_loss``: LARS adds it to the gradient,
     AdamW and LAMB take it off the weight (both times learning rate), momentum and Adam

@@ -19,17 +19,17 @@ class AdamW(keras.optimizers.AdamW):
     """``keras.optimizers.AdamW`` with ``exclude``: regexes on ``variable.path``."""
 
     def __init__(self, *args: Any, exclude: Sequence[str] = (), **kwargs: Any) -> None:
-        """Takes the arguments of ``keras.optimizers.AdamW``, and ``exclude``."""
+        """Take the arguments of ``keras.optimizers.AdamW``, and ``exclude``."""
         super().__init__(*args, **kwargs)
         self._exclude = tuple(exclude)
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Resolves ``exclude``, then makes the slots."""
+        """Resolve ``exclude``, then make the slots."""
         _exclude_by_path(self, variables, self._exclude)
         super().build(variables)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns every argument of the constructor."""
+        """Return every argument of the constructor."""
         return {**super().get_config(), "exclude": list(self._exclude)}
 
 
@@ -38,17 +38,17 @@ class Lamb(keras.optimizers.Lamb):
     """``keras.optimizers.Lamb`` with ``exclude``: regexes on ``variable.path``."""
 
     def __init__(self, *args: Any, exclude: Sequence[str] = (), **kwargs: Any) -> None:
-        """Takes the arguments of ``keras.optimizers.Lamb``, and ``exclude``."""
+        """Take the arguments of ``keras.optimizers.Lamb``, and ``exclude``."""
         super().__init__(*args, **kwargs)
         self._exclude = tuple(exclude)
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Resolves ``exclude``, then makes the slots."""
+        """Resolve ``exclude``, then make the slots."""
         _exclude_by_path(self, variables, self._exclude)
         super().build(variables)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns every argument of the constructor."""
+        """Return every argument of the constructor."""
         return {**super().get_config(), "exclude": list(self._exclude)}
 
 

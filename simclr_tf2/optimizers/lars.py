@@ -12,7 +12,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="simclr_tf2")
 class LARS(keras.optimizers.Optimizer):
-    """Momentum whose step is, for each variable, in proportion to the variable's norm.
+    """Momentum optimizer with each variable's step in proportion to its norm.
 
     With gradient g, variable w, momentum m, learning rate lr and, unless the variable
     is excluded, g <- g + weight_decay * w:
@@ -43,7 +43,7 @@ class LARS(keras.optimizers.Optimizer):
         name: str = "lars",
         **kwargs: Any,
     ) -> None:
-        """Makes the optimizer; slots are made by ``build``.
+        """Make the optimizer; slots are made by ``build``.
 
         Args:
             learning_rate: A number or a schedule of the step.
@@ -54,8 +54,9 @@ class LARS(keras.optimizers.Optimizer):
             classic_momentum: Whether lr r is applied before the momentum or after.
             exclude_from_weight_decay: Regular expressions, searched in
                 ``variable.path``; a variable that matches one is not decayed.
-            exclude_from_layer_adaptation: The same for r. Empty: those of
-                ``exclude_from_weight_decay``, as in the reference code.
+            exclude_from_layer_adaptation: Regular expressions, searched in
+                ``variable.path``; r is 1 for a variable that matches one. Empty: those
+                of ``exclude_from_weight_decay``, as in the reference code.
             name: Name of the optimizer and of its variables.
             **kwargs: Further arguments of ``keras.optimizers.Optimizer``.
 
@@ -82,7 +83,7 @@ class LARS(keras.optimizers.Optimizer):
         self._no_adaptation = _as_tuple(exclude_from_layer_adaptation)
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Makes one momentum slot per variable and resolves the exclusions.
+        """Make one momentum slot per variable and resolve the exclusions.
 
         ``update_step`` gets raw ``tf.Variable`` objects without a path, so what holds
         for a variable is decided here, by its index.
@@ -98,7 +99,7 @@ class LARS(keras.optimizers.Optimizer):
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Updates one variable and its momentum slot."""
+        """Update one variable and its momentum slot."""
         index = self._get_variable_index(variable)
         slot = self._momentums[index].value
         w = tf.convert_to_tensor(variable)
@@ -117,7 +118,7 @@ class LARS(keras.optimizers.Optimizer):
     def _descend(
         self, variable: tf.Variable, slot: tf.Variable, step: tf.Tensor
     ) -> None:
-        """Momentum: v <- m v + step and w <- w - v (or look ahead), in one pass."""
+        """Apply momentum, v <- m v + step, w <- w - v (or look ahead), in one pass."""
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
             accum=slot.handle,
@@ -141,7 +142,7 @@ class LARS(keras.optimizers.Optimizer):
         return tf.cast(ratio, w.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns every argument of the constructor."""
+        """Return every argument of the constructor."""
         config = super().get_config()
         config.update(
             momentum=self.momentum,
@@ -156,7 +157,7 @@ class LARS(keras.optimizers.Optimizer):
 
 
 def matches(patterns: Sequence[str], path: str) -> bool:
-    """Whether one of the regular expressions is found in ``path``."""
+    """Return whether one of the regular expressions is found in ``path``."""
     return any(re.search(pattern, path) for pattern in patterns)
 
 
@@ -170,7 +171,7 @@ def _as_tuple(patterns: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _norm(x: tf.Tensor) -> tf.Tensor:
-    """L2 norm, in float32 at least, by the kernel that keeps no squares."""
+    """Return the L2 norm, in float32 at least, by the kernel that keeps no squares."""
     if x.dtype in (tf.bfloat16, tf.float16):
         x = tf.cast(x, tf.float32)
     return tf.sqrt(2 * tf.nn.l2_loss(x))

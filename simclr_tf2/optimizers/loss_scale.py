@@ -18,16 +18,16 @@ from simclr_tf2 import distribution
 
 @keras.saving.register_keras_serializable(package="simclr_tf2")
 class DynamicLossScale(keras.optimizers.LossScaleOptimizer):
-    """The stock wrapper, with one mind over all replicas on which step to skip.
+    """Keras's loss scaling, with one decision for all replicas on which step to skip.
 
-    The stock one looks at the gradients of the first replica, before they are summed;
+    Keras's own looks at the gradients of the first replica, before they are summed;
     an overflow in another would reach the weights. The wrapped optimizer's iterations
     count the steps that were taken, so that its schedule waits for those skipped, and
     stands with the scale in its ``variables``, hence in every checkpoint.
     """
 
     def check_finite(self, grads: list[tf.Tensor | None]) -> tf.Tensor:
-        """Whether no gradient of any replica is infinite or NaN."""
+        """Return whether no gradient of any replica is infinite or NaN."""
         finite = super().check_finite(grads)
         share = distribution.all_reduce_mean(tf.cast(finite, tf.float32))
         return tf.equal(share, 1.0)
@@ -36,14 +36,14 @@ class DynamicLossScale(keras.optimizers.LossScaleOptimizer):
 def with_loss_scale(
     optimizer: keras.optimizers.Optimizer, mixed_precision: str
 ) -> keras.optimizers.Optimizer:
-    """``optimizer`` itself, or wrapped where the precision needs it (float16)."""
+    """Wrap ``optimizer`` where the precision needs it (float16), else return it."""
     if mixed_precision != "float16":
         return optimizer
     return DynamicLossScale(optimizer, name="loss_scale")
 
 
 def scalars(optimizer: keras.optimizers.Optimizer, step: int) -> dict[str, Any]:
-    """``loss_scale`` and ``skipped_steps`` of ``step`` for the log; else nothing."""
+    """Return ``loss_scale`` and ``skipped_steps`` of ``step`` to log; else nothing."""
     if not isinstance(optimizer, DynamicLossScale):
         return {}
     return {

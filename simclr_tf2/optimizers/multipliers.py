@@ -12,7 +12,7 @@ Kind = TypeVar("Kind", bound=keras.optimizers.Optimizer)
 
 
 def with_multipliers(optimizer: Kind, multipliers: Mapping[str, float]) -> Kind:
-    """``optimizer`` with the learning rate of each variable times a number.
+    """Return ``optimizer`` with the learning rate of each variable times a number.
 
     The step of a variable is the one it would take with that learning rate: its
     gradient is not scaled, which LARS, Adam and LAMB would divide away again, and
@@ -39,7 +39,7 @@ def with_multipliers(optimizer: Kind, multipliers: Mapping[str, float]) -> Kind:
 
 
 def _scaled(kind: type[Kind], multipliers: dict[str, float]) -> type[Kind]:
-    """A subclass of ``kind`` whose rate depends on the variable."""
+    """Return a subclass of ``kind`` whose rate depends on the variable."""
 
     class Scaled(kind):  # type: ignore[misc, valid-type]
         weight_decay: float | None
@@ -64,7 +64,7 @@ def _scaled(kind: type[Kind], multipliers: dict[str, float]) -> type[Kind]:
             super().update_step(gradient, variable, learning_rate)
 
         def _apply_weight_decay(self, variables: list[Any]) -> None:
-            """Nothing: Keras has one learning rate for all; ``update_step`` decays."""
+            """Do nothing: Keras has one learning rate; ``update_step`` decays."""
 
     Scaled.__name__ = Scaled.__qualname__ = kind.__name__
     return Scaled

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 def scaled_learning_rate(
     base_learning_rate: float, *, scaling: str, global_batch_size: int
 ) -> float:
-    """Returns the peak learning rate for a batch size.
+    """Return the peak learning rate for a batch size.
 
     Args:
         base_learning_rate: The rate before scaling.
@@ -45,7 +45,7 @@ def scaled_learning_rate(
 def total_steps(
     *, num_examples: int, train_epochs: float, train_steps: int, global_batch_size: int
 ) -> int:
-    """Returns how many steps training takes.
+    """Return how many steps training takes.
 
     ``train_steps`` if it is not 0, else ``num_examples * train_epochs //
     global_batch_size + 1``, as in the reference code. A fractional product is rounded
@@ -59,13 +59,13 @@ def total_steps(
 def warmup_steps(
     *, num_examples: int, warmup_epochs: float, global_batch_size: int
 ) -> int:
-    """Returns the length of the warm-up in steps, as the reference code rounds it."""
+    """Return the length of the warm-up in steps, as the reference code rounds it."""
     return int(round(warmup_epochs * num_examples // global_batch_size))
 
 
 @keras.saving.register_keras_serializable(package="simclr_tf2")
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from 0 over the warm-up, then half a cosine down to 0; stepwise.
+    """Schedule linear from 0 over the warm-up, then half a cosine down to 0; stepwise.
 
     Computed in float32, which counts steps exactly up to 2**24. After ``total_steps``,
     and after a warm-up that is longer than them, the rate is 0.
@@ -74,13 +74,13 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(
         self, peak_learning_rate: float, total_steps: int, warmup_steps: int = 0
     ) -> None:
-        """Makes a schedule that reaches ``peak_learning_rate`` at ``warmup_steps``."""
+        """Make a schedule that reaches ``peak_learning_rate`` at ``warmup_steps``."""
         self.peak_learning_rate = peak_learning_rate
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
-        """Returns the learning rate of a step, counted from 0; float32 scalar."""
+        """Return the learning rate of a step, counted from 0; float32 scalar."""
         step = tf.cast(step, tf.float32)
         warmup = float(self.warmup_steps)
         decay_steps = self.total_steps - self.warmup_steps
@@ -95,7 +95,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return tf.where(step < warmup, rising, decayed)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns every argument of the constructor."""
+        """Return every argument of the constructor."""
         return {
             "peak_learning_rate": self.peak_learning_rate,
             "total_steps": self.total_steps,
@@ -113,11 +113,11 @@ def warmup_cosine(
     train_steps: int,
     warmup_epochs: float,
 ) -> WarmupCosine:
-    """Returns SimCLR's schedule for a data set and a batch size (section 2.2).
+    """Return SimCLR's schedule for a data set and a batch size (section 2.2).
 
     Args:
         base_learning_rate: Before scaling.
-        scaling: See ``scaled_learning_rate``.
+        scaling: ``linear``, ``sqrt`` or ``none``, as of ``scaled_learning_rate``.
         global_batch_size: Images per step over all replicas.
         num_examples: Images in the training split.
         train_epochs: Length of training; read if ``train_steps`` is 0.

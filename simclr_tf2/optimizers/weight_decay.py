@@ -38,7 +38,7 @@ _DECAY_IN_LOSS = {
 def variable_roles(
     model: keras.Model, *, supervised_head: keras.layers.Layer | None = None
 ) -> dict[str, str]:
-    """Returns the role of each trainable variable of a built model, by its path.
+    """Return the role of each trainable variable of a built model, by its path.
 
     Args:
         model: Any Keras model; nested models and layers are walked.
@@ -81,13 +81,13 @@ def variable_roles(
 
 
 def _is_normalization(layer: keras.layers.Layer) -> bool:
-    """True for stock normalisation layers and for any with moving statistics."""
+    """Return whether a layer is a stock normalisation or has moving statistics."""
     has_statistics = hasattr(layer, "moving_mean") and hasattr(layer, "moving_variance")
     return isinstance(layer, _NORMALIZATION_LAYERS) or has_statistics
 
 
 def lars_exclusions(roles: Mapping[str, str]) -> tuple[str, ...]:
-    """Exact regular expressions of what LARS neither decays nor adapts.
+    """Return exact regular expressions of what LARS neither decays nor adapts.
 
     Normalisation, biases and the whole supervised head, as in the reference code.
 
@@ -99,19 +99,22 @@ def lars_exclusions(roles: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def decoupled_exclusions(roles: Mapping[str, str]) -> tuple[str, ...]:
-    """The same for AdamW and LAMB: normalisation and biases, not the head's kernel."""
+    """Return exact regular expressions of what AdamW and LAMB do not decay.
+
+    Normalisation and biases, but not the supervised head's kernel.
+    """
     return _paths(roles, ("batch_norm", "bias"))
 
 
 def exclusions(optimizer: str, roles: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns the ``exclude`` of ``build_optimizer`` for an optimizer's name."""
+    """Return the ``exclude`` of ``build_optimizer`` for an optimizer's name."""
     if decay_in_loss(optimizer) == "none":
         return decoupled_exclusions(roles)
     return lars_exclusions(roles) if optimizer == "lars" else ()
 
 
 def decay_in_loss(optimizer: str) -> str:
-    """Which weights are decayed by a term of the loss: all, supervised_head or none.
+    """Say which weights a term of the loss decays: all, supervised_head or none.
 
     With ``all`` the optimizer itself decays nothing; with ``none`` it decays all that
     is decayed; with ``supervised_head`` (LARS) it decays all but the head.
@@ -127,7 +130,7 @@ def decay_in_loss(optimizer: str) -> str:
 def decayed_in_loss(
     variables: Iterable[keras.Variable], roles: Mapping[str, str], *, optimizer: str
 ) -> list[keras.Variable]:
-    """Returns the variables whose ``l2_loss`` belongs in the loss.
+    """Return the variables whose ``l2_loss`` belongs in the loss.
 
     Args:
         variables: Of the model, for instance ``model.trainable_variables``.
@@ -143,7 +146,7 @@ def decayed_in_loss(
 
 
 def l2_loss(variables: Iterable[keras.Variable]) -> tf.Tensor:
-    """Returns half the sum of squares of all variables; 0 for none."""
+    """Return half the sum of squares of all variables; 0 for none."""
     terms = [
         tf.nn.l2_loss(v.value if v.dtype == "float64" else tf.cast(v.value, tf.float32))
         for v in variables

@@ -64,7 +64,7 @@ _STYLE: dict[str, Any] = {
 
 @contextlib.contextmanager
 def style(**overrides: Any) -> Iterator[None]:
-    """The look of our figures while one is built or written; restored after."""
+    """Apply the look of our figures while one is built or written; restore it after."""
     import matplotlib
 
     settings: Any = _STYLE | overrides
@@ -75,26 +75,26 @@ def style(**overrides: Any) -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of ``width`` x ``height`` inches. Call inside ``style()``."""
+    """Make an empty figure, ``width`` x ``height`` inches. Call inside ``style()``."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def plain(text: object) -> str:
-    """Text with control characters replaced (an SVG may not hold them)."""
+    """Replace the control characters of a text (an SVG may not hold them)."""
     return "".join(
         c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text)
     )
 
 
 def shorten(text: str, length: int) -> str:
-    """At most ``length`` characters, the end replaced by an ellipsis."""
+    """Cut a text to at most ``length`` characters, an ellipsis at the end."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def class_label(label: int, class_names: Sequence[str] = ()) -> str:
-    """The name of class ``label``; a negative label means there is none."""
+    """Return the name of class ``label``; a negative label means there is none."""
     if label < 0:
         return "no label"
     return str(class_names[label]) if label < len(class_names) else f"class {label}"
@@ -115,7 +115,7 @@ def blank(axes: Axes) -> None:
 
 
 def to_png(figure: Figure, *, dpi: int = 150) -> bytes:
-    """PNG bytes of ``figure`` on white."""
+    """Write ``figure`` on white as PNG bytes."""
     stream = io.BytesIO()
     with style():
         figure.savefig(stream, format="png", dpi=dpi)
@@ -123,7 +123,7 @@ def to_png(figure: Figure, *, dpi: int = 150) -> bytes:
 
 
 def to_svg(figure: Figure, *, themed: bool = False, name: str = "plot") -> str:
-    """SVG text of ``figure``.
+    """Write ``figure`` as SVG text.
 
     Args:
         figure: what to write.
@@ -145,7 +145,10 @@ def to_svg(figure: Figure, *, themed: bool = False, name: str = "plot") -> str:
 
 
 def _themed_tag(tag: str, name: str) -> str:
-    """One tag (never text between tags) with unique ids and colours of the page."""
+    """Rewrite one tag with unique ids and colours of the page.
+
+    Text between tags is never passed.
+    """
     if tag.startswith("<svg"):
         box = re.search(r'viewBox="[^"]*"', tag)
         assert box is not None, tag

@@ -22,7 +22,7 @@ _TITLES = {"pca": "PCA", "tsne": "t-SNE"}
 
 
 def class_styles(num_classes: int) -> list[tuple[str, str]]:
-    """(colour, marker) per class; the marker changes twice as often as colours end.
+    """Return (colour, marker) per class; markers change twice as often as colours end.
 
     So neighbours in the colour circle differ in shape too, and 40 pairs are distinct.
     """
@@ -34,7 +34,7 @@ def class_styles(num_classes: int) -> list[tuple[str, str]]:
 
 
 def marker_path(marker: str) -> str:
-    """SVG path data of a marker within [-0.5, 0.5], y downwards; for legends."""
+    """Return the SVG path of a marker within [-0.5, 0.5], y downwards; for legends."""
     from matplotlib.markers import MarkerStyle
 
     marker_style = MarkerStyle(marker)
@@ -47,7 +47,7 @@ def marker_path(marker: str) -> str:
 
 
 def _pca(rows: np.ndarray, dims: int) -> np.ndarray:
-    """[n, d] -> [n, dims] principal components; zeros where there are fewer."""
+    """Project [n, d] on [n, dims] principal components; zeros where there are fewer."""
     centred = rows - rows.mean(axis=0)
     left, scale, right = np.linalg.svd(centred, full_matrices=False)
     # The sign of a component is arbitrary; fix it so that a map is repeatable.
@@ -57,7 +57,7 @@ def _pca(rows: np.ndarray, dims: int) -> np.ndarray:
 
 
 def _tsne(rows: np.ndarray, seed: int) -> np.ndarray | None:
-    """[n, d] -> [n, 2], or None where there is nothing to unfold."""
+    """Embed [n, d] in [n, 2] by t-SNE; None where there is nothing to unfold."""
     if len(rows) < MIN_TSNE_POINTS or np.ptp(rows, axis=0).max() < 1e-6:
         return None
     from sklearn.manifold import TSNE
@@ -86,7 +86,7 @@ def project(
     max_points: int = 1000,
     seed: int = 0,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Two-dimensional coordinates of the unit vectors of ``features``.
+    """Project the unit vectors of ``features`` to two-dimensional coordinates.
 
     Args:
         features: [n, d]; rows that are not finite are left out.
@@ -111,7 +111,7 @@ def project(
 
 
 def legend_classes(labels: Any, *, max_classes: int = MAX_CLASSES) -> list[int]:
-    """The classes that get a colour: all, or the most frequent ``max_classes``."""
+    """Return the classes that get a colour: all, or the commonest ``max_classes``."""
     known = np.asarray(labels)
     classes, counts = np.unique(known[known >= 0], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:max_classes]
@@ -159,7 +159,7 @@ def _scatter(
 def draw_map(
     xy: np.ndarray, labels: np.ndarray | None = None, *, class_names: Sequence[str] = ()
 ) -> Figure:
-    """One map of ``project`` as a figure of its own, without title and legend."""
+    """Draw one map of ``project`` as a figure of its own, without title and legend."""
     with drawing.style():
         figure = drawing.new_figure(4.6, 4.2)
         _scatter(figure.subplots(), xy, labels, class_names)
@@ -175,7 +175,7 @@ def embedding_map(
     max_points: int = 1000,
     seed: int = 0,
 ) -> Figure:
-    """PCA and t-SNE of representations side by side, coloured by class.
+    """Draw PCA and t-SNE of representations side by side, coloured by class.
 
     Args:
         features: [n, d] representations h; they are scaled to unit length.

@@ -119,7 +119,7 @@ _LABELS = {
 
 
 def _number(value: Any) -> float | None:
-    """``value`` as a float (NaN and infinities included) or None for no number."""
+    """Return ``value`` as a float (NaN and infinities included); None for no number."""
     if isinstance(value, bool) or value is None:
         return None
     try:
@@ -129,7 +129,7 @@ def _number(value: Any) -> float | None:
 
 
 def series(history: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Scalar name -> [n, 2] of (step, value), sorted by step.
+    """Collect each scalar by name as [n, 2] of (step, value), sorted by step.
 
     A step that was logged twice (a run that went back to a checkpoint) keeps its
     last value. Non-numbers are left out; NaN and infinities stay.
@@ -147,7 +147,7 @@ def series(history: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def panels(history: Iterable[Mapping[str, Any]]) -> list[tuple[Panel, dict]]:
-    """The panels that have data, each with its scalars; unknown scalars come last."""
+    """Return the panels with data, each with its scalars; unknown scalars come last."""
     rest = series(history)
     rest = {k: v for k, v in rest.items() if (np.abs(v[:, 1]) < 1e30).any()}
     shown = []
@@ -176,7 +176,7 @@ def panels(history: Iterable[Mapping[str, Any]]) -> list[tuple[Panel, dict]]:
 
 
 def _is_multiple(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether a curve is another one times a constant, such as 1 or 2."""
+    """Return whether a curve is another one times a constant, such as 1 or 2."""
     if one.shape != other.shape or not np.array_equal(one[:, 0], other[:, 0]):
         return False
     values, base = one[:, 1], other[:, 1]
@@ -187,7 +187,7 @@ def _is_multiple(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _binned(xy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """[n, 2] -> at most MAX_POINTS rows of means [m, 2], and minima, maxima [m]."""
+    """Bin [n, 2] to at most MAX_POINTS rows of means [m, 2], and minima, maxima [m]."""
     parts = np.array_split(xy, min(len(xy), MAX_POINTS))
     mean = np.array([p.mean(axis=0) for p in parts])
     low = np.array([p[:, 1].min() for p in parts])
@@ -215,7 +215,7 @@ def _draw_series(axes: Axes, xy: np.ndarray, *, label: str, color: str) -> None:
 def _draw_reference(
     axes: Axes, value: float, text: str, data: Mapping[str, np.ndarray]
 ) -> None:
-    """A dashed line, its words on the side where the curves do not end."""
+    """Draw a dashed line, its words on the side where the curves do not end."""
     ends = [xy[-max(len(xy) // 3, 1) :, 1] for xy in data.values()]
     last = np.concatenate(ends)
     last = np.where(np.abs(last) < 1e30, last, value)
@@ -292,7 +292,7 @@ def draw_panel(
     chance_loss: float | None = None,
     references: References | None = None,
 ) -> Figure:
-    """One panel of ``panels`` as a figure of its own, without a title."""
+    """Draw one panel of ``panels`` as a figure of its own, without a title."""
     with drawing.style():
         figure = drawing.new_figure(3.9, 2.4)
         _fill(figure.subplots(), panel, data, _with_chance(chance_loss, references))
@@ -306,7 +306,7 @@ def curves(
     references: References | None = None,
     columns: int = 3,
 ) -> Figure:
-    """All scalars of a run over its steps, one pair of axes per kind.
+    """Draw all scalars of a run over its steps, one pair of axes per kind.
 
     Args:
         history: lines of metrics.jsonl: ``step`` and scalars, accuracies in [0, 1].

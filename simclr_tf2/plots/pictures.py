@@ -18,9 +18,10 @@ _CHUNK = 256  # queries at a time, so that similarities never need [m, n] at onc
 
 
 def to_uint8(images: Any) -> np.ndarray:
-    """[..., h, w, c] uint8, uint16 or float in [0, 1] (NaN: 0) -> [..., h, w, 3] uint8.
+    """Convert images of any channels and range to [..., h, w, 3] uint8.
 
-    Of more than three channels the first three are shown, of two the first.
+    The images are [..., h, w, c] uint8, uint16 or float in [0, 1] (NaN: 0). Of more
+    than three channels the first three are shown, of two the first.
     """
     array = np.asarray(images)
     if array.ndim < 3 or not array.shape[-1]:
@@ -50,12 +51,12 @@ def _show(axes: Axes, image: np.ndarray, *, frame: str | None = None) -> None:
 def augmentation_grid(
     originals: Any, view1: Any, view2: Any, *, max_images: int = 8
 ) -> Figure:
-    """Images with the two views that are drawn from each, one image per column.
+    """Draw images with the two views drawn from each, one image per column.
 
     Args:
         originals: [k, h, w, 3] uint8 or float in [0, 1].
-        view1: [k, s, s, 3], likewise.
-        view2: [k, s, s, 3], likewise.
+        view1: [k, s, s, 3] uint8 or float in [0, 1].
+        view2: [k, s, s, 3] uint8 or float in [0, 1].
         max_images: how many of the k are shown, from the first.
     """
     rows = (("original", originals), ("view 1", view1), ("view 2", view2))
@@ -117,7 +118,7 @@ def _unit(features: Any) -> np.ndarray:
 def nearest(
     queries: Any, bank: Any, *, k: int, leave_out: Any | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ``k`` rows of ``bank`` with the largest cosine similarity to each query.
+    """Find the ``k`` rows of ``bank`` with the largest cosine similarity to each query.
 
     Args:
         queries: [m, d].
@@ -146,7 +147,7 @@ def nearest(
 def choose_queries(
     labels: Any | None, *, total: int, count: int, seed: int = 0
 ) -> np.ndarray:
-    """Indices of ``count`` random test images, spread over the classes if known.
+    """Draw indices of ``count`` random test images, spread over the classes if known.
 
     They are drawn with ``seed``, never picked for how well they do.
     """
@@ -172,10 +173,11 @@ def neighbour_agreement(
     max_queries: int = 500,
     seed: int = 0,
 ) -> tuple[float, int]:
-    """Share of the ``k`` nearest neighbours with the query's label, and the queries.
+    """Return the share of ``k`` nearest neighbours with the query's label.
 
-    Neighbours without a label do not count. Measured on a random ``max_queries`` of
-    the test images to stay quick. ``leave_out_self``: the bank is the test set.
+    The number of queries is returned beside it. Neighbours without a label do not
+    count. Measured on a random ``max_queries`` of the test images to stay quick.
+    ``leave_out_self``: the bank is the test set.
     """  # fmt: skip
     labels, bank = np.asarray(test_labels), np.asarray(bank_labels)
     known = np.flatnonzero(labels >= 0)
@@ -212,7 +214,7 @@ def neighbours(
     num_neighbours: int = 8,
     seed: int = 0,
 ) -> Figure:
-    """Random test images, each with its nearest bank images by cosine of h.
+    """Draw random test images, each with its nearest bank images by cosine of h.
 
     Frames tell whether labels agree (green) or not (vermilion); grey: not known.
 
@@ -222,7 +224,7 @@ def neighbours(
         bank_images: [n, h, w, 3].
         bank_features: [n, d].
         test_labels: [m] integers, -1 for none; or None.
-        bank_labels: [n], likewise.
+        bank_labels: [n] integers, -1 for none; or None.
         class_names: names of the classes.
         num_queries: rows.
         num_neighbours: neighbours per row.

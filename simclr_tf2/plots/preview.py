@@ -17,7 +17,7 @@ def preview(
     views: Sequence[Sequence[Any]],
     drawn: Sequence[Sequence[dict[str, Any]]],
 ) -> Figure:
-    """One row per image: the original with the windows of its views, then the views.
+    """Draw a row per image: the original with the windows of its views, then the views.
 
     Args:
         originals: k images [h, w, c], of any sizes; uint8 or float in [0, 1].
@@ -42,7 +42,7 @@ def preview(
 
 
 def caption(facts: dict[str, Any]) -> str:
-    """What was drawn, in a few short lines."""
+    """Say in a few short lines what was drawn."""
     jitter = facts["jitter"]
     words = [
         f"{name} {amount:+.2f}" if name == "hue" else f"{name} ×{amount:.2f}"

@@ -31,7 +31,9 @@ _ACCURACY = re.compile(r"(?:(.+)_)?(top\d+|accuracy|mean_per_class|map)")
 
 
 def metric_label(key: str) -> str:
-    """``logreg_top1`` -> ``Logistic regression, top-1``; other keys lose their ``_``.
+    """Return the label of a metric: ``logreg_top1`` -> ``Logistic regression, top-1``.
+
+    Other keys lose their ``_``.
 
     The number of neighbours may stand on either side: ``knn_top1_k20``.
     """
@@ -50,7 +52,7 @@ def metric_label(key: str) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is a finite number (a bool is none)."""
+    """Return whether ``value`` is a finite number (a bool is none)."""
     return (
         isinstance(value, (int, float, np.number))
         and not isinstance(value, bool)
@@ -59,7 +61,7 @@ def is_number(value: Any) -> bool:
 
 
 def accuracy_keys(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns that are accuracies in [0, 1], in order of appearance."""
+    """Return the columns that are accuracies in [0, 1], in order of appearance."""
     keys = dict.fromkeys(k for row in results for k in row)
     return [
         k for k in keys
@@ -68,7 +70,7 @@ def accuracy_keys(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def interval(row: Mapping[str, Any], key: str) -> tuple[float, float] | None:
-    """The confidence interval ``key``_ci95 of a row, if it has one."""
+    """Return the confidence interval ``key``_ci95 of a row, if it has one."""
     found = row.get(f"{key}_ci95")
     if not isinstance(found, (tuple, list, np.ndarray)) or len(found) != 2:
         return None
@@ -79,7 +81,7 @@ def interval(row: Mapping[str, Any], key: str) -> tuple[float, float] | None:
 def _draw_bars(
     axes: Axes, results: Sequence[Mapping[str, Any]], keys: Sequence[str]
 ) -> None:
-    """Groups of horizontal bars, the first row on top, the value at each end."""
+    """Draw groups of horizontal bars, the first row on top, the value at each end."""
     height = 0.8 / len(keys)
     for j, key in enumerate(keys):
         values = [
@@ -108,7 +110,7 @@ def result_bars(
     chance_label: str = "chance",
     title: str | None = "Accuracy on frozen features",
 ) -> Figure:
-    """Accuracies of the result table as grouped horizontal bars.
+    """Draw the accuracies of the result table as grouped horizontal bars.
 
     Args:
         results: rows: ``row`` (its name) and accuracies in [0, 1], each with an
@@ -194,7 +196,7 @@ def confusion(
     class_names: Sequence[str] = (),
     title: str | None = "Confusion matrix",
 ) -> Figure:
-    """Which class is taken for which, each row in per cent of its true class.
+    """Draw which class is taken for which, each row in per cent of its true class.
 
     Args:
         matrix: [c, c] counts, row = true class, column = predicted class.

@@ -36,7 +36,7 @@ _ATTRIBUTE = re.compile(
 
 @dataclass(frozen=True)
 class ReferenceFile:
-    """One file of values, opened.
+    """Opened file of values.
 
     Attributes:
         prefix: Path without ``.index``.
@@ -51,7 +51,7 @@ class ReferenceFile:
     shapes: dict[str, tuple[int, ...]]
 
     def read(self, keys: list[str]) -> dict[str, np.ndarray]:
-        """Key -> value.
+        """Read the values of ``keys``, as key -> value.
 
         Raises:
             ConfigError: The file is damaged.
@@ -64,7 +64,7 @@ class ReferenceFile:
 
 
 def find_prefix(path: str | os.PathLike) -> str | None:
-    """Prefix of the checkpoint or SavedModel at ``path``, None when there is none.
+    """Find the prefix of the checkpoint or SavedModel at ``path``; None without one.
 
     Args:
         path: A prefix (``run/ckpt-8``) or one of its files, a folder of checkpoints
@@ -89,7 +89,7 @@ def find_prefix(path: str | os.PathLike) -> str | None:
 
 
 def is_reference(path: str | os.PathLike) -> bool:
-    """Whether ``path`` holds values in the reference code's form; reads no values.
+    """Return whether ``path`` holds values in the reference code's form; reads none.
 
     Raises:
         ConfigError: There is something, and it is damaged or of TensorFlow 1.
@@ -132,7 +132,7 @@ def open_file(path: str | os.PathLike) -> ReferenceFile:
 
 
 def _newest(folder: Path, pattern: str) -> Path | None:
-    """The entry of ``folder`` whose name has the highest number."""
+    """Return the entry of ``folder`` whose name has the highest number."""
     if not folder.is_dir():
         return None
     matches = ((re.fullmatch(pattern, p.name), p) for p in folder.iterdir())
@@ -157,7 +157,7 @@ def _read_graph(prefix: str) -> trackable_object_graph_pb2.TrackableObjectGraph:
 
 @contextlib.contextmanager
 def _reader(prefix: str) -> Iterator[Any]:
-    """The values of a checkpoint by key; the path may have any characters."""
+    """Yield a reader of a checkpoint's values; the path may have any characters."""
     with files.plain_prefix(prefix) as plain:
         yield tf.train.load_checkpoint(plain)
 
@@ -173,13 +173,13 @@ def _children(graph: Any, node: int) -> dict[str, int]:
 
 
 def _model_node(graph: Any) -> int:
-    """Number of the node that has a ``resnet_model``; 0, the root, when none has."""
+    """Return the node that has a ``resnet_model``; 0, the root, when none has."""
     model = _children(graph, 0).get("model", 0) if graph.nodes else 0
     return model if model and "resnet_model" in _children(graph, model) else 0
 
 
 def _walk(graph: Any, root: int) -> dict[str, str]:
-    """Attribute path -> key of every variable below node ``root``."""
+    """Map the attribute path of every variable below node ``root`` to its key."""
     found: dict[str, str] = {}
     waiting = [(root, "", frozenset([root]))]
     while waiting:

@@ -44,7 +44,7 @@ _STEM = re.compile(r"stem_(conv|batch_normalization)_(\d+)")
 
 
 def reference_variables(model: keras.Model) -> list[tuple[str, keras.Variable]]:
-    """``(reference name, variable)`` of every variable of ``model``, reference order.
+    """Return ``(reference name, variable)`` of every variable, in reference order.
 
     Args:
         model: A backbone, head or ``SimCLR`` of this library, or a loaded encoder.
@@ -71,7 +71,7 @@ def reference_variables(model: keras.Model) -> list[tuple[str, keras.Variable]]:
 
 
 def reference_weight_names(model: keras.Model) -> list[str]:
-    """The names of ``reference_variables``, such as ``resnet/.../gamma:0``."""
+    """Return the names of ``reference_variables``, such as ``resnet/.../gamma:0``."""
     return [name for name, _ in reference_variables(model)]
 
 
@@ -125,7 +125,7 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def _reference_prefixes(layers: Mapping[str, keras.layers.Layer]) -> dict[str, str]:
-    """Our layer name -> the reference's variable prefix, for layers that parse."""
+    """Map our layer names that parse to the reference's variable prefixes."""
     counts: Counter[str] = Counter()
     scopes: dict[tuple[str, str], str] = {}
 
@@ -179,7 +179,7 @@ def _construction_order(name: str) -> tuple[int, ...]:
 def _list_order(
     layers: Mapping[str, keras.layers.Layer],
 ) -> Callable[[str], tuple[int, ...]]:
-    """Sort key of the reference's variable lists; see the module docstring."""
+    """Return the sort key of the reference's variable lists; see the module's text."""
 
     def key(name: str) -> tuple[int, ...]:
         order = _construction_order(name)

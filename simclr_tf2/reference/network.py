@@ -18,7 +18,7 @@ SK_RATIO = 0.0625  # SimCLRv2, section 3; taken wherever the shapes allow it
 def model_config(
     shapes: Shapes, *, resnet_d: bool, ft_proj_selector: int = 0
 ) -> ModelConfig:
-    """The configuration whose network has variables of these shapes.
+    """Find the configuration whose network has variables of these shapes.
 
     Args:
         shapes: ``layer/variable`` as ``reference_structure.our_names`` gives it.
@@ -50,13 +50,13 @@ def model_config(
 
 
 def describe(config: ModelConfig, num_classes: int | None) -> str:
-    """``describe_network`` with its classes."""
+    """Describe a network with its classes in one line."""
     head = f"{num_classes} classes" if num_classes else "no supervised head"
     return f"{describe_network(config)}, {head}"
 
 
 def describe_network(config: ModelConfig) -> str:
-    """One line about a network, such as "ResNet-50, width 2, sk_ratio 0.0625, ..."."""
+    """Describe a network in a line: "ResNet-50, width 2, sk_ratio 0.0625, ..."."""
     words = [f"ResNet-{config.resnet_depth}", f"width {config.width_multiplier:g}"]
     for name in ("sk_ratio", "se_ratio"):
         if value := getattr(config, name):
@@ -89,7 +89,7 @@ def _depth(shapes: Shapes) -> int:
 
 
 def _width(shapes: Shapes) -> float:
-    """The width multiplier; the widest group tells fractions best."""
+    """Find the width multiplier; the widest group tells fractions best."""
     found = _group_sizes(shapes, "conv_1/kernel")
     if len(found) != len(GROUP_FILTERS):
         raise KeyError("group4_block1_conv_1/kernel")
@@ -125,7 +125,7 @@ def _se_ratio(shapes: Shapes, width: float) -> float:
 
 
 def _group_sizes(shapes: Shapes, variable: str) -> dict[int, int]:
-    """Filters of each group at width 1 -> last dimension of its first block's."""
+    """Map the filters of each group at width 1 to its first block's last dimension."""
     keys = (f"group{group}_block1_{variable}" for group in range(1, 5))
     return {
         filters: shapes[key][-1]
@@ -135,7 +135,7 @@ def _group_sizes(shapes: Shapes, variable: str) -> dict[int, int]:
 
 
 def _scaled_sizes(shapes: Shapes, variable: str, width: float) -> dict[int, int]:
-    """The same, by the filters of each group at this width."""
+    """Map each group's filters at this width to its first block's last dimension."""
     sizes = _group_sizes(shapes, variable)
     return {scaled_filters(filters, width): size for filters, size in sizes.items()}
 
@@ -148,7 +148,7 @@ def _solve(
     name: str,
     likely: float | None = None,
 ) -> float:
-    """The number that ``rule`` makes every found size of; a plain one if it can be."""
+    """Find a number, plain if possible, of which ``rule`` makes every found size."""
     bounds = list(bounds) or [(0.0, 2 * SK_RATIO)]
     low, high = max(b[0] for b in bounds), min(b[1] for b in bounds)
     exact = [size / filters for filters, size in list(found.items())[::-1]]
@@ -160,12 +160,15 @@ def _solve(
 
 
 def _stem_is_cifar(shapes: Shapes) -> bool:
-    """One 3x3 convolution; ImageNet's stem has one 7x7 or, with ResNet-D, three."""
+    """Return whether the stem is that for CIFAR-10, one 3x3 convolution.
+
+    ImageNet's stem has one 7x7 or, with ResNet-D, three.
+    """
     return shapes["stem_conv_1/kernel"][0] == 3 and "stem_conv_2/kernel" not in shapes
 
 
 def _projection_head(shapes: Shapes) -> tuple[str, int, int]:
-    """Mode, number of layers, width of z."""
+    """Return the projection head's mode, number of layers and width of z."""
     kernels = [
         shape
         for name, shape in shapes.items()

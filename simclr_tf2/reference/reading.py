@@ -22,7 +22,7 @@ from simclr_tf2.reference.structure import has_resnet_d, our_names
 
 @dataclass(frozen=True)
 class Reference:
-    """A checkpoint of the reference code, understood.
+    """Facts about a checkpoint of the reference code.
 
     Attributes:
         file: Where the values are.
@@ -98,7 +98,10 @@ def _is_of_the_network(key: str) -> bool:
 
 
 def _step(file: ReferenceFile) -> int:
-    """``global_step``, else the number in ckpt-8 or 8/variables/variables, else 0."""
+    """Return ``global_step``, else the number in the path, else 0.
+
+    The number is that of ckpt-8 or 8/variables/variables.
+    """
     key = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
     if key in file.shapes:
         return int(file.read([key])[key])

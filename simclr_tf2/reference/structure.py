@@ -47,7 +47,7 @@ _CLASSIFIER = "supervised_head/linear_layer/dense"
 
 
 def our_names(paths: Iterable[str]) -> dict[str, str | None]:
-    """Attribute path -> ``layer/variable`` of ours, None for what we have no layer for.
+    """Map attribute paths to our ``layer/variable``, None where we have no layer.
 
     Layers of the projection head are spelled as ``head_free`` spells them.
     """
@@ -64,7 +64,7 @@ def our_names(paths: Iterable[str]) -> dict[str, str | None]:
 
 
 def head_free(variable_path: str) -> str:
-    """``layer/variable`` at the end of a path of ours, without the head's kind.
+    """Return the ``layer/variable`` that ends a path of ours, without the head's kind.
 
     "nl_" and "l_" only say whether the projection head has one layer or more.
     """
@@ -73,7 +73,7 @@ def head_free(variable_path: str) -> str:
 
 
 def has_resnet_d(paths: Iterable[str]) -> bool:
-    """Whether shortcuts pool before they convolve, as they do with ``sk_ratio`` > 0."""
+    """Return whether shortcuts pool before they convolve, as with ``sk_ratio`` > 0."""
     for path in paths:
         block = _BLOCK.fullmatch(path)
         shortcut = block and _SHORTCUT.fullmatch(block["inner"])

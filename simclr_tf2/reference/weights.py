@@ -32,7 +32,8 @@ def load_reference_weights(
 
     Args:
         model: A backbone or ``SimCLR`` of this library.
-        path: As for ``read_reference``.
+        path: A checkpoint's prefix or folder, a SavedModel or its variables folder, or
+            a ``model_dir`` of the reference code. Of several the newest counts.
         with_head: Set the supervised head too; without, it stays as it is.
 
     Returns:
@@ -47,7 +48,9 @@ def load_reference_weights(
 
 
 def build_reference_encoder(path: str | os.PathLike) -> keras.Model:
-    """Images ``[n, s, s, c]`` of any size -> h ``[n, d]``, with a checkpoint's weights.
+    """Build an encoder with a checkpoint's weights.
+
+    It maps images ``[n, s, s, c]`` of any size to h ``[n, d]``.
 
     Raises:
         ConfigError: As ``load_reference_weights``.
@@ -69,7 +72,7 @@ def build_reference_encoder(path: str | os.PathLike) -> keras.Model:
 
 
 def build_reference_model(reference: Reference) -> models.SimCLR:
-    """The whole network with its weights, in export form, for images of any size.
+    """Build the whole network with its weights, in export form, for any image size.
 
     Raises:
         ConfigError: As ``load_reference_weights``.
@@ -89,7 +92,7 @@ def build_reference_model(reference: Reference) -> models.SimCLR:
 def _assign(
     model: keras.Model, reference: Reference, *, with_head: bool = True
 ) -> list[str]:
-    """``load_reference_weights`` of a checkpoint that is understood."""
+    """Set the variables of ``model`` from a checkpoint that is understood."""
     variables = {head_free(v.path): (name, v) for name, v in reference_variables(model)}
     weights: dict[str, np.ndarray] = {}
     for ours, (name, variable) in variables.items():
@@ -115,7 +118,7 @@ def _assign(
 def _differences(
     variables: Mapping[str, tuple[str, keras.Variable]], reference: Reference
 ) -> list[str]:
-    """Variables without a value of their shape, and values left over.
+    """List variables without a value of their shape, and values left over.
 
     Values may be left over of a whole network that ``variables`` have nothing of.
     """
@@ -140,7 +143,7 @@ def _network(ours: str) -> str:
 
 
 def _summary(keys: Iterable[str]) -> str:
-    """Keys in few words: slots and heads are only counted, the rest is named."""
+    """Describe keys: slots and heads are only counted, the rest is named."""
     counts: Counter[str] = Counter()
     for key in keys:
         key = key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")

@@ -16,12 +16,12 @@ _MISSING = object()
 
 
 def setting(config: Config | None, name: str) -> Any:
-    """The value of ``name`` in whichever section has it, or None."""
+    """Return the value of ``name`` in whichever section has it, or None."""
     return next((part[name] for part in (config or {}).values() if name in part), None)
 
 
 def duration(seconds: float) -> str:
-    """``3725`` -> ``1 h 2 min``; ``0.234`` -> ``0.23 s``."""
+    """Write a duration: ``3725`` -> ``1 h 2 min``; ``0.234`` -> ``0.23 s``."""
     if not math.isfinite(seconds):
         return "–"
     if seconds < 60:
@@ -34,7 +34,7 @@ def duration(seconds: float) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A setting as a person writes it: lists with commas, no quotes, no 1e-06."""
+    """Write a setting as a person does: lists with commas, no quotes, no 1e-06."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -47,14 +47,14 @@ def value_text(value: Any) -> str:
 
 
 def _same(value: Any, default: Any) -> bool:
-    """Equal, where a list counts as the tuple it was before JSON."""
+    """Return whether values are equal; a list counts as its tuple before JSON."""
     if isinstance(value, (list, tuple)) and isinstance(default, (list, tuple)):
         return list(value) == list(default)
     return value == default
 
 
 def config_tables(config: Config | None, defaults: Config | None) -> list[dict]:
-    """Per section its settings: name, value, default and whether they differ."""
+    """List the settings of each section: name, value, default, whether they differ."""
     tables = []
     for section, settings in (config or {}).items():
         known = (defaults or {}).get(section, {})
@@ -76,7 +76,7 @@ def config_tables(config: Config | None, defaults: Config | None) -> list[dict]:
 
 
 def command(config: Config | None, defaults: Config | None) -> str:
-    """The command line that sets what differs from the defaults."""
+    """Return the command line that sets what differs from the defaults."""
     words = []
     for section, settings in (config or {}).items():
         known = (defaults or {}).get(section, {})
@@ -93,7 +93,7 @@ def command(config: Config | None, defaults: Config | None) -> str:
 
 
 def timing_rows(timings: Mapping[str, float] | None) -> list[tuple[str, str, float]]:
-    """(phase, duration, share of the longest in %)."""
+    """Return (phase, duration, share of the longest in %) of each phase."""
     longest = max([v for v in (timings or {}).values() if v > 0], default=1.0)
     return [
         (name, duration(seconds), 100 * max(seconds, 0) / longest)
@@ -115,7 +115,7 @@ h = outputs["final_avg_pool"]"""
 def loading_snippets(
     files: Sequence[tuple[Any, str]], config: Config | None
 ) -> list[tuple[str, str]]:
-    """(heading, code) that loads what was written: Keras file, SavedModel."""
+    """Return (heading, code) that loads what was written: Keras file, SavedModel."""
     size = setting(config, "image_size") or "s"
     sides = size if isinstance(size, tuple | list) else (size, size)
     shape = ", ".join(map(str, [*sides, setting(config, "image_channels") or 3]))

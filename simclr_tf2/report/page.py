@@ -72,7 +72,7 @@ def write_report(
         bank_images: [n, s, s, 3] images in which neighbours are searched.
         bank_features: [n, d].
         bank_labels: [n] integers, -1 for none.
-        test_labels: [m], likewise.
+        test_labels: [m] integers, -1 for none.
         images_are: what ``test_images`` are, in words of the page.
         class_names: names of the classes.
         chance: share of the commonest class of the test images; by default the
@@ -135,7 +135,7 @@ def write_report(
 
 
 def _contents(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(id, name) of each section that has something to show."""
+    """Return (id, name) of each section that has something to show."""
     shown = {
         "Results": True,
         "Training": values["curves"],

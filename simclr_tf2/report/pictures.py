@@ -25,7 +25,10 @@ _MAP_NOTES = {
 
 
 def data_uri(image: Any) -> str:
-    """[h, w, 1 or 3] uint8 or float in [0, 1] -> a small image as a data: address."""
+    """Write a small image as a data: address.
+
+    The image is [h, w, 1 or 3] uint8 or float in [0, 1].
+    """
     from PIL import Image
 
     picture = Image.fromarray(plots.to_uint8(image))
@@ -42,7 +45,7 @@ def data_uri(image: Any) -> str:
 
 
 def inline_svg(figure: Any, *, name: str, label: str) -> Markup:
-    """An SVG in the colours of the page, with ``label`` for those who cannot see it."""
+    """Write an SVG in the page's colours; ``label`` is for those who cannot see it."""
     text = plots.to_svg(figure, themed=True, name=name)
     head, rest = text.split(">", 1)
     return Markup(head) + Markup(' aria-label="{}">').format(label) + Markup(rest)
@@ -51,7 +54,7 @@ def inline_svg(figure: Any, *, name: str, label: str) -> Markup:
 def pair_columns(
     pairs: tuple[Any, Any, Any] | None, notes: Sequence[tuple[str, str]] = ()
 ) -> list[dict[str, str]]:
-    """Up to MAX_PAIRS images, each with its original, two views and their notes."""
+    """Return up to MAX_PAIRS originals, each with its two views and their notes."""
     if pairs is None:
         return []
     names = ("original", "view1", "view2")
@@ -65,7 +68,7 @@ def pair_columns(
 
 
 def _known(labels: Any | None) -> np.ndarray | None:
-    """Labels as an array, or None where no image has one."""
+    """Return labels as an array, or None where no image has one."""
     if labels is None:
         return None
     array = np.asarray(labels).reshape(-1)
@@ -97,7 +100,7 @@ def neighbour_rows(
     bank_labels: Any | None,
     class_names: Sequence[str],
 ) -> dict[str, Any] | None:
-    """Random test images with their neighbours, and how often labels agree overall.
+    """Draw random test images with neighbours; say how often labels agree overall.
 
     Without a bank the neighbours are searched among the other test images.
     """
@@ -172,7 +175,7 @@ def _legend(labels: np.ndarray, class_names: Sequence[str]) -> list[dict[str, st
 def maps(
     features: Any | None, labels: Any | None, class_names: Sequence[str]
 ) -> dict[str, Any] | None:
-    """PCA and t-SNE of the test representations, with one legend for both."""
+    """Draw PCA and t-SNE of the test representations, with one legend for both."""
     if features is None:
         return None
     found, kept = plots.project(features)

@@ -52,7 +52,7 @@ def write(
 
     Args:
         config: Whole config of the run.
-        splits: Opened splits.
+        splits: Training split and the labelled ones.
         encoder: Images -> h.
         measured: What was found of it.
         folder: The run folder.
@@ -173,7 +173,7 @@ def _last_step(folder: Path) -> int:
 def _images_and_features(
     config: Config, split: datasets.Split, encoder: keras.Model, known: Features | None
 ) -> tuple[np.ndarray, Features]:
-    """A sample of a split with its h, from ``known`` where it is there."""
+    """Return a sample of a split with its h, from ``known`` where it is there."""
     if known is not None:  # of the images of a limit
         split = sampling.sample(split, len(known))
     count = min(MAP_IMAGES, split.num_examples, *(x for x in limits(config) if x))
@@ -190,7 +190,7 @@ def _images_and_features(
 def _pairs(
     config: Config, split: datasets.Split
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], list[tuple[str, str]]]:
-    """Some images as evaluation sees them, two views of each, and what they drew."""
+    """Return images as evaluation sees them, two views of each, and what they drew."""
     make = _classifier_views if _is_finetuned(config) else _contrastive_views
     rows, notes = [], []
     for i, example in enumerate(sampling.sample(split, PAIRS).as_dataset()):
@@ -206,7 +206,7 @@ def _pairs(
 def _contrastive_views(
     config: Config, image: tf.Tensor, number: int
 ) -> tuple[list[tf.Tensor], tuple[str, str]]:
-    """Two views of pretraining and what was drawn for them."""
+    """Make two views of pretraining and say what was drawn for them."""
     settings: dict[str, Any] = {
         "image_size": config.data.image_size,
         "strength": config.augmentation.color_jitter_strength,
@@ -226,7 +226,7 @@ def _contrastive_views(
 def _classifier_views(
     config: Config, image: tf.Tensor, number: int
 ) -> tuple[list[tf.Tensor], tuple[str, str]]:
-    """Two views of fine-tuning, which need no words."""
+    """Make two views of fine-tuning, which need no words."""
     views = [
         augmentations.finetune_view(
             image,
@@ -249,7 +249,7 @@ def _what(config: Config, splits: Splits) -> str:
 
 
 def _history(config: Config, folder: Path) -> list[dict[str, float]]:
-    """The lines of metrics.jsonl; scalars of a classifier get names of their own."""
+    """Read the lines of metrics.jsonl; rename the scalars of a classifier."""
     lines = logs.read_metrics(folder)
     if not _is_finetuned(config):
         return lines
@@ -258,7 +258,7 @@ def _history(config: Config, folder: Path) -> list[dict[str, float]]:
 
 
 def _chance_loss(config: Config) -> float | None:
-    """Of NT-Xent, whose formula the plot names."""
+    """Return the chance level of NT-Xent, whose formula the plot names, else None."""
     if _is_finetuned(config):
         return None
     batch = config.training.train_batch_size
@@ -267,7 +267,10 @@ def _chance_loss(config: Config) -> float | None:
 
 
 def _chance(results: dict[str, dict[str, Any]]) -> float | None:
-    """Share of the commonest class of the test images, where ``results`` say it."""
+    """Return the share of the commonest class of the test images.
+
+    None where ``results`` do not say it.
+    """
     found = [r["chance"] for r in results.values() if r.get("chance") is not None]
     return found[0] if found else None
 
@@ -285,7 +288,7 @@ def why_no_accuracy(config: Config, splits: Splits) -> str:
 
 
 def _by_section(config: Config) -> dict[str, dict[str, Any]]:
-    """The config as the report shows it: section -> name -> value.
+    """Return the config as the report shows it: section -> name -> value.
 
     ``dataset`` is left out where images of another source are read.
     """
@@ -303,7 +306,7 @@ def _by_section(config: Config) -> dict[str, dict[str, Any]]:
 def _confusion(
     results: dict[str, dict[str, Any]], size: int
 ) -> tuple[np.ndarray | None, str]:
-    """Confusion matrix of the first result that has one, and whose it is.
+    """Return the confusion matrix of the first result that has one, and whose it is.
 
     It is over all classes of the data set.
     """
@@ -317,13 +320,13 @@ def _confusion(
 
 
 def _followed(folder: Path, name: str | None) -> list[dict[str, float]]:
-    """What was measured of the checkpoints, where there is more than one."""
+    """Read what was measured of the checkpoints, where there is more than one."""
     lines = read_followed(folder, name)
     return lines if len({line["step"] for line in lines}) > 1 else []
 
 
 def files_there(folder: Path, name: str | None) -> list[tuple[Path, str]]:
-    """What a run folder holds of what the report tells about."""
+    """List the files of a run folder that the report tells about, with a text."""
     mark = f"_{name}" if name else ""
     known = {
         "encoder.keras": KERAS_TEXT,

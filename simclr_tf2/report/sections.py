@@ -28,7 +28,7 @@ def _result_cell(value: Any, key: str, accuracies: Sequence[str]) -> str:
 
 
 def result_table(results: Rows, guess: Guess | None) -> dict[str, Any] | None:
-    """The result table (accuracies in %, the best of a column marked) and its bars."""
+    """Build the result table (in %, the best of a column marked) and its bars."""
     if not results:
         return None
     keys = [
@@ -69,7 +69,7 @@ def curve_figures(
     guess: Guess | None,
     classes: int,
 ) -> list[dict[str, Any]]:
-    """One small figure per kind of scalar."""
+    """Draw one small figure per kind of scalar."""
     references = {}
     if classes > 1:
         nats = math.log(classes)
@@ -98,7 +98,7 @@ def curve_figures(
 
 
 def confusion_figure(matrix: Any | None, class_names: Sequence[str]) -> dict | None:
-    """The confusion matrix as SVG, or None where there is none."""
+    """Draw the confusion matrix as SVG, or return None where there is none."""
     if matrix is None or not np.asarray(matrix).any():
         return None
     figure = plots.confusion(matrix, class_names=class_names, title=None)

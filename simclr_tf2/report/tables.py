@@ -27,7 +27,7 @@ SAID = {
 
 
 def main_rows(results: Records) -> list[dict[str, Any]]:
-    """One dict per table row: its name, and value and interval per protocol."""
+    """Return one dict per table row: its name, and value and interval per protocol."""
     rows: dict[str, dict[str, Any]] = {}
     for record in results.values():
         if record["protocol"] != DEPTHS:
@@ -39,7 +39,7 @@ def main_rows(results: Records) -> list[dict[str, Any]]:
 
 
 def tables(measured: Measured, comparison: str = "") -> list[Table]:
-    """Everything that the main table has no room for, in the order of the protocols.
+    """List all that the main table has no room for, in the order of the protocols.
 
     Args:
         measured: What was found.
@@ -70,7 +70,7 @@ def _of(results: Records, protocol: str) -> list[Mapping[str, Any]]:
 
 
 def _by_k(results: Records) -> Table | None:
-    """Top-1 and top-5 of each number of neighbours."""
+    """Tabulate top-1 and top-5 of each number of neighbours."""
     records = _of(results, "weighted_knn")
     if not records:
         return None
@@ -91,7 +91,7 @@ def _by_k(results: Records) -> Table | None:
 
 
 def _svm(results: Records) -> Table | None:
-    """What the SVMs read, and their mean average precision."""
+    """Tabulate what the SVMs read, and their mean average precision."""
     records = _of(results, "svm")
     if not records:
         return None
@@ -105,7 +105,7 @@ def _svm(results: Records) -> Table | None:
 
 
 def _few_labels(results: Records) -> Table | None:
-    """Mean and deviation over draws of k labelled images of each class."""
+    """Tabulate mean and deviation over draws of k labelled images of each class."""
     records = _of(results, "low_shot")
     if not records:
         return None
@@ -131,7 +131,7 @@ def _few_labels(results: Records) -> Table | None:
 
 
 def _features_read(record: Mapping[str, Any]) -> str:
-    """Which features of which view, of a protocol that can read more than h."""
+    """Say which features of which view a protocol read that can read more than h."""
     if "features" not in record:
         return ""
     return f"Networks give {record['features']} of {record['view']}."

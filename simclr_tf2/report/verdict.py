@@ -18,7 +18,7 @@ _BASELINES = ("random", "pca", "pixel")  # in the name of a row without training
 
 
 def _last(scalars: Scalars, *keys: str) -> float | None:
-    """The last finite value of the first of ``keys`` that was ever logged."""
+    """Return the last finite value of the first of ``keys`` that was ever logged."""
     for key in keys:
         values = scalars.get(key, np.zeros([0, 2]))[:, 1]
         values = values[np.isfinite(values)]
@@ -30,7 +30,7 @@ def _last(scalars: Scalars, *keys: str) -> float | None:
 def verdict(
     results: Rows, scalars: Scalars, config: Config | None, chance_loss: float | None
 ) -> str:
-    """The run in one line: its main accuracy beside the other rows', or the loss."""
+    """Sum the run up in a line: main accuracy beside the other rows', or the loss."""
     keys = plots.accuracy_keys(results)
     if not keys:
         return _loss_verdict(scalars, chance_loss)
@@ -72,7 +72,7 @@ def tiles(
     timings: Mapping[str, float] | None,
     chance_loss: float | None,
 ) -> list[tuple[str, str, str]]:
-    """(value, name, remark) of the few numbers that are looked for first."""
+    """Return (value, name, remark) of the few numbers that are looked for first."""
     found: list[tuple[str, str, str]] = []
     for key in plots.accuracy_keys(results)[:2]:
         row = next(r for r in results if plots.is_number(r.get(key)))
@@ -110,7 +110,7 @@ def tiles(
 def checks(
     scalars: Scalars, results: Rows, config: Config | None, chance_loss: float | None
 ) -> list[tuple[bool, str]]:
-    """(good, sentence) for what can go wrong unseen: no learning, collapse, NaN."""
+    """Check what can go wrong unseen: no learning, collapse, NaN; (good, sentence)."""
     return [
         *_check_finite(scalars),
         *_check_loss(scalars, chance_loss),
