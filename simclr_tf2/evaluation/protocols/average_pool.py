@@ -38,7 +38,7 @@ def average_pool_linear(
     global_batch_size: int = GLOBAL_BATCH_SIZE,
     learning_rate: float = LEARNING_RATE,
 ) -> dict[str, Any]:
-    """Softmax regression on h: LARS, rate 1.6 with a cosine to 0, no decay.
+    """Train softmax regression on h: LARS, rate 1.6 with a cosine to 0, no decay.
 
     Weights from N(0, 0.01), biases from 0. Features may be memory maps. The benchmark
     draws crops anew in each epoch; stored features see one view [ours].
@@ -91,7 +91,7 @@ def average_pool_linear(
 
 
 def _classifier(dim: int, classes: int, seed: int) -> keras.Model:
-    """``[[b, dim]] -> [[b, classes]]``."""
+    """Build the linear classifier ``[[b, dim]] -> [[b, classes]]``."""
     h = keras.Input((dim,), name="h")
     initializer = keras.initializers.RandomNormal(stddev=KERNEL_STDDEV, seed=seed)
     logits = keras.layers.Dense(

@@ -60,7 +60,7 @@ def five_linear(
     learning_rate: float = LEARNING_RATE,
     weight_decay: float = WEIGHT_DECAY,
 ) -> dict[str, Any]:
-    """One linear classifier per depth, trained side by side on stored features.
+    """Train one linear classifier per depth, side by side on stored features.
 
     Batch norm without scale and offset, then weights from N(0, 0.01), each with its own
     loss; SGD with Nesterov momentum 0.9, the rate divided by 10 at each milestone, l2
@@ -129,7 +129,7 @@ def five_linear(
 
 
 def _heads(dims: Sequence[int], num_classes: int, seed: int) -> keras.Model:
-    """``[[b, d_i]] -> [[b, num_classes]]``."""
+    """Build the classifiers ``[[b, d_i]] -> [[b, num_classes]]``, one per depth."""
     inputs = [keras.Input((dim,)) for dim in dims]
     outputs = []
     for number, x in enumerate(inputs):
@@ -148,7 +148,7 @@ def _heads(dims: Sequence[int], num_classes: int, seed: int) -> keras.Model:
 
 
 def _stepwise(learning_rate: float, marks: Sequence[int]) -> Any:
-    """The rate, divided by 10 from each of the steps ``marks`` on."""
+    """Build a schedule: the rate, divided by 10 from each of the steps ``marks`` on."""
     if list(marks) != sorted(marks):
         raise ConfigError(f"milestones must ascend. Received steps: {list(marks)}.")
     if not marks:

@@ -29,7 +29,7 @@ SIMILARITY = {"cosine": "cosine", "euclidean": "-distance"}
 
 
 def standardized_knn(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
-    """Majority vote of the 10 nearest neighbours on standardised features.
+    """Classify by majority of the 10 nearest neighbours on standardised features.
 
     StandardScaler fitted on train, then scikit-learn's KNeighborsClassifier(10),
     Euclidean. The scaler applies to both classifiers of this table:
@@ -79,7 +79,7 @@ def weighted_knn(
     weighting: str = "exp",
     chunk_bytes: int = CHUNK_BYTES,
 ) -> dict[str, Any]:
-    """Nearest neighbours of any number of images, in bounded memory.
+    """Classify any number of images by their nearest neighbours, in bounded memory.
 
     score(class) = sum over the k most similar of exp(similarity / temperature), as in
     instance discrimination (arXiv 1805.01978) and the MMSelfSup benchmark; with
@@ -118,7 +118,7 @@ def weighted_knn_top1(
     metric: str = "cosine",
     weighting: str = "exp",
 ) -> dict[str, Any]:
-    """``weighted_knn`` as a row of the table, which shows the last k.
+    """Run ``weighted_knn`` as a row of the table, which shows the last k.
 
     Args:
         train: Labelled features, the bank.
@@ -166,7 +166,7 @@ def _classify(
     weighting: str,
     chunk_bytes: int,
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """What ``weighted_knn`` returns, and the labels predicted with the last k."""
+    """Return what ``weighted_knn`` does, and the labels predicted with the last k."""
     require_classifiable(train, test)
     if not ks or min(ks) < 1 or not temperature > 0:
         raise ConfigError(
@@ -214,7 +214,7 @@ def _classify(
 
 
 def _hits(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Number of queries whose class has the best score, and one of the 5 best.
+    """Count the queries whose class has the best score, and one of the 5 best.
 
     In the precision of the scores; of equal ones the lower class is first.
     """

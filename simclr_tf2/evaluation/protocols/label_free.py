@@ -1,4 +1,4 @@
-"""What can be said of a representation where no image has a label."""
+"""Measures of a representation that need no labels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def label_free(
     seed: int = 0,
     rows: int = ROWS,
 ) -> dict[str, Any]:
-    """Spread, rank and alignment of representations h and projections z.
+    """Measure spread, rank and alignment of representations h and projections z.
 
     Uniformity and RankMe grow with the square of the number of images and take at most
     ``rows`` of them, drawn without replacement; the rest reads all, in chunks, so the
@@ -80,7 +80,7 @@ def label_free(
 
 
 def chunked_uniformity(embeddings: np.ndarray, *, chunk: int = CHUNK) -> float:
-    """``metrics.uniformity``, the n x n potentials never held at once.
+    """Compute ``metrics.uniformity``, never holding the n x n potentials at once.
 
     Args:
         embeddings: float32 ``[n, d]`` with n at least 2.
@@ -101,7 +101,7 @@ def chunked_uniformity(embeddings: np.ndarray, *, chunk: int = CHUNK) -> float:
 
 
 def chunked_std(embeddings: np.ndarray, *, chunk: int = CHUNK) -> float:
-    """``metrics.embedding_std`` of any number of rows.
+    """Compute ``metrics.embedding_std`` of any number of rows.
 
     Args:
         embeddings: float32 ``[n, d]``.

@@ -40,7 +40,7 @@ def linear_sgd(
     base_learning_rate: float = BASE_LEARNING_RATE,
     momentum: float = MOMENTUM,
 ) -> dict[str, Any]:
-    """Softmax regression on h as SimCLR, appendix B.6, trains it, without augmentation.
+    """Train softmax regression on h as in SimCLR, appendix B.6, without augmentation.
 
     SGD with Nesterov momentum, rate ``base * B / 256`` with a cosine to 0, no warm-up,
     no weight decay, weights and biases from 0. Every batch is full: the order of one
@@ -99,7 +99,7 @@ def linear_sgd(
 
 
 def _zero_classifier(dim: int, classes: int) -> keras.Model:
-    """``[[b, dim]] -> [[b, classes]]``, all logits 0."""
+    """Build the linear classifier ``[[b, dim]] -> [[b, classes]]``, all logits 0."""
     h = keras.Input((dim,), name="h")
     logits = keras.layers.Dense(
         classes, kernel_initializer="zeros", dtype="float32", name="classifier"

@@ -28,7 +28,7 @@ MAX_ITER = 1200
 def logistic_regression(
     train: Features, test: Features, *, seed: int
 ) -> dict[str, Any]:
-    """Multinomial logistic regression on standardised features.
+    """Fit multinomial logistic regression on standardised features.
 
     StandardScaler fitted on train, then scikit-learn's LogisticRegression with L-BFGS,
     C = 1, at most 1200 iterations: the protocol of published STL-10 tables of SimCLR
@@ -78,7 +78,10 @@ def logistic_regression(
 
 
 def _top5(scores: np.ndarray, known: np.ndarray, labels: np.ndarray) -> float:
-    """Share of labels among the 5 best of the classes ``known`` to the classifier."""
+    """Return the share of labels among the 5 best of the classes ``known``.
+
+    Those are the classes that the classifier knows.
+    """
     column = np.searchsorted(known, labels).clip(max=len(known) - 1)
     targets = np.where(known[column] == labels, column, -1)  # -1 is never found
     hits = int(metrics.top_k_count(scores, targets, k=5))
@@ -86,7 +89,10 @@ def _top5(scores: np.ndarray, known: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _fit(classifier: Any, features: np.ndarray, labels: np.ndarray) -> bool:
-    """Fit; whether the solver reached its tolerance. Says so where it did not."""
+    """Fit, and return whether the solver reached its tolerance.
+
+    Logs a warning where it did not.
+    """
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings(record=True) as caught:

@@ -1,4 +1,4 @@
-"""Logistic regression by Adam on standardised h: the STL-10 tables' other one."""
+"""Logistic regression by Adam on standardised h, the other one of the STL-10 tables."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def logreg_adam(
     global_batch_size: int = GLOBAL_BATCH_SIZE,
     learning_rate: float = LEARNING_RATE,
 ) -> dict[str, Any]:
-    """Softmax regression by Adam with a chosen decay, as it is after the last epoch.
+    """Train softmax regression by Adam with a chosen decay; the last epoch is scored.
 
     The published notebook draws one of the 45 decays blindly and reports the best epoch
     on test. Here a class-balanced fifth of train chooses the decay, training is
@@ -132,7 +132,7 @@ def _fit_all(
     classes: int,
     seed: int,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weights ``[d, c]`` and bias ``[c]`` of each decay, all on the same batches."""
+    """Fit weights ``[d, c]`` and bias ``[c]`` for each decay, on the same batches."""
     batch = min(global_batch_size, len(x))
     steps = steps_of(len(x), epochs, batch)
     together = max(1, COLUMNS // ((x.shape[1] + 1) * classes))
@@ -147,7 +147,10 @@ def _fit_all(
 def _side_by_side(
     batches: Any, dim: int, classes: int, decays: Sequence[float], rate: float
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Classifiers that share nothing but their batches: Adam has no norm over them."""
+    """Train classifiers that share nothing but their batches.
+
+    Adam takes no norm over them, so one optimizer trains each as if it were alone.
+    """
     count = len(decays)
     model = keras.layers.Dense(
         count * classes, kernel_initializer="zeros", dtype="float32"

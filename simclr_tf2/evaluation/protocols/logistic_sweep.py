@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def logreg_sweep(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
-    """``lbfgs_logistic`` with a class-balanced fifth of train for validation.
+    """Run ``lbfgs_logistic`` with a class-balanced fifth of train for validation.
 
     A class with one training image keeps it in train.
 

@@ -1,4 +1,4 @@
-"""How good are a few labelled images per class: k-shot curves on frozen features."""
+"""Classifiers of a few labelled images per class: k-shot curves, frozen features."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LOGREG_ITER = 1200
 
 
 def low_shot(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
-    """``k_shot`` on single-label splits, ``voc_low_shot`` on multi-label ones."""
+    """Run ``k_shot`` on single-label splits, ``voc_low_shot`` on multi-label ones."""
     if np.ndim(train.labels) == 1 and np.ndim(test.labels) == 1:
         return k_shot(train, test, seed=seed)
     found = voc_low_shot(
@@ -57,7 +57,7 @@ def k_shot(
     ks: Sequence[int] = KS,
     samples: int = SAMPLES,
 ) -> dict[str, Any]:
-    """[ours] Logistic regression on k images of each class, several times.
+    """Fit logistic regression on k images of each class, several times [ours].
 
     As ``logistic_regression`` (C = 1, L-BFGS), fitted on the chosen images alone: they
     give the scaler its mean and variance too.
@@ -131,7 +131,7 @@ def k_shot(
 
 
 def _balanced(labels: np.ndarray, k: int, key: tuple[int, ...]) -> np.ndarray:
-    """Positions of k images of each class, sorted."""
+    """Draw k images of each class and return their positions, sorted."""
     return np.sort(
         np.concatenate(
             [
@@ -147,7 +147,7 @@ def _balanced(labels: np.ndarray, k: int, key: tuple[int, ...]) -> np.ndarray:
 def _logreg(
     train: Features, test: Features, rows: np.ndarray, seed: int
 ) -> tuple[np.ndarray, bool]:
-    """Predicted labels of test and whether the fit reached its tolerance."""
+    """Return the predicted labels of test and whether the fit reached its tolerance."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

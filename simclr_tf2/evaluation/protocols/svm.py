@@ -32,7 +32,7 @@ FOLDS = 3
 
 
 def svm(train: Features, test: Features, *, seed: int) -> dict[str, Any]:
-    """``voc_svm`` on two splits; single-label splits also get a top-1.
+    """Run ``voc_svm`` on two splits; single-label splits also get a top-1.
 
     Args:
         train: Features with labels ``[n]``, or ``[n, c]`` of 1, 0 and -1.
@@ -77,7 +77,7 @@ def voc_svm(
     costs: Sequence[float] = COSTS,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Linear SVMs with a cost per class from 3-fold average precision on train.
+    """Fit linear SVMs, the cost of each class from 3-fold average precision on train.
 
     Squared hinge, L2 penalty, positives weighted twice, features divided by (length +
     1e-5). An ignored label is a negative in training and left out of the test. The
@@ -149,7 +149,12 @@ def voc_svm(
 def _fit_class(
     binary: Binary, column: int, costs: Sequence[float]
 ) -> tuple[float, float, np.ndarray, int]:
-    """Cost, its cross-validated precision, test scores, fits that did not converge."""
+    """Choose the cost of one class by cross-validation, then refit and score test.
+
+    Returns:
+        The cost, its cross-validated average precision, the scores of test, and the
+        number of fits that did not converge.
+    """
     from sklearn.model_selection import StratifiedKFold
 
     positive = binary.train_targets[:, column] == 1  # ignored are negatives
