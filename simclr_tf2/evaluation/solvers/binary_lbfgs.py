@@ -80,7 +80,7 @@ def fit_binary(
 def _principal_components(
     features: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean ``[d]``, variances ``[d]``, axes ``[d, d]``, components ``[n, d]``."""
+    """Return mean and variances ``[d]``, axes ``[d, d]``, components ``[n, d]``."""
     mean = features.mean(axis=0, dtype=np.float64)
     centred = features - mean
     variances, basis = np.linalg.eigh(centred.T @ centred / len(features))
@@ -104,7 +104,7 @@ class _Binary:
     def __call__(
         self, weights: np.ndarray, penalty: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Loss of each class ``[l]`` and gradient ``[d + 1, l]``, float64."""
+        """Return each class's loss ``[l]`` and gradient ``[d + 1, l]``, float64."""
         from scipy.special import expit
 
         margins = self.signs * decide(self.features, weights)
@@ -116,5 +116,5 @@ class _Binary:
 
 
 def decide(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Scores ``[n, l]`` of features ``[n, d]`` by weights and bias ``[d + 1, l]``."""
+    """Score features ``[n, d]`` by weights and bias ``[d + 1, l]``: ``[n, l]``."""
     return features @ weights[:-1].astype(features.dtype) + weights[-1]

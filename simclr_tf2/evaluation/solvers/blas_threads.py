@@ -1,4 +1,4 @@
-"""How many threads linear algebra on the host should use."""
+"""The number of threads that linear algebra on the host uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ONE_THREAD_BELOW = 10**10
 
 
 def blas_threads(multiply_adds: float) -> contextlib.AbstractContextManager[Any]:
-    """One BLAS thread inside the block if each pass over the data is small.
+    """Limit BLAS to one thread inside the block if each pass over the data is small.
 
     Args:
         multiply_adds: Of one pass (rows x dimensions x outputs).

@@ -42,7 +42,7 @@ class Part:
     shift: np.ndarray | None = None
 
     def chunks(self, num_classes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Features and targets, block by block, so that scores stay small too."""
+        """Yield features and targets, block by block, so that scores stay small too."""
         size = 4 * (self.features.shape[1] + 4 * num_classes)
         step = max(1, CHUNK_BYTES // size)
         for start in range(0, len(self.targets), step):
@@ -52,7 +52,7 @@ class Part:
             yield x if self.shift is None else x - self.shift, self.targets[part]
 
     def centred(self, mean: np.ndarray) -> Part:
-        """The same rows less ``mean [d]``: now if they are few, else at each pass."""
+        """Subtract ``mean [d]`` from the rows: at once if few, else at each pass."""
         mean = mean.astype(self.features.dtype)
         if len(self.targets) * self.features[:1].nbytes > COPY_BYTES:
             return Part(self.features, self.targets, self.rows, mean)
@@ -127,7 +127,7 @@ def fit_logistic(
 def loss_and_gradient(
     weights: np.ndarray, parts: Sequence[Part], penalty: float
 ) -> tuple[float, np.ndarray]:
-    """Mean cross-entropy + penalty / 2 |W|^2, and its gradient.
+    """Compute the mean cross-entropy + penalty / 2 |W|^2, and its gradient.
 
     Products in the type of the features (float32 stays float32), sums over blocks in
     float64.
@@ -197,7 +197,7 @@ def _applied(matrices: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _space(curvature: np.ndarray, penalty: float) -> _Space:
-    """The space in which curvature + lambda is even; the bias has no lambda."""
+    """Build the space in which curvature + lambda is even; the bias has no lambda."""
     size = curvature.shape[1] if curvature.ndim == 3 else len(curvature)
     ridge = np.full(size, penalty)
     ridge[-1] = 0
@@ -212,7 +212,7 @@ def _space(curvature: np.ndarray, penalty: float) -> _Space:
 
 
 def _centre(parts: Sequence[Part]) -> tuple[np.ndarray, list[Part]]:
-    """Mean ``[d]`` of all rows together, and the rows less it.
+    """Return the mean ``[d]`` of all rows together, and the rows less that mean.
 
     Without it, float32 products lose what the mean of the features is above 0.
     """
@@ -228,9 +228,10 @@ def _centre(parts: Sequence[Part]) -> tuple[np.ndarray, list[Part]]:
 def _curvature(
     parts: Sequence[Part], weights: np.ndarray, *, together: bool = False
 ) -> np.ndarray:
-    """Mean of p (1 - p) x x' for each class: the diagonal blocks of softmax's Hessian.
+    """Compute the mean of p (1 - p) x x' for each class.
 
-    A share of that of even p is added, for what lies elsewhere.
+    These are the diagonal blocks of softmax's Hessian. A share of those of even p
+    is added, for what lies elsewhere.
 
     Returns:
         ``[c, d + 1, d + 1]``; the mean over classes ``[1, d + 1, d + 1]`` if

@@ -34,7 +34,7 @@ THREAD_BYTES = 4 * 2**30
 
 
 def fit(features: np.ndarray, positive: np.ndarray, cost: float) -> tuple[Any, bool]:
-    """A fitted ``LinearSVC`` and whether it reached its tolerance.
+    """Fit a ``LinearSVC``; return it and whether it reached its tolerance.
 
     Args:
         features: float64 ``[n, d]``.
@@ -63,7 +63,7 @@ def over_threads(
     numbers: int,
     threads: int | None = None,
 ) -> Iterable[Any]:
-    """``task`` of each item, in order, with one BLAS thread each.
+    """Yield ``task`` of each item, in order, run in threads with one BLAS thread each.
 
     liblinear runs outside Python's lock, so threads help; its primal solver draws
     nothing, so they do not change the result.
@@ -94,7 +94,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def require_costs(costs: Sequence[float]) -> None:
-    """Refuse no cost, and any that is not above 0 and finite."""
+    """Refuse an empty list of costs, and any cost that is not above 0 and finite."""
     if not costs or not all(0 < cost < float("inf") for cost in costs):
         raise ConfigError(
             f"SVM costs must be one or more numbers above 0. Received: {tuple(costs)}."

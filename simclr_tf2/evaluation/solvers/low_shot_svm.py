@@ -44,7 +44,7 @@ def voc_low_shot(
     costs: Sequence[float] = COSTS,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Linear SVMs on k positives and 19 k negatives of each class, several times.
+    """Fit linear SVMs on k positives and 19 k negatives of each class, several times.
 
     One cost per k for all classes and samples: the one with the best mean ON THE TEST
     SPLIT, as the benchmark does, so the numbers are optimistic; ``map_by_cost`` has
@@ -136,7 +136,10 @@ def _at_last_k(
     cost: float,
     seed: int,
 ) -> tuple[list[float], np.ndarray]:
-    """95 % interval of the mean over classes, and each class's mean over samples."""
+    """Return the 95 % interval of the mean, and each class's mean over samples.
+
+    The interval is that of the mean over classes, averaged over samples.
+    """
     targets = binary.test_targets[:, scored]
     intervals, values = [], []
     for sample in range(samples):
@@ -155,7 +158,7 @@ def _at_last_k(
 
 
 def _chosen(binary: Binary, place: tuple[int, int, int], seed: int) -> np.ndarray:
-    """The training images of one (k, sample, class), sorted."""
+    """Draw the training images of one (k, sample, class); return them sorted."""
     k, sample, column = place
     rng = np.random.default_rng([seed, sample, k, column])
     targets = binary.train_targets[:, column]
@@ -167,7 +170,12 @@ def _chosen(binary: Binary, place: tuple[int, int, int], seed: int) -> np.ndarra
 def _class_aps(
     binary: Binary, place: tuple[int, int, int], costs: Sequence[float], seed: int
 ) -> tuple[list[float], int]:
-    """Average precision on test at each cost, and fits that did not converge."""
+    """Fit the SVMs of one (k, sample, class), one per cost, and score them on test.
+
+    Returns:
+        The average precision at each cost, and the number of fits that did not
+        converge.
+    """
     column = place[2]
     targets = binary.train_targets[:, column]
     rows = _chosen(binary, place, seed)
@@ -185,7 +193,7 @@ def _class_aps(
 
 
 def _too_large(binary: Binary, ks: Sequence[int]) -> dict[int, str]:
-    """The ks that some class cannot fill, with the first such class."""
+    """Return the ks that some class cannot fill, with the first such class."""
     positives = (binary.train_targets == 1).sum(axis=0)
     negatives = (binary.train_targets == 0).sum(axis=0)
     found = {}
@@ -204,7 +212,7 @@ def _too_large(binary: Binary, ks: Sequence[int]) -> dict[int, str]:
 def usable(
     ks: Sequence[int], refused: dict[int, str]
 ) -> tuple[list[int], dict[str, str]]:
-    """The ks that can be drawn, ascending, and why the others cannot."""
+    """Return the ks that can be drawn, ascending, and why the others cannot."""
     used = sorted({int(k) for k in ks if k not in refused})
     if not used:
         raise ConfigError(
@@ -217,7 +225,7 @@ def usable(
 
 
 def require_counts(ks: Sequence[int], samples: int) -> None:
-    """Refuse no k, and numbers below 1."""
+    """Refuse an empty list of ks, and ks or ``samples`` below 1."""
     if not ks or min(ks) < 1 or samples < 1:
         raise ConfigError(
             "low-shot needs k and samples of 1 or more. "

@@ -27,7 +27,7 @@ def neighbours(
     metric: str = "cosine",
     chunk_bytes: int = CHUNK_BYTES,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest rows of ``bank`` to each query, by brute force in blocks.
+    """Find the k nearest rows of ``bank`` to each query, by brute force in blocks.
 
     Blocks of queries meet blocks of the bank, and the k best so far are merged with
     those of each block. The bank is read once, the queries once per block of the bank;
@@ -80,7 +80,7 @@ def vote(
     weights: str = "exp",
     temperature: float = 0.07,
 ) -> np.ndarray:
-    """Scores of each class among the neighbours, as natural logarithms.
+    """Score each class among the neighbours, as natural logarithms.
 
     ``exp``: sum of exp(similarity / temperature), as in instance discrimination (arXiv
     1805.01978), divided by the largest weight of the row; in logarithms, so that a far
@@ -126,7 +126,7 @@ class _Sizes:
 
 @dataclass(frozen=True)
 class _Space:
-    """Turns both metrics into one product and an offset per row of the bank.
+    """Both metrics as one product and an offset per row of the bank.
 
     Cosine: the query's length does not change the order and divides at the end.
     Euclidean: -|q - b|^2 / 2 = q b - |b|^2 / 2 + (a constant of q). Both are moved by
@@ -148,7 +148,7 @@ class _Space:
     def similarity(
         self, scores: np.ndarray, queries: np.ndarray, step: int
     ) -> np.ndarray:
-        """Scores ``[q, k]`` as cosines or negative distances, in place."""
+        """Turn scores ``[q, k]`` into cosines or negative distances, in place."""
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
             x = np.asarray(queries[part], np.float32)
@@ -177,7 +177,10 @@ def _merge(
 def _block_sizes(
     count: int, rows: int, dim: int, *, k: int, chunk_bytes: int
 ) -> _Sizes:
-    """A quarter for a block of the bank, one for the queries, half for their product.
+    """Return how many queries and how many rows of the bank a block has.
+
+    A quarter of ``chunk_bytes`` is for a block of the bank, a quarter for the queries,
+    half for their product.
 
     Each is held about twice, as read and as a tensor.
     """
@@ -188,7 +191,7 @@ def _block_sizes(
 
 
 def _block(array: np.ndarray, start: int, size: int, name: str) -> np.ndarray:
-    """Rows as float32, checked."""
+    """Read a block of rows as float32; refuse values that are not finite."""
     rows = np.asarray(array[start : start + size], np.float32)
     if not np.isfinite(rows.sum(dtype=np.float64)):
         bad = int((~np.isfinite(rows).all(axis=1)).argmax())
@@ -211,14 +214,14 @@ def _squares(rows: np.ndarray) -> np.ndarray:
 
 
 def _inverse_length(rows: np.ndarray) -> np.ndarray:
-    """1 / |x| of each row in float32; 0 for a row of zeros."""
+    """Return 1 / |x| of each row in float32; 0 for a row of zeros."""
     length = np.linalg.norm(rows, axis=1)
     return np.divide(1, length, out=np.zeros_like(length), where=length > 0)
 
 
 @contextlib.contextmanager
 def _full_float32() -> Iterator[None]:
-    """No TensorFloat-32 inside: its 10 bits would change who is nearest."""
+    """Turn TensorFloat-32 off inside: its 10 bits would change who is nearest."""
     before = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(False)
     try:

@@ -34,7 +34,7 @@ def prepare(
     test_features: np.ndarray,
     test_labels: np.ndarray,
 ) -> Binary:
-    """The binary problems of two splits; refuses what does not fit together."""
+    """Make the binary problems of two splits; refuse what does not fit together."""
     train, test = (
         _normalized(train_features, "train"),
         _normalized(test_features, "test"),

@@ -32,7 +32,7 @@ VALIDATION_SHARE = 0.2  # [ours] where a data set has no validation split
 
 
 def hold_out(labels: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the images to fit on, and of a class-balanced fifth to choose on.
+    """Return positions of images to fit on, and of a class-balanced fifth to choose on.
 
     A class with one image keeps it for fitting.
 
@@ -65,7 +65,7 @@ def lbfgs_logistic(
     lambdas: Sequence[float] = LAMBDAS,
     measure: str = "top1",
 ) -> dict[str, Any]:
-    """Multinomial logistic regression as SimCLR, appendix B.8.1, fits it.
+    """Fit multinomial logistic regression as in SimCLR, appendix B.8.1.
 
     Minimises the mean cross-entropy + lambda / 2 |W|^2, the bias free of the penalty,
     features not scaled [ours: the paper does not say], from the largest lambda to the
@@ -115,7 +115,10 @@ def sweep(
     measure: str,
     lambdas: Sequence[float],
 ) -> dict[str, Any]:
-    """Choose on validation, refit on both, report on test; ``classes``: known, all."""
+    """Choose lambda on validation, refit on train and validation, report on test.
+
+    ``classes`` are those known to the classifier, and all.
+    """
     start = time.perf_counter()
     _require_sweep(lambdas, measure)
     known, every = classes

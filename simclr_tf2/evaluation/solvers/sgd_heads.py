@@ -62,7 +62,7 @@ def judge(
 
 
 def columns_of(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Position of each label among the sorted ``known`` ones; -1 where it is none."""
+    """Return each label's position among the sorted ``known`` ones, -1 for another."""
     column = np.searchsorted(known, labels).clip(max=len(known) - 1)
     return np.where(known[column] == labels, column, -1)
 
@@ -131,7 +131,7 @@ def read_batches(
     steps: int,
     seed: int,
 ) -> Iterator[Batch]:
-    """Full batches of an endless stream of shuffled epochs.
+    """Yield full batches of an endless stream of shuffled epochs.
 
     The rows of a batch are read in ascending order: a memory map reads forward faster,
     and the mean over a batch has no order.
@@ -153,14 +153,14 @@ def read_batches(
 
 
 def steps_of(count: int, epochs: float, batch: int) -> int:
-    """Steps of so many epochs, counted as the reference code does."""
+    """Return the steps of so many epochs, counted as the reference code does."""
     return total_steps(
         num_examples=count, train_epochs=epochs, train_steps=0, global_batch_size=batch
     )
 
 
 def clip_batch(global_batch_size: int, count: int) -> int:
-    """Limit a batch to the training set; logs a warning where it does."""
+    """Limit a batch to the training set; log a warning where that changes it."""
     if global_batch_size > count:
         logger.warning(
             "linear: global_batch_size=%d clipped to the %d training images",
