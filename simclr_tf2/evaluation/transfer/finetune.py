@@ -106,7 +106,7 @@ def _search(
     path: Path | None,
     settings: dict[str, Any],
 ) -> tuple[list[Trial], TransferNetwork | None]:
-    """Every pair of the grid, trained on train and scored on validation.
+    """Train with every pair of the grid on train, and score on validation.
 
     Returns:
         The trials, and the network that made them; None if all were kept before.
@@ -127,7 +127,7 @@ def _search(
 
 
 def _require_scorable(name: str, opened: TransferSplits) -> None:
-    """Look at the labels before hours of training."""
+    """Check the labels before hours of training."""
     parts = {
         role: subset.labels_of(getattr(opened, role))
         for role in ("train", "validation", "test")
@@ -162,7 +162,7 @@ def _require_scorable(name: str, opened: TransferSplits) -> None:
 def _settings(
     config: Config, encoder: keras.Model, opened: TransferSplits, method: str
 ) -> dict[str, Any]:
-    """What a trial rests on, beside the pair itself."""
+    """Return the settings that a trial rests on, beside the pair itself."""
     splits = (opened.train, opened.validation)
     replicas = extractor.replica_count(config)
     return {
@@ -185,7 +185,10 @@ def _settings(
 
 
 def _file_name(name: str) -> str:
-    """A name that can be a file's; those that change get a digest against mix-ups."""
+    """Return a name that a file can have; a changed one gets a digest.
+
+    The digest keeps apart names that would become equal.
+    """
     plain = re.sub(r"[^\w.-]", "_", name)
     digest = hashlib.sha256(name.encode()).hexdigest()[:6]
     return plain if plain == name else f"{plain}-{digest}"

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Ranges:
-    """Ends of log-spaced grids, and whether no weight decay is tried as well."""
+    """Ends of the log-spaced grids, and whether no weight decay is tried as well."""
 
     learning_rate: tuple[float, float]
     weight_decay: tuple[float, float]
@@ -58,7 +58,7 @@ class Trial:
 def make_grid(
     method: str, *, learning_rates: int = 7, weight_decays: int = 8
 ) -> list[Trial]:
-    """Pairs to try, the paper's 56 by default.
+    """Return the pairs to try, the paper's 56 by default.
 
     Args:
         method: In ``RANGES``.
@@ -82,7 +82,9 @@ def _log_spaced(ends: tuple[float, float], count: int) -> list[float]:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """The highest score; of equal ones the most decay, then the smallest rate.
+    """Return the trial with the highest score.
+
+    Of equal ones, that with the most decay, then the smallest rate.
 
     Raises:
         ConfigError: None of them has a score.
@@ -100,7 +102,7 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
 
 
 def on_edge(trials: Sequence[Trial], chosen: Trial) -> bool:
-    """Whether the chosen learning rate is the smallest or largest of several."""
+    """Return whether the chosen learning rate is the smallest or largest of several."""
     rates = {trial.learning_rate for trial in trials}
     return len(rates) > 1 and chosen.learning_rate in (min(rates), max(rates))
 

@@ -36,7 +36,7 @@ def run_linear(
     seed: int,
     lambdas: Sequence[float] = LAMBDAS,
 ) -> dict[str, Any]:
-    """Logistic regression with lambda chosen by ``metric``, refitted, then tested.
+    """Fit logistic regression with lambda chosen by ``metric``, refit, then test.
 
     Args:
         train: To fit on; labels ``[n]``, for ``map11`` ``[n, l]`` of 1, 0, -1.
@@ -80,7 +80,7 @@ def binary_sweep(
     seed: int,
     lambdas: Sequence[float] = LAMBDAS,
 ) -> dict[str, Any]:
-    """One binary logistic regression per class; one lambda for all, by 11-point mAP.
+    """Fit a binary logistic regression per class; one lambda for all, by 11-point mAP.
 
     Each minimises the mean of ``log(1 + exp(-y (w x + b)))`` + lambda / 2 |w|^2 with y
     of 1 or -1. Labels that are ignored (-1) are left out of the fit and of the score
@@ -159,13 +159,13 @@ def binary_sweep(
 
 
 def _score(validation: Features, weights: np.ndarray) -> float:
-    """11-point mAP over the classes with a positive."""
+    """Return the 11-point mAP over the classes with a positive."""
     scores = decide(validation.features, weights)
     return mean_average_precision(scores, validation.labels, points=11)[0]
 
 
 def _require_multi_label(*splits: Features) -> None:
-    """Refuse what no binary problem per class can be made of."""
+    """Refuse splits of which no binary problem per class can be made."""
     train, validation, test = splits
     for role, split in zip(("train", "validation", "test"), splits, strict=True):
         where = f"the {role} split{f' ({split.name})' if split.name else ''}"

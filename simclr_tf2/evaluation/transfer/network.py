@@ -22,18 +22,18 @@ LONGER_FROM_RANDOM = 2  # 40,000 steps in place of 20,000
 
 
 def steps_of(config: Config, method: str) -> int:
-    """Steps of one trial of ``"finetune"`` or ``"random_init"``."""
+    """Return the steps of one trial of ``"finetune"`` or ``"random_init"``."""
     longer = LONGER_FROM_RANDOM if method == "random_init" else 1
     return longer * config.evaluation.transfer_steps
 
 
 def batch_norm_momentum(num_examples: int, global_batch_size: int) -> float:
-    """max(1 - 10 / s, 0.9) with s steps in an epoch (SimCLR, appendix B.8.1)."""
+    """Return max(1 - 10 / s, 0.9) for s steps an epoch (SimCLR, appendix B.8.1)."""
     return max(1 - 10 * global_batch_size / num_examples, 0.9)
 
 
 def shape_of(config: Config, train: Split, replicas: int = 1) -> tuple[int, float]:
-    """Batch size, whole on each replica, and batch-norm momentum for a split.
+    """Return batch size, whole on each replica, and batch-norm momentum for a split.
 
     Raises:
         ConfigError: Fewer images than replicas.
@@ -62,7 +62,7 @@ class TransferNetwork:
         method: str,
         metric: str,
     ) -> None:
-        """Builds it for the classes and the size of ``train``.
+        """Build the network for the classes and the size of ``train``.
 
         Args:
             config: Whole config.
@@ -108,14 +108,14 @@ class TransferNetwork:
         )
 
     def fits(self, train: Split) -> bool:
-        """Whether it can be trained on another split of the same set as well."""
+        """Return whether it can be trained on another split of the same set too."""
         shape = shape_of(self._config, train, self.replicas)
         return (self.batch, self.batch_norm_momentum) == shape
 
     def train_and_predict(
         self, pair: Trial, train: Split, split: Split
     ) -> Features | None:
-        """Train from the start with a pair; float32 logits of ``split``.
+        """Train from the start with a pair; return float32 logits of ``split``.
 
         None if the loss or a logit is not finite.
         """

@@ -1,4 +1,4 @@
-"""How well the network carries over to other data sets (SimCLR, section 4.3, B.8)."""
+"""Transfer of the network to other data sets (SimCLR, section 4.3, B.8)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KEYS = {
 def measure_transfer(
     config: Config, encoder: keras.Model, *, keep_features: Path | None = None
 ) -> dict[str, dict[str, Any]]:
-    """``--protocols=transfer``: every method of ``--transfer_methods`` on every set.
+    """Run ``--protocols=transfer``: each method of ``--transfer_methods`` on each set.
 
     Args:
         config: Whole config.
@@ -67,7 +67,7 @@ def measure_transfer(
 
 
 def render(others: Mapping[str, Any]) -> str:
-    """The table of what ``measure_transfer`` put into ``others``; "" of nothing."""
+    """Format as a table what ``measure_transfer`` put into ``others``, or return ""."""
     found = {method: others[key] for method, key in KEYS.items() if key in others}
     return render_transfer(found) if found else ""
 
@@ -125,7 +125,7 @@ def _measure_sets(
     features: FeaturesOf,
     keep: Path | None,
 ) -> dict[str, dict[str, Any]]:
-    """``transfer`` to what ``open_all`` gave; the error of one set ends that set."""
+    """Transfer to what ``open_all`` gave; an error in one set ends only that set."""
     results = {}
     with assert_unchanged(encoder):
         for name, opened in found.items():
@@ -169,7 +169,9 @@ def _require_measured(*results: Mapping[str, Mapping[str, Any]]) -> None:
 def view_dataset(
     split: Split, *, batch_size: int, image_size: int | tuple[int, int]
 ) -> tf.data.Dataset:
-    """Every image once, its shorter side brought to ``image_size``, centre cut out.
+    """Make a dataset of every image once: resized and cropped at the centre.
+
+    The shorter side is brought to ``image_size`` and the centre cut out.
 
     Bicubic without antialias, as all crops here; no augmentation (SimCLR, appendix
     B.8.1). The window is cut first and then resized, which is the same but for rounding
@@ -206,7 +208,7 @@ def view_dataset(
 def encode_with(
     config: Config, encoder: keras.Model, folder: Path | None
 ) -> FeaturesOf:
-    """How a split becomes features: on all replicas, of ``view_dataset``.
+    """Return a function from a split to features: on all replicas, of ``view_dataset``.
 
     Args:
         config: Whole config.

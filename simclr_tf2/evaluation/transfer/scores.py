@@ -1,4 +1,4 @@
-"""What a classifier's scores amount to by the metric of a data set, with interval."""
+"""The value of a classifier's scores by the metric of a data set, with interval."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simclr_tf2.metrics.average_precision import map_interval, mean_average_prec
 def score_logits(
     logits: Features, *, metric: str, seed: int | None = None
 ) -> dict[str, Any]:
-    """The value of a metric on one split.
+    """Compute the value of a metric on one split.
 
     Args:
         logits: ``[n, classes]`` with the true labels: ``[n]``, for ``map11``
