@@ -71,7 +71,7 @@ def path_of(folder: Path, name: str | None) -> Path:
 
 
 def write(folder: Path, name: str | None, document: Mapping[str, Any]) -> Path:
-    """Write a document, the whole file or nothing; returns its path."""
+    """Write a document, the whole file or nothing; return its path."""
     path = path_of(folder, name)
     files.write_json(path, document)
     return path

@@ -19,7 +19,7 @@ LABELS, IMAGES = "labels", "images"  # beside the predictions
 
 
 def predictions_path(folder: Path, name: str | None) -> Path:
-    """Where the predictions of an evaluation are kept."""
+    """Return where the predictions of an evaluation are kept."""
     return folder / (f"predictions_{name}.npz" if name else "predictions.npz")
 
 
@@ -29,7 +29,7 @@ def save_predictions(
     labels: np.ndarray,
     images: Mapping[str, Any] | None = None,
 ) -> None:
-    """Keep what was predicted for every test image, and what it is.
+    """Write what was predicted for every test image, and what it is.
 
     Args:
         path: An .npz file, written whole or not at all.

@@ -19,10 +19,11 @@ Records = Mapping[str, Mapping[str, Any]]
 
 
 def render_transfer(results: Mapping[str, Records]) -> str:
-    """Aligned plain text, in percent: two columns for each way to transfer.
+    """Format results as aligned plain text, in percent.
 
-    The mean is over the sets that were measured; the paper's is given only where it
-    has a value for each of them, so that the two compare.
+    There are two columns for each way to transfer. The mean is over the sets that were
+    measured; the paper's is given only where it has a value for each of them, so that
+    the two compare.
 
     Args:
         results: A key of ``TITLES`` -> name of the set -> record: ``value`` (None: not
