@@ -28,7 +28,7 @@ ABOUT = "these two trained networks on images like these, not their recipes or s
 def check(
     other: RunPredictions, keys: Collection[str], images: Mapping[str, Any]
 ) -> None:
-    """Whether ``compare`` will have something to say of what is about to be measured.
+    """Check that ``compare`` can compare what is about to be measured.
 
     Args:
         other: The other run.
@@ -58,7 +58,7 @@ def check(
 
 
 def _nothing_shared(keys: Collection[str], other: RunPredictions) -> str:
-    """Why no row and protocol of the two runs is the same."""
+    """Return why the two runs share no row and protocol."""
     here, there = _names(keys), _names(other.predictions)
     common = set(here) & set(there)
     if common:
@@ -81,7 +81,7 @@ def _names(keys: Collection[str]) -> list[str]:
 def compare(
     predictions: Mapping[str, np.ndarray], labels: np.ndarray, other: RunPredictions
 ) -> dict[str, dict[str, Any]]:
-    """A test of the difference for every row and protocol that both runs have.
+    """Test the difference for every row and protocol that both runs have.
 
     Args:
         predictions: What was just predicted, as ``save_predictions`` takes it.
@@ -115,7 +115,7 @@ def compare(
 
 
 def _tested(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """The test that fits what was kept of a protocol."""
+    """Apply the test that fits the kept predictions of a protocol."""
     if ours.dtype.kind == "f":
         both = np.isfinite(ours) & np.isfinite(theirs)
         return _permuted(ours[both], theirs[both], "classes")
@@ -151,7 +151,7 @@ def _permuted(ours: np.ndarray, theirs: np.ndarray, what: str) -> dict[str, Any]
 
 
 def render(found: dict[str, dict[str, Any]], other: str) -> str:
-    """The comparison as aligned plain text."""
+    """Render the comparison as aligned plain text."""
     rows: dict[str, dict[str, Any]] = {}
     for key, record in found.items():
         rows[key] = record

@@ -53,7 +53,7 @@ def write_followed(
 
 
 def scalars(others: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of what is no row of the table, with tags for TensorBoard.
+    """Return the numbers outside the rows of the table, with tags for TensorBoard.
 
     Args:
         others: As ``Measured.others``: protocol -> record, or -> name -> record with
@@ -83,7 +83,7 @@ def _tag(protocol: str, name: str) -> str:
 
 
 def read_followed(folder: Path, name: str | None) -> list[dict[str, float]]:
-    """Every whole line of evaluations.jsonl; the last one of a step counts."""
+    """Read every whole line of evaluations.jsonl; the last one of a step counts."""
     try:
         text = _followed_path(folder, name).read_text(encoding="utf-8")
     except OSError:

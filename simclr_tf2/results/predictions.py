@@ -19,7 +19,7 @@ LABELS, IMAGES = "labels", "images"  # beside the predictions
 
 
 def predictions_path(folder: Path, name: str | None) -> Path:
-    """Where the predictions of an evaluation are kept."""
+    """Return where the predictions of an evaluation are kept."""
     return folder / (f"predictions_{name}.npz" if name else "predictions.npz")
 
 
@@ -52,7 +52,7 @@ def save_predictions(
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """What another run predicted.
+    """The predictions of another run.
 
     Attributes:
         name: Its folder, as given.

@@ -14,7 +14,7 @@ PUBLISHED = (
 
 
 def render_semi(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Aligned plain text, in percent, top-1 with its 95 % interval.
+    """Render aligned plain text, in percent, top-1 with its 95 % interval.
 
     Args:
         results: Name of the row -> record: ``value`` (None: not measured, with

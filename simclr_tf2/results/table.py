@@ -22,7 +22,7 @@ MEASURES = {"map": "mAP", "map11": "11-point mAP", "mean_per_class": "mean per c
 
 
 def render(results: dict[str, dict[str, Any]]) -> str:
-    """Aligned plain text: a line per row, a column per protocol, in percent.
+    """Render plain text: a line per row, a column per protocol, in percent.
 
     A column is top-1 unless its title says otherwise.
 
@@ -51,7 +51,7 @@ def render(results: dict[str, dict[str, Any]]) -> str:
 
 
 def title(protocol: str) -> str:
-    """The name of a protocol as tables show it."""
+    """Return the name of a protocol as tables show it."""
     return TITLES.get(protocol, protocol)
 
 
@@ -80,7 +80,7 @@ def _cell(record: dict[str, Any] | None) -> str:
 
 
 def _mean_per_class(record: dict[str, Any]) -> list[str]:
-    """The mean over classes where classes are not equally frequent in test."""
+    """Return the mean over classes if they are not equally frequent in test."""
     value = record.get("mean_per_class", 0.0)
     if (
         "mean_per_class_ci95" not in record
@@ -117,7 +117,7 @@ def _notes(records: list[dict[str, Any]]) -> list[str]:
 
 
 def _features_read(record: dict[str, Any]) -> list[str]:
-    """Which features of which view, of protocols that can read more than h."""
+    """Name which features of which view, of protocols that can read more than h."""
     if record["protocol"] not in SEVERAL_FEATURES or "features" not in record:
         return []
     dims = f" ({record['feature_dim']:,} numbers)" if "feature_dim" in record else ""
@@ -125,7 +125,7 @@ def _features_read(record: dict[str, Any]) -> list[str]:
 
 
 def capped_notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line if --probe_examples left training images out of a published protocol."""
+    """Return a line if --probe_examples left training images out of a protocol."""
     capped = [record for record in records if "capped_by" in record]
     if not capped:
         return []
@@ -139,7 +139,7 @@ def capped_notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def chance_notes(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line for each row marked ``!``.
+    """Return a line for each row marked ``!``.
 
     Args:
         records: Name of the row -> its record.

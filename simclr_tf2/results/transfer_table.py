@@ -1,4 +1,4 @@
-"""Transfer results as one table: a line per data set, ours beside the paper's."""
+"""Transfer results as one table: a line per data set, ours next to the paper's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Records = Mapping[str, Mapping[str, Any]]
 
 
 def render_transfer(results: Mapping[str, Records]) -> str:
-    """Aligned plain text, in percent: two columns for each way to transfer.
+    """Render plain text, in percent: two columns for each way to transfer.
 
     The mean is over the sets that were measured; the paper's is given only where it
     has a value for each of them, so that the two compare.
