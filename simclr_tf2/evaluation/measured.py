@@ -33,7 +33,7 @@ class Measured:
     def joined(
         self, records: dict[str, dict[str, Any]], labels: np.ndarray
     ) -> Measured:
-        """Add more records, whose predictions are taken out of them."""
+        """Return this with more records; move predictions out of the records."""
         predictions = {
             name: np.asarray(record.pop("predictions"))
             for name, record in records.items()

@@ -277,7 +277,7 @@ def _is_same(name: str, asked: Any, there: Any, config: Config, source: Source) 
 
 
 def _takes_recipe(config: Config) -> bool:
-    """Return whether no flag sets the optimizer, so that it is chosen here."""
+    """Return whether the optimizer is chosen here: no flag in fine-tuning sets it."""
     ours = config.mode == "finetune" and config.training.checkpoint
     return bool(ours) and not config_lib.given_settings(config) & set(OPTIMIZER)
 
