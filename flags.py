@@ -141,65 +141,69 @@ _section("The run", modes="all")
 _enum(
     "mode",
     config_lib.MODES,
-    "What to do. pretrain: learn an encoder without labels, then evaluate, export and "
-    "report. finetune: train a classifier on a pretrained encoder. eval: measure a run "
-    "again. embed: write the representation of images to a file. export: write "
-    "encoder.keras and a SavedModel. scan: look through the images, name the broken "
-    "ones, suggest settings. train, train_then_eval: the words of google-research/"
-    "simclr, completed by --train_mode.",
+    "Task to run. pretrain: learn an encoder without labels, then evaluate, export and "
+    "report. finetune: train a classifier on a pretrained encoder. eval: evaluate an "
+    "existing run. embed: write the representation of images to a file. export: write "
+    "encoder.keras and a SavedModel. scan: check the images, list broken ones and "
+    "suggest settings. train, train_then_eval: names used by google-research/simclr; "
+    "--train_mode selects pretrain or finetune.",
 )
 _enum(
     "train_mode",
     config_lib.TRAIN_MODES,
-    "What --mode=train and --mode=train_then_eval train. pretrain: an encoder without "
-    "labels. finetune: a classifier.",
+    "Task of --mode=train and --mode=train_then_eval. pretrain: learn an encoder "
+    "without labels. finetune: train a classifier.",
 )
 _string(
     "model_dir",
     "Folder of the run: checkpoints, logs, results, exports. A run that was stopped "
-    "goes on when it is started again with the same folder.",
+    "goes on when its command is repeated with this folder.",
 )
 _integer(
     "seed",
-    "Seed of weights, image order, augmentation and protocols. The same seed gives the "
-    "same batches on any number of replicas and after any restart.",
+    "Random seed of weights, image order, augmentation and protocols, a whole number. "
+    "A seed gives identical batches on any number of replicas and after any restart.",
 )
 _section("Images", modes="pretrain, finetune, eval, scan")
 _string(
     "dataset",
-    "Name of a tensorflow-datasets set (cifar10, stl10, imagenet2012, ...) or of the "
-    "embedded one, simclr_shapes, or an .npz or .npy file of arrays. The embedded one "
-    "has the sizes simclr_shapes/64, simclr_shapes/96 and simclr_shapes/tiny. With "
-    "--mode=eval: data to measure on in place of the run's.",
+    "Data set to read: a tensorflow-datasets name (cifar10, stl10, imagenet2012, ...), "
+    "the embedded simclr_shapes, or an .npz or .npy file of arrays. Sizes of the "
+    "embedded data set: simclr_shapes/64, simclr_shapes/96 and simclr_shapes/tiny. "
+    "With --mode=eval: data set to evaluate on instead of that of the run.",
 )
 _string(
     "image_dir",
-    "Folder of your own images, in place of --dataset. It is flat or nested without "
-    "labels, DIR/class/image or DIR/split/class/image.",
+    "Folder of your own images, instead of --dataset. Images without labels lie flat "
+    "or in any subfolders; images with labels lie in DIR/class/image or "
+    "DIR/split/class/image.",
 )
 _string(
     "manifest",
-    "CSV or Parquet file with columns path,label[,split], in place of --dataset. "
-    "Paths are relative to --image_dir, or to the file where that is not given. A "
-    "label of -1 or nothing is no label.",
+    "CSV or Parquet file with columns path,label[,split], instead of --dataset. Paths "
+    "are relative to --image_dir or, if that is not given, to the folder of the file. "
+    "A label that is -1 or empty means no label.",
 )
 _string(
     "tfrecords",
-    "Pattern of TFRecord files of tf.Example, in place of --dataset. {split} in it "
-    "stands for the split's name (gs://bucket/{split}-*.tfrecord).",
+    "File pattern of TFRecord files with tf.Example records, instead of --dataset. "
+    "{split} in the pattern stands for the name of the split "
+    "(gs://bucket/{split}-*.tfrecord).",
 )
 _enum(
     "image_layout",
     config_lib.IMAGE_LAYOUTS,
-    "What the folders in --image_dir mean. auto: splits by name (train, val2017) and "
-    "classes if every image lies in the folder of one, else flat; the log says what "
-    "was not understood. flat: nothing, images have no labels. class: "
-    "DIR/class/image. split_class: DIR/split/class/image.",
+    "Meaning of the subfolders of --image_dir. auto: subfolders with names of splits "
+    "(train, val2017) are splits, and folders are classes if every image lies in a "
+    "class folder, else the layout is flat; the log reports what was not understood. "
+    "flat: subfolders mean nothing and images have no labels. class: DIR/class/image. "
+    "split_class: DIR/split/class/image.",
 )
 _list(
     "label_columns",
-    "Columns of the --manifest that hold one yes-or-no label each, comma-separated. "
-    "Values: 1 (yes), 0 (no), -1 (not known).",
+    "Columns of --manifest that hold one yes-or-no label each, comma-separated. Values "
+    "in a column: 1 (yes), 0 (no), -1 or empty (unknown). Empty: labels come from the "
+    "column label.",
 )
 _string(
     "image_key",
@@ -208,249 +212,280 @@ _string(
 _string(
     "label_key",
     "Name of the feature that holds the label, in a data set or in tf.Example records. "
-    "One with several classes an image (labels in voc) gives yes-or-no labels, "
+    "A feature with several classes per image (labels in voc) gives yes-or-no labels, "
     "for --protocols=svm,low_shot.",
 )
 _string(
     "data_dir",
-    "Folder that tensorflow-datasets sets are read from and kept in. Default: data at "
-    "the top of a checkout; elsewhere $TFDS_DATA_DIR or ~/tensorflow_datasets.",
+    "Folder in which tensorflow-datasets data sets are stored. Default: data at the "
+    "top of a checkout; elsewhere $TFDS_DATA_DIR or ~/tensorflow_datasets.",
 )
 _bool(
     "download",
     "Download and prepare --dataset if it is not in --data_dir. Without this flag "
-    "nothing is ever downloaded.",
+    "nothing is downloaded.",
 )
-_string("train_split", "Split to train on. Slices such as train[:80%] work.")
+_string(
+    "train_split",
+    "Name of the split to train on. Slices such as train[:80%] work.",
+)
 _float(
     "valid_size",
-    "Part of the training images that is never trained on (0.05), with "
-    "--mode=pretrain. The contrastive loss on it, with fixed views, is logged as "
-    "valid_loss at each --monitor_epochs. Files are chosen by a hash of their path, "
-    "so that the choice stays when files are added. Default: 0.05 of your own images "
-    "without labels if there are 400 or more, else 0.",
+    "Fraction of the training images, from 0 to below 1, that --mode=pretrain holds "
+    "out. Their contrastive loss, with fixed views, is logged as valid_loss every "
+    "--monitor_epochs. Images are chosen by a hash of their path, so that the choice "
+    "stays when files are added. 0: no image is held out. Default: 0.05 of your own "
+    "images without labels if there are 400 or more, else 0.",
 )
 _float(
     "label_fraction",
-    "Fraction of the labelled images of each class that --mode=finetune and "
-    "--protocols=semi use, above 0 and at most 1. They are drawn by --seed; the paper "
-    "has 0.01 and 0.1.",
+    "Fraction of the labelled images of each class, above 0 and at most 1, that "
+    "--mode=finetune and --protocols=semi use. The images are drawn by --seed. If it "
+    "is not given, --mode=finetune uses all of them and --protocols=semi measures with "
+    "0.01 and with 0.1, as the paper does.",
 )
 _integer(
     "labels_per_class",
-    "Labelled images of each class that --mode=finetune and --protocols=semi use. An "
-    "alternative to --label_fraction; 0: not used.",
+    "Number of labelled images of each class that --mode=finetune and --protocols=semi "
+    "use, an alternative to --label_fraction. 0: --label_fraction applies.",
 )
 _string(
     "image_size",
-    "Side of the training images in pixels, or HEIGHTxWIDTH. Default with your own "
-    "images in pretraining: the largest of 32, 64, 96 and 224 that enlarges no typical "
-    "image. In fine-tuning: that of the checkpoint.",
+    "Side of the training images in pixels, from 8 to 1024, or HEIGHTxWIDTH. Default "
+    "in pretraining with your own images: the largest of 32, 64, 96 and 224 to which a "
+    "typical image need not be enlarged. Default in fine-tuning: the image size of the "
+    "checkpoint.",
 )
 _integer(
     "image_channels",
-    "Channels of the images. Image files: 1, 3 or 4; arrays: any number. Colour "
-    "operations that need RGB are skipped where it is not 3.",
+    "Number of channels of the images. Image files: 1, 3 or 4; arrays: any number. "
+    "Colour operations that need RGB are skipped unless it is 3.",
 )
 _string(
     "pixel_range",
-    "Values of black and white in images of more than 8 bits: LO,HI, full or auto. "
-    "Examples of LO,HI: 0,4095 for 12-bit scans, -1000,3000 for CT. full: the whole "
-    "range of the type, 0 to 1 for floats. auto: found from the type and the values of "
-    "the whole data set, logged and kept with the run. Images of 8 bits are 0 to 255.",
+    "Pixel values of black and white in images of more than 8 bits: LO,HI, full or "
+    "auto. LO,HI: two numbers, such as 0,4095 for 12-bit scans or -1000,3000 for CT. "
+    "full: the whole range of the type, 0 to 1 for floats. auto: found from the type "
+    "and the values of the whole data set, logged and kept with the run. Images of 8 "
+    "bits always have the range 0 to 255.",
 )
 _bool(
     "cache_dataset",
-    "Keep the encoded images of the split in memory, whatever their size. Name and "
-    "meaning of google-research/simclr; --cache offers more.",
+    "Keep the encoded images of the split in memory, whatever their size. This is a "
+    "flag of google-research/simclr; --cache offers more choices.",
 )
 _enum(
     "cache",
     config_lib.CACHES,
-    "Which form of the training images is kept in memory. encoded: as in the files. "
-    "decoded: pixels. off: none. auto: decoded or encoded, whichever fits into 2 GiB, "
-    "else off.",
+    "Form in which the training images are kept in memory. encoded: as in the files. "
+    "decoded: as pixels. off: they are not kept. auto: decoded or encoded, whichever "
+    "fits into 2 GiB, else off.",
 )
 _enum(
     "check_files",
     config_lib.FILE_CHECKS,
-    "How the files of --image_dir are checked, once, before training. decode: every "
-    "image is decoded. header: only headers are read, which is faster and misses "
-    "damage further on.",
+    "How the files of --image_dir are checked, once, before training. decode: decode "
+    "every image. header: read only the headers, which is faster and misses damage "
+    "after the header.",
 )
 _float(
     "max_bad_fraction",
     "Fraction of broken image files, from 0 to 1, above which the run is refused. Up "
-    "to it, broken files are named and left out.",
+    "to this fraction, broken files are logged and left out.",
 )
 _integer(
     "max_image_pixels",
-    "Largest image that is decoded, in pixels. Larger files count as broken.",
+    "Largest image that is decoded, in pixels (height * width). Larger files count as "
+    "broken.",
 )
 _string(
     "data_service",
-    "Address of a tf.data service dispatcher (grpc://host:port) whose workers make the "
-    "batches. See docs/data.md.",
+    "Address of a tf.data service dispatcher (grpc://host:port) whose workers prepare "
+    "the batches. If it is not given, this program prepares them. See docs/data.md.",
 )
 _section("Augmentation", modes="pretrain, scan")
 _float(
     "color_jitter_strength",
-    "Strength of the colour jitter. 1.0 for ImageNet, 0.5 for CIFAR-10, 0: no jitter "
-    "(random grayscale stays).",
+    "Strength of the colour jitter, 0 or greater. The paper uses 1.0 for ImageNet and "
+    "0.5 for CIFAR-10. 0: no jitter (random grayscale stays).",
 )
 _bool(
     "use_blur",
-    "Blur half of the views with a Gaussian. The paper does so for ImageNet and not "
-    "for CIFAR-10. Default with your own images in pretraining: not for views of 32 "
-    "pixels or less.",
+    "Blur half of the views with a Gaussian filter. The paper does so for ImageNet and "
+    "not for CIFAR-10. Default in pretraining with your own images: true for views of "
+    "more than 32 pixels, else false.",
 )
 _enum(
     "augment_backend",
     config_lib.AUGMENT_BACKENDS,
-    "Code that computes the views; results differ by rounding only. numba: "
-    "compiled loops in this process, the fastest. tf: TensorFlow operations, which "
-    "--data_service and remote TPU hosts need. auto: numba where it can be used.",
+    "Code that computes the views; results differ only by rounding. numba: compiled "
+    "loops in this process, the fastest. tf: TensorFlow operations, which "
+    "--data_service and remote TPU hosts need. auto: numba where it can be used, else "
+    "tf.",
 )
 _enum(
     "augment_on",
     config_lib.AUGMENT_PLACES,
-    "Where flip, colours and blur are computed; results differ by rounding only. host: "
-    "in the input pipeline. device: in the training step, for when the host's cores "
-    "cannot feed the accelerator; decoding and crops stay on the host.",
+    "Where flips, colour changes and blur are computed; results differ only by "
+    "rounding. host: in the input pipeline. device: in the training step, for hosts "
+    "whose cores cannot feed the accelerator; decoding and crops stay on the host.",
 )
-_integer("num_views", "Views of each image in a batch, 2 to 16. The paper has 2.")
+_integer(
+    "num_views",
+    "Number of views of each image in a batch, from 2 to 16. The paper uses 2.",
+)
 _integer(
     "num_local_views",
-    "Multi-crop: number of additional views that are small and show a small part of "
-    "the image. 0 to 16.",
+    "Multi-crop: number of additional small views of each image, from 0 to 16. Each "
+    "shows a small part of the image. 0: no multi-crop.",
 )
 _string(
     "local_image_size",
-    "Multi-crop: side of a small view in pixels, or HEIGHTxWIDTH. Default: 3/7 of "
-    "--image_size.",
+    "Multi-crop: side of an additional small view in pixels, or HEIGHTxWIDTH. Default: "
+    "3/7 of --image_size, rounded to a multiple of 4.",
 )
 _section("Network", modes="pretrain, finetune")
-_integer("resnet_depth", "Layers of the ResNet: 10, 18, 34, 50, 101, 152 or 200.")
+_integer(
+    "resnet_depth",
+    "Number of layers of the ResNet: 10, 18, 34, 50, 101, 152 or 200.",
+)
 _float(
     "width_multiplier",
-    "Factor of every channel count. Fractions (0.25) give small networks.",
+    "Factor of every channel count, above 0 and at most 16. Fractions (0.25) give "
+    "small networks.",
 )
 _float(
     "sk_ratio",
-    "Selective kernels: ratio of their bottleneck, from 0 to 1. 0: none; SimCLRv2 uses "
-    "0.0625. Above 0 the network also gets the ResNet-D changes.",
+    "Selective kernels: bottleneck ratio, from 0 to 1. 0: no selective kernels; "
+    "SimCLRv2 uses 0.0625. Above 0 the network also gets the ResNet-D changes.",
 )
 _float(
     "se_ratio",
-    "Squeeze-and-excitation: ratio of its bottleneck, from 0 to 1. 0: none.",
+    "Squeeze-and-excitation: bottleneck ratio, from 0 to 1. 0: no "
+    "squeeze-and-excitation.",
 )
 _enum(
     "stem",
     config_lib.STEMS,
-    "First layers of the network. imagenet: 7x7 convolution of stride 2, max pool. "
-    "cifar: one 3x3 convolution of stride 1. stride2: one 3x3 convolution of stride 2, "
-    "for small machines. auto: cifar up to 32 pixels, else imagenet.",
+    "First layers of the network (stem). imagenet: 7x7 convolution of stride 2, max "
+    "pooling. cifar: one 3x3 convolution of stride 1. stride2: one 3x3 convolution of "
+    "stride 2, for small machines. auto: cifar for images of up to 32 pixels, else "
+    "imagenet.",
 )
 _float(
     "batch_norm_decay",
-    "Momentum of the moving statistics of batch norm, between 0 and 1.",
+    "Momentum of the moving statistics of batch norm, above 0 and below 1.",
 )
 _bool(
     "global_bn",
     "Compute batch-norm statistics over all replicas. --noglobal_bn: over each replica "
-    "by itself.",
+    "separately.",
 )
 _enum(
     "proj_head_mode",
     config_lib.PROJ_HEAD_MODES,
-    "Projection head. none: the loss is on h, the backbone's output. linear: one "
-    "layer. nonlinear: an MLP of --num_proj_layers layers.",
+    "Kind of projection head. none: the loss is computed on h, the backbone's output. "
+    "linear: one layer. nonlinear: an MLP of --num_proj_layers layers.",
 )
-_integer("proj_out_dim", "Width of the projection z, the output of the head.")
-_integer("num_proj_layers", "Layers of the nonlinear projection head.")
+_integer(
+    "proj_out_dim",
+    "Number of features of the projection z, the output of the projection head.",
+)
+_integer(
+    "num_proj_layers",
+    "Number of layers of the nonlinear projection head, 1 or more.",
+)
 _integer(
     "ft_proj_selector",
-    "Finetune: layer of the projection head whose input the classifier reads. 0: h, "
-    "the backbone's output; -1: z, the head's output. SimCLRv2 uses 1.",
+    "Fine-tuning: layer of the projection head whose input the classifier reads, from "
+    "-1 to the number of layers. 0: h, the backbone's output; -1: z, the head's "
+    "output. SimCLRv2 uses 1.",
 )
 _bool(
     "zero_init_logits_layer",
-    "Finetune: start the classifier's weights at zero instead of at random values.",
+    "Fine-tuning: initialise the classifier's weights with zeros instead of random "
+    "values.",
 )
 _integer(
     "fine_tune_after_block",
-    "Finetune: last frozen block group of the ResNet. What comes after it is trained: "
-    "-1: everything; 4: only the classifier (linear evaluation).",
+    "Fine-tuning: last frozen block group of the ResNet, from -1 to 4; all layers "
+    "after it are trained. -1: everything is trained; 0: only the stem is frozen; 4: "
+    "only the classifier is trained (linear evaluation).",
 )
 _section("Contrastive loss", modes="pretrain")
 _enum(
     "loss",
     config_lib.LOSSES,
-    "Contrastive loss. nt_xent: NT-Xent, SimCLR's. nt_logistic, margin: NT-Logistic "
-    "and the margin triplet loss of the paper's table 4.",
+    "Contrastive loss. nt_xent: NT-Xent, the loss of SimCLR. nt_logistic: NT-Logistic "
+    "of the paper's table 4. margin: the margin triplet loss of that table.",
 )
-_float("temperature", "Temperature tau of NT-Xent and NT-Logistic.")
-_float("margin", "Margin of --loss=margin.")
+_float("temperature", "Temperature tau of NT-Xent and NT-Logistic, above 0.")
+_float("margin", "Margin of --loss=margin, 0 or greater.")
 _string(
     "loss_block_size",
-    "NT-Xent: rows of the similarity matrix that are in memory at once. A number, auto "
-    "(blocks where batches are large) or off (all rows).",
+    "NT-Xent: number of rows of the similarity matrix that are in memory at once. "
+    "Values: a number of 1 or more, auto (blocks where batches are large) or off (all "
+    "rows).",
 )
-_bool(
-    "semi_hard",
-    "Use only semi-hard negatives, with --loss=nt_logistic or margin.",
-)
+_bool("semi_hard", "With --loss=nt_logistic or margin: use only semi-hard negatives.")
 _bool(
     "hidden_norm",
-    "L2-normalise projections, so that similarity is the cosine.",
+    "L2-normalise projections, so that their similarity is cosine similarity.",
 )
 _section("Optimizer and learning rate", modes="pretrain, finetune")
 _enum(
     "optimizer",
     config_lib.OPTIMIZERS,
-    "Optimizer: lars, momentum (Nesterov SGD), adam, adamw or lamb.",
+    "Optimizer: lars, momentum (SGD with Nesterov momentum), adam, adamw or lamb.",
 )
-_float("learning_rate", "Base learning rate, before --learning_rate_scaling.")
+_float(
+    "learning_rate",
+    "Base learning rate, above 0. --learning_rate_scaling computes the peak learning "
+    "rate from the base.",
+)
 _enum(
     "learning_rate_scaling",
     config_lib.LEARNING_RATE_SCALINGS,
-    "How the learning rate follows from its base. linear: base * batch / 256. sqrt: "
-    "base * sqrt(batch), better below batches of 2048. none: base as it is.",
+    "How the peak learning rate is computed from --learning_rate (base) and "
+    "--train_batch_size (batch). linear: base * batch / 256. sqrt: base * sqrt(batch), "
+    "better for batches below 2048. none: base, unscaled.",
 )
 _float(
     "warmup_epochs",
-    "Epochs in which the learning rate rises linearly from 0. Then it falls to 0 by a "
-    "cosine. 0: no warm-up.",
+    "Number of epochs in which the learning rate rises linearly from 0. After them it "
+    "falls to 0 by a cosine schedule. 0: no warm-up.",
 )
 _float(
     "weight_decay",
-    "Strength of the L2 penalty. Batch norm and biases are exempt.",
+    "Strength of the L2 penalty, 0 or greater. Batch norm and biases are exempt. 0: no "
+    "penalty.",
 )
-_float("momentum", "Momentum of the optimizers lars and momentum, from 0 to below 1.")
+_float("momentum", "Momentum of --optimizer=lars and momentum, from 0 to below 1.")
 _float(
     "head_lr_multiplier",
-    "Finetune: factor of the classifier's learning rate.",
+    "Fine-tuning: factor of the learning rate of the classifier, above 0.",
 )
 _float(
     "backbone_lr_multiplier",
-    "Finetune: factor of the learning rate of all layers below the classifier.",
+    "Fine-tuning: factor of the learning rate of all layers below the classifier, "
+    "above 0.",
 )
 _section("Training", modes="pretrain, finetune")
 _integer(
     "train_batch_size",
-    "Images per step, summed over all replicas. Default with your own images: "
-    "pretraining takes the largest power of two up to 512 that leaves four steps an "
-    "epoch, fine-tuning fits it to small sets.",
+    "Images per training step, summed over all replicas, 2 or more. Default in "
+    "pretraining with your own images: the largest power of two up to 512 that leaves "
+    "four steps an epoch. Default in fine-tuning: reduced for small data sets.",
 )
 _float(
     "train_epochs",
-    "Passes over the training split. Fractions work. The number of steps is images * "
-    "epochs // batch + 1, as in the reference code; with your own images it is that of "
-    "whole batches.",
+    "Number of passes over the training split; fractions work. For data sets by name "
+    "the number of steps is images * epochs // batch + 1, as in the reference code; "
+    "for your own images a pass has whole batches only.",
 )
 _integer(
     "train_steps",
-    "Exact number of training steps. 0: it follows from --train_epochs.",
+    "Exact number of training steps. 0: computed from --train_epochs.",
 )
 _bool(
     "lineareval_while_pretraining",
@@ -460,27 +495,27 @@ _bool(
 _enum(
     "mixed_precision",
     config_lib.MIXED_PRECISION,
-    "Number format that layers compute in. off: float32. bfloat16, float16: weights, "
-    "norms and losses stay float32; float16 scales the loss and skips steps that "
-    "overflow. auto: bfloat16 if the device has it and is faster with it in three "
-    "trial steps, else off; a resumed run keeps the choice.",
+    "Floating-point format that layers compute in. off: float32. bfloat16, float16: "
+    "weights, norms and losses stay float32; float16 scales the loss and skips steps "
+    "that overflow. auto: bfloat16 if the device has it and three trial steps are "
+    "faster with it, else off; a resumed run keeps the choice.",
 )
 _integer(
     "micro_batch_size",
-    "Images per replica that pass through the network at once. --train_batch_size is "
-    "then processed in parts, with the exact gradient of the whole batch (cached "
-    "gradients), to save memory. 0: the whole batch.",
+    "Images per replica that pass through the network at once, to save memory. "
+    "--train_batch_size is then processed in parts, with the exact gradient of the "
+    "whole batch (cached gradients). 0: the whole batch at once.",
 )
 _enum(
     "micro_batch_norm",
     config_lib.MICRO_BATCH_NORMS,
-    "Statistics that batch norm uses with --micro_batch_size. micro: of the images of "
-    "one part. frozen: its moving statistics.",
+    "With --micro_batch_size: statistics that batch norm uses. micro: those of the "
+    "images of one part. frozen: the moving statistics, which then stay unchanged.",
 )
 _bool(
     "deterministic",
-    "Make every TensorFlow operation deterministic. Two runs are then bit-equal on a "
-    "GPU too, and slower; on a CPU they are bit-equal without it.",
+    "Make every TensorFlow operation deterministic, which is slower. Two runs on a GPU "
+    "are then bit-equal; on a CPU they are bit-equal without this flag.",
 )
 _bool(
     "jit_compile",
@@ -488,121 +523,135 @@ _bool(
 )
 _string(
     "steps_per_loop",
-    "Steps that run without returning to Python. Log lines and checkpoints keep their "
-    "steps; a stop signal waits for the end of the loop. auto: 1 on a CPU, else about "
-    "a second's steps, at most 100.",
+    "Number of training steps that run without returning to Python, 1 or more, or "
+    "auto. Log lines and checkpoints keep their steps; a stop signal waits for the end "
+    "of the loop. auto: 1 on a CPU, else as many steps as take about a second, at most "
+    "100.",
 )
 _enum(
     "remat",
     config_lib.REMAT,
-    "Recompute activations in the backward pass, to save memory at the price of time. "
-    "off: keep all. blocks: recompute each residual block. groups: recompute each of "
-    "the four block groups as a whole.",
+    "Activations that are recomputed in the backward pass, to save memory at the cost "
+    "of time. off: none. blocks: those of each residual block. groups: those of each "
+    "of the four block groups as a whole.",
 )
 _string(
     "checkpoint",
-    "Run folder or checkpoint whose weights training, or an export, starts from.",
+    "Run folder or checkpoint whose weights training, or an export, starts from. If it "
+    "is not given, training starts from random weights.",
 )
 _bool(
     "extend",
-    "Go on with the run in --model_dir to another --train_epochs or --train_steps "
-    "than it was started with. The learning rate follows the schedule of the new "
-    "length from there on. Without it a run of another length is refused.",
+    "Continue the run in --model_dir to another --train_epochs or --train_steps than "
+    "it was started with. The learning rate follows the schedule of the new length "
+    "from there on. Without this flag a run of another length is refused.",
 )
 _float(
     "checkpoint_epochs",
-    "Epochs between checkpoints. 0: the last step only. If neither this nor "
-    "--checkpoint_steps is given, checkpoints with your own images come at most once a "
-    "minute.",
+    "Number of epochs between checkpoints. 0: only at the last step. If neither this "
+    "flag nor --checkpoint_steps is given, checkpoints with your own images come at "
+    "most once a minute.",
 )
 _integer(
     "checkpoint_steps",
-    "Steps between checkpoints. 0: --checkpoint_epochs says when.",
+    "Number of steps between checkpoints. 0: --checkpoint_epochs applies.",
 )
-_integer("keep_checkpoint_max", "Number of checkpoints to keep, the newest ones.")
+_integer(
+    "keep_checkpoint_max",
+    "Number of checkpoints to keep, the newest ones, 1 or more.",
+)
 _integer(
     "log_steps",
-    "Steps between lines of the log, metrics.jsonl and TensorBoard. If it is not "
-    "given: after steps 1, 2, 5, 10 and 20, every 50 steps and every 15 seconds.",
+    "Number of steps between lines of the log, metrics.jsonl and TensorBoard, 1 or "
+    "more. If it is not given: lines come after steps 1, 2, 5, 10 and 20, every 50 "
+    "steps and every 15 seconds.",
 )
 _float(
     "monitor_epochs",
-    "Epochs between online evaluations. In pretraining: kNN, spread, alignment, "
-    "uniformity and rank of the embeddings, and the loss on --valid_size; in "
-    "fine-tuning the accuracy on --finetune_validation. 0: none. If it is not given, "
-    "online evaluations of your own images take at most 10 % of the time.",
+    "Number of epochs between online evaluations. In pretraining they measure kNN, "
+    "spread, alignment, uniformity and rank of the embeddings, and the loss on "
+    "--valid_size; in fine-tuning, the accuracy on --finetune_validation. 0: none. If "
+    "it is not given, online evaluations of your own images take at most 10 % of the "
+    "time.",
 )
 _float(
     "finetune_validation",
-    "Part of each class of the training images that fine-tuning does not train on "
-    "(0.1). Its accuracy is logged as validation_top1 at each --monitor_epochs. 0: "
-    "trains on all images, as published recipes do; only the training accuracy is "
-    "logged.",
+    "Fraction of each class of the training images, from 0 to 0.5, that fine-tuning "
+    "holds out (such as 0.1). The accuracy on these images is logged as "
+    "validation_top1 every --monitor_epochs. 0: train on all images, as published "
+    "recipes do; only the training accuracy is logged.",
 )
 _enum(
     "progress",
     config_lib.PROGRESS,
-    "How progress is shown. bar: a progress bar. plain: lines. none: nothing. auto: a "
-    "bar on a terminal, lines in a file.",
+    "How progress is shown. bar: a progress bar. plain: log lines. none: no progress. "
+    "auto: a bar on a terminal, lines in a file.",
 )
 _section("Evaluation", modes="pretrain, finetune, eval")
-_string("eval_split", "Labelled split that results are reported on.")
+_string("eval_split", "Name of the labelled split on which results are reported.")
 _integer("eval_batch_size", "Images per evaluation step, summed over all replicas.")
 _integer(
     "eval_steps",
-    "Steps of --eval_batch_size images to evaluate on. 0: the whole split.",
+    "Number of steps, of --eval_batch_size images each, to evaluate on. 0: the whole "
+    "split.",
 )
 _string(
     "eval_name",
-    "Name of this evaluation in result files and TensorBoard. Default: the run's "
-    "(mostly none) on its own images, the data set's on others.",
+    "Name of this evaluation in result files and TensorBoard, of letters, digits, '.', "
+    "'_' and '-'. Default: on the run's own images that of the run (mostly none), on "
+    "other images the name of the data set.",
 )
 _list(
     "protocols",
-    "Evaluations of the frozen representation, comma-separated. logreg: logistic "
-    "regression. knn: on standardised h. weighted_knn: see --knn_k. logreg_sweep: "
-    "penalty chosen on held-out images. logreg_adam: weight decay chosen on held-out "
-    "images. linear: SGD. svm. low_shot. features: five depths. label_free: without "
-    "labels. transfer: other data sets. semi: fine-tuned with few labels. Empty: none. "
-    "See docs/evaluation.md.",
+    "Evaluations of the frozen representation h, comma-separated. logreg: logistic "
+    "regression. knn: nearest neighbours on standardised h. weighted_knn: nearest "
+    "neighbours with weighted votes (--knn_k). logreg_sweep: logistic regression, "
+    "penalty chosen on held-out images. logreg_adam: logistic regression, weight decay "
+    "chosen on held-out images. linear: linear classifier trained with SGD. svm: "
+    "linear SVMs. low_shot: linear SVMs on few images per class. features: linear "
+    "classifiers at five depths. label_free: measures without labels. transfer: other "
+    "data sets. semi: fine-tuning with few labels. Empty: none. See "
+    "docs/evaluation.md.",
 )
 _string(
     "probe_split",
-    "Labelled split that the protocols' classifiers are trained on. Default: "
-    "--train_split.",
+    "Name of the labelled split on which the protocols' classifiers are trained. "
+    "Default: --train_split.",
 )
 _integer(
     "probe_examples",
-    "Maximum number of --probe_split images that the protocols' classifiers are "
-    "trained on. Published values of weighted_knn, logreg_sweep, linear, svm, "
-    "low_shot and features were measured with all images; the log and the table say "
+    "Maximum number of --probe_split images on which the protocols' classifiers are "
+    "trained, 1 or more. Published values of weighted_knn, logreg_sweep, linear, svm, "
+    "low_shot and features were measured with all images; the log and the table report "
     "where this flag leaves some out.",
 )
 _bool(
     "baselines",
-    "Also measure a random encoder and PCA of the pixels, for comparison.",
+    "Also evaluate a random encoder and PCA of the pixels, for comparison.",
 )
-_bool("report", "Write report.html: curves, pictures and tables of the run.")
+_bool("report", "Write report.html with curves, pictures and tables of the run.")
 _string(
     "best_metric",
-    "Metric whose best checkpoint is kept in MODEL_DIR/best, whatever the run deletes. "
-    "Values: a protocol's name, supervised (the run's own classifier), rankme (of "
-    "label_free) or, also with --mode=pretrain, valid_loss (lowest loss on what "
-    "--valid_size holds out). Empty: none is kept.",
+    "Metric whose best checkpoint is kept in MODEL_DIR/best, even if the run deletes "
+    "other checkpoints. Values: logreg, knn, weighted_knn, logreg_sweep, logreg_adam, "
+    "linear, svm, low_shot, supervised (the run's own classifier), rankme (of "
+    "label_free) or, also with --mode=pretrain, valid_loss (lowest loss on the images "
+    "that --valid_size holds out). Empty: none is kept.",
 )
 _section("Evaluation of a run", modes="eval")
 _list(
     "compare_with",
-    "Other run folders that were evaluated on the same images, comma-separated. "
-    "McNemar's test says whether the trained network of each and this one differ on "
-    "images like these; it does not compare recipes or seeds, which takes several runs "
-    "of each. Without labels, or with --protocols=label_free, a table compares the "
-    "label-free numbers and the share of nearest images in common.",
+    "Folders of other runs that were evaluated on the same images as this one, "
+    "comma-separated. McNemar's test says whether the trained network of each and this "
+    "one differ on images like these; it does not compare recipes or seeds, which "
+    "takes several runs of each. Without labels, or with --protocols=label_free, a "
+    "table compares the label-free numbers and the share of nearest images in common. "
+    "Empty: no comparison.",
 )
 _bool(
     "watch",
-    "Measure each new checkpoint of a run that still trains, until its last step. "
-    "--nowatch: measure the newest one and end.",
+    "Evaluate each new checkpoint of a run that is still training, until its last "
+    "step. --nowatch: evaluate the newest checkpoint and end.",
 )
 _float(
     "watch_timeout",
@@ -611,60 +660,64 @@ _float(
 _section("Settings of protocols", modes="pretrain, finetune, eval")
 _list(
     "knn_k",
-    "With --protocols=weighted_knn: numbers of neighbours, comma-separated. The last "
-    "one is shown in the table.",
+    "With --protocols=weighted_knn: numbers of neighbours, each 1 or more, "
+    "comma-separated. The table shows the last one.",
 )
 _float(
     "knn_temperature",
-    "With --knn_weighting=exp: temperature T of a vote, exp(similarity / T).",
+    "With --knn_weighting=exp: temperature T of the weight of a vote, exp(similarity / "
+    "T), above 0.",
 )
 _enum(
     "knn_metric",
     config_lib.KNN_METRICS,
-    "With --protocols=weighted_knn: similarity of two images. cosine: of the angle. "
-    "euclidean: minus the distance.",
+    "With --protocols=weighted_knn: similarity of two images. cosine: cosine of the "
+    "angle between their features. euclidean: negative Euclidean distance.",
 )
 _enum(
     "knn_weighting",
     config_lib.KNN_WEIGHTINGS,
-    "With --protocols=weighted_knn: weight of a neighbour's vote. exp: by similarity, "
-    "see --knn_temperature. uniform: one vote each.",
+    "With --protocols=weighted_knn: weight of a neighbour's vote. exp: exp(similarity "
+    "/ T) with T of --knn_temperature. uniform: 1 for each neighbour.",
 )
 _enum(
     "svm_features",
     config_lib.SVM_FEATURES,
     "With --protocols=svm and low_shot: features that the classifiers are trained on. "
     "feature5: as published for VOC07, the last block group pooled to 2x2 (8,192 "
-    "numbers for ResNet-50), of the whole image squashed to the view. h: the pooled "
-    "representation of the image's centre, which published values do not compare with.",
+    "numbers for ResNet-50), of the whole image squashed to the size of a view. h: the "
+    "pooled representation of the image's centre, which is not comparable with "
+    "published values.",
 )
 _float(
     "features_epochs",
-    "With --protocols=features: epochs that its classifiers are trained. The "
-    "benchmark's: 90 on ImageNet, 28 on Places205, 84 on iNaturalist18.",
+    "With --protocols=features: number of epochs for which its classifiers are "
+    "trained, above 0. The benchmark uses 90 on ImageNet, 28 on Places205 and 84 on "
+    "iNaturalist18.",
 )
 _list(
     "features_milestones",
     "With --protocols=features: epochs after which the learning rate is divided by 10, "
-    "comma-separated. The benchmark's: 30,60 on ImageNet, 7,14,21 on Places205, "
-    "24,48,72 on iNaturalist18.",
+    "ascending and below --features_epochs, comma-separated. The benchmark uses 30,60 "
+    "on ImageNet, 7,14,21 on Places205 and 24,48,72 on iNaturalist18.",
 )
 _list(
     "transfer_datasets",
     "With --protocols=transfer: data sets to measure on, comma-separated. Values: "
-    "names of the paper's twelve, other tensorflow-datasets names, NAME=FOLDER, or "
-    "all (the twelve).",
+    "names of the paper's twelve data sets, other tensorflow-datasets names, "
+    "NAME=FOLDER, or all (the twelve).",
 )
 _list(
     "transfer_methods",
-    "With --protocols=transfer: what is trained, comma-separated. linear: a classifier "
-    "on frozen features. finetune: the whole network from the run's weights. "
-    "random_init: the whole network from random weights, with twice the steps.",
+    "With --protocols=transfer: training methods, comma-separated. linear: a "
+    "classifier on frozen features. finetune: the whole network from the run's "
+    "weights. random_init: the whole network from random weights, with twice the "
+    "steps.",
 )
 _integer(
     "transfer_steps",
-    "With --transfer_methods=finetune: training steps of each trial; random_init takes "
-    "twice as many.",
+    "With --transfer_methods=finetune or random_init: training steps of each trial. "
+    "random_init takes twice as many.",
 )
 _integer(
     "transfer_batch_size",
@@ -672,56 +725,65 @@ _integer(
 )
 _string(
     "transfer_grid",
-    "With --transfer_methods=finetune or random_init: number of learning rates x "
-    "number of weight decays to try (7x8). They are spread over the paper's ranges; "
-    "the best pair on validation images is used.",
+    "With --transfer_methods=finetune or random_init: size of the search grid, number "
+    "of learning rates x number of weight decays (7x8). The values are spread over the "
+    "paper's ranges; the pair that is best on validation images is used.",
 )
 _float(
     "semi_epochs",
-    "With --protocols=semi: epochs of fine-tuning. 0: as in the paper, 60 with less "
-    "than a tenth of the labels, else 30.",
+    "With --protocols=semi: number of epochs of fine-tuning. 0: 60 with less than a "
+    "tenth of the labels, else 30, as in the paper.",
 )
 _integer(
     "semi_batch_size",
-    "With --protocols=semi: images per training step. 0: the same share of all "
-    "labelled images as the paper's 4096 of ImageNet, at least 32 and at most the "
-    "number of labels or of views per step in pretraining.",
+    "With --protocols=semi: images per training step. 0: 4096 / 1,281,167 of all "
+    "labelled images (the batch of the paper as a share of ImageNet), but at least 32 "
+    "and at most the number of labels or of views per step in pretraining.",
 )
 _list(
     "finetune_baselines",
-    "With --mode=finetune or --protocols=semi: baselines that are trained on the same "
-    "images, comma-separated. random_init: same settings from random weights. "
-    "supervised: all layers from random weights, twice the epochs.",
+    "With --mode=finetune or --protocols=semi: baselines trained on the labelled "
+    "images of the run, comma-separated. random_init: random initial weights, other "
+    "settings unchanged. supervised: all layers from random weights, twice the epochs. "
+    "Empty: none.",
 )
 _section("Devices", modes="all")
 _enum(
     "strategy",
     config_lib.STRATEGIES,
-    "Distribution strategy of TensorFlow. one_device; mirrored: all GPUs of this "
-    "machine; multi_worker: several machines (TF_CONFIG); tpu. auto: tpu if one is "
-    "asked for, mirrored with several GPUs, else one_device.",
+    "Distribution strategy of TensorFlow. one_device: a single device. mirrored: all "
+    "GPUs of this machine. multi_worker: several machines (TF_CONFIG). tpu: a TPU. "
+    "auto: tpu if one is asked for, mirrored with several GPUs, else one_device.",
 )
 _integer(
     "num_virtual_devices",
-    "Number of logical devices to split the CPU into, to try replicas on any machine. "
-    "0: off.",
+    "Number of logical devices to split the CPU into, up to 64, to try replicas on any "
+    "machine. 0: the CPU is not split.",
 )
 _integer(
     "gradient_pack_mib",
     "With --strategy=multi_worker: MiB of gradients that are summed in one message. 0: "
     "TensorFlow decides.",
 )
-_bool("use_tpu", "Run on a TPU. Default: only if --tpu_name or --master is given.")
-_string("tpu_name", "Name or grpc:// address of the TPU. local: on a TPU VM.")
+_bool(
+    "use_tpu",
+    "Run on a TPU. Default: true if --tpu_name or --master is given, else false.",
+)
+_string(
+    "tpu_name",
+    "Name or grpc:// address of the TPU. local: the TPU of the TPU VM that the program "
+    "runs on.",
+)
 _string("tpu_zone", "Google Cloud zone of the TPU.")
 _string("gcp_project", "Google Cloud project of the TPU.")
-_string("master", "Address of the TPU master, if --tpu_name is not given.")
+_string("master", "Address of the TPU master, read if --tpu_name is not given.")
 _section("Export", modes="pretrain, finetune, export")
 _list(
     "export_formats",
     "Formats to export, comma-separated. keras: encoder.keras, for images in [0, 1]. "
     "keras_uint8: encoder_uint8.keras, for uint8 images of any size, which it crops "
-    "and resizes itself. saved_model: a SavedModel of TF Hub's form. Empty: none.",
+    "and resizes itself. saved_model: a SavedModel in the format of TF Hub. Empty: "
+    "none.",
 )
 _integer(
     "keep_hub_module_max",
@@ -733,13 +795,16 @@ _string(
     "Images to embed: a folder, an .npz or .npy file, or NAME:SPLIT of a data set or "
     "file (cifar10:test).",
 )
-_string("output", "File to write: .npz, .csv or .parquet.")
+_string("output", "File to write the representations to: .npz, .csv or .parquet.")
 _list(
     "neighbours_of",
-    "Image files, comma-separated, whose most similar images of --input are printed. "
-    "--output may be left out then; --preview draws them.",
+    "Image files, comma-separated, for which the most similar images of --input are "
+    "printed. --output is then optional; --preview draws the similar images.",
 )
-_integer("num_neighbours", "Number of similar images for each of --neighbours_of.")
+_integer(
+    "num_neighbours",
+    "Number of similar images to show for each image of --neighbours_of, 1 or more.",
+)
 _section("Looking through images", modes="scan, embed")
 _string(
     "preview",

@@ -1,4 +1,4 @@
-"""Measure an encoder: features, protocols, baselines, and what is watched in training.
+"""Measure an encoder: features, protocols, baselines, and online evaluation.
 
 A new protocol on frozen features: a file in ``protocols/``, a line in
 ``rows.EVALUATORS``, a test.

@@ -1,4 +1,4 @@
-"""Features that no training made: a random encoder and the pixels themselves."""
+"""Features without training: a random encoder and the pixels themselves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PIXELS_GIB = 4.0  # [ours] the PCA baseline is left out above
 
 
 def baseline_rows(config: Config, splits: Splits) -> Baselines:
-    """Features that no training made, of a random encoder and of pixels.
+    """Measure features without training: of a random encoder and of pixels.
 
     Returns:
         For each representation that a protocol reads, rows of the same view.

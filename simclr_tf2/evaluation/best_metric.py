@@ -18,7 +18,7 @@ WITHOUT_LABELS = {"rankme": "h_rankme"}  # arXiv 2210.02885: chooses without lab
 
 
 def from_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint | None:
-    """What ``--best_metric`` asks for, or None.
+    """Return what ``--best_metric`` asks for, or None.
 
     Raises:
         ConfigError: The metric is not among what will be measured.
@@ -51,7 +51,7 @@ def from_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint 
 
 
 def by_valid_loss(config: Config, folder: Path, splits: Splits) -> BestCheckpoint:
-    """The keeper of the checkpoint with the lowest loss on held-out images.
+    """Return the keeper of the checkpoint with the lowest loss on held-out images.
 
     Raises:
         ConfigError: No images are held out.
@@ -84,7 +84,7 @@ def value_of(
     results: Mapping[str, Mapping[str, Any]],
     others: Mapping[str, Any],
 ) -> float:
-    """The number to compare, of the run itself (never of a baseline).
+    """Return the number to compare, of the run itself (never of a baseline).
 
     Raises:
         ConfigError: It was not measured.

@@ -60,12 +60,12 @@ def require_classifiable(train: Features, test: Features) -> None:
 
 
 def all_classes(train: Features, test: Features) -> np.ndarray:
-    """Sorted labels of both splits (never of one alone: either may lack a class)."""
+    """Return sorted labels of both splits, since either may lack a class."""
     return np.union1d(train.labels, test.labels)
 
 
 def standardize(train: Features, test: Features) -> tuple[np.ndarray, np.ndarray, str]:
-    """Both features with the train split's mean 0 and variance 1 per dimension.
+    """Standardise both features to the train split's mean 0 and variance 1.
 
     Features that carry a ``scaler`` (the PCA baseline, whose pixels were standardised
     before the projection) are returned as they are.

@@ -22,7 +22,7 @@ def classify(
     *,
     row: str = FINETUNED_ROW,
 ) -> tuple[dict[str, dict[str, Any]], np.ndarray]:
-    """Top-1 and top-5 of the model's own classifier on a labelled split.
+    """Score top-1 and top-5 of the model's own classifier on a labelled split.
 
     Args:
         config: Whole config.

@@ -1,4 +1,4 @@
-"""What random weights reach on the same images, beside a fine-tuned network."""
+"""Baselines of a fine-tuned network: random weights on the same images."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def measure_baseline(
 
 
 def baseline_config(config: Config, name: str) -> Config:
-    """The run ``config`` from random weights.
+    """Return the run ``config`` from random weights.
 
     ``random_init`` changes nothing else: what is frozen stays random. ``supervised``
     trains every layer, with one learning rate, for twice as long.
@@ -168,7 +168,7 @@ def train_beside(
     row: str,
     initial: models.SimCLR | None = None,
 ) -> dict[str, Any]:
-    """``train_and_score`` in a folder within a run; a finished one is read from it.
+    """Call ``train_and_score`` in a folder within a run; read it if finished.
 
     Returns:
         The record of its accuracy.
@@ -196,12 +196,12 @@ def make_validation_monitor(
     model: models.SimCLR,
     strategy: tf.distribute.Strategy,
 ) -> Callable[[], dict[str, float]] | None:
-    """A function that scores ``model`` as it is on images it does not train on.
+    """Build a function that scores ``model`` on images it does not train on.
 
     Traced once, on all replicas of this machine, in float32 as the results are.
 
     Returns:
-        None where nothing is held out, or no look was asked for.
+        None if nothing is held out or online evaluation is off.
     """
     if watched is None or not config.training.monitor_epochs:
         return None

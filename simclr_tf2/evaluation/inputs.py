@@ -70,7 +70,7 @@ def open_splits(
 
 
 def capped_probes(config: Config, probe: datasets.Split | None) -> list[str]:
-    """Protocols of papers that --probe_examples keeps from learning from all images."""
+    """List published protocols that --probe_examples keeps from using all images."""
     if probe is None or probe.num_examples <= config.evaluation.probe_examples:
         return []
     return [name for name in config.evaluation.protocols if name in OF_PAPERS]
@@ -92,7 +92,7 @@ def _warn_of_capped_probes(config: Config, probe: datasets.Split | None) -> None
 
 
 def shared_images(splits: Splits) -> int:
-    """How many of the evaluation images the protocols also learn from."""
+    """Count the evaluation images that the protocols also learn from."""
     if splits.probe is None or splits.eval is None:
         return 0
     return overlap.shared_images(splits.probe, splits.eval)
@@ -151,7 +151,7 @@ def _open(config: Config, *, strict: bool) -> Splits:
 
 
 def with_own_classifier(config: Config, splits: Splits) -> Splits:
-    """The evaluation split too where no protocol reads it: for the run's classifier."""
+    """Add the evaluation split for the run's classifier if no protocol reads it."""
     if config.evaluation.protocols or splits.probe is None:
         return splits
     config = pixels.resolve(config, splits.train)
@@ -161,7 +161,7 @@ def with_own_classifier(config: Config, splits: Splits) -> Splits:
 
 
 def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> bool:
-    """Whether these are the user's own images, of less than two classes."""
+    """Return whether these are the user's own images of less than two classes."""
     several = train.num_classes and (train.num_classes > 1 or train.label_shape)
     own = config.data.own_images or config.data.array_file
     if not own or several or config.evaluation.probe_split:
@@ -180,7 +180,7 @@ def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> b
 
 
 def _say_what_is_left(config: Config, has: str, skipped: str) -> None:
-    """One line on the protocols that are left out; a warning where they were given."""
+    """Log in one line the protocols left out; warn where they were given."""
     source = config.data.source
     if "protocols" in config_lib.given_settings(config):
         logger.warning("%s has %s: --protocols=%s are skipped", source, has, skipped)
@@ -195,7 +195,7 @@ def lack_of_labels(config: Config, train: datasets.Split) -> str:
 
 
 def _only_class(config: Config, train: datasets.Split) -> str | None:
-    """The name of the only class that there is; None where images have no labels."""
+    """Return the name of the only class; None where images have no labels."""
     if train.num_classes:
         return train.class_names[0] if train.class_names else "0"
     data, source = config.data, train.source
@@ -219,7 +219,7 @@ def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split |
 
 
 def limits(config: Config) -> tuple[int, int | None]:
-    """How many probe and evaluation images are read at most."""
+    """Return the maximum numbers of probe and evaluation images that are read."""
     settings = config.evaluation
     return (
         settings.probe_examples,
@@ -230,7 +230,7 @@ def limits(config: Config) -> tuple[int, int | None]:
 def eval_dataset(
     config: Config, split: datasets.Split, limit: int | None = None
 ) -> Any:
-    """The evaluation view of a split, every example once."""
+    """Build the evaluation view of a split, every example once."""
     return pipeline.make_eval_dataset(
         split,
         batch_size=config.evaluation.eval_batch_size,

@@ -15,7 +15,7 @@ from simclr_tf2.results import predictions as kept_predictions
 
 
 def facts_of_splits(splits: Splits) -> dict[str, Any]:
-    """What results.json says of images that are both learned from and tested on."""
+    """Return the record of images that are both learned from and tested on."""
     shared = shared_images(splits)
     return {"images_in_both_splits": shared} if shared else {}
 
@@ -42,7 +42,7 @@ def keep_predictions(
 
 
 def tested_images(config: Config, splits: Splits) -> dict[str, Any]:
-    """Which images the protocols are tested on, as predictions remember them."""
+    """Identify the images of the tests, as predictions record them."""
     assert splits.eval is not None
     return identity.images_of(splits.eval, limits(config)[1])
 

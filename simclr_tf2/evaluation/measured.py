@@ -1,4 +1,4 @@
-"""What was measured of one network."""
+"""The measurements of one network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Measured:
     def joined(
         self, records: dict[str, dict[str, Any]], labels: np.ndarray
     ) -> Measured:
-        """With more records, whose predictions are taken out of them."""
+        """Return this with more records; move predictions out of the records."""
         predictions = {
             name: np.asarray(record.pop("predictions"))
             for name, record in records.items()

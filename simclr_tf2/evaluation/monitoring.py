@@ -1,4 +1,4 @@
-"""Looks at the encoder while it pretrains, without training a probe."""
+"""Online evaluation of the encoder in pretraining, without training a probe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make_run_monitor(
     model: models.SimCLR,
     strategy: tf.distribute.Strategy,
 ) -> Callable[[], dict[str, float]]:
-    """A function that measures ``model`` as it is: kNN, spread, alignment, rank.
+    """Build a function that measures ``model``: kNN, spread, alignment, rank.
 
     With ``splits.held`` the contrastive loss on these images comes first.
 

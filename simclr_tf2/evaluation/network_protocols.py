@@ -39,7 +39,7 @@ def measure_stages(
     features_of: FeaturesOf,
     limits: tuple[int, int | None],
 ) -> tuple[dict[str, dict[str, Any]], Features]:
-    """``features``: a linear classifier on each of five depths, and on h (AvgPool).
+    """Measure ``features``: linear classifiers on five depths and on h (AvgPool).
 
     Returns:
         A record per depth, as ``evaluate_rows`` makes them with the

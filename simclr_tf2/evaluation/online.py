@@ -1,4 +1,4 @@
-"""What to watch while pretraining runs: kNN, collapse, alignment, uniformity, rank."""
+"""Online evaluation in pretraining: kNN, collapse, alignment, uniformity, rank."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_monitor(
     knn: bool = True,
     strategy: tf.distribute.Strategy | None = None,
 ) -> Callable[[], dict[str, float]]:
-    """A function that measures the encoder as it is at each call, traced once.
+    """Build a function that measures the encoder at each call, traced once.
 
     Args:
         encode_h_z: ``[b, s, s, c] -> (h [b, d], z [b, p])`` in inference mode.
@@ -109,7 +109,7 @@ def make_monitor(
 def monitor(
     encode_h_z: EncodeBoth, bank: Dataset, queries: Dataset, **kwargs: Any
 ) -> dict[str, float]:
-    """``make_monitor(...)()``: measure once."""
+    """Measure once: ``make_monitor(...)()``."""
     return make_monitor(encode_h_z, bank, queries, **kwargs)()
 
 

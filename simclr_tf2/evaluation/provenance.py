@@ -1,4 +1,4 @@
-"""What every number of an evaluation rests on: view, precision, machine."""
+"""The provenance of every number of an evaluation: view, precision, machine."""
 
 from __future__ import annotations
 

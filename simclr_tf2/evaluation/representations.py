@@ -1,4 +1,4 @@
-"""What the protocols on frozen features read: h, or feature5 of the whole image."""
+"""Frozen features that protocols read: h, or feature5 of the whole image."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Representation:
 
 
 def chosen(config: Config) -> list[Representation]:
-    """What the ``--protocols`` on frozen features read; h first, none if unread."""
+    """Return what ``--protocols`` on frozen features read; h first, none if unread."""
     asked = [p for p in config.evaluation.protocols if p in EVALUATORS]
     of_svm = config.evaluation.svm_features
     found = []
@@ -68,7 +68,7 @@ def chosen(config: Config) -> list[Representation]:
 
 
 def network_of(name: str, config: Config, encoder: keras.Model) -> keras.Model:
-    """The network that gives the features ``name``, with the weights of ``encoder``."""
+    """Return the network of the features ``name``, with the weights of ``encoder``."""
     if name == "h":
         return encoder
     return feature5_model(encoder, config.data.image_size)
@@ -94,7 +94,7 @@ def _representation(
 
 
 def eval_geometry(config: Config) -> dict[str, Any]:
-    """How an image becomes the view that h is made of."""
+    """Describe how an image becomes the view that h is made of."""
     proportion = policy.eval_proportion(config.data.image_size)
     return _geometry(config) | {
         "window": "centre, of the view's aspect",
@@ -103,7 +103,7 @@ def eval_geometry(config: Config) -> dict[str, Any]:
 
 
 def squashed_geometry(config: Config) -> dict[str, Any]:
-    """How an image becomes the view that feature5 of ``svm`` is made of."""
+    """Describe how an image becomes the view of feature5 of ``svm``."""
     return _geometry(config) | {
         "window": "the whole image, aspect not kept",
         "shorter_side_first": extractor.shorter_side_first(config),

@@ -1,4 +1,4 @@
-"""What is measured of one encoder: protocols on h, beside a random one and pixels."""
+"""The evaluation of one encoder: protocols on h, with random weights and pixels too."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def measure_model(
     *,
     keep: Path | None = None,
 ) -> Measured:
-    """Protocols on ``model`` and, where it has a classifier, its accuracy.
+    """Measure protocols on ``model`` and the accuracy of its classifier, if any.
 
     Args:
         config: Whole config of the run.
@@ -125,7 +125,7 @@ def measure(
 def _in_order(
     results: dict[str, dict[str, Any]], chosen: list[Representation]
 ) -> dict[str, dict[str, Any]]:
-    """Rows of the network first, then of the random one, then of pixels."""
+    """Sort rows of the network first, then of the random one, then of pixels."""
     rows = [p.row for p in chosen] + [p.random_row for p in chosen]
     rows.append(PIXELS_ROW)
     keys = sorted(results, key=lambda key: rows.index(results[key]["row"]))
@@ -147,7 +147,7 @@ def _mark_capped(
 
 
 def predicted(config: Config, splits: Splits) -> list[str]:
-    """Names of what ``measure_model`` keeps predictions of; of a classifier, if any."""
+    """Name what ``measure_model`` keeps predictions of; of a classifier, if any."""
     if splits.eval is None:
         return []
     names = [
@@ -164,13 +164,13 @@ def predicted(config: Config, splits: Splits) -> list[str]:
 
 
 def _own_row(config: Config) -> str:
-    """Of the classifier that a run has trained."""
+    """Return the row of the classifier that a run has trained."""
     finetuned = "finetune" in (config.mode, config.train_mode)
     return FINETUNED_ROW if finetuned else ONLINE_ROW
 
 
 def protocol_settings(config: Config) -> dict[str, dict[str, Any]]:
-    """What the command line says about single protocols."""
+    """Return the settings of single protocols from the command line."""
     asked = config.evaluation
     knn = {
         "ks": asked.knn_k,
@@ -182,7 +182,7 @@ def protocol_settings(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def on_features(config: Config) -> tuple[str, ...]:
-    """Those protocols that read frozen features: h, or feature5 (--svm_features)."""
+    """Select the protocols on frozen features: h, or feature5 (--svm_features)."""
     chosen = config.evaluation.protocols
     return tuple(name for name in chosen if name in EVALUATORS)
 
@@ -194,7 +194,7 @@ def _measure_network(
     measured: Measured,
     keep: Path | None,
 ) -> Measured:
-    """With what the protocols find that need more of the network than h."""
+    """Add results of the protocols that need more of the network than h."""
     chosen = config.evaluation.protocols
     with assert_unchanged(model):
         if "features" in chosen and splits.eval is not None:
@@ -229,7 +229,7 @@ def _measure_network(
 
 
 def measures_without_labels(config: Config, splits: Splits) -> bool:
-    """Whether ``measure_model`` measures ``label_free``: asked for, or all there is."""
+    """Return whether ``label_free`` is measured: asked for, or all there is."""
     chosen = config.evaluation.protocols
     return "label_free" in chosen or bool(chosen and splits.probe is None)
 
@@ -240,7 +240,7 @@ def unlabelled_split(splits: Splits) -> datasets.Split:
 
 
 def render(measured: Measured) -> str:
-    """Everything measured, as tables of plain text."""
+    """Render everything measured as tables of plain text."""
     by_depth = {k: r for k, r in measured.results.items() if r["protocol"] == DEPTHS}
     others = {k: r for k, r in measured.results.items() if k not in by_depth}
     parts = [table.render(rows) for rows in (others, by_depth) if rows]

@@ -1,4 +1,4 @@
-"""What predictions on a labelled split amount to."""
+"""Scores of predictions on a labelled split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOOTSTRAP_SEED = 0  # of every interval of a mean over classes: a result repeats
 
 
 def interval95(correct: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a proportion.
+    """Return Wilson's 95 % interval of a proportion.
 
     Closed form, so without a seed, and honest for tiny test sets: 3 of 3 right gives
     (0.44, 1), where a bootstrap of the images would give (1, 1).
@@ -35,7 +35,7 @@ def interval95(correct: int, total: int) -> tuple[float, float]:
 def summarize(
     labels: np.ndarray, predictions: np.ndarray, classes: np.ndarray
 ) -> dict[str, Any]:
-    """Top-1 with its interval, per-class accuracy and the confusion matrix.
+    """Compute top-1 with its interval, per-class accuracy and the confusion matrix.
 
     Args:
         labels: int64 ``[n]``.
@@ -70,7 +70,7 @@ def summarize(
 
 
 def classifier_accuracy(logits: Features) -> dict[str, Any]:
-    """Top-1, top-5 (above 5 classes), mean per class of a network's own classifier.
+    """Score a network's own classifier: top-1, top-5 (above 5 classes), mean per class.
 
     Args:
         logits: ``[n, classes]`` with the true labels, every example once.

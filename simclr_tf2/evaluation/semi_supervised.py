@@ -113,7 +113,7 @@ def _with_batch(
     images: int,
     replicas: int,
 ) -> Config:
-    """The planned run with its batch, its length, and a tenth of it between saves.
+    """Return the planned run with its batch, its length, and a save each tenth.
 
     Args:
         config: Whole config of the run that is measured.
@@ -150,7 +150,7 @@ def _with_batch(
 
 
 def _name_of_settings(run: Config) -> str:
-    """A folder for each recipe: what else is asked for is another run beside it."""
+    """Name a folder for each recipe: other settings are another run beside it."""
     defaults, learned = config_lib.field_defaults(), config_lib.learned_settings()
     settings = {
         name: value
@@ -166,7 +166,7 @@ def _name_of_settings(run: Config) -> str:
 
 
 def _facts(run: Config, share: Share, labelled: Labelled) -> dict[str, Any]:
-    """What a number of the table rests on."""
+    """Return what a number of the table rests on."""
     return {
         "protocol": "semi",
         "dataset": run.data.source,
@@ -180,7 +180,7 @@ def _facts(run: Config, share: Share, labelled: Labelled) -> dict[str, Any]:
 
 
 def _held_at_once(config: Config, replicas: int) -> int:
-    """Images that pretraining had in the network at once: what is known to fit."""
+    """Return the images that pretraining had in the network at once, known to fit."""
     micro = config.training.micro_batch_size * replicas
     images = micro or config.training.train_batch_size
     return images * config.augmentation.num_views
@@ -189,7 +189,7 @@ def _held_at_once(config: Config, replicas: int) -> int:
 def _without_batch(
     config: Config, model: models.SimCLR, share: Share, published: str
 ) -> Config:
-    """The run that fine-tunes on ``share``, but for its batch and length.
+    """Return the run that fine-tunes on ``share``, without its batch and length.
 
     Without ``--checkpoint``: ``model`` is handed over, its digest names the folder.
     """
@@ -229,7 +229,7 @@ def _without_batch(
 
 
 def _published_subset(config: Config, share: Share) -> str:
-    """ImageNet's subset of the paper, if the run's images are ImageNet; else ""."""
+    """Name the paper's subset of ImageNet, if the run uses ImageNet; else ""."""
     data = config.data
     name = semi_recipe.IMAGENET_SUBSETS.get(share.fraction, "")
     if not name or share.count or data.source != semi_recipe.IMAGENET:

@@ -47,7 +47,7 @@ def make(
     model: models.SimCLR,
     strategy: tf.distribute.Strategy | None = None,
 ) -> Callable[[], dict[str, float]]:
-    """A function that measures the contrastive loss on the held-out images.
+    """Build a function that measures the contrastive loss on the held-out images.
 
     Views are those of training, drawn once for all (two an image); batch norm uses its
     moving statistics. Without held-out images it measures nothing.
@@ -74,7 +74,7 @@ def make(
 
 
 def chance(config: Config, splits: Splits) -> float:
-    """The chance level of the held-out loss: batches may differ from training's."""
+    """Return chance level of the held-out loss: batches may differ from training."""
     assert splits.held is not None
     sizes = batch_sizes(splits.held.num_examples, config.training.train_batch_size)
     levels = [losses.chance_level(config.loss, global_batch_size=n)[0] for n in sizes]

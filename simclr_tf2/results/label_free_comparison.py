@@ -27,7 +27,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class LabelFreeRun:
-    """What a run folder keeps of its representation, where no label is needed.
+    """The label-free record of the representation in a run folder.
 
     Attributes:
         name: Its folder, as given.

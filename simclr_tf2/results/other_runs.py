@@ -1,4 +1,4 @@
-"""Compare what was just measured with what other runs keep."""
+"""Compare new measurements with those that other runs keep."""
 
 from __future__ import annotations
 

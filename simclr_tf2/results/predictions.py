@@ -52,7 +52,7 @@ def save_predictions(
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """What another run predicted.
+    """The predictions of another run.
 
     Attributes:
         name: Its folder, as given.

@@ -1,4 +1,4 @@
-"""Transfer results as one table: a line per data set, ours beside the paper's."""
+"""Transfer results as one table: a line per data set, ours next to the paper's."""
 
 from __future__ import annotations
 

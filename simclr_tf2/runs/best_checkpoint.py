@@ -85,7 +85,7 @@ class BestCheckpoint:
         return dict(self._best or {})
 
     def improves(self, value: float) -> bool:
-        """Whether a finite value is better than the best so far."""
+        """Return whether a finite value is better than the best so far."""
         if self._best is None or not math.isfinite(value):
             return math.isfinite(value)
         if self._facts["metric"] == VALID_LOSS:
@@ -115,7 +115,7 @@ class BestCheckpoint:
         )
 
     def _read(self) -> dict[str, Any] | None:
-        """The best of an earlier evaluation, if it was chosen in the same way."""
+        """Read the best of an earlier evaluation, if it was chosen by these facts."""
         try:
             found = json.loads((self.place / RECORD).read_text())
             same = all(found[key] == value for key, value in self._facts.items())
@@ -138,12 +138,12 @@ def remove_stale(folder: Path) -> None:
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether a folder is one that a ``BestCheckpoint`` made: no run will add to it."""
+    """Return whether ``BestCheckpoint`` made a folder: no run will add to it."""
     return (folder / RECORD).exists()
 
 
 def _host() -> str:
-    """This machine's name: another one that shares the folder has other processes."""
+    """Return this machine's name; others that share the folder run other processes."""
     return socket.gethostname()
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints ``ckpt-N`` with their config; the newest readable one wins, loudly."""
+"""Checkpoints ``ckpt-N`` with their config; the newest readable one is used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def list_checkpoints(folder: str | os.PathLike) -> list[tuple[int, str]]:
-    """(step, prefix) of every ``ckpt-N`` with an index file, newest first."""
+    """List (step, prefix) of every ``ckpt-N`` with an index file, newest first."""
     found = []
     for path in Path(folder).glob("ckpt-*.index"):
         match = re.fullmatch(r"ckpt-(\d+)\.index", path.name)
@@ -76,7 +76,7 @@ def save(
 def restore_newest(
     checkpoint: tf.train.Checkpoint, folder: str | os.PathLike
 ) -> int | None:
-    """Read the newest checkpoint that can be read; says which, and which it skipped.
+    """Read the newest checkpoint that can be read; log which, and which are skipped.
 
     Returns:
         Its step, or None when the folder holds no checkpoint at all.
@@ -114,7 +114,7 @@ def _remove(prefix: str) -> None:
 
 @contextlib.contextmanager
 def _reader(prefix: str) -> Iterator[Any]:
-    """The values of a checkpoint by key; the path may have any characters."""
+    """Open the values of a checkpoint by key; the path may have any characters."""
     with files.plain_prefix(prefix) as plain:
         yield tf.train.load_checkpoint(plain)
 
@@ -122,7 +122,7 @@ def _reader(prefix: str) -> Iterator[Any]:
 def run_checkpoint(
     model: keras.Model, optimizer: keras.optimizers.Optimizer
 ) -> tf.train.Checkpoint:
-    """What a run saves: every variable under its own path.
+    """Build what a run saves: every variable under its own path.
 
     Keys are ``model/PATH`` and ``optimizer/NUMBER|PATH`` ("/" of a path written "|"),
     so that a checkpoint can be read by name and does not depend on how Keras nests its
@@ -176,7 +176,7 @@ def restore_weights(
 
 
 def prefix_of(source: str) -> str:
-    """The prefix of a checkpoint: ``source`` itself, or the newest of a run folder.
+    """Return a checkpoint's prefix: ``source`` itself, or the newest of a run folder.
 
     Raises:
         ConfigError: There is none.
@@ -243,7 +243,7 @@ def _assign(variables: list[keras.Variable], prefix: str) -> None:
 
 
 def weights(prefix: str) -> dict[str, np.ndarray]:
-    """Every model variable of a checkpoint by its path."""
+    """Read every model variable of a checkpoint by its path."""
     with _reader(prefix) as reader:
         return {
             name.removeprefix("model/").split("/")[0].replace("|", "/"): (
@@ -255,7 +255,7 @@ def weights(prefix: str) -> dict[str, np.ndarray]:
 
 
 def num_classes(folder: str | os.PathLike) -> int | None:
-    """Classes of the supervised head in a run's checkpoints, None without a head.
+    """Count the classes of the supervised head in checkpoints, None without a head.
 
     Raises:
         ConfigError: No checkpoint can be read.

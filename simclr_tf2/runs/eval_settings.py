@@ -1,4 +1,4 @@
-"""What ``--mode=eval`` measures with: settings of the run, and of the command line.
+"""Settings of ``--mode=eval``: those of the run, and of the command line.
 
 The network is the run's. The images are, unless the command line names others; the
 protocols and their splits are what the command line says and, where it says nothing,
@@ -49,7 +49,7 @@ class Merged:
 
 
 def merged(asked: Config, trained: Config) -> Merged:
-    """The settings of the run ``trained`` with what was ``asked`` for.
+    """Return the settings of the run ``trained`` with what was ``asked`` for.
 
     Raises:
         ConfigError: Images of other channels than the network reads.
@@ -84,7 +84,7 @@ def warn_of_unread_dataset(asked: Config) -> None:
 
 
 def warn_of_no_effect(asked: Config, trained: Config) -> None:
-    """One line that names what was given and differs from the run it is about."""
+    """Log in one line the given settings that differ from those of the run."""
     given = config_lib.given_settings(asked)
     asked = run_folder.with_earlier_choices(asked, trained)
     now, then = config_lib.to_flat(asked), config_lib.to_flat(trained)
@@ -105,7 +105,7 @@ def warn_of_no_effect(asked: Config, trained: Config) -> None:
 
 
 def name_of(data: DataConfig) -> str:
-    """A data set's name as a part of names of files."""
+    """Return the name of a data set as a part of file names."""
     base = data.source
     if data.own_images or data.array_file:
         base = os.path.basename(os.path.normpath(base))
@@ -130,7 +130,7 @@ def _data(asked: Config, trained: DataConfig, given: frozenset[str]) -> DataConf
 
 
 def _source(data: DataConfig) -> tuple[str | None, ...]:
-    """Where the images are."""
+    """Return where the images are."""
     paths = (data.image_dir, data.manifest, data.tfrecords)
     name = _absolute(data.dataset) if data.array_file else data.dataset
     return (*map(_absolute, paths), None if data.own_images else name)
@@ -141,13 +141,13 @@ def _absolute(path: str | None) -> str | None:
 
 
 def _identity(data: DataConfig) -> tuple[Any, ...]:
-    """Changes when the images or their labels do."""
+    """Return a value that changes when the images or their labels change."""
     reading = (*READING, "pixel_range")
     return (*_source(data), *(getattr(data, name) for name in reading))
 
 
 def _model(model: ModelConfig, data: DataConfig, trained: DataConfig) -> ModelConfig:
-    """The run's network; its stem does not change with the size of the images."""
+    """Return the run's network; its stem stays when the image size changes."""
     if data.image_size == trained.image_size:
         return model
     stem = models.stem_at(model.stem, trained.image_size)

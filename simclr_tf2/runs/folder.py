@@ -32,13 +32,13 @@ BEFORE = {"pixel_range": "full"}
 
 
 def config_json(config: Config) -> str:
-    """The config as JSON, one object per section."""
+    """Return the config as JSON, one object per section."""
     flat = config_lib.to_flat(config)
     return json.dumps(flat, indent=2, sort_keys=True) + "\n"
 
 
 def read_config(folder: str | os.PathLike) -> Config:
-    """The config of an earlier run.
+    """Read the config of an earlier run.
 
     Raises:
         ConfigError: There is none, or it cannot be read.
@@ -51,7 +51,7 @@ def read_config(folder: str | os.PathLike) -> Config:
 
 
 def config_of_checkpoint(prefix: str) -> Config | None:
-    """The config with which ``prefix`` was saved, if it is still beside it.
+    """Read the config with which ``prefix`` was saved, if it is still there.
 
     Raises:
         ConfigError: It cannot be read.
@@ -76,7 +76,7 @@ def _with_a_name_of_files(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_earlier_choices(config: Config, before: Config) -> Config:
-    """``config`` with what an earlier start of the run chose where it says auto."""
+    """Replace auto in ``config`` by what an earlier start of the run chose."""
     if config.data.pixel_range == "auto":
         config = with_pixel_range(config, before.data.pixel_range)
     training = dataclasses.replace(config.training, extend=before.training.extend)
@@ -87,13 +87,13 @@ def with_earlier_choices(config: Config, before: Config) -> Config:
 
 
 def with_precision(config: Config, mixed_precision: str) -> Config:
-    """``config`` with another ``--mixed_precision``."""
+    """Return ``config`` with another ``--mixed_precision``."""
     training = dataclasses.replace(config.training, mixed_precision=mixed_precision)
     return dataclasses.replace(config, training=training)
 
 
 def with_pixel_range(config: Config, pixel_range: str) -> Config:
-    """``config`` with another ``--pixel_range``."""
+    """Return ``config`` with another ``--pixel_range``."""
     data = dataclasses.replace(config.data, pixel_range=pixel_range)
     return dataclasses.replace(config, data=data)
 
@@ -188,12 +188,12 @@ def _shown(value: Any) -> str:
 
 
 def has_trained(folder: str | os.PathLike) -> bool:
-    """Whether a run folder holds something that training made."""
+    """Return whether a run folder holds something that training made."""
     return any((Path(folder) / name).exists() for name in OUTCOMES)
 
 
 def _only_moved(name: str, old: Any, new: Any) -> bool:
-    """Whether a setting says where images are, in both cases in the same way."""
+    """Return whether a setting only moved: it names a place of images both times."""
     if name == "dataset":
         return old.endswith(ARRAYS) and new.endswith(ARRAYS)
     return name in PLACES and bool(old) and bool(new)

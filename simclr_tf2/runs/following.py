@@ -11,7 +11,7 @@ from simclr_tf2.runs import checkpoints
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 5.0  # [ours] the reference code looks every 15
+POLL_SECONDS = 5.0  # [ours] the reference code checks every 15
 
 
 def new_checkpoints(
@@ -24,9 +24,9 @@ def new_checkpoints(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[int]:
-    """Steps of checkpoints to measure: the newest at each look, each step once.
+    """Yield steps of checkpoints to measure: the newest at each check, each once.
 
-    Checkpoints that came and went between two looks are left out, as in the reference
+    Checkpoints that came and went between two checks are left out, as in the reference
     code; the last one never is.
 
     Args:
@@ -34,7 +34,7 @@ def new_checkpoints(
         total_steps: The step at which the run ends, and this with it.
         watch: Wait for more; else the newest one is all.
         timeout: Minutes without a new checkpoint after which to stop; 0 for never.
-        poll: Seconds between two looks.
+        poll: Seconds between two checks.
         sleep: Waits so many seconds.
         clock: Seconds, from any start.
 

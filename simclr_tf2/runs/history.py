@@ -1,4 +1,4 @@
-"""What a run was made of: classes, images and length, from which step on.
+"""The data of a run: classes, images and length, from which step on.
 
 ``history.json`` in the run folder. A start of the run compares it with what is there
 now, before it writes anything.
@@ -28,12 +28,12 @@ NAMED = 5  # classes named in a message
 
 
 def class_names(*splits: Split | None) -> tuple[str, ...]:
-    """The classes of the first split that has some."""
+    """Return the classes of the first split that has some."""
     return next((s.class_names for s in splits if s and s.class_names), ())
 
 
 def starts(folder: Path) -> list[dict[str, Any]]:
-    """Every change of images or length: ``from_step``, ``last_step``, ``images``."""
+    """List changes of images or length: ``from_step``, ``last_step``, ``images``."""
     return list(_read(folder).get("starts", []))
 
 
@@ -47,7 +47,7 @@ def check(
 ) -> None:
     """Compare with the last start of the run in ``model_dir``; writes nothing.
 
-    Images that were added, are gone or have changed are accepted and said: from here on
+    Images that were added, are gone or have changed are accepted and logged: then
     batches are drawn from what is there. Classes must be the same. Images from another
     place (``--image_dir``) must be the same. Before the first checkpoint nothing has
     been learned, and all is accepted.
@@ -129,7 +129,7 @@ def write(
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """What the folder says; only the classes where it has no such file."""
+    """Read the records of the folder; only the classes where it has no such file."""
     for name in (NAME, "classes.json"):
         try:
             found = json.loads((folder / name).read_text())
@@ -184,7 +184,7 @@ def _check_images(
     *,
     fixed: bool,
 ) -> str:
-    """What of the images has changed, for a message; empty if nothing has."""
+    """Return what has changed in the images, for a message; empty if nothing has."""
     place = run_folder.read_config(folder).data.source
     moved = _absolute(place) != _absolute(config.data.source)
     if before is None:

@@ -1,4 +1,4 @@
-"""scan.json: what the image files of a run were."""
+"""scan.json: the record of the image files of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simclr_tf2.data.image_sets import ImageSet
 
 
 def summarize(images: ImageSet, pixels: str) -> dict[str, Any]:
-    """What scan.json says of files; ``pixels`` is ``--pixel_range``."""
+    """Return the record of files for scan.json; ``pixels`` is ``--pixel_range``."""
     return scan_report.summarize(
         images.listing,
         images.index,

@@ -57,7 +57,7 @@ class MetricsLog:
         self._events = EventLog(folder / "tensorboard")
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """One line of JSON with ``step`` first, and the same to TensorBoard."""
+        """Write one line of JSON, ``step`` first, and the scalars to TensorBoard."""
         path = self._path
         with files.writing(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **scalars}) + "\n")
@@ -69,7 +69,7 @@ class MetricsLog:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Every whole line of ``metrics.jsonl``; a torn last line is left out."""
+    """Read every whole line of ``metrics.jsonl``; a torn last line is left out."""
     path = folder / "metrics.jsonl"
     lines = []
     if path.exists():
@@ -89,7 +89,7 @@ def _truncate(path: Path, start_step: int) -> None:
 
 
 class Progress:
-    """The line a person reads while it trains.
+    """The progress display of a training run.
 
     On a terminal a live bar (rich), with lines and messages above it; in a file plain
     lines. ``none`` is silent.
@@ -99,7 +99,7 @@ class Progress:
         total_steps: Steps of the whole run.
         start_step: Steps done before this start.
         describe: (step, scalars, columns) -> the text of one log line, on several lines
-            where it would be wider than so many columns; None: no limit.
+            where it would be wider than ``columns``; None: no limit.
     """
 
     def __init__(

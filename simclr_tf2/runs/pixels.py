@@ -10,7 +10,7 @@ from simclr_tf2.runs import folder as run_folder
 
 
 def recorded(config: Config) -> Config:
-    """``config`` with the range of the run that goes on, or of ``--checkpoint``.
+    """Return ``config`` with the range of the resumed run, or of ``--checkpoint``.
 
     One of ``--checkpoint`` is that of a run of this program; others say nothing.
     """
@@ -28,5 +28,5 @@ def recorded(config: Config) -> Config:
 
 
 def resolve(config: Config, train: Split) -> Config:
-    """``config`` with the range that the training images were opened with."""
+    """Return ``config`` with the range of the opened training images."""
     return run_folder.with_pixel_range(config, train.pixel_range)

@@ -115,7 +115,7 @@ class _Passes:
         self._model, self._training, self._supervised = model, training, supervised
 
     def forward(self, micro: MicroBatches) -> tf.Tensor:
-        """Projections of the whole batch ``[views * n, d]``; no activation is kept."""
+        """Return projections ``[views * n, d]`` of the batch; keep no activations."""
         state = self._model.non_trainable_variables if self._training else []
         before = [tf.identity(variable.value) for variable in state]
         spec = self._model.projection_head.outputs[-1]
@@ -179,7 +179,7 @@ class _Passes:
     def _gradients(
         self, micro: MicroBatches, index: Any, cached: tf.Tensor, factor: Any
     ) -> tuple[list[Any], dict[str, tf.Tensor]]:
-        """Gradients by the trainable variables and head scalars of a micro-batch."""
+        """Return a micro-batch's gradients by trainable variable, and head scalars."""
         with tf.GradientTape() as tape:
             outputs = self._model(micro.images(index), training=self._training)
             targets, weights = [outputs["projection"]], [cached]
@@ -216,7 +216,7 @@ class _Passes:
 def _loss_and_gradient(
     contrastive_loss: ContrastiveLoss, projections: tf.Tensor, factor: Any
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
-    """The loss, its scalars, and the step's gradient by ``projections``.
+    """Return the loss, its scalars and its gradient by ``projections``.
 
     All replicas' losses count in the gradient: it flows through the gathered columns.
     """
@@ -233,7 +233,7 @@ def _penalty(
     weight_decay: float,
     factor: Any,
 ) -> tuple[list[Any], tf.Tensor]:
-    """Gradients of the L2 term by the trainable variables, and the term itself."""
+    """Return gradients of the L2 term by trainable variable, and the term itself."""
     with tf.GradientTape() as tape:
         penalty = weight_decay * optimizers.l2_loss(decayed)
         scaled = penalty * _as(factor, penalty.dtype)
@@ -241,12 +241,12 @@ def _penalty(
 
 
 def _as(factor: Any, dtype: tf.DType) -> tf.Tensor:
-    """In ``dtype``; ``tf.cast`` would make a number float32 on the way."""
+    """Convert to ``dtype``; ``tf.cast`` would first make a number float32."""
     number = isinstance(factor, float)
     return tf.constant(factor, dtype) if number else tf.cast(factor, dtype)
 
 
 def _tensors(state: Any) -> list[tf.Tensor]:
-    """What the next of several unrolled turns has to wait for."""
+    """List the tensors that the next of several unrolled turns waits for."""
     leaves = tf.nest.flatten(state, expand_composites=True)
     return [leaf.flow if isinstance(leaf, tf.TensorArray) else leaf for leaf in leaves]

@@ -1,4 +1,4 @@
-"""When a run logs, saves and looks at its model: by steps, and by what it costs."""
+"""When a run logs, saves and evaluates online: by steps, and by cost in time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 FIRST_LOGS = (1, 2, 5, 10, 20)  # [ours] steps that are logged unless asked otherwise
-LOG_SECONDS = 15.0  # [ours] between two lines at most, likewise
+LOG_SECONDS = 15.0  # [ours] between two lines at most, unless asked otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spacing:
-    """How far apart events of one kind are that may happen often.
+    """The spacing of events of one kind that may happen often.
 
     Attributes:
         share: Largest part of the run's time that they take.
@@ -25,7 +25,7 @@ class Spacing:
 
 
 CHECKPOINTS = Spacing(share=0.02, seconds=60.0)  # [ours] of the user's own images
-LOOKS = Spacing(share=0.1, seconds=20.0)  # [ours] likewise
+LOOKS = Spacing(share=0.1, seconds=20.0)  # [ours] of the user's own images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +36,11 @@ class Cadence:
         total_steps: Steps of the run; every event is due after the last one.
         log_every: Steps between log lines; 0 for never.
         checkpoint_every: Steps between checkpoints; 0 for never.
-        monitor_every: Steps between looks at the model; 0 for never.
+        monitor_every: Steps between online evaluations; 0 for never.
         first_logs: Steps after which a line is logged besides.
         log_seconds: Seconds after which a line is logged besides; 0: steps alone.
-        checkpoint_spacing: Leaves out checkpoints that come too soon; None: no one.
-        monitor_spacing: Leaves out looks that come too soon; None: no one.
+        checkpoint_spacing: Leaves out checkpoints that come too soon; None: none.
+        monitor_spacing: Leaves out online evaluations that come too soon; None: none.
     """
 
     total_steps: int
@@ -53,11 +53,11 @@ class Cadence:
     monitor_spacing: Spacing | None = None
 
     def due(self, every: int, step: int) -> bool:
-        """Whether an event is due after ``step`` steps; the last step counts."""
+        """Return whether an event is due after ``step`` steps; the last step counts."""
         return every > 0 and (step % every == 0 or step == self.total_steps)
 
     def next_event(self, step: int) -> int:
-        """The first step after ``step`` at which anything may be due."""
+        """Return the first step after ``step`` at which anything may be due."""
         events = (self.log_every, self.checkpoint_every, self.monitor_every)
         ends = [(step // every + 1) * every for every in events if every > 0]
         ends += [first for first in self.first_logs if first > step]
@@ -65,7 +65,7 @@ class Cadence:
 
 
 class Schedule:
-    """What of a cadence is due at a step, now.
+    """The events of a cadence that are due at a step, now.
 
     Args:
         cadence: When events are due.
@@ -81,7 +81,7 @@ class Schedule:
         self._looks = _Spaced(cadence.monitor_spacing, clock)
 
     def log(self, step: int) -> bool:
-        """Whether a line is logged after ``step`` steps; then it counts as logged."""
+        """Return whether a line is logged after ``step`` steps, and count it."""
         cadence, now = self._cadence, self._clock()
         waited = cadence.log_seconds > 0 and now - self._logged >= cadence.log_seconds
         due = cadence.due(cadence.log_every, step) or step in cadence.first_logs
@@ -90,13 +90,13 @@ class Schedule:
         return due or waited
 
     def save(self, step: int) -> bool:
-        """Whether a checkpoint is saved after ``step`` steps."""
+        """Return whether a checkpoint is saved after ``step`` steps."""
         due = self._cadence.due(self._cadence.checkpoint_every, step)
         last = step == self._cadence.total_steps
         return due and (last or self._checkpoints.worth_it())
 
     def monitor(self, step: int) -> bool:
-        """Whether the model is looked at after ``step`` steps."""
+        """Return whether there is an online evaluation after ``step`` steps."""
         due = self._cadence.due(self._cadence.monitor_every, step)
         return due and (step == self._cadence.total_steps or self._looks.worth_it())
 
@@ -105,7 +105,7 @@ class Schedule:
         return self._checkpoints.timed()
 
     def looking(self) -> AbstractContextManager[None]:
-        """Measure what a look costs."""
+        """Measure what an online evaluation costs."""
         return self._looks.timed()
 
 

@@ -1,4 +1,4 @@
-"""How a classifier's training ended: its last loss beside chance."""
+"""The end of a classifier's training: its last loss compared with chance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAST_PART = 0.1  # [ours] of the steps, over which the loss is averaged
 
 
 def last_loss(lines: list[dict[str, float]], *, step: int) -> float | None:
-    """Mean training loss of the last tenth of the steps, or a little more.
+    """Return the mean training loss of the last tenth of the steps, or a little more.
 
     Args:
         lines: Of metrics.jsonl, in order; each ``loss`` is a mean since the line before
@@ -44,7 +44,7 @@ def last_loss(lines: list[dict[str, float]], *, step: int) -> float | None:
 
 
 def facts(folder: Path, *, step: int, classes: int | None) -> dict[str, Any]:
-    """What a record says about how its training ended; empty if that is not known.
+    """Return a record's facts about the end of its training; empty if unknown.
 
     Args:
         folder: The run folder, whose log is read.
@@ -77,9 +77,9 @@ def complete(
 
     Args:
         records: Of the table; changed.
-        folder: As ``facts`` takes it, like ``step`` and ``classes``.
-        step: See above.
-        classes: See above.
+        folder: The run folder, whose log is read.
+        step: The last one of the run.
+        classes: Guessing among these has a loss of ln(classes).
         quiet: Whether the user was warned before.
     """
     found = facts(folder, step=step, classes=classes)
@@ -90,7 +90,7 @@ def complete(
 
 
 def warn(name: str, found: dict[str, Any]) -> None:
-    """One warning if training ended no better than guessing."""
+    """Warn once if training ended no better than guessing."""
     if found.get("no_better_than_chance"):
         logger.warning(
             "%s: the training loss ended at %.3f, no better than guessing (ln(classes)"

@@ -1,4 +1,4 @@
-"""What fine-tuning takes from its checkpoint and its images where nothing was given.
+"""Settings of fine-tuning that its checkpoint and its images give by default.
 
 Network and channels are the checkpoint's, a flag that names another network is refused.
 Image size, optimizer, length and batch are the user's, else chosen here, each with a
@@ -58,12 +58,12 @@ FALLBACK_SPLIT = "test"
 
 @dataclass(frozen=True)
 class Source:
-    """What is known of the network in ``--checkpoint``.
+    """The known facts of the network in ``--checkpoint``.
 
     Attributes:
         model: The network; of its fields those in ``NETWORK`` count.
         channels: Of its images.
-        image_size: Of its images in training; None where the file does not tell.
+        image_size: Of its images in training; None where the file does not say.
         held_at_once: Images that its training had in the network; 0: not known.
         exact: Whether ``RATIOS`` are known, not only that there are some.
     """
@@ -76,7 +76,7 @@ class Source:
 
 
 def from_checkpoint(config: Config) -> Config:
-    """The settings with the network of ``--checkpoint`` and the optimizer of its paper.
+    """Return settings with the network of ``--checkpoint`` and the paper's optimizer.
 
     Reads files only.
 
@@ -100,7 +100,7 @@ def from_checkpoint(config: Config) -> Config:
 
 
 def with_eval_split(config: Config) -> Config:
-    """With ``test`` to score on where nothing was given and no ``validation`` is there.
+    """Set ``test`` as the scored split if none is given and ``validation`` is missing.
 
     Raises:
         ConfigError: There is neither.
@@ -127,7 +127,7 @@ def with_eval_split(config: Config) -> Config:
 
 
 def fitted(config: Config, train: Split, replicas: int) -> Config:
-    """The settings with a batch and a length that suit the images, where none is given.
+    """Return settings with a batch and a length fitted to the images, if not given.
 
     Args:
         config: What ``settled`` gave.
@@ -158,7 +158,7 @@ def fitted(config: Config, train: Split, replicas: int) -> Config:
 
 
 def started_before(config: Config) -> Config | None:
-    """The settings of an earlier start of this very run in ``--model_dir``, if any."""
+    """Return settings of an earlier start of the run in ``--model_dir``, if any."""
     if not config.model_dir or not (Path(config.model_dir) / "config.json").exists():
         return None
     if not run_folder.has_trained(config.model_dir):
@@ -170,7 +170,7 @@ def started_before(config: Config) -> Config | None:
 
 
 def flagfile_text(text: str, config: Config) -> str:
-    """A flag file in which comments say what was chosen, not the defaults."""
+    """Write a flag file in which comments say what was chosen, not the defaults."""
     flat = config_lib.to_flat(config)
     for name in (*CHOSEN, "eval_split"):
         value = flat[name]
@@ -180,7 +180,7 @@ def flagfile_text(text: str, config: Config) -> str:
 
 
 def read_source(config: Config) -> Source | None:
-    """What ``--checkpoint`` tells of its network; None where only its shapes do.
+    """Read the network of ``--checkpoint``; None where only its shapes tell it.
 
     Raises:
         ConfigError: There is no checkpoint, or it cannot be read.
@@ -210,7 +210,7 @@ def read_source(config: Config) -> Source | None:
 
 
 def _with_network(config: Config, source: Source) -> Config:
-    """``config`` with the network of ``source``.
+    """Return ``config`` with the network of ``source``.
 
     Raises:
         ConfigError: Flags that were given name another one.
@@ -277,7 +277,7 @@ def _is_same(name: str, asked: Any, there: Any, config: Config, source: Source) 
 
 
 def _takes_recipe(config: Config) -> bool:
-    """Whether the optimizer is ours to choose: no flag and no older word says it."""
+    """Return whether the optimizer is chosen here: no flag in fine-tuning sets it."""
     ours = config.mode == "finetune" and config.training.checkpoint
     return bool(ours) and not config_lib.given_settings(config) & set(OPTIMIZER)
 
@@ -306,12 +306,12 @@ def _with_batch(config: Config, train: Split, replicas: int) -> Config:
 
 
 def fitted_batch(count: int, *, replicas: int, most: int) -> int:
-    """Images per step for ``count`` images: a power of two where there are enough.
+    """Return images per step for ``count`` images: a power of two if there are enough.
 
     Args:
         count: Images that are trained on.
         replicas: That share a batch equally, an even number of images each if possible.
-        most: At most so many.
+        most: Maximum of the result.
 
     Returns:
         0 where there is not an image for each replica.
@@ -323,13 +323,13 @@ def fitted_batch(count: int, *, replicas: int, most: int) -> int:
 
 
 def _with(config: Config, other: Config, names: tuple[str, ...]) -> Config:
-    """``config`` with those of the settings that were not given from ``other``."""
+    """Take the settings that were not given from ``other``."""
     given, flat = config_lib.given_settings(config), config_lib.to_flat(other)
     return _replace(config, {n: flat[n] for n in names if n not in given})
 
 
 def _replace(config: Config, changes: dict[str, Any]) -> Config:
-    """``config`` with other values; what counts as given stays."""
+    """Return ``config`` with other values; keep which settings were given."""
     given = config_lib.given_settings(config)
     changed = config_lib.from_flat(config_lib.to_flat(config) | changes)
     return dataclasses.replace(changed, given=given)

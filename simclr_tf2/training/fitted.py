@@ -1,4 +1,4 @@
-"""Settings that nobody gave, fitted to the user's own images."""
+"""Settings that were not given, fitted to the user's own images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def with_earlier_choices(config: Config) -> Config:
 def to_images(config: Config, train: Split, *, replicas: int = 1) -> Config:
     """Fit image size, blur, held-out part and batch to own images, where none is given.
 
-    ``--mode=scan`` suggests the same numbers. Data sets by name keep the defaults, as
+    ``--mode=scan`` suggests these numbers too. Data sets by name keep the defaults, as
     do settings that were given; a batch that leaves few steps an epoch is warned of.
 
     Args:
@@ -98,7 +98,7 @@ def _valid_size(config: Config, train: Split) -> float:
 
 
 def as_comments(config: Config, flagfile: str) -> str:
-    """The flag file with the values that were fitted, still as comments."""
+    """Return the flag file with the fitted values as comments."""
     lines, flat = [], config_lib.to_flat(config)
     for line in flagfile.splitlines():
         name = line.removeprefix("# --").split("=")[0]
@@ -121,7 +121,7 @@ def _free(config: Config) -> list[str]:
 
 
 def _typical_shape(config: Config, train: Split) -> tuple[float, float] | None:
-    """Median height and width; None for records, which are not opened for this."""
+    """Return median height and width; None for records, which are not opened."""
     if config.data.image_dir or config.data.manifest:
         return image_sets.open_image_set(config.data).median_height_width()
     height, width, _ = train.image_shape

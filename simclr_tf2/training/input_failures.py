@@ -1,4 +1,4 @@
-"""What an error of TensorFlow during training is about: an image file, or memory."""
+"""Causes of TensorFlow errors during training: an image file, or memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OF_THE_INPUT = re.compile(r"Iterator::Root|IteratorGetNext")
 
 
 def is_of_the_input(error: tf.errors.OpError) -> bool:
-    """Whether ``error`` arose where images are read and decoded."""
+    """Return whether ``error`` arose where images are read and decoded."""
     if isinstance(error, NOT_OF_A_FILE):
         return False
     return OF_THE_INPUT.search(error.message or "") is not None

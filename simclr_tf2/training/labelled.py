@@ -24,8 +24,8 @@ class Labelled:
     """Opened splits.
 
     Attributes:
-        train: What is trained on: all of ``whole``, or those chosen, but what is
-            watched.
+        train: Images that are trained on: all of ``whole`` or those chosen, without
+            ``watched``.
         test: What is scored.
         whole: The training split.
         chosen: Places in it whose labels are used, int64 ``[k]``; None for all.
@@ -79,9 +79,9 @@ def require_classes(config: Config) -> None:
 
 
 def training_images(config: Config, train: Split) -> Split:
-    """What of ``train`` the run ``config`` trains on.
+    """Return the images of ``train`` that the run ``config`` trains on.
 
-    Fewer images with a share of labels, or with a part that is held out.
+    These are fewer with a share of labels, or with a part that is held out.
     """
     if "finetune" not in (config.mode, config.train_mode):
         return divided(config, train)[0]
@@ -96,7 +96,7 @@ def _take(whole: Split, chosen: np.ndarray | None) -> Split:
 
 
 def _hold_out(config: Config, train: Split) -> tuple[Split, Split | None]:
-    """Training images, and those of each class that are only watched.
+    """Return training images, and those of each class that are only watched.
 
     Raises:
         ConfigError: No class has an image to spare.
@@ -121,7 +121,7 @@ def _hold_out(config: Config, train: Split) -> tuple[Split, Split | None]:
 
 
 def save_choice(config: Config, folder: Path, labelled: Labelled) -> None:
-    """Keep which labels are used; a run that goes on must use the same."""
+    """Record which labels are used; a resumed run must use exactly these."""
     if labelled.chosen is None:
         return
     path = folder / "labelled_subset.json"
@@ -136,7 +136,7 @@ def save_choice(config: Config, folder: Path, labelled: Labelled) -> None:
 
 
 def _choose(config: Config, train: Split) -> np.ndarray | None:
-    """The images whose labels may be used, None for all (paper, appendix B.5)."""
+    """Choose the images whose labels may be used, None for all (appendix B.5)."""
     data = config.data
     if data.label_fraction == 1 and not data.labels_per_class:
         return None
@@ -149,12 +149,12 @@ def _choose(config: Config, train: Split) -> np.ndarray | None:
 
 
 def _share(config: Config) -> dict[str, Any]:
-    """How many labels are asked for, as the functions of the choice take it."""
+    """Return the number of labels asked for, as arguments of the choice."""
     count = config.data.labels_per_class
     return {"count": count} if count else {"fraction": config.data.label_fraction}
 
 
 def divided(config: Config, train: Split) -> tuple[Split, Split | None]:
-    """The images of ``train`` that are trained on, and those held out (or None)."""
+    """Divide ``train`` into images that are trained on and held out (or None)."""
     size = config.data.valid_size or 0.0
     return held_out.hold_out(train, size, cache=config.data.cache_mode)

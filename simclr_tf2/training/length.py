@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def last_step(merged: Merged, folder: Path, train: Split) -> int | None:
-    """The last step of the run; None where nothing tells.
+    """Return the last step of the run; None if it is unknown.
 
     Args:
         merged: Settings of the evaluation.
@@ -64,7 +64,7 @@ def _finished_step(folder: Path) -> int | None:
 
 
 def check_steps(config: Config, split: Split, replicas: int) -> int:
-    """The number of steps, once batch, data and replicas are known to fit.
+    """Check that batch, data and replicas fit, and return the number of steps.
 
     Raises:
         ConfigError: The batch does not divide, or the split is smaller than one batch.
@@ -99,10 +99,11 @@ def check_compile(config: Config, strategy: tf.distribute.Strategy) -> None:
 
 
 def steps_of(config: Config, split: Split) -> int:
-    """Steps of a run on ``split``.
+    """Return the number of steps of a run on ``split``.
 
-    Of a data set by name as in the reference code, which rounds up. Of the user's own
-    images so many passes of whole batches, so that ``--train_epochs=20`` ends at 20.
+    For a data set by name this is as in the reference code, which rounds up. For the
+    user's own images a pass has whole batches, so that ``--train_epochs=20`` ends at
+    20.
     """
     training = config.training
     if training.train_steps or config.data.by_name:
@@ -117,7 +118,7 @@ def steps_of(config: Config, split: Split) -> int:
 
 
 def images_per_epoch(config: Config, split: Split) -> int:
-    """Images that an epoch of the schedule has: of own images those that are seen."""
+    """Return the images in an epoch of the schedule; of own images those seen."""
     batch = config.training.train_batch_size
     if config.data.by_name:
         return split.num_examples
@@ -125,7 +126,7 @@ def images_per_epoch(config: Config, split: Split) -> int:
 
 
 def epoch_length(config: Config, total_steps: int, steps_per_epoch: int) -> float:
-    """Steps of an epoch as it is shown: the last step is at ``--train_epochs``."""
+    """Return the shown steps of an epoch: the last step is at ``--train_epochs``."""
     if config.training.train_steps:
         return steps_per_epoch
     return total_steps / config.training.train_epochs

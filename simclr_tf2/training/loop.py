@@ -1,4 +1,4 @@
-"""The training loop: steps, cadence, averages. It knows no word of SimCLR."""
+"""The training loop: steps, cadence, averages. It is independent of SimCLR."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_STEPS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """What the loop calls: at a log line, a checkpoint and a look at the model.
+    """Callbacks of the loop: log line, checkpoint and online evaluation.
 
     ``ran`` is called after each chunk of steps; it must not wait for a device.
     """
@@ -133,14 +133,14 @@ def _stopped(step: int) -> Stopped:
 
 
 class _Pace:
-    """How many steps the next chunk should have."""
+    """The number of steps that the next chunk should have."""
 
     def __init__(self, fixed: int) -> None:
         self._fixed, self._steps = fixed, fixed or 1
         self._since = time.perf_counter()
 
     def steps(self) -> int:
-        """Steps of the next chunk at most."""
+        """Return the maximum number of steps of the next chunk."""
         return self._steps
 
     def ran(self, steps: int) -> None:
@@ -153,7 +153,7 @@ class _Pace:
         self.skip()
 
     def skip(self) -> None:
-        """What has passed since is no part of a chunk."""
+        """Leave the time since the last chunk out of the measurement."""
         self._since = time.perf_counter()
 
 
@@ -184,7 +184,7 @@ class _Chunks:
         self._run = tf.function(self._loop if looped else self._once, autograph=False)
 
     def __call__(self, iterator: Iterator, steps: int) -> tf.Tensor:
-        """Scalars ``[steps, names]``, float32, means over replicas."""
+        """Return scalars ``[steps, names]``, float32, means over replicas."""
         # A tensor: another number of steps is not another graph.
         return self._run(iterator, tf.constant(steps))
 
@@ -215,7 +215,7 @@ class _Chunks:
 
 
 def _means(names: list[str], window: list[Any], step: int) -> Scalars:
-    """Average over the window; refuses what is not finite."""
+    """Return the average over the window; refuse what is not finite."""
     rows = np.concatenate([np.asarray(chunk) for chunk in window]).astype(np.float64)
     means = {name: float(np.mean(rows[:, i])) for i, name in enumerate(names)}
     bad = [name for name, value in means.items() if not math.isfinite(value)]

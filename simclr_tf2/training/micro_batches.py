@@ -10,7 +10,7 @@ from simclr_tf2.errors import ConfigError
 
 
 class MicroBatches:
-    """A batch in equal parts, all views of an image in the same one.
+    """A batch in equal parts, all views of an image in one part.
 
     Args:
         batch: ``{"views": ([n, s, s, c], ..), "label": [n]}``, n known when traced.
@@ -38,21 +38,21 @@ class MicroBatches:
         self.count, self.rows = images // size, size * self._views
 
     def images(self, index: tf.Tensor) -> tf.Tensor:
-        """``[views * size, s, s, c]``: first all of view 1, as in ``pretrain_step``."""
+        """Return ``[views * size, s, s, c]``, view 1 first, as in ``pretrain_step``."""
         return tf.concat([self._cut(v, index) for v in self._batch["views"]], axis=0)
 
     def labels(self, index: tf.Tensor) -> tf.Tensor:
-        """``[views * size]``, for the rows of ``images``."""
+        """Return ``[views * size]`` labels for the rows of ``images``."""
         return tf.tile(self._cut(self._batch["label"], index), [self._views])
 
     def join(self, rows: tf.Tensor) -> tf.Tensor:
-        """``[count, views * size, d]`` -> ``[views * n, d]`` in the batch's order."""
+        """Turn ``[count, views * size, d]`` into ``[views * n, d]``, in batch order."""
         d = rows.shape[-1]
         rows = tf.reshape(rows, [self.count, self._views, self._size, d])
         return tf.reshape(tf.transpose(rows, [1, 0, 2, 3]), [-1, d])
 
     def split(self, rows: tf.Tensor) -> tf.Tensor:
-        """``join`` undone."""
+        """Undo ``join``."""
         d = rows.shape[-1]
         rows = tf.reshape(rows, [self._views, self.count, self._size, d])
         rows = tf.transpose(rows, [1, 0, 2, 3])

@@ -13,7 +13,7 @@ from simclr_tf2.training.length import images_per_epoch
 def make_optimizer(
     config: Config, split: Split, total_steps: int, model: models.SimCLR
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of a run with its schedule and exclusions, not yet built."""
+    """Make the optimizer of a run with schedule and exclusions, not yet built."""
     schedule = optimizers.warmup_cosine(
         config.optimizer.learning_rate,
         scaling=config.optimizer.learning_rate_scaling,

@@ -1,4 +1,4 @@
-"""``--mixed_precision=auto``: three steps of each say whether bfloat16 is faster."""
+"""``--mixed_precision=auto``: three steps of each show whether bfloat16 is faster."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STEPS, IMAGES = 3, 16
 
 
 def resolve(config: Config, strategy: tf.distribute.Strategy) -> Config:
-    """``config`` with a precision in place of auto: a resumed run's, or the faster.
+    """Replace auto in ``config`` by the precision of a resumed run, or the faster one.
 
     Args:
         config: Whole config, checked.
@@ -61,7 +61,7 @@ def resolve(config: Config, strategy: tf.distribute.Strategy) -> Config:
 
 
 def has_bfloat16() -> bool:
-    """Whether the first GPU, or the CPU without one, computes in bfloat16."""
+    """Return whether the first GPU, or the CPU without one, computes in bfloat16."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
@@ -78,7 +78,7 @@ def _cpu_flags() -> set[str]:
 
 
 def _faster(config: Config, replicas: int) -> tuple[str, str]:
-    """The chosen precision, and the times that say so."""
+    """Choose the faster precision; return it with the measured times."""
     images = min(IMAGES, config.training.train_batch_size // replicas)
     seconds = {
         name: seconds_per_step(config, POLICIES[name], images)
@@ -92,7 +92,7 @@ def _faster(config: Config, replicas: int) -> tuple[str, str]:
 
 
 def seconds_per_step(config: Config, policy: str | None, images: int) -> float:
-    """The fastest of three forward and backward passes of two views, after one more."""
+    """Time the fastest of three forward and backward passes, after one more."""
     height, width = config.data.height_width
     model = models.build_simclr(
         config.model,

@@ -1,4 +1,4 @@
-"""The words of a log line: loss beside its chance level, accuracy, ETA, warnings."""
+"""The text of a log line: loss beside its chance level, accuracy, ETA, warnings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEAR_CHANCE = 0.02  # [ours] of the chance level, on either side
 
 
 class TrainingLines:
-    """(step, scalars) -> one line of text; warns once when the loss stays at chance.
+    """Log lines from step and scalars; warns once when the loss stays at chance.
 
     Args:
         total_steps: Steps of the run.
@@ -24,7 +24,7 @@ class TrainingLines:
         chance: Loss of a model that knows nothing.
         accuracy: Name of the accuracy that stands beside the loss.
         chance_formula: Where ``chance`` comes from, for the warning.
-        advice: What the warning says is wrong and to do.
+        advice: What the warning names as wrong and as remedy.
         warmup_steps: No warning before their end: the loss may be anywhere.
 
     Attributes:
@@ -54,10 +54,11 @@ class TrainingLines:
     def __call__(
         self, step: int, scalars: dict[str, float], columns: int | None = None
     ) -> str:
-        """The line; ``scalars`` are of training or, without a loss, of a look.
+        """Return the line; ``scalars`` without a loss are of an online evaluation.
 
         In ``columns`` a line of training is kept short, by what a progress bar or the
-        next line shows as well; that of a look goes on in lines of its own.
+        next line shows as well; that of an online evaluation continues on lines of
+        its own.
         """
         width = len(str(self._total))
         epoch = step / self._steps_per_epoch

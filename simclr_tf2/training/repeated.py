@@ -1,4 +1,4 @@
-"""Training one classifier again and again from the same weights, with other rates."""
+"""Train one classifier repeatedly from the same weights, with different rates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from simclr_tf2 import distribution, optimizers
 
-CHECK_EVERY = 100  # steps between looks at the loss
+CHECK_EVERY = 100  # steps between checks of the loss
 MOMENTUM = 0.9  # SimCLR, appendix B.8.1
 
 Objective = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -35,7 +35,7 @@ class RepeatedTraining:
         jit_compile: bool = False,
         mixed_precision: str = "off",
     ) -> None:
-        """Takes note of the weights; call it under the strategy's scope.
+        """Record the weights; call it under the strategy's scope.
 
         Args:
             model: A ``SimCLR`` model with a classifier, made there too.
@@ -117,14 +117,14 @@ class RepeatedTraining:
 
 
 def softmax_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Mean cross-entropy of ``[n, c]`` logits and ``[n]`` labels."""
+    """Return the mean cross-entropy of ``[n, c]`` logits and ``[n]`` labels."""
     return tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     )
 
 
 def sigmoid_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Mean over images of the sum of their binary cross-entropies.
+    """Return the mean over images of the sum of their binary cross-entropies.
 
     Args:
         logits: ``[n, c]``.

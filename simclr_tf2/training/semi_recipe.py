@@ -34,7 +34,7 @@ IMAGENET_SUBSETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """So many labels: a fraction of each class, or a number (then above 0)."""
+    """A share of the labels: a fraction of each class, or a number (then above 0)."""
 
     fraction: float = 1.0
     count: int = 0
@@ -50,7 +50,7 @@ class Share:
 def shares(
     *, label_fraction: float, labels_per_class: int, all_labels: bool = False
 ) -> tuple[Share, ...]:
-    """The share that was asked for, else the two of the paper.
+    """Return the share that was asked for, else the two of the paper.
 
     Args:
         label_fraction: Of each class.
@@ -65,7 +65,7 @@ def shares(
 
 
 def too_small(share: Share, *, num_examples: int, num_classes: int) -> str:
-    """Why so few images cannot be shared out, or "".
+    """Return why there are too few images for the share, or "".
 
     Args:
         share: What is asked for.
@@ -109,15 +109,15 @@ def check(
 
 
 def epochs(fraction: float) -> float:
-    """60 below a tenth of the labels, else 30 [the paper: 60 at 1 %, 30 at 10 %]."""
+    """Return 60 below a tenth of the labels, else 30 [paper: 60 at 1 %, 30 at 10 %]."""
     return 60.0 if fraction < 0.1 else 30.0
 
 
 def paper_batch(images: int) -> int:
-    """The part of all images that 4096 is of ImageNet's, from 32 to 4096.
+    """Return the batch, 32 to 4096, that scales the paper's 4096 of ImageNet.
 
     A share of a data set so has as many steps as in the paper: 188 at 1 % and 938 at
-    10 %, of which a fixed batch leaves a small data set a handful.
+    10 %; a fixed batch would leave a small data set only a handful.
 
     Args:
         images: Labelled images of which the shares are made.

@@ -1,4 +1,4 @@
-"""The training phase every story shares: data, cadence, hooks, and the loop."""
+"""The training phase that all workflows share: data, cadence, hooks, and the loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Build = Callable[[], tuple[models.SimCLR, keras.optimizers.Optimizer]]
 
 
 def input_share(context: tf.distribute.InputContext) -> dict[str, int]:
-    """Arguments of a training pipeline that say which rows this worker reads."""
+    """Return arguments of a training pipeline that say which rows this worker reads."""
     workers = context.num_input_pipelines
     return {
         "num_workers": workers,
@@ -159,7 +159,7 @@ def run(
     monitor: Callable[[], Scalars] | None,
     best: BestCheckpoint | None = None,
 ) -> None:
-    """Train to the last step; logs, checkpoints and looks go to the run folder.
+    """Train to the last step; log, save and evaluate online in the run folder.
 
     Args:
         session: What is trained.
@@ -267,12 +267,12 @@ def cadence_of(
     several_workers: bool,
     looks: bool = True,
 ) -> cadence.Cadence:
-    """When the run logs, saves and looks: exactly as asked, else as it is worth.
+    """Return when the run logs, saves and evaluates online: as asked, else by cost.
 
     Where nothing was asked, the first steps are logged and a line comes every few
-    seconds; of the user's own images, whose epochs may be short, checkpoints and looks
-    are left out that come too soon after the last one. Several workers must agree
-    without a clock: they go by steps alone.
+    seconds; of the user's own images, whose epochs may be short, checkpoints and
+    online evaluations that come too soon after the last one are left out. Several
+    workers must agree without a clock: they go by steps alone.
     """
     training, given = config.training, config_lib.given_settings(config)
     timed_logs = "log_steps" not in given
@@ -294,7 +294,7 @@ def cadence_of(
 
 
 def _steps_per_loop(steps: str | int, strategy: tf.distribute.Strategy) -> int:
-    """As the loop takes it; auto is 1 on a CPU, where Python's share is small."""
+    """Return the value for the loop; auto is 1 on a CPU, where Python costs little."""
     if steps != "auto":
         return int(steps)
     tpu = isinstance(strategy, tf.distribute.TPUStrategy)
@@ -302,5 +302,5 @@ def _steps_per_loop(steps: str | int, strategy: tf.distribute.Strategy) -> int:
 
 
 def _steps(epochs: float, steps_per_epoch: int) -> int:
-    """Whole steps of some epochs: 0 for 0, else at least 1."""
+    """Return the whole steps of some epochs: 0 for 0, else at least 1."""
     return max(1, round(epochs * steps_per_epoch)) if epochs else 0

@@ -8,7 +8,7 @@ from simclr_tf2.errors import ConfigError
 
 
 def labelled_part(config: Config, split: datasets.Split) -> datasets.Split:
-    """The images of the user's own ``split`` that have a label, if some have one."""
+    """Return the labelled images of the user's own ``split``, if there are some."""
     own = config.data.own_images or config.data.array_file
     return subset.labelled_part(split) if own else split
 

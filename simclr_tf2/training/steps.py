@@ -138,7 +138,7 @@ def finetune_step(
 def classification(
     logits: tf.Tensor, labels: tf.Tensor
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Mean cross-entropy and top-1 of ``[n, classes]`` logits, float32 at least."""
+    """Return mean cross-entropy and top-1 of logits ``[n, classes]``, in float32 up."""
     if logits.dtype != tf.float64:
         logits = tf.cast(logits, tf.float32)
     loss = tf.reduce_mean(

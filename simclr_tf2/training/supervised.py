@@ -43,7 +43,7 @@ class Trained:
         folder: Of the run.
         step: The last one.
         timings: Seconds by phase.
-        warned: Whether the log has said that the loss is at chance.
+        warned: Whether the log has reported that the loss is at chance.
     """
 
     model: models.SimCLR
@@ -163,7 +163,7 @@ def _build(
 def _multipliers(
     config: Config, model: models.SimCLR, variables: list[keras.Variable]
 ) -> dict[str, float]:
-    """Path -> factor of the learning rate."""
+    """Map each path to its factor of the learning rate."""
     assert model.supervised_head is not None
     head = {variable.path for variable in model.supervised_head.variables}
     settings = config.optimizer

@@ -1,4 +1,4 @@
-"""The stories a command can tell: one function per mode."""
+"""The workflows of the program: one function per mode."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(config: Config, *, flagfile: str = "") -> dict[str, Any]:
 
     Args:
         config: Everything that was asked for.
-        flagfile: The same as a flag file, to keep in the run folder.
+        flagfile: Text of the settings as a flag file, to keep in the run folder.
 
     Raises:
         ConfigError: The mode cannot run as configured.

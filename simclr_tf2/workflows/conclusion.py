@@ -1,4 +1,4 @@
-"""The end of a training story: measure, export, report. Each part is redone safely."""
+"""The end of a training run: measure, export, report. Each part can be repeated."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _summary(
     files: list[tuple[Path, str]],
     timings: dict[str, float],
 ) -> None:
-    """The last words of a run: table, files, seconds per phase."""
+    """Return the closing text of a run: table, files, seconds per phase."""
     lines = [""]
     tables = render(measured)
     if tables:

@@ -33,7 +33,7 @@ OF_THE_IMAGES = (
 
 
 def embed(config: Config, flagfile: str = "") -> dict[str, Any]:
-    """``--mode=embed``: images of ``--input`` -> h in ``--output``, one row per image.
+    """Write h of each image of ``--input`` to ``--output``, one row per image.
 
     With ``--neighbours_of`` the nearest images of given pictures are printed as well.
     Files that cannot be decoded are named in the log and left out.
@@ -79,7 +79,7 @@ def embed(config: Config, flagfile: str = "") -> dict[str, Any]:
 
 
 def _as_trained(config: Config, encoder: keras.Model) -> Config:
-    """Size, channels and range of the run's images, and where its data sets are.
+    """Take size, channels, range and data folder from the images of the run.
 
     ``OF_THE_IMAGES`` that are given count. A folder that holds only an exported encoder
     has no config: then what the encoder says counts, and the flags where it takes
@@ -117,7 +117,7 @@ def _warn_of_other_images(config: Config, trained: DataConfig) -> None:
 def _of_folder(
     encoder: keras.Model, config: Config, folder: str, batch: int
 ) -> tuple[Split, list[str], np.ndarray]:
-    """Every usable image below ``folder``; broken ones are named in the log."""
+    """Return the usable images below ``folder``; log the names of broken ones."""
     data = dataclasses.replace(config.data, image_dir=folder, image_layout="flat")
     images = image_sets.open_image_set(dataclasses.replace(data, max_bad_fraction=1.0))
     split = images.open_sorted(

@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
-    """``--mode=eval``: measure the checkpoints of a run, now and as they come.
+    """Run ``--mode=eval``: measure the checkpoints of a run, now and as they come.
 
     The network comes from the run folder, and so do the images unless the command line
     names others; protocols, splits and batch size come from the command line. Of a run
@@ -92,7 +92,7 @@ def _measure_each(
     others: Sequence[OtherRun],
     asked: EvaluationConfig,
 ) -> dict[str, Any] | None:
-    """Measure each checkpoint as it comes; what results.json holds of the last one."""
+    """Measure each checkpoint as it comes; return the last content of results.json."""
     config, name = merged.config, merged.config.evaluation.eval_name
     assert config.model_dir is not None
     folder = Path(config.model_dir)
@@ -143,7 +143,7 @@ def _measure_each(
 
 
 def _with_held_out(merged: Merged, splits: Splits) -> Splits:
-    """With the images that the run holds out, where the best is chosen on them."""
+    """Add the images that the run holds out, if the best is chosen on them."""
     same = merged.config.data.train_split == merged.trained.data.train_split
     chosen_on = merged.config.evaluation.best_metric == best_checkpoint.VALID_LOSS
     if not (chosen_on and merged.own and same):
@@ -160,9 +160,10 @@ def _complete_own(measured: Measured, splits: Splits, folder: Path, step: int) -
 
 
 def _open(merged: Merged) -> Splits:
-    """The splits, checked as strictly as the command line asked for protocols.
+    """Open the splits, strictly checked if the command line asked for protocols.
 
-    Those of a run's flags.txt on its own images are not: pretraining skipped them too.
+    Protocols of the run's own flags.txt on its own images are not checked strictly:
+    pretraining skipped them too.
     """
     config = merged.config
     same = config.evaluation.protocols == merged.trained.evaluation.protocols
@@ -188,7 +189,7 @@ def _open(merged: Merged) -> Splits:
 
 
 def _seen_by_the_classifier(trained: Config, splits: Splits) -> int:
-    """How many of the evaluation images a classifier of the run has learned from."""
+    """Count the evaluation images that a classifier of the run was trained on."""
     if splits.eval is None:
         return 0
     try:
@@ -228,7 +229,7 @@ def _other_runs(config: Config, splits: Splits) -> list[OtherRun]:
 def _other_run(
     config: Config, splits: Splits, run: str, keys: list[str], without_labels: bool
 ) -> OtherRun:
-    """Read one of them; without labels only where it was measured so as well."""
+    """Read one other run; without labels only if it was also measured without them."""
     name = config.evaluation.eval_name
     predictions = unlabelled = None
     if keys:
@@ -330,7 +331,7 @@ def _write_results(
         finished=bool(before.get("finished")) and same,
     )
     keep_predictions(config, folder, measured, splits)
-    try:  # numbers of hours are kept whatever the comparison says
+    try:  # keep hours of measurements even if the comparison fails
         if others:
             document |= _compared(config, measured, others)
             print(other_runs.render(document), flush=True)
@@ -354,7 +355,7 @@ def _compared(
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether no run will add to a folder: a kept best, or an encoder without a run."""
+    """Return whether a folder is complete: a kept best, or an encoder without a run."""
     encoder = (folder / "encoder.keras").exists()
     alone = encoder and not checkpoints.list_checkpoints(folder)
     return best_checkpoint.is_kept(folder) or alone

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def export(config: Config, flagfile: str = "") -> dict[str, Any]:
-    """``--mode=export``: export the newest readable checkpoint of a run.
+    """Run ``--mode=export``: export the newest readable checkpoint of a run.
 
     With ``--checkpoint`` it is one of the reference code, and ``--model_dir`` is where
     the exports go.
@@ -44,7 +44,7 @@ def export(config: Config, flagfile: str = "") -> dict[str, Any]:
 
 
 def convert(config: Config, source: str, folder: Path) -> tuple[models.SimCLR, int]:
-    """Read a checkpoint of the reference code; makes ``folder`` for its exports.
+    """Read a checkpoint of the reference code; make ``folder`` for its exports.
 
     The network comes from the checkpoint alone; of the configuration only
     ``ft_proj_selector`` is read, which shapes do not show.

@@ -1,4 +1,4 @@
-"""Fine-tune: train a classifier on h, beside what random weights reach."""
+"""Fine-tune: train a classifier on h, and compare it with random weights."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _warn_of_test(config: Config, labelled: Labelled) -> None:
 
 
 def _holds_out_itself(config: Config, test: Split) -> bool:
-    """Whether the images have no split to score on, and a tenth of them became one."""
+    """Return whether a tenth of the images became the split that is scored."""
     if config.evaluation.eval_split != "validation":
         return False
     if config.data.array_file:

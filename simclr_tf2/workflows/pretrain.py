@@ -121,7 +121,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
 
 
 def warn_of_no_effect(config: Config) -> None:
-    """One warning for each setting given that pretraining does not read."""
+    """Warn once for each given setting that pretraining does not read."""
     flat, defaults = config_lib.to_flat(config), config_lib.field_defaults()
     for name in NOT_IN_PRETRAINING:
         used = name in OF_SEMI and "semi" in config.evaluation.protocols
@@ -134,7 +134,8 @@ def check_valid_loss(config: Config, splits: Splits) -> None:
     """Refuse to keep the best checkpoint by a loss that is never measured.
 
     Raises:
-        ConfigError: ``--best_metric=valid_loss`` without held-out images or looks.
+        ConfigError: ``--best_metric=valid_loss`` without held-out images or
+            online evaluations.
     """
     best = best_by_valid_loss(config, splits, Path(config.model_dir or "."))
     if best is not None and not config.training.monitor_epochs:
@@ -147,7 +148,7 @@ def check_valid_loss(config: Config, splits: Splits) -> None:
 def best_by_valid_loss(
     config: Config, splits: Splits, folder: Path
 ) -> best_checkpoint.BestCheckpoint | None:
-    """What keeps the best checkpoint while training goes on, if that is asked for."""
+    """Return the keeper of the best checkpoint during training, if asked for."""
     if config.evaluation.best_metric != best_checkpoint.VALID_LOSS:
         return None
     return best_metric.by_valid_loss(config, folder, splits)
@@ -159,7 +160,7 @@ def build(
     total_steps: int,
     strategy: tf.distribute.Strategy,
 ) -> tuple[models.SimCLR, keras.optimizers.Optimizer]:
-    """Model and optimizer, with their variables."""
+    """Build the model and the optimizer, with their variables."""
     supervised = config.training.lineareval_while_pretraining
     classes = train.num_classes if train.has_labels else None
     model = models.build_simclr(
@@ -200,7 +201,7 @@ def check_micro_batches(config: Config, replicas: int) -> None:
 
 
 def augment_backend(config: Config) -> str:
-    """What makes the views: ``auto`` takes Numba unless the input runs elsewhere.
+    """Choose the code that makes the views: ``auto`` is Numba unless input is remote.
 
     Raises:
         ConfigError: Numba is asked for and not installed, or for a tf.data service.
@@ -251,7 +252,7 @@ def _train(opened: session.Session, splits: Splits) -> None:
 
 
 def _views_dataset(opened: session.Session) -> tf.distribute.DistributedDataset:
-    """Batches of views in the order of steps, from the start step on."""
+    """Build batches of views in the order of steps, from the start step on."""
     config, views = opened.config, opened.config.augmentation
     backend, on_device = augment_backend(config), views.augment_on == "device"
     logger.info(
@@ -281,7 +282,7 @@ def _views_dataset(opened: session.Session) -> tf.distribute.DistributedDataset:
 
 
 def _make_step(opened: session.Session) -> steps.Step:
-    """What one replica does with one batch of views."""
+    """Build the training step: what one replica does with one batch of views."""
     config, model, views = opened.config, opened.model, opened.config.augmentation
     roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
     make_step: Callable[..., steps.Step] = steps.pretrain_step

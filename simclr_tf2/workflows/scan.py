@@ -30,7 +30,7 @@ PREVIEWED = 6  # [ours] images in the picture
 
 
 def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
-    """``--mode=scan``: count, check and describe; nothing is trained.
+    """Run ``--mode=scan``: count, check and describe images; train nothing.
 
     Writes scan.json into ``--model_dir`` where that is given and, with ``--preview``, a
     picture of some images beside their views.
@@ -75,7 +75,7 @@ def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
 
 
 def _may_keep(config: Config) -> bool:
-    """Whether what is known of the files may be kept in ``data_dir``.
+    """Return whether what is known of the files may be kept in ``data_dir``.
 
     A scan makes no folder that nobody named.
     """
@@ -84,7 +84,7 @@ def _may_keep(config: Config) -> bool:
 
 
 def _of_split(split: Split, *, partly: bool = False) -> dict[str, Any]:
-    """Counts of a data set that is prepared already: nothing of it can be broken.
+    """Count a data set that is already prepared, so that no image can be broken.
 
     Args:
         split: The images.
@@ -112,7 +112,7 @@ def _of_split(split: Split, *, partly: bool = False) -> dict[str, Any]:
 
 
 def _values(split: Split) -> str:
-    """Smallest and largest value as stored, and the type."""
+    """Return the smallest and largest value as stored, and the type."""
     seen = split.seen
     if seen is None:
         return "8 bits" if split.pixel_bytes == 1 else "16 bits"

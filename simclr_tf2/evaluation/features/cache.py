@@ -48,7 +48,7 @@ class FeatureCache:
     def get(
         self, key: Key, make: Callable[[], Features | Batches], *, name: str = ""
     ) -> Features:
-        """The features of ``key``, computed by ``make`` if they are not there.
+        """Return the features of ``key``, computed by ``make`` if they are missing.
 
         They are memory-mapped, whether found or just made: the same bytes each time. A
         damaged or half-written entry is made again, with a line in the log.
@@ -99,7 +99,7 @@ class FeatureCache:
 
     @contextlib.contextmanager
     def _partial(self, entry: Path) -> Iterator[Path]:
-        """A folder of this process, gone afterwards unless it was published."""
+        """Make a folder of this process, gone afterwards unless it was published."""
         host = socket.gethostname()
         partial = entry.with_name(f".{entry.name}.{host}.{os.getpid()}.partial")
         for left in entry.parent.glob(f".{entry.name}.{host}.*"):
@@ -114,7 +114,7 @@ class FeatureCache:
 
 
 def digest_of_weights(model: Any) -> str:
-    """One digest of all weights of a model, statistics of batch norm included.
+    """Return one digest of all weights of a model, batch-norm statistics included.
 
     The order in which layers were made plays no part; paths, shapes and types do.
 
@@ -150,7 +150,7 @@ def _digest(text: str) -> str:
 
 
 def _load(entry: Path, text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both arrays of an entry as memory maps, checked against what was written."""
+    """Load both arrays of an entry as memory maps, checked against the record."""
     facts = json.loads((entry / "entry.json").read_text(encoding="utf-8"))
     if facts["format"] != FORMAT or facts["key"] != json.loads(text):
         raise ValueError("it is of another format or key")
@@ -208,7 +208,7 @@ class _Column:
         return {"shape": list(self.shape), "crc32": self.crc32}
 
     def _header(self) -> None:
-        """128 bytes whatever the count: NumPy leaves room for 21 digits of it."""
+        """Return 128 bytes for any count: NumPy leaves room for 21 digits of it."""
         facts = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
             "fortran_order": False,
@@ -289,7 +289,7 @@ def _require_batch(
 
 @contextlib.contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """An error of the disk becomes one line that says where and what to do."""
+    """Turn an error of the disk into one line that says where and what to do."""
     try:
         yield
     except OSError as error:

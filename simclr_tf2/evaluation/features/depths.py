@@ -47,7 +47,7 @@ def pool_to(x: Any, grid: tuple[int, int]) -> Any:
 
 
 def stage_grids(shapes: Sequence[Sequence[int | None]]) -> list[tuple[int, int]]:
-    """The grid of each of the five maps: 12, 6, 4, 3, 2, or the map if it is smaller.
+    """Return the grids of the five maps: 12, 6, 4, 3, 2, or the map if smaller.
 
     Args:
         shapes: Five shapes ``(h, w, c)``, feature1 first.
@@ -71,7 +71,7 @@ def stage_grids(shapes: Sequence[Sequence[int | None]]) -> list[tuple[int, int]]
 
 
 def stage_model(backbone: keras.Model) -> keras.Model:
-    """Five depths of a backbone, pooled and flattened; float32.
+    """Build a model of five depths of a backbone, pooled and flattened; float32.
 
     feature1 is the stem after batch norm and ReLU, before any max pool; feature2 to
     feature5 are block groups 1 to 4. At 224 pixels and width 1 of a bottleneck network
@@ -105,7 +105,7 @@ def stage_model(backbone: keras.Model) -> keras.Model:
 def feature5_model(
     encoder: keras.Model, image_size: int | tuple[int, int]
 ) -> keras.Model:
-    """The last block group of an encoder, pooled to 2x2 and flattened; float32.
+    """Build a model of the last block group, pooled to 2x2 and flattened; float32.
 
     8,192 numbers at 224 pixels and width 1 of a bottleneck network. The weights are
     those of ``encoder``, not a copy.
@@ -137,7 +137,7 @@ def feature5_model(
 
 
 def split_stages(joined: Features, dims: Sequence[int]) -> list[Features]:
-    """The five depths of features that were stored side by side, without a copy.
+    """Split features of five depths that were stored side by side, without a copy.
 
     Args:
         joined: ``[n, sum(dims)]``: the outputs of ``stage_model``, concatenated.
@@ -159,7 +159,7 @@ def split_stages(joined: Features, dims: Sequence[int]) -> list[Features]:
 
 
 def _pool_matrix(size: int, grid: int) -> np.ndarray:
-    """Weights ``[grid, size]`` of an average pool along one side."""
+    """Return weights ``[grid, size]`` of an average pool along one side."""
     if not 1 <= grid <= size:
         raise ConfigError(
             f"a map of {size} rows cannot be pooled to {grid}; use larger images"
@@ -178,7 +178,7 @@ def _pool_matrix(size: int, grid: int) -> np.ndarray:
 
 
 def _stem_output(backbone: keras.Model) -> keras.KerasTensor:
-    """Output of the last ReLU of the stem; of 3 layers there in ResNet-D."""
+    """Return the output of the last ReLU of the stem; of 3 layers there in ResNet-D."""
     pattern = re.compile(r"stem_batch_normalization_(\d+)_relu$")
     numbers = {
         int(match[1]): layer

@@ -106,7 +106,7 @@ def extract(
 def collect(
     run: Runner, dataset: Iterable[dict[str, Any]], *, limit: int | None, name: str
 ) -> Features:
-    """``extract`` with a runner that is kept, so that later calls trace nothing."""
+    """Call ``extract`` with a kept runner, so that later calls trace nothing."""
     outputs, labels = [], []
     for output, label in _run_batches(run, dataset, limit):
         outputs.append(output)
@@ -120,7 +120,7 @@ def encoded_batches(
     *,
     strategy: tf.distribute.Strategy | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """``extract`` batch by batch: features ``[b, d]`` and labels, never all at once."""
+    """Yield what ``extract`` gives batch by batch: features ``[b, d]`` and labels."""
     return _run_batches(make_runner(encode, strategy), dataset, None)
 
 
@@ -144,7 +144,7 @@ def raw_pixels(
     name: str = "",
     max_gib: float = 4.0,
 ) -> Features:
-    """The images themselves, flattened to ``[n, h * w * c]`` in the range they have.
+    """Return the images flattened to ``[n, h * w * c]`` in the range they have.
 
     Args:
         dataset: As for ``extract``.
@@ -204,7 +204,7 @@ def make_runner(encode: Encode, strategy: tf.distribute.Strategy | None) -> Runn
 def _batches(
     dataset: Iterable[dict[str, Any]], limit: int | None
 ) -> Iterator[tuple[tf.Tensor, np.ndarray, np.ndarray]]:
-    """Image, label and mask of each batch, until ``limit`` examples were kept."""
+    """Yield image, label and mask of each batch, until ``limit`` examples were kept."""
     if limit is not None and limit < 1:
         raise ConfigError(f"limit must be 1 or more. Received: {limit}.")
     kept = 0

@@ -24,7 +24,7 @@ FeaturesOf = Callable[[keras.Model, Split, int | None], Features]
 
 @dataclass(frozen=True)
 class View:
-    """How the images of a split become what an encoder reads.
+    """The preparation of the images of a split for an encoder.
 
     Attributes:
         dataset: A split, at most so many images -> what ``extract`` reads.
@@ -36,13 +36,13 @@ class View:
 
 
 def eval_view(config: Config) -> View:
-    """The view of an evaluation: the centre (``augmentations.eval_view``)."""
+    """Return the view of an evaluation: the centre (``augmentations.eval_view``)."""
     key = {"view": list(config.data.height_width)}
     return _view(config, augmentations.eval_view, key)
 
 
 def squashed_view(config: Config) -> View:
-    """The whole image, its aspect not kept (``augmentations.squashed_view``)."""
+    """Return the whole image, its aspect not kept (``augmentations.squashed_view``)."""
     geometry = {
         "size": list(config.data.height_width),
         "window": "whole, squashed",
@@ -52,7 +52,7 @@ def squashed_view(config: Config) -> View:
 
 
 def shorter_side_first(config: Config) -> int:
-    """Shorter side of the image after the first of the two steps of a squashed view."""
+    """Return the shorter side after the first of two steps of a squashed view."""
     proportion = policy.eval_proportion(config.data.image_size)
     return round(min(config.data.height_width) / proportion)
 
@@ -75,7 +75,7 @@ def _view(
 def make_extractor(
     config: Config, folder: Path | None, *, view: View | None = None
 ) -> FeaturesOf:
-    """How the encoder's features of a split are made: on all replicas of this machine.
+    """Build what extracts a split's features: on all replicas of this machine.
 
     Args:
         config: Whole config; the view, the batch and the devices come from it.
@@ -126,13 +126,13 @@ def make_extractor(
 
 
 def _is_first(split: Split, limit: int | None) -> bool:
-    """Whether the images of a limit are the first ones, as they always were once."""
+    """Return whether the limit takes the first images, as it once always did."""
     whole = limit is None or limit >= split.num_examples
     return whole or split.source.mixed
 
 
 def replicas(config: Config) -> tf.distribute.Strategy | None:
-    """The strategy whose replicas share an evaluation; None for one device.
+    """Return the strategy whose replicas share an evaluation; None for one device.
 
     Workers of several machines evaluate each for itself: an evaluation has no
     collective op, so that it may run on one of them alone.
@@ -143,13 +143,13 @@ def replicas(config: Config) -> tf.distribute.Strategy | None:
 
 
 def replica_count(config: Config) -> int:
-    """How many replicas compute features."""
+    """Return how many replicas compute features."""
     strategy = replicas(config)
     return 1 if strategy is None else strategy.num_replicas_in_sync
 
 
 def replicated(encoder: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:
-    """A copy with the same weights on every replica of ``strategy``."""
+    """Copy the encoder, with its weights, to every replica of ``strategy``."""
     with strategy.scope():
         copy = keras.models.clone_model(encoder)
         copy.set_weights(encoder.get_weights())

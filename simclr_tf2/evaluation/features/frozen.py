@@ -1,4 +1,4 @@
-"""Frozen means frozen: no weight and no statistic may move under an evaluation."""
+"""Checks that no weight and no statistic changes during an evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def digests(model: Any) -> dict[str, str]:
-    """Digest of every weight of a Keras model or tf.Module, moving averages included.
+    """Return digests of all weights and moving averages of a Keras model or tf.Module.
 
     Returns:
         Path of the weight, with its position (paths need not be unique) -> digest.
