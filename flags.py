@@ -180,8 +180,9 @@ _string(
 )
 _string(
     "manifest",
-    "CSV or Parquet file with columns path,label[,split], instead of --dataset. Paths "
-    "are relative to --image_dir or, if that is not given, to the folder of the file. "
+    "CSV or Parquet file with columns path[,label][,split], instead of --dataset. "
+    "Paths are relative to --image_dir or, if that is not given, to the folder of the "
+    "file. "
     "A label that is -1 or empty means no label.",
 )
 _string(
