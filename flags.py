@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -897,7 +898,7 @@ def _with_recipes(argv: Sequence[str]) -> list[str]:
 
 def _check_values_are_given(argv: Sequence[str]) -> None:
     """Refuse ``--model_dir --mode=eval``, which would name a folder "--mode=eval"."""
-    for argument, after in zip(argv[1:], argv[2:], strict=False):
+    for argument, after in itertools.pairwise(argv):
         name, equals, _ = argument.lstrip("-").partition("=")
         if not argument.startswith("-") or equals or name not in _NAMES:
             continue

@@ -27,14 +27,14 @@ from importlib.util import find_spec
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import numpy as np
+import tensorflow as tf
 
-from benchmarks.augment import photo, wait_until_idle  # noqa: E402
-from simclr_tf2.config import DataConfig  # noqa: E402
-from simclr_tf2.data import opening, pipeline  # noqa: E402
-from simclr_tf2.data.array_files import from_arrays  # noqa: E402
-from simclr_tf2.data.datasets import Split  # noqa: E402
+from benchmarks.augment import photo, wait_until_idle
+from simclr_tf2.config import DataConfig
+from simclr_tf2.data import opening, pipeline
+from simclr_tf2.data.array_files import from_arrays
+from simclr_tf2.data.datasets import Split
 
 IMAGES = 64
 BATCH = 32

@@ -23,7 +23,7 @@ import time
 import warnings
 
 K = 200
-# (queries, bank, dimensions)
+# Queries, bank, dimensions
 KNN = ((2000, 40_000, 128), (2000, 40_000, 512), (1000, 40_000, 2048))
 # (images, dimensions, classes); scikit-learn would take minutes for the second.
 SWEEP, LARGER_SWEEP = (1000, 64, 5), (5000, 512, 10)

@@ -11,6 +11,7 @@ Run: ``python -m benchmarks.startup [--rounds 5] [--depth 18] [--steps_per_loop 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -69,7 +70,7 @@ def measure(arguments: argparse.Namespace) -> None:
         examples_per_step=arguments.batch,
         steps_per_loop=arguments.steps_per_loop,
     )
-    pairs = zip(times, times[1:], strict=False)
+    pairs = itertools.pairwise(times)
     print(json.dumps([(b[0] - a[0], b[1] - a[1]) for a, b in pairs]))
 
 

@@ -12,6 +12,7 @@ written back.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -643,7 +644,7 @@ def _milestones(values: Any, epochs: float) -> tuple[float, ...]:
         found = (float("nan"),)
     ends = (0.0, *found, epochs)
     _require(
-        all(first < second for first, second in zip(ends[:-1], ends[1:], strict=True)),
+        all(first < second for first, second in itertools.pairwise(ends)),
         "features_milestones",
         f"epochs that ascend, above 0 and below --features_epochs={epochs:g}",
         ",".join(texts),
@@ -660,7 +661,7 @@ class DistributionConfig:
     num_virtual_devices: int = setting(0, changes=PLACE, ours=True)
     # Of multi_worker; 0: TensorFlow decides
     gradient_pack_mib: int = setting(0, changes=SPEED, ours=True)
-    # Reference: True; ours: None = detect
+    # The reference's default is True; ours detects a TPU
     use_tpu: bool | None = setting(None, changes=PLACE, ours=True)
     tpu_name: str | None = setting(None, changes=PLACE)
     tpu_zone: str | None = setting(None, changes=PLACE)

@@ -5,13 +5,13 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-import simclr_tf2  # noqa: E402, F401, I001  (before TensorFlow: chooses its kernels)
-import keras  # noqa: E402
-import pytest  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import simclr_tf2  # noqa: F401, I001  (before TensorFlow: chooses its kernels)
+import keras
+import pytest
+import tensorflow as tf
 
-from tests import golden_report  # noqa: E402
-from tests.support import stories  # noqa: E402
+from tests import golden_report
+from tests.support import stories
 
 
 def pytest_configure(config):

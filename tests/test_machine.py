@@ -38,7 +38,7 @@ def v2(folder, text):
 
 
 @pytest.mark.parametrize(
-    "groups, files, cores",
+    ("groups", "files", "cores"),
     [
         pytest.param(V2.format("/"), v2("", "200000 100000\n"), 2, id="v2"),
         pytest.param(V2.format("/"), v2("", "max 100000\n"), 16, id="v2 no limit"),

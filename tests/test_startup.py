@@ -11,7 +11,7 @@ from simclr_tf2 import machine, startup
 from tests import command_line
 
 SLOW = "matplotlib", "pandas", "sklearn"
-LOADED = f"import sys; print([n for n in {SLOW + ('tensorflow',)} if n in sys.modules])"
+LOADED = f"import sys; print([n for n in {(*SLOW, 'tensorflow')} if n in sys.modules])"
 
 
 def test_the_package_and_the_flags_import_nothing_large():
@@ -91,7 +91,7 @@ def test_importing_the_package_turns_onednn_on_and_imports_no_tensorflow():
     assert out.split("\n")[:2] == ["False", "1 True"]
 
 
-@pytest.mark.parametrize("value, on", [("0", False), ("1", True), ("", True)])
+@pytest.mark.parametrize(("value", "on"), [("0", False), ("1", True), ("", True)])
 def test_what_the_user_chose_stays(value, on):
     """An empty variable is no choice: TensorFlow does not read it as one either."""
     code = PATH + "import simclr_tf2, tensorflow; " + STATE
@@ -188,7 +188,7 @@ def test_the_log_names_the_kernels_and_what_onednn_off_costs(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "flags, held, text",
+    ("flags", "held", "text"),
     [
         ({"avx", "avx2"}, "", "AVX2"),
         ({"avx2", "avxvnni"}, "", "AVX2 with VNNI"),

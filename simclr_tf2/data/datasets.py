@@ -277,7 +277,7 @@ def split_info(builder: Any, name: str, split: str) -> Any:
     splits = builder.info.splits
     try:
         info = splits[split]
-    except Exception as error:  # noqa: BLE001 TFDS: KeyError, ValueError, AssertionError
+    except Exception as error:  # TFDS: KeyError, ValueError, AssertionError
         have = ", ".join(f"{k} ({v.num_examples})" for k, v in splits.items())
         raise ConfigError(f"{name} has no split {split!r}; it has: {have}") from error
     if info.num_examples == 0:
@@ -369,7 +369,7 @@ def _load_arrays(
     dataset: tf.data.Dataset, num_examples: int, name: str
 ) -> sources.ArraySource:
     """Load pixels that the set stores plainly; they are held in memory."""
-    height, width, channels = dataset.element_spec["image"].shape
+    height, width, _channels = dataset.element_spec["image"].shape
     if height is None or width is None:
         raise ConfigError(
             f"{name} holds pixels that are not encoded and of various sizes; images "

@@ -46,7 +46,7 @@ def labels_digest(source: Source) -> str:
 
 def _below_common_folder(paths: tuple[bytes, ...]) -> list[str]:
     texts = [os.fsdecode(path) for path in paths]
-    start = os.path.commonprefix(texts)
+    start = os.path.commonprefix(texts)  # noqa: RUF071 characters: cut below
     cut = max(start.rfind("/"), start.rfind(os.sep)) + 1
     return [text[cut:] for text in texts]
 

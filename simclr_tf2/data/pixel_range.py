@@ -174,14 +174,14 @@ def _choose(seen: Seen, name: str) -> str:
     if seen.kind.kind == "b" or seen.kind == np.uint8:
         return AUTO
     real = seen.kind.kind == "f"
-    if real and -ROUNDING <= seen.low and seen.high <= 1 + ROUNDING:
+    if real and seen.low >= -ROUNDING and seen.high <= 1 + ROUNDING:
         return FULL
     if real and -1 - ROUNDING <= seen.low < 0 and seen.high <= 1 + ROUNDING:
         return "-1,1"
-    if seen.whole and 0 <= seen.low and seen.high <= 65535:
+    if seen.whole and seen.low >= 0 and seen.high <= 65535:
         top = _top(seen.high, seen.kind)
         return FULL if seen.kind == np.uint16 and top == 65535 else f"0,{top}"
-    if real and 0 <= seen.low and 128 <= seen.high <= 255 + ROUNDING:
+    if real and seen.low >= 0 and 128 <= seen.high <= 255 + ROUNDING:
         return "0,255"
     raise ConfigError(
         f"{name} has images of type {seen.kind} with {seen}, which do not say what is "

@@ -64,7 +64,7 @@ def _find(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
         raise ConfigError(_unknown_name(name, data_dir)) from error
-    except Exception as error:  # noqa: BLE001 TFDS raises AssertionError and others
+    except Exception as error:  # TFDS raises AssertionError and others
         known = _base_name(name) in tfds.list_builders(with_community_datasets=False)
         text = _unknown_variant(name, error) if known else _unknown_name(name, data_dir)
         raise ConfigError(text) from error
@@ -100,7 +100,7 @@ def _spelled_like(name: str, known: list[str]) -> list[str]:
 def _unknown_variant(name: str, error: Exception) -> str:
     try:
         configs = list(tfds.builder_cls(_base_name(name)).builder_configs)
-    except Exception:  # noqa: BLE001 only a hint is lost
+    except Exception:  # only a hint is lost
         configs = []
     if configs and "/" in name and "config" in str(error).lower():
         wanted = name.split("/")[1].split(":")[0]
@@ -120,7 +120,7 @@ def _prepare(
                 download_config=config,
                 file_format="tfrecord",
             )
-    except Exception as error:  # noqa: BLE001 network, checksum, disk, parser, ...
+    except Exception as error:  # network, checksum, disk, parser, ...
         again = _find(name, data_dir)
         if again.is_prepared():  # another worker was faster
             return again

@@ -49,7 +49,7 @@ def resolve(spec: str, sizes: Mapping[str, int], *, name: str) -> list[Part]:
         found = found.to_absolute(
             {_ALL if s == "all" else s: _Size(size) for s, size in sizes.items()}
         )
-    except Exception as error:  # noqa: BLE001 TFDS: ValueError, KeyError, AssertionError
+    except Exception as error:  # TFDS: ValueError, KeyError, AssertionError
         have = ", ".join(f"{split} ({size})" for split, size in sizes.items())
         raise ConfigError(f"{name} has no split {given!r}; it has: {have}") from error
     names = ["all" if p.splitname == _ALL else p.splitname for p in found]

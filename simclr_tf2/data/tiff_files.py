@@ -34,7 +34,7 @@ def open_tiff(contents: bytes) -> TiffImagePlugin.TiffImageFile:
     try:
         # Not Image.open: its own cap on pixels is not --max_image_pixels.
         return TiffImagePlugin.TiffImageFile(io.BytesIO(contents))
-    except Exception as error:  # noqa: BLE001 SyntaxError, KeyError, struct.error, ...
+    except Exception as error:  # SyntaxError, KeyError, struct.error, ...
         if "unknown pixel mode" in str(error):
             raise BadTiff(
                 "TIFF of a kind of pixels that is not read (more than 4 channels?); "
@@ -92,7 +92,7 @@ def read(contents: bytes) -> np.ndarray:
             return np.asarray(image).astype(np.uint16)[..., np.newaxis]
         if image.mode not in ("L", "LA", "RGB", "RGBA"):
             image = image.convert({"1": "L", "PA": "RGBA"}.get(image.mode, "RGB"))
-    except Exception as error:  # noqa: BLE001 OSError, ValueError, struct.error, ...
+    except Exception as error:  # OSError, ValueError, struct.error, ...
         raise BadTiff(f"TIFF that cannot be decoded: {error}") from error
     pixels = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]

@@ -24,8 +24,8 @@ from simclr_tf2.results.table import render, title
 
 __all__ = [
     "EVALUATORS",
-    "Features",
     "LOGGERS",
+    "Features",
     "assert_unchanged",
     "classifier_accuracy",
     "evaluate_rows",

@@ -20,8 +20,8 @@ from simclr_tf2.models.simclr import (
 __all__ = [
     "FusedBatchNormalization",
     "SimCLR",
-    "build_projection_head",
     "build_encoder",
+    "build_projection_head",
     "build_resnet",
     "build_simclr",
     "build_supervised_head",

@@ -45,7 +45,7 @@ class Conv2D(keras.layers.Conv2D):
         size = self.kernel_size[0]
         plain = (
             self.kernel_size == (size, size)
-            and 1 < size
+            and size > 1
             and size % 2 == 1
             and self.strides == (1, 1)
             and self.dilation_rate == (1, 1)

@@ -8,6 +8,7 @@ inside of a segment is computed again when its gradient is due (Chen et al., arX
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +47,7 @@ def recomputed(backbone: keras.Model, kind: str) -> Forward:
     cuts = [backbone.input, *_cuts(backbone, kind)]
     segments = [
         keras.Model(before, after, name=f"segment_{number}")
-        for number, (before, after) in enumerate(zip(cuts, cuts[1:], strict=False))
+        for number, (before, after) in enumerate(itertools.pairwise(cuts))
     ]
     rest = keras.Model(cuts[-1], backbone.output["final_avg_pool"], name="rest")
 

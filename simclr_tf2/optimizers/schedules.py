@@ -60,7 +60,7 @@ def warmup_steps(
     *, num_examples: int, warmup_epochs: float, global_batch_size: int
 ) -> int:
     """Return the length of the warm-up in steps, as the reference code rounds it."""
-    return int(round(warmup_epochs * num_examples // global_batch_size))
+    return round(warmup_epochs * num_examples // global_batch_size)
 
 
 @keras.saving.register_keras_serializable(package="simclr_tf2")

@@ -133,7 +133,7 @@ def _summary(
     if tables:
         lines += [tables, ""]
     width = max(len(str(path)) for path, _ in files)
-    lines += [f"{str(path):<{width}}  {text}" for path, text in files]
+    lines += [f"{path!s:<{width}}  {text}" for path, text in files]
     phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in timings.items())
     lines += ["", f"took {sum(timings.values()):.0f} s: {phases}"]
     print("\n".join(lines), flush=True)

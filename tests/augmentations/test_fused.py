@@ -12,7 +12,7 @@ from simclr_tf2.augmentations import blur, color, crop, fused, policy, sampling
 from tests import command_line
 
 pytest.importorskip("numba")
-from simclr_tf2.augmentations import numba_draws, numba_kernels  # noqa: E402
+from simclr_tf2.augmentations import numba_draws, numba_kernels
 
 RANDOM = np.random.default_rng(0)
 ANY_SEED = RANDOM.integers(-(2**31), 2**31, [300, 2]).astype(np.int32)

@@ -11,7 +11,7 @@ from simclr_tf2.augmentations import blur, color, crop, planes
 
 pytestmark = pytest.mark.golden
 TOLERANCE = 2e-6
-JITTER = dict(brightness=1.4, contrast=0.6, saturation=1.5, hue=0.1)
+JITTER = {"brightness": 1.4, "contrast": 0.6, "saturation": 1.5, "hue": 0.1}
 
 
 def matching(golden, pattern):

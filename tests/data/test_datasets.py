@@ -50,7 +50,7 @@ def test_arrays_are_decoded_once_and_cannot_be_changed(data_dir):
 
 
 @pytest.mark.parametrize(
-    "spec,count",
+    ("spec", "count"),
     [("train[:50%]", 12), ("train[-3:]", 3), ("train[:3]+test[2:4]", 5)],
 )
 def test_slices_and_sums_of_splits(data_dir, spec, count):
@@ -77,7 +77,7 @@ def test_a_set_above_the_limit_does_not_fit_as_arrays(data_dir, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name,spec,classes",
+    ("name", "spec", "classes"),
     [
         ("tiny_sizes", "unlabelled", 4),
         ("tiny_sizes", "train+unlabelled", 4),
@@ -148,12 +148,12 @@ def test_unknown_names_suggest_close_ones(data_dir):
 
 @pytest.mark.parametrize(
     ("name", "known"),
-    (
+    [
         ("CIFAR10", "cifar10"),
         ("cifar-10", "cifar10"),
         ("FASHION-MNIST", "fashion_mnist"),
         ("stl-10", "stl10"),
-    ),
+    ],
 )
 def test_a_name_in_other_letters_suggests_the_set(data_dir, name, known):
     message = open_error(name, "train", data_dir=data_dir)
@@ -162,12 +162,12 @@ def test_a_name_in_other_letters_suggests_the_set(data_dir, name, known):
 
 @pytest.mark.parametrize(
     ("name", "flag"),
-    (
+    [
         ("photos", "--image_dir="),
         ("list.csv", "--manifest="),
         ("a.tfrecord", "--tfrecords="),
         ("photos.zip", "unpack the archive"),
-    ),
+    ],
 )
 def test_a_path_for_a_name_says_which_flag_reads_it(tmp_path, name, flag):
     (tmp_path / "photos").mkdir()

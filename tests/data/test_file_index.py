@@ -97,7 +97,7 @@ def test_only_changed_and_new_files_are_read_again(folder, tmp_path, reads):
     _assert_same(index, _index(folder))
 
 
-@pytest.mark.parametrize("damage", ("empty", "cut", "flipped", "text"))
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text"])
 def test_damaged_cache_is_made_anew(folder, tmp_path, caplog, reads, damage):
     cache = tmp_path / "index.npz"
     expected = _index(folder, cache_path=str(cache))

@@ -96,7 +96,7 @@ def test_gray_of_color_is_rounded_luma():
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("mode", ("RGB", "L", "CMYK"))
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("channels", _MODES)
 def test_jpeg_is_near_pillow(mode, channels):
     y, x = np.mgrid[:24, :40]
@@ -116,8 +116,8 @@ def test_sixteen_bits_keep_the_upper_eight():
     np.testing.assert_array_equal(found, ramp >> 8)
 
 
-@pytest.mark.parametrize("bottom_up", (True, False))
-@pytest.mark.parametrize("bits", (1, 4, 8))
+@pytest.mark.parametrize("bottom_up", [True, False])
+@pytest.mark.parametrize("bits", [1, 4, 8])
 def test_palette_bmp_of_any_depth_and_direction(bits, bottom_up):
     width, height, count = 5, 3, 2**bits
     rng = np.random.default_rng(bits)
@@ -151,8 +151,8 @@ def test_orientation_equals_pillow(orientation):
     )
 
 
-@pytest.mark.parametrize("kind", ("JPEG", "PNG", "WEBP"))
-@pytest.mark.parametrize("order", ("<", ">"))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("order", ["<", ">"])
 def test_header_finds_the_orientation_in_either_byte_order(kind, order):
     exif = Image.Exif()
     exif.endian = order
@@ -168,8 +168,8 @@ def test_header_gives_the_decoded_size(name):
 
 
 @pytest.mark.parametrize(
-    "name, channels, bits",
-    (
+    ("name", "channels", "bits"),
+    [
         ("png", 3, 8),
         ("rgba png", 4, 8),
         ("gray png", 1, 8),
@@ -178,7 +178,7 @@ def test_header_gives_the_decoded_size(name):
         ("transparent palette png", 4, 4),
         ("rgba webp", 4, 8),
         ("palette bmp", 3, 8),
-    ),
+    ],
 )
 def test_header_gives_channels_and_bits(name, channels, bits):
     header = image_headers.parse(LOSSLESS[name])

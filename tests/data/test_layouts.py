@@ -154,20 +154,21 @@ def test_no_images_is_one_line_that_says_what_is_there(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ("missing", "file.jpg"))
+@pytest.mark.parametrize("name", ["missing", "file.jpg"])
 def test_no_folder_is_one_line(tmp_path, name):
     _make(tmp_path, "file.jpg")
     with pytest.raises(ConfigError, match="is not a folder"):
         layouts.list_folder(str(tmp_path / name))
 
 
-SIDE = (
-    "@eaDir #recycle #snapshot @Recycle @Recently-Snapshot .@__thumb lost+found "
-    "$RECYCLE.BIN __MACOSX .ipynb_checkpoints .AppleDouble .Trashes"
-).split() + ["System Volume Information"]
+SIDE = [
+    *"@eaDir #recycle #snapshot @Recycle @Recently-Snapshot .@__thumb lost+found "
+    "$RECYCLE.BIN __MACOSX .ipynb_checkpoints .AppleDouble .Trashes".split(),
+    "System Volume Information",
+]
 
 
-@pytest.mark.parametrize("depth", ("", "cat/"))
+@pytest.mark.parametrize("depth", ["", "cat/"])
 def test_folders_of_systems_change_no_layout_and_are_counted(tmp_path, depth):
     images = ("cat/1.jpg", "dog/2.jpg")
     inside = [f"{depth}{name}/x/3.jpg" for name in SIDE]
@@ -194,14 +195,14 @@ def test_files_left_out_are_named_by_suffix_with_what_to_do(tmp_path):
 
 @pytest.mark.parametrize(
     ("train", "val"),
-    (
+    [
         ("train2017", "val2017"),
         ("Training", "Valid"),
         ("train_images", "val_images"),
         ("ILSVRC2012_img_train", "ILSVRC2012_img_val"),
         ("trainset", "valset"),
         ("01-train", "02-dev"),
-    ),
+    ],
 )
 def test_names_of_splits_with_numbers_and_words_are_understood(tmp_path, train, val):
     root = _make(tmp_path, f"{train}/a/1.jpg", f"{train}/b/2.jpg", f"{val}/a/3.jpg")
@@ -229,7 +230,7 @@ def test_two_flat_splits_beside_a_folder_are_no_classes(tmp_path):
     assert found.splits == ("train", "validation", "x") and found.labels is None
 
 
-@pytest.mark.parametrize("word", ("train", "train_station", "test1"))
+@pytest.mark.parametrize("word", ["train", "train_station", "test1"])
 def test_a_class_may_be_called_train(tmp_path, word):
     root = _make(tmp_path, "bus/1.jpg", f"{word}/2.jpg", "truck/3.jpg")
     found = layouts.list_folder(root)
@@ -245,13 +246,13 @@ def test_a_class_called_like_a_held_out_split_is_said(tmp_path):
 
 @pytest.mark.parametrize(
     ("paths", "words"),
-    (
+    [
         (("data/cat/1.jpg", "data/dog/2.jpg"), "pass --image_dir={0}/data"),
         (("data/train/1.jpg", "data/val/2.jpg"), "1 image in folders called val"),
         (("cat/test/1.jpg", "dog/train/2.jpg"), "1 image in folders called test"),
         (("pets/cat/1.jpg", "cars/bus/2.jpg"), "pass --image_layout=class"),
         (("cat/1.jpg", "dog/2.jpg", "3.jpg", "4.jpg"), "but not '3.jpg'"),
-    ),
+    ],
 )
 def test_what_looks_labelled_is_not_read_as_unlabelled_in_silence(
     tmp_path, paths, words
@@ -281,7 +282,7 @@ def test_doubled_split_folders_are_said(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    (
+    [
         ("photos.zip", "unzip .*photos.zip"),
         ("my photos.zip", "unzip '.*my photos.zip' -d '.*my photos'"),
         ("my list.csv", "pass --manifest='.*my list.csv'"),
@@ -292,7 +293,7 @@ def test_doubled_split_folders_are_said(tmp_path):
         ("x.tfrecord", "pass --tfrecords="),
         ("pets/1.jpg", "pass --image_dir=.*pets"),
         ("pet", "did you mean .*pets[?]"),
-    ),
+    ],
 )
 def test_a_path_that_is_no_folder_names_what_reads_it(tmp_path, name, words):
     _make(tmp_path, *(n for n in (name, "pets/1.jpg") if n != "pet"))

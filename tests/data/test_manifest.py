@@ -59,7 +59,7 @@ def test_tsv_is_split_at_tabs(tmp_path):
     assert manifest.read_manifest(path).paths == ("a,b.jpg",)
 
 
-@pytest.mark.parametrize("delimiter", (";", "\t", "|"))
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_csv_may_have_other_delimiters(tmp_path, delimiter):
     text = "path,label\r\na,b.jpg,x\r\n".replace(",", "#").replace("a#b", "a,b")
     path = _write(tmp_path, text.replace("#", delimiter))
@@ -90,7 +90,7 @@ NAME = "Müller 1.JPG"  # composed
 
 @pytest.mark.parametrize(
     ("written", "words"),
-    (
+    [
         (f"a\\{NAME}", "with / for backslashes"),
         (f" a/{NAME}  ", "without the spaces"),
         (f"D:\\photos\\a\\{NAME}", "without D:/photos/ in front"),
@@ -99,7 +99,7 @@ NAME = "Müller 1.JPG"  # composed
         (unicodedata.normalize("NFD", f"a/{NAME}"), "in the Unicode form"),
         ("A/müller 1.jpg", "in the case"),
         (unicodedata.normalize("NFD", f" D:\\p\\a\\{NAME}"), "in the Unicode form"),
-    ),
+    ],
 )
 def test_paths_of_another_machine_are_found_and_said(tmp_path, written, words):
     (tmp_path / "a").mkdir()
@@ -139,7 +139,7 @@ def test_two_files_that_differ_in_case_are_not_guessed_between(tmp_path):
     assert listing.paths == ("x.JPG",) and listing.missing
 
 
-@pytest.mark.parametrize("prefix", ("", "{root}/"))
+@pytest.mark.parametrize("prefix", ["", "{root}/"])
 def test_a_missing_file_is_not_replaced_by_one_of_its_name(tmp_path, prefix):
     (tmp_path / "a").mkdir()
     for name in ("a/1.jpg", "2.jpg"):
@@ -194,8 +194,8 @@ def test_parquet_reads_like_csv(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, words",
-    (
+    ("text", "words"),
+    [
         ("", "lacks the column 'path'"),
         ("file,label\na.jpg,x\n", "lacks the column 'path'.*file, label; rename file"),
         ("path,label\n", "lists no image"),
@@ -205,7 +205,7 @@ def test_parquet_reads_like_csv(tmp_path):
         ("path,path\na.jpg,x\n", "names a column twice"),
         ('path\n"a.jpg\n', "line"),
         (b"path\n\xff.jpg\n", "not UTF-8"),
-    ),
+    ],
 )
 def test_what_makes_no_sense_is_one_line(tmp_path, text, words):
     with pytest.raises(ConfigError, match=words) as caught:
@@ -221,7 +221,7 @@ def test_missing_label_column_and_odd_values_are_one_line(tmp_path):
         manifest.read_manifest(path, label_columns=("cat",))
 
 
-@pytest.mark.parametrize("name", ("missing.csv", "missing.parquet"))
+@pytest.mark.parametrize("name", ["missing.csv", "missing.parquet"])
 def test_a_missing_manifest_is_one_line(tmp_path, name):
     with pytest.raises(ConfigError, match="cannot be read"):
         manifest.read_manifest(str(tmp_path / name))

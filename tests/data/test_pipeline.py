@@ -63,7 +63,7 @@ class TestPretrain:
             rest = pretrain(split, steps=2, start_step=start)
             assert_equal(rest, whole[start : start + 2])
 
-    @pytest.mark.parametrize("workers,replicas", [(1, 4), (2, 1), (2, 2)])
+    @pytest.mark.parametrize(("workers", "replicas"), [(1, 4), (2, 1), (2, 2)])
     def test_shares_join_to_the_batch_of_one_replica(self, split, workers, replicas):
         steps, start = 2, STEPS - 1
         whole = pretrain(split, steps=steps, start_step=start)
@@ -118,7 +118,7 @@ class TestPretrain:
 
 
 @pytest.mark.parametrize(
-    "name,limit,cache,expected",
+    ("name", "limit", "cache", "expected"),
     [
         ("tiny_gray", None, "auto", "_from_pixels"),
         ("tiny_gray", None, "encoded", "_from_memory"),
@@ -249,7 +249,7 @@ class TestEval:
         assert dataset.element_spec["label"].shape == [8]
         assert dataset.element_spec["mask"].shape == [8]
 
-    @pytest.mark.parametrize("limit,count", [(5, 5), (8, 8), (100, 23)])
+    @pytest.mark.parametrize(("limit", "count"), [(5, 5), (8, 8), (100, 23)])
     def test_a_limit_takes_the_first_images(self, split, limit, count):
         dataset = pipeline.make_eval_dataset(
             split, batch_size=4, image_size=5, limit=limit

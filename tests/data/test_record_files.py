@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_slices_and_sums_cut_inside_files(files):
     parts = [contents(opened(files, f"a[{x}]")) for x in (":5", "5:9", "9:")]
     assert [len(part) for part in parts] == [5, 4, 2]
     assert all(part == sorted(part) for part in parts)
-    assert sorted(sum(parts, [])) == [(v, v % 3) for v in range(11)]
+    assert sorted(itertools.chain(*parts)) == [(v, v % 3) for v in range(11)]
     joined = opened(files, "a[-2:]+b")
     assert contents(joined) == [*parts[2], (0, -1), (1, -1), (2, -1)]
     assert joined.num_examples == 5 and not joined.has_labels

@@ -103,7 +103,7 @@ def test_good_sample_is_read_as_pillow_reads_it(indices, name):
     assert difference.max() <= (16 if lossy else 0) and difference.mean() < 2
 
 
-@pytest.mark.parametrize("check", (0, 1), ids=file_index.CHECKS)
+@pytest.mark.parametrize("check", [0, 1], ids=file_index.CHECKS)
 @pytest.mark.parametrize("name", BAD)
 def test_bad_sample_is_named_with_why(indices, name, check):
     rows, index = indices[file_index.CHECKS[check]]

@@ -7,7 +7,7 @@ from simclr_tf2.data import slices, split_names
 
 @pytest.mark.parametrize(
     ("folder", "split"),
-    (
+    [
         ("train", "train"),
         ("Train2017", "train"),
         ("test_images", "test"),
@@ -18,7 +18,7 @@ from simclr_tf2.data import slices, split_names
         ("trains", None),
         ("2017", None),
         ("", None),
-    ),
+    ],
 )
 def test_a_folder_is_a_split_by_its_words(folder, split):
     assert split_names.folder_split(folder) == split
@@ -26,14 +26,14 @@ def test_a_folder_is_a_split_by_its_words(folder, split):
 
 @pytest.mark.parametrize(
     ("spec", "known", "expected"),
-    (
+    [
         ("val", ["train", "validation"], "validation"),
         ("valid[:50%]+test", ["validation", "test"], "validation[:50%]+test"),
         ("validation", ["val"], "val"),
         ("val", ["val", "validation"], "val"),
         ("dev", ["val", "validation"], "dev"),
         ("a", ["train"], "a"),
-    ),
+    ],
 )
 def test_a_split_is_found_under_its_other_names(spec, known, expected):
     assert split_names.spelled_as(spec, known) == expected

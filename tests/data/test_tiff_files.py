@@ -23,7 +23,7 @@ def encoded(image, **options):
 
 
 @pytest.mark.parametrize(
-    "compression", (None, "tiff_lzw", "tiff_adobe_deflate", "packbits")
+    "compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"]
 )
 def test_lossless_compressions_give_the_pixels(compression):
     contents = encoded(RGB, compression=compression)
@@ -32,7 +32,7 @@ def test_lossless_compressions_give_the_pixels(compression):
 
 @pytest.mark.parametrize(
     ("image", "channels", "expected"),
-    (
+    [
         (RGB[..., 0], 1, RGB[..., :1]),
         (np.dstack([RGB, RGB[..., 0]]), 4, np.dstack([RGB, RGB[..., 0]])),
         (np.dstack([RGB, RGB[..., 0]]), 3, RGB),
@@ -40,7 +40,7 @@ def test_lossless_compressions_give_the_pixels(compression):
         (PICTURE.convert("1"), 1, np.asarray(PICTURE.convert("1"))[..., None] * 255),
         (PICTURE.quantize(9), 3, np.asarray(PICTURE.quantize(9).convert("RGB"))),
         (PICTURE.convert("CMYK"), 3, RGB),
-    ),
+    ],
     ids=("gray", "alpha kept", "alpha dropped", "16 bits", "1 bit", "palette", "CMYK"),
 )
 def test_kinds_of_pixels(image, channels, expected):
@@ -73,7 +73,7 @@ def test_the_first_page_is_read_and_the_others_are_not_counted():
     assert image_headers.parse(contents).pixels == 77
 
 
-@pytest.mark.parametrize("kind", ("float32", "int32"))
+@pytest.mark.parametrize("kind", ["float32", "int32"])
 def test_numbers_without_a_range_are_refused(kind):
     with pytest.raises(image_headers.BadImage, match="no fixed range; convert"):
         image_headers.parse(encoded(RGB[..., 0].astype(kind)))
@@ -108,7 +108,7 @@ def data(folder, **changes):
     return DataConfig(image_dir=str(folder), data_dir=data_dir, **changes)
 
 
-@pytest.mark.parametrize("cache", ("auto", "encoded", "off"))
+@pytest.mark.parametrize("cache", ["auto", "encoded", "off"])
 def test_tiff_and_png_become_views_together(folder, cache):
     split = image_sets.open_image_set(data(folder)).open("train")
     assert split.num_examples == 6 and split.image_shape == (7, 11, 3)

@@ -187,7 +187,9 @@ def test_pca_leaves_the_pixels_as_they_were_and_is_seeded():
     np.testing.assert_array_equal(first[1].features, again[1].features)
 
 
-@pytest.mark.parametrize("n, dim, count", [(5, 48, 5), (30, 7, 7), (300, 270, 256)])
+@pytest.mark.parametrize(
+    ("n", "dim", "count"), [(5, 48, 5), (30, 7, 7), (300, 270, 256)]
+)
 def test_pca_keeps_as_many_components_as_there_can_be(n, dim, count):
     train, test = clusters(n, dim=dim, seed=1), clusters(9, dim=dim, seed=2)
     assert pca256(train, test, 0)[1].features.shape == (9, count)

@@ -24,8 +24,13 @@ RNG = np.random.default_rng(0)
 
 @pytest.mark.parametrize(
     ("size", "grid", "kernel", "stride", "padding"),
-    [(112, 12, 10, 10, 4), (56, 6, 16, 8, 0), (28, 4, 13, 5, 0), (14, 3, 8, 3, 0)]
-    + [(7, 2, 6, 1, 0)],
+    [
+        (112, 12, 10, 10, 4),
+        (56, 6, 16, 8, 0),
+        (28, 4, 13, 5, 0),
+        (14, 3, 8, 3, 0),
+        (7, 2, 6, 1, 0),
+    ],
 )
 def test_maps_of_224_pixels_are_pooled_as_the_benchmark_does(
     size, grid, kernel, stride, padding

@@ -41,7 +41,7 @@ def loss_and_gradient(rows, margin):
     return loss.numpy(), tape.gradient(loss, rows).numpy()
 
 
-@pytest.mark.parametrize("metric, count", [("one_view", 20), ("angular", 4)])
+@pytest.mark.parametrize(("metric", "count"), [("one_view", 20), ("angular", 4)])
 def test_loss_and_gradient_equal_addons_with_one_minus_cosine(addons, metric, count):
     cases = [
         re.fullmatch(rf"triplet_(\w+)_m(.*)_{metric}", name) for name in addons.files

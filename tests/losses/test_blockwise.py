@@ -44,7 +44,9 @@ def assert_same(found, expected, rtol):
         np.testing.assert_allclose(found[2][name], value, rtol=rtol, err_msg=name)
 
 
-@pytest.mark.parametrize("n, block", [(7, 1), (7, 2), (7, 3), (8, 4), (5, 5), (3, 64)])
+@pytest.mark.parametrize(
+    ("n", "block"), [(7, 1), (7, 2), (7, 3), (8, 4), (5, 5), (3, 64)]
+)
 @pytest.mark.parametrize("options", OPTIONS)
 def test_equals_the_plain_form_in_float64(n, block, options):
     z = projections(n, 5)
@@ -185,7 +187,7 @@ def test_no_tensor_is_larger_than_a_band():
     assert max(_tensors(graph)) == 2 * n * block
 
 
-@pytest.mark.parametrize("n, block", [(1, 1), (5, 2), (8, 4), (7, 100)])
+@pytest.mark.parametrize(("n", "block"), [(1, 1), (5, 2), (8, 4), (7, 100)])
 def test_bands_meet_every_other_row_once(n, block):
     """Counts of visited (row, column) pairs, by the contract of ``visit_all``."""
     bands = Bands.of(n, block_size=block, replicas=2)

@@ -16,12 +16,12 @@ FUNCTIONS = {
     "margin": losses.margin_triplet_and_metrics,
 }
 VARIANTS = [
-    ("nt_logistic", dict(temperature=0.2)),
-    ("nt_logistic", dict(temperature=1.0, semi_hard=True)),
-    ("margin", dict(margin=0.4)),
-    ("margin", dict(margin=0.8, semi_hard=True)),
+    ("nt_logistic", {"temperature": 0.2}),
+    ("nt_logistic", {"temperature": 1.0, "semi_hard": True}),
+    ("margin", {"margin": 0.4}),
+    ("margin", {"margin": 0.8, "semi_hard": True}),
 ]
-each_variant = pytest.mark.parametrize("name, options", VARIANTS)
+each_variant = pytest.mark.parametrize(("name", "options"), VARIANTS)
 
 
 def projections(n, d, seed=0, dtype=np.float64):
@@ -38,14 +38,14 @@ def step(z, name, options):
     return loss, tape.gradient(scaled, z), metrics
 
 
-@pytest.mark.parametrize("n, d", [(2, 3), (3, 5), (7, 4)])
+@pytest.mark.parametrize(("n", "d"), [(2, 3), (3, 5), (7, 4)])
 @pytest.mark.parametrize("semi_hard", [False, True])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_equal_loops_over_the_definition_on_the_grid_of_the_paper(
     n, d, semi_hard, normalize
 ):
     z = projections(n, d)
-    options = dict(normalize=normalize, semi_hard=semi_hard)
+    options = {"normalize": normalize, "semi_hard": semi_hard}
     for temperature in (0.1, 0.2, 0.5, 1.0):
         loss = losses.nt_logistic(z, temperature=temperature, **options)
         expected = nt_logistic_loops(z, temperature, **options)
@@ -80,11 +80,11 @@ def test_orthogonal_rows_cost_the_chance_level():
 
 
 @pytest.mark.parametrize(
-    "loss, options, expected",
+    ("loss", "options", "expected"),
     [
-        (losses.margin_triplet, dict(margin=1.5), [0, 3]),
-        (losses.margin_triplet, dict(margin=0.5), []),
-        (losses.nt_logistic, dict(temperature=1.0), [0, 3]),
+        (losses.margin_triplet, {"margin": 1.5}, [0, 3]),
+        (losses.margin_triplet, {"margin": 0.5}, []),
+        (losses.nt_logistic, {"temperature": 1.0}, [0, 3]),
     ],
 )
 def test_semi_hard_is_the_most_similar_below_the_positive(loss, options, expected):
@@ -110,9 +110,9 @@ def test_rows_without_a_semi_hard_negative_are_finite_and_cost_no_second_term(dt
     cases["opposite"] = np.concatenate([np.eye(5), -np.eye(5)]), -1.0
     for z, positive in cases.values():
         z = z.astype(dtype)
-        loss, gradient, _ = step(z, "margin", dict(semi_hard=True))
+        loss, gradient, _ = step(z, "margin", {"semi_hard": True})
         assert loss == 0 and not np.any(gradient)
-        options = dict(temperature=0.5, semi_hard=True)
+        options = {"temperature": 0.5, "semi_hard": True}
         loss, gradient, _ = step(z, "nt_logistic", options)
         expected = math.log1p(math.exp(-positive / 0.5))
         np.testing.assert_allclose(loss, expected, rtol=1e-6)
@@ -267,7 +267,12 @@ def section(**fields):
 @pytest.mark.parametrize("normalize", [True, False])
 def test_build_loss_gives_each_loss_its_fields(normalize):
     z = projections(5, 3)
-    fields = dict(temperature=0.5, margin=0.4, semi_hard=True, hidden_norm=normalize)
+    fields = {
+        "temperature": 0.5,
+        "margin": 0.4,
+        "semi_hard": True,
+        "hidden_norm": normalize,
+    }
     expected = {
         "nt_logistic": nt_logistic_loops(z, 0.5, normalize, semi_hard=True),
         "margin": margin_loops(z, 0.4, normalize, semi_hard=True),

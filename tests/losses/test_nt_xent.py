@@ -27,7 +27,7 @@ def loss_and_gradient(z, **kwargs):
     return loss.numpy(), tape.gradient(loss, z).numpy()
 
 
-@pytest.mark.parametrize("n, d", [(2, 3), (3, 5), (7, 4)])
+@pytest.mark.parametrize(("n", "d"), [(2, 3), (3, 5), (7, 4)])
 @pytest.mark.parametrize("temperature", [0.02, 0.1, 0.5, 1.0])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_equals_algorithm_1_of_the_paper(n, d, temperature, normalize):

@@ -64,7 +64,7 @@ def test_loss_is_half_of_the_reference(cases, case):
         get("hidden"), float(get("temperature")), bool(get("hidden_norm"))
     )
     np.testing.assert_allclose(2 * loss, get("loss_float64_numpy"), rtol=3e-6)
-    # case 7: loss 2e-5, where the reference's own float32 is off by 2e-3
+    # The loss of case 7 is 2e-5, where the reference's own float32 is off by 2e-3
     expected, rtol = get("grad_hidden"), 5e-3 if case == 7 else 1e-4
     scale = max(abs(expected).max(), 1e-30)
     np.testing.assert_allclose(2 * gradient / scale, expected / scale, atol=rtol)
@@ -107,7 +107,7 @@ def test_two_replicas_match_the_reference(two_replicas, replica_cases, case):
     )
 
 
-@pytest.mark.parametrize("temperature, normalize", [(0.1, True), (0.5, False)])
+@pytest.mark.parametrize(("temperature", "normalize"), [(0.1, True), (0.5, False)])
 def test_two_replicas_match_one_with_joined_batch(two_replicas, temperature, normalize):
     z = np.random.default_rng(0).standard_normal([2 * 6, 5])
     joined_loss, joined_gradient, joined_metrics = step(z, temperature, normalize)

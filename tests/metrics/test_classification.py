@@ -67,7 +67,7 @@ def test_a_class_missing_from_the_test_split_is_left_out_of_the_mean():
 
 
 @pytest.mark.parametrize(
-    "labels, predictions", [([0, 3], [0, 1]), ([0, 1], [0, -1]), ([0], [0, 1])]
+    ("labels", "predictions"), [([0, 3], [0, 1]), ([0, 1], [0, -1]), ([0], [0, 1])]
 )
 def test_confusion_rejects_what_it_cannot_count(labels, predictions):
     with pytest.raises(ValueError, match="must be"):
@@ -75,9 +75,9 @@ def test_confusion_rejects_what_it_cannot_count(labels, predictions):
 
 
 def test_nothing_evaluated_is_an_error_not_zero():
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="at least one example"):
         metrics.accuracy(0, 0)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="one"):
         metrics.mean_per_class_accuracy(np.zeros([3, 3], np.int64))
 
 

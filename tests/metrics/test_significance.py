@@ -70,7 +70,7 @@ def test_mcnemar_is_the_exact_binomial_test_of_the_discordant_pairs():
     assert (found["only_a"], found["only_b"]) == (5, 1)
     assert (found["both"], found["neither"]) == (2, 2)
     assert found["difference"] == pytest.approx(0.4)
-    # 2 (C(6,0) + C(6,1)) / 2^6
+    # Twice the tail: (1 + 6) of the 64 outcomes
     assert found["p_value"] == pytest.approx(14 / 64)
     assert mcnemar(b, a)["p_value"] == found["p_value"]
     assert mcnemar(b, a)["difference"] == pytest.approx(-0.4)

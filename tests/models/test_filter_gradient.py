@@ -29,7 +29,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("shape, filters, size", CASES)
+@pytest.mark.parametrize(("shape", "filters", "size"), CASES)
 def test_values_and_gradients_are_those_of_the_stock_layer(shape, filters, size):
     random = np.random.default_rng(0)
     x = tf.constant(random.normal(size=shape), tf.float32)
@@ -67,7 +67,7 @@ def test_the_filter_gradient_is_the_sum_that_defines_it():
 
 
 @pytest.mark.parametrize(
-    "shape, arguments",
+    ("shape", "arguments"),
     [
         ((4, 8, 8, 4), {}),  # too large a map
         ((4, 4, 4, 4), {"strides": 2}),

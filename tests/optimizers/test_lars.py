@@ -325,7 +325,7 @@ def test_saved_model_file_and_checkpoint_restore_the_slots(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         ({"momentum": 1.0}, "momentum must be"),
         ({"weight_decay": -1.0}, "weight_decay must be"),

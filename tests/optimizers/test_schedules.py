@@ -59,7 +59,7 @@ def test_never_negative_nor_above_the_peak():
 
 
 @pytest.mark.parametrize(
-    "examples, epochs, steps, batch, expected",
+    ("examples", "epochs", "steps", "batch", "expected"),
     [
         (1000, 3, 0, 64, 47),
         (128, 1, 0, 64, 3),  # the reference's + 1, even when it divides
@@ -79,7 +79,7 @@ def test_total_steps(examples, epochs, steps, batch, expected):
 
 
 @pytest.mark.parametrize(
-    "examples, epochs, batch, expected",
+    ("examples", "epochs", "batch", "expected"),
     [(1000, 0.5, 64, 7), (60000, 10, 256, 2343), (50, 0, 8, 0), (10, 1, 64, 0)],
 )
 def test_warmup_steps(examples, epochs, batch, expected):
@@ -90,7 +90,7 @@ def test_warmup_steps(examples, epochs, batch, expected):
 
 
 @pytest.mark.parametrize(
-    "scaling, expected", [("linear", 4.8), ("sqrt", 19.2), ("none", 0.3)]
+    ("scaling", "expected"), [("linear", 4.8), ("sqrt", 19.2), ("none", 0.3)]
 )
 def test_scaling(scaling, expected):
     rate = optimizers.scaled_learning_rate(0.3, scaling=scaling, global_batch_size=4096)

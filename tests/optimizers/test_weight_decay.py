@@ -150,7 +150,7 @@ def test_l2_loss_is_half_the_sum_of_squares():
 
 
 @pytest.mark.parametrize(
-    "name, expected",
+    ("name", "expected"),
     [
         ("lars", ["supervised_head"]),
         ("momentum", ["bias", "kernel", "supervised_head"]),

@@ -4,31 +4,31 @@
 LEFTOVERS = ("train_summary_steps", "variable_schema")
 
 # Command lines of the READMEs; paths and the TPU's name are made up.
-PRETRAIN_CIFAR10 = dict(
-    train_mode="pretrain",
-    train_batch_size=512,
-    train_epochs=1000,
-    learning_rate=1.0,
-    weight_decay=1e-4,
-    temperature=0.5,
-    dataset="cifar10",
-    image_size=32,
-    eval_split="test",
-    resnet_depth=18,
-    use_blur=False,
-    color_jitter_strength=0.5,
-    model_dir="/m/simclr_test",
-    use_tpu=False,
-)
-ON_TPU = dict(
-    image_size=224,
-    eval_split="validation",
-    data_dir="gs://b/d",
-    model_dir="gs://b/m",
-    use_tpu=True,
-    tpu_name="t",
-    train_summary_steps=0,
-)
+PRETRAIN_CIFAR10 = {
+    "train_mode": "pretrain",
+    "train_batch_size": 512,
+    "train_epochs": 1000,
+    "learning_rate": 1.0,
+    "weight_decay": 1e-4,
+    "temperature": 0.5,
+    "dataset": "cifar10",
+    "image_size": 32,
+    "eval_split": "test",
+    "resnet_depth": 18,
+    "use_blur": False,
+    "color_jitter_strength": 0.5,
+    "model_dir": "/m/simclr_test",
+    "use_tpu": False,
+}
+ON_TPU = {
+    "image_size": 224,
+    "eval_split": "validation",
+    "data_dir": "gs://b/d",
+    "model_dir": "gs://b/m",
+    "use_tpu": True,
+    "tpu_name": "t",
+    "train_summary_steps": 0,
+}
 PRETRAIN_IMAGENET = dict(
     train_mode="pretrain",
     train_batch_size=4096,
@@ -40,17 +40,17 @@ PRETRAIN_IMAGENET = dict(
     dataset="imagenet2012",
     **ON_TPU,
 )
-LINEAR = dict(
-    mode="train_then_eval",
-    train_mode="finetune",
-    fine_tune_after_block=4,
-    zero_init_logits_layer=True,
-    variable_schema="(?!global_step|(?:.*/|^)Momentum|head)",
-    global_bn=False,
-    optimizer="momentum",
-    learning_rate=0.1,
-    warmup_epochs=0,
-)
+LINEAR = {
+    "mode": "train_then_eval",
+    "train_mode": "finetune",
+    "fine_tune_after_block": 4,
+    "zero_init_logits_layer": True,
+    "variable_schema": "(?!global_step|(?:.*/|^)Momentum|head)",
+    "global_bn": False,
+    "optimizer": "momentum",
+    "learning_rate": 0.1,
+    "warmup_epochs": 0,
+}
 LINEAR_CIFAR10 = dict(
     **LINEAR,
     weight_decay=0.0,

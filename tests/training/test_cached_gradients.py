@@ -329,7 +329,7 @@ def test_a_batch_that_is_no_multiple_is_refused(one, size):
 
 
 @pytest.mark.parametrize(
-    "settings, message",
+    ("settings", "message"),
     [
         ({"micro_batch_size": 0}, "at least 1"),
         ({"micro_batch_size": 2, "batch_norm": "global"}, "micro, frozen"),

@@ -106,7 +106,7 @@ def test_another_set_of_images_is_refused_before_measuring(runs, tmp_path):
 
 
 def test_tensorboard_has_pairs_neighbours_and_a_projector(runs):
-    photographs, folder, _ = runs
+    _photographs, folder, _ = runs
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"tensors": 0})
     events.Reload()
     tags = events.Tags()["tensors"]

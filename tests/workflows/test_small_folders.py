@@ -132,7 +132,7 @@ def held(lines, said):
 
 
 def test_held_out_images_are_never_trained_on(watched, photos):
-    _, said = watched
+    _, _said = watched
     data = config(photos, "watched", image_size=32).data
     split = opening.open_split(data, "train")
     train, out = held_out.hold_out(split, 0.25)

@@ -255,7 +255,7 @@ def test_a_full_disk_while_training_says_so_and_the_run_goes_on_later(
     photos, small_disk
 ):
     config = settings(photos, small_disk / "run", train_steps=8, keep_checkpoint_max=9)
-    with pytest.raises(Exception) as caught:  # noqa: B017, PT011
+    with pytest.raises(Exception) as caught:  # noqa: PT011
         run(config)
     one_line(caught)
     names = {path.name for path in (small_disk / "run").iterdir()}
@@ -278,7 +278,7 @@ def test_a_full_disk_while_exporting_keeps_the_old_exports(photos, trained, smal
     fill(small_disk, leave=30_000)
     before = {p: p.stat().st_size for p in folder.rglob("*") if p.is_file()}
     for name in ("keras", "saved_model"):
-        with pytest.raises(Exception) as caught:  # noqa: B017, PT011
+        with pytest.raises(Exception) as caught:  # noqa: PT011
             run(settings(photos, folder, mode="export", export_formats=(name,)))
         written = {"keras": "encoder.keras", "saved_model": "saved_model/4"}[name]
         assert f"could not write {folder / written}:" in one_line(caught)

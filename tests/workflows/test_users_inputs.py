@@ -194,12 +194,12 @@ def test_finetune_uses_the_images_that_have_a_label(run, tmp_path, rows):
 
 @pytest.mark.parametrize(
     "change",
-    (
+    [
         lambda name: name.replace("/", "\\"),
         lambda name: "D:\\data\\" + name.replace("/", "\\"),
         lambda name: unicodedata.normalize("NFD", name),
         lambda name: f" {name}",
-    ),
+    ],
     ids=("backslashes", "drive", "decomposed", "spaces"),
 )
 def test_a_list_of_another_machine_is_found(run, tmp_path, rows, capsys, change):
@@ -280,7 +280,7 @@ def test_scan_counts_arrays_without_a_label(run, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("dataset", "message"),
-    (("photos", "pass --image_dir=photos"), ("CIFAR10", "did you mean cifar10[?]")),
+    [("photos", "pass --image_dir=photos"), ("CIFAR10", "did you mean cifar10[?]")],
 )
 def test_what_is_no_data_set_names_what_is_meant(run, tmp_path, dataset, message):
     class_folders(tmp_path / "photos", each=1)
@@ -301,7 +301,7 @@ def test_odd_names_are_read_and_what_they_hold_is_said(run, tmp_path, capsys):
     assert "classes: 2" in said and "  b %20#: " in said
 
 
-@pytest.mark.parametrize("stem", ("a,b", 'c "d"', "e;f", "=1+1", "ü", " g ", "h\ni"))
+@pytest.mark.parametrize("stem", ["a,b", 'c "d"', "e;f", "=1+1", "ü", " g ", "h\ni"])
 def test_a_file_may_have_any_name_in_folders_and_lists(run, tmp_path, capsys, stem):
     picture(tmp_path / "photos" / f"{stem}.png", 1)
     assert "1 images" in scanned(run, capsys, image_dir="photos")

@@ -183,7 +183,7 @@ class _Column:
     def __init__(self, path: Path, dtype: type) -> None:
         self.folder = path.parent.parent
         with _writing(self.folder):
-            self.file: BinaryIO = open(path, "wb")
+            self.file: BinaryIO = open(path, "wb")  # noqa: SIM115 close() closes it
         self.dtype = np.dtype(dtype)
         self.shape: tuple[int, ...] = ()
         self.crc32 = 0

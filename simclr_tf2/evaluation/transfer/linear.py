@@ -166,7 +166,7 @@ def _score(validation: Features, weights: np.ndarray) -> float:
 
 def _require_multi_label(*splits: Features) -> None:
     """Refuse splits of which no binary problem per class can be made."""
-    train, validation, test = splits
+    train, _validation, _test = splits
     for role, split in zip(("train", "validation", "test"), splits, strict=True):
         where = f"the {role} split{f' ({split.name})' if split.name else ''}"
         if split.labels.ndim != 2 or not np.isin(split.labels, (-1, 0, 1)).all():
