@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import flags
 
-from simclr_tf2 import command_help, suggestions
+from simclr_tf2 import command_help, protocols, suggestions
 from simclr_tf2 import config as config_lib
 from simclr_tf2.command_line import recipe_files
 
@@ -605,15 +605,8 @@ _string(
 )
 _list(
     "protocols",
-    "Evaluations of the frozen representation h, comma-separated. logreg: logistic "
-    "regression. knn: nearest neighbours on standardised h. weighted_knn: nearest "
-    "neighbours with weighted votes (--knn_k). logreg_sweep: logistic regression, "
-    "penalty chosen on held-out images. logreg_adam: logistic regression, weight decay "
-    "chosen on held-out images. linear: linear classifier trained with SGD. svm: "
-    "linear SVMs. low_shot: linear SVMs on few images per class. features: linear "
-    "classifiers at five depths. label_free: measures without labels. transfer: other "
-    "data sets. semi: fine-tuning with few labels. Empty: none. See "
-    "docs/evaluation.md.",
+    "Evaluations of the frozen representation h, comma-separated. "
+    f"{protocols.help_text()} Empty: none. See docs/evaluation.md.",
 )
 _string(
     "probe_split",
@@ -623,9 +616,9 @@ _string(
 _integer(
     "probe_examples",
     "Maximum number of --probe_split images on which the protocols' classifiers are "
-    "trained, 1 or more. Published values of weighted_knn, logreg_sweep, linear, svm, "
-    "low_shot and features were measured with all images; the log and the table report "
-    "where this flag leaves some out.",
+    "trained, 1 or more. Published values of "
+    f"{', '.join(protocols.published())} were measured with all images; the log and "
+    "the table report where this flag leaves some out.",
 )
 _bool(
     "baselines",

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from simclr_tf2 import places, suggestions
+from simclr_tf2 import places, protocols, suggestions
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.settings import MEASUREMENT, OUTPUT, PLACE, SPEED, WEIGHTS, setting
 
@@ -43,35 +43,10 @@ LEARNING_RATE_SCALINGS = ("linear", "sqrt", "none")
 MIXED_PRECISION = ("off", "bfloat16", "float16", "auto")
 REMAT = ("off", "blocks", "groups")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
-PROTOCOLS = (
-    "logreg",
-    "knn",
-    "weighted_knn",
-    "logreg_sweep",
-    "logreg_adam",
-    "linear",
-    "svm",
-    "low_shot",
-    "features",
-    "label_free",
-    "transfer",
-    "semi",
-)
+PROTOCOLS = tuple(protocols.PROTOCOLS)
 TRANSFER_METHODS = ("linear", "finetune", "random_init")
 FINETUNE_BASELINES = ("random_init", "supervised")
-BEST_METRICS = (
-    "logreg",
-    "knn",
-    "weighted_knn",
-    "logreg_sweep",
-    "logreg_adam",
-    "linear",
-    "svm",
-    "low_shot",
-    "supervised",
-    "rankme",
-    "valid_loss",
-)
+BEST_METRICS = protocols.best_metrics()
 KNN_METRICS = ("cosine", "euclidean")
 KNN_WEIGHTINGS = ("exp", "uniform")
 SVM_FEATURES = ("feature5", "h")
@@ -612,6 +587,11 @@ class EvaluationConfig:
         _require_positive(self, "transfer_steps", "transfer_batch_size")
         _require_not_negative(self, "semi_epochs", "semi_batch_size")
         _ = self.transfer_grid_size
+
+    @property
+    def limits(self) -> tuple[int, int | None]:
+        """Maximum numbers of probe and evaluation images that are read."""
+        return self.probe_examples, self.eval_steps * self.eval_batch_size or None
 
     @property
     def transfer_grid_size(self) -> tuple[int, int]:

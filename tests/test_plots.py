@@ -107,7 +107,7 @@ def test_curves_of_none_or_one_step_can_be_drawn(history):
     [
         ("logreg_top1", "Logistic regression, top-1"),
         ("knn10_top1", "10-NN, top-1"),
-        ("knn_top5", "k-NN, top-5"),
+        ("knn_top5", "10-NN, top-5"),
         ("knn_top1_k200", "200-NN, top-1"),
         ("my_probe_accuracy", "my probe, accuracy"),
         ("top1", "top-1"),

@@ -10,7 +10,7 @@ from absl import flags as absl_flags
 
 import flags
 from simclr_tf2 import optimizers
-from simclr_tf2.evaluation.inputs import OF_PAPERS
+from simclr_tf2.protocols import published
 from tests.support.program_flags import parsed
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
@@ -215,6 +215,6 @@ def test_the_benchmark_network_has_the_settings_of_its_page():
 @pytest.mark.parametrize("name", RECIPES)
 def test_probes_of_published_protocols_learn_from_all_images(name):
     config = config_of(name)
-    published = set(config.evaluation.protocols) & set(OF_PAPERS)
-    if published:
-        assert config.evaluation.probe_examples >= count(name), published
+    of_papers = published(config.evaluation.protocols)
+    if of_papers:
+        assert config.evaluation.probe_examples >= count(name), of_papers

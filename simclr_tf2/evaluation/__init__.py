@@ -1,7 +1,6 @@
 """Measure an encoder: features, protocols, baselines, and online evaluation.
 
-A new protocol on frozen features: a file in ``protocols/``, a line in
-``rows.EVALUATORS``, a test.
+A new protocol: a file in ``protocols/``, an entry in ``simclr_tf2.protocols``, a test.
 """
 
 from simclr_tf2.evaluation.features.extraction import Features, extract, raw_pixels
@@ -17,13 +16,12 @@ from simclr_tf2.evaluation.protocols.knn import (
     weighted_knn_top1,
 )
 from simclr_tf2.evaluation.protocols.logistic import logistic_regression
-from simclr_tf2.evaluation.rows import EVALUATORS, evaluate_rows
+from simclr_tf2.evaluation.rows import evaluate_rows
 from simclr_tf2.evaluation.scoring import classifier_accuracy
 from simclr_tf2.exports.embeddings_file import write_embeddings
 from simclr_tf2.results.table import render, title
 
 __all__ = [
-    "EVALUATORS",
     "LOGGERS",
     "Features",
     "assert_unchanged",

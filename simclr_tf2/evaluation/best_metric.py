@@ -6,42 +6,45 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from simclr_tf2.config import Config
+from simclr_tf2.config import EvaluationConfig
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.inputs import Splits
-from simclr_tf2.runs.best_checkpoint import VALID_LOSS, BestCheckpoint, remove_stale
+from simclr_tf2.evaluation.subject import Conditions
+from simclr_tf2.protocols import (
+    OWN_CLASSIFIER,
+    PROTOCOLS,
+    VALID_LOSS,
+    ranking,
+    that_take,
+)
+from simclr_tf2.runs.best_checkpoint import BestCheckpoint, remove_stale
 
-OWN_CLASSIFIER = "supervised"
 
-
-WITHOUT_LABELS = {"rankme": "h_rankme"}  # arXiv 2210.02885: chooses without labels
-
-
-def from_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint | None:
+def make(conditions: Conditions, folder: Path) -> BestCheckpoint | None:
     """Return what ``--best_metric`` asks for, or None.
 
     Raises:
         ConfigError: The metric is not among what will be measured.
     """
     remove_stale(folder)
-    asked = config.evaluation
+    asked, images = conditions.evaluation, conditions.images
     if not asked.best_metric:
         return None
     if asked.best_metric == VALID_LOSS:
-        return by_valid_loss(config, folder, splits)
-    by_protocol = {"rankme": "label_free"}.get(asked.best_metric, asked.best_metric)
-    if by_protocol not in (*asked.protocols, OWN_CLASSIFIER):
+        return by_valid_loss(asked, images, folder)
+    measured_by = ranking().get(asked.best_metric, OWN_CLASSIFIER)
+    if measured_by not in (*asked.protocols, OWN_CLASSIFIER):
         raise ConfigError(
-            f"--best_metric={asked.best_metric} is not measured; add {by_protocol} to "
+            f"--best_metric={asked.best_metric} is not measured; add {measured_by} to "
             f"--protocols={','.join(asked.protocols)}"
         )
-    if by_protocol != "label_free" and splits.eval is None:
+    if measured_by not in that_take("none", ranking().values()) and images.eval is None:
         raise ConfigError(
             f"--best_metric={asked.best_metric} cannot be measured: no labelled images "
             "are read; name --probe_split and --eval_split and a protocol that scores "
             "labels such as knn, or choose by --best_metric=rankme"
         )
-    of_other = "" if splits.own else f"{config.data.source}:"
+    of_other = "" if images.own else f"{conditions.data.source}:"
     return BestCheckpoint(
         folder,
         metric=asked.best_metric,
@@ -50,13 +53,15 @@ def from_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint 
     )
 
 
-def by_valid_loss(config: Config, folder: Path, splits: Splits) -> BestCheckpoint:
+def by_valid_loss(
+    asked: EvaluationConfig, images: Splits, folder: Path
+) -> BestCheckpoint:
     """Return the keeper of the checkpoint with the lowest loss on held-out images.
 
     Raises:
         ConfigError: No images are held out.
     """
-    if splits.held is None:
+    if images.held is None:
         raise ConfigError(
             f"--best_metric={VALID_LOSS} cannot be measured: no images of the run are "
             "held out; pretrain with --valid_size=0.05"
@@ -64,14 +69,14 @@ def by_valid_loss(config: Config, folder: Path, splits: Splits) -> BestCheckpoin
     return BestCheckpoint(
         folder,
         metric=VALID_LOSS,
-        name=config.evaluation.eval_name,
-        split=splits.held.split,
+        name=asked.eval_name,
+        split=images.held.split,
     )
 
 
-def require_classifier(config: Config, present: bool) -> None:
+def require_classifier(asked: EvaluationConfig, present: bool) -> None:
     """Refuse a choice by the run's own classifier where the run has none."""
-    if config.evaluation.best_metric == OWN_CLASSIFIER and not present:
+    if asked.best_metric == OWN_CLASSIFIER and not present:
         raise ConfigError(
             f"--best_metric={OWN_CLASSIFIER} cannot be measured: the run has no "
             "classifier of its own, or not of these images; choose a protocol such as "
@@ -91,8 +96,9 @@ def value_of(
     """
     if metric in others.get("held_out", {}):
         return float(others["held_out"][metric])
-    if metric in WITHOUT_LABELS and "label_free" in others:
-        return float(others["label_free"][WITHOUT_LABELS[metric]])
+    protocol = ranking().get(metric, "")
+    if protocol in others:
+        return float(others[protocol][PROTOCOLS[protocol].ranks[metric]])
     names = (f"SimCLR h/{metric}", *(n for n in results if n.endswith(f"/{metric}")))
     for name in names:
         if name in results and "weights" in results[name]:

@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2 import models
-from simclr_tf2.config import Config
-from simclr_tf2.data import datasets
+from simclr_tf2.data import datasets, pipeline
 from simclr_tf2.evaluation.features.extraction import extract
-from simclr_tf2.evaluation.inputs import eval_dataset, limits
 from simclr_tf2.evaluation.scoring import classifier_accuracy
+from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.results.rows import FINETUNED_ROW
 
 
 def classify(
-    config: Config,
+    conditions: Conditions,
     split: datasets.Split,
     model: models.SimCLR,
     *,
@@ -25,7 +24,7 @@ def classify(
     """Score top-1 and top-5 of the model's own classifier on a labelled split.
 
     Args:
-        config: Whole config.
+        conditions: Images, settings and devices.
         split: Where; labelled.
         model: With a supervised head.
         row: Name of the row in the table.
@@ -34,10 +33,14 @@ def classify(
         One record, as ``evaluate_rows`` makes them with predictions, and the
         true labels.
     """
-    limit = limits(config)[1]
     logits = extract(
         lambda images: model.finetune_logits(images, training=False),
-        eval_dataset(config, split, limit),
+        pipeline.make_eval_dataset(
+            split,
+            batch_size=conditions.evaluation.eval_batch_size,
+            image_size=conditions.data.image_size,
+            limit=conditions.limits[1],
+        ),
         name=split.split,
     )
     found = classifier_accuracy(logits)
@@ -46,10 +49,10 @@ def classify(
         "measure": "top1",
         "row": row,
         "protocol": "supervised",
-        "train_split": config.data.train_split,
+        "train_split": conditions.data.train_split,
         "test_split": split.split,
         "test_examples": len(logits),
-        "seed": config.seed,
+        "seed": conditions.seed,
         **found,
         "predictions": logits.features.argmax(axis=1),
     }

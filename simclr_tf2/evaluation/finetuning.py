@@ -19,9 +19,11 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.classifier import classify
 from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.features.extraction import collect, make_runner
+from simclr_tf2.evaluation.inputs import Splits
 from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.evaluation.provenance import provenance
 from simclr_tf2.evaluation.scoring import classifier_accuracy
+from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.results import document
 from simclr_tf2.results.rows import FINETUNED_ROW
 from simclr_tf2.runs import folder as run_folder
@@ -147,8 +149,10 @@ def train_and_score(
     )
     with timed(trained.timings, "evaluation"):
         exported = models.export_copy(trained.model)
+        images = Splits(labelled.train, labelled.train, labelled.test)
+        conditions = Conditions.of(config, images)
         measured = Measured().joined(
-            *classify(config, labelled.test, exported, row=row)
+            *classify(conditions, labelled.test, exported, row=row)
         )
     chance.complete(
         measured.results.values(),
@@ -178,7 +182,7 @@ def train_beside(
     if found is None:
         trained = train_and_score(config, strategy, labelled, row=row, initial=initial)
         found = document.make_document(
-            provenance(config),
+            provenance(config.data, seed=config.seed, strategy=strategy),
             trained.measured.results,
             step=trained.step,
             timings=trained.timings,
@@ -209,7 +213,7 @@ def make_validation_monitor(
     if config.training.mixed_precision != "off":
         with strategy.scope():
             in_float32 = models.export_copy(model)
-    shared = extractor.replicas(config)
+    shared = extractor.replicas(strategy)
     runner = make_runner(
         lambda images: in_float32.finetune_logits(images, training=False), shared
     )

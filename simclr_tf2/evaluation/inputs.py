@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from simclr_tf2 import config as config_lib
-from simclr_tf2.config import Config
-from simclr_tf2.data import datasets, image_sets, overlap, pipeline
+from simclr_tf2 import protocols
+from simclr_tf2.config import Config, EvaluationConfig
+from simclr_tf2.data import datasets, image_sets, overlap
 from simclr_tf2.data.transfer_splits import check_names
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import pixels
@@ -18,12 +19,6 @@ from simclr_tf2.training import semi_recipe
 from simclr_tf2.training.splits import labelled_part, open_split
 
 logger = logging.getLogger(__name__)
-
-# Protocols that take several yes-or-no labels an image.
-SEVERAL_LABELS = {"svm", "low_shot", "label_free", "transfer"}
-WITHOUT_LABELS = {"label_free", "transfer"}
-# Protocols of papers, whose published values learned from every training image.
-OF_PAPERS = ("weighted_knn", "logreg_sweep", "linear", "svm", "low_shot", "features")
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,12 @@ class Splits:
     own: bool = True
     unseen: bool = True
     held: datasets.Split | None = None
+
+    @property
+    def labelled(self) -> tuple[datasets.Split, datasets.Split]:
+        """The split that probes learn from and the one they are scored on."""
+        assert self.probe is not None and self.eval is not None, "no labels"
+        return self.probe, self.eval
 
 
 def open_splits(
@@ -69,15 +70,17 @@ def open_splits(
     return splits
 
 
-def capped_probes(config: Config, probe: datasets.Split | None) -> list[str]:
+def capped_probes(
+    asked: EvaluationConfig, probe: datasets.Split | None
+) -> tuple[str, ...]:
     """List published protocols that --probe_examples keeps from using all images."""
-    if probe is None or probe.num_examples <= config.evaluation.probe_examples:
-        return []
-    return [name for name in config.evaluation.protocols if name in OF_PAPERS]
+    if probe is None or probe.num_examples <= asked.probe_examples:
+        return ()
+    return protocols.published(asked.protocols)
 
 
 def _warn_of_capped_probes(config: Config, probe: datasets.Split | None) -> None:
-    capped = capped_probes(config, probe)
+    capped = capped_probes(config.evaluation, probe)
     if capped and probe is not None:
         logger.warning(
             "--probe_examples=%d: %s learn from so many of the %s images of %s, where "
@@ -115,18 +118,20 @@ def _open(config: Config, *, strict: bool) -> Splits:
         check_names(config.data, config.evaluation.transfer_datasets)
     if _without_labels(config, train, strict=strict):
         return Splits(train, None, None)
-    if set(config.evaluation.protocols) <= WITHOUT_LABELS:
+    asked = config.evaluation.protocols
+    if set(asked) == set(protocols.that_take("none", asked)):
         probe = _labelled_or_none(config, train)
         return Splits(train, probe, None)
     name = config.evaluation.probe_split
     probe = open_split(config, name) if name else train
-    several = set(config.evaluation.protocols) <= SEVERAL_LABELS
+    several = set(asked) == set(protocols.that_take("several", asked))
     if probe.label_shape and several:
         return Splits(train, probe, open_split(config, config.evaluation.eval_split))
     if probe.label_shape:
+        takers = _listed(protocols.that_take("several"))
         raise ConfigError(
             f"split {probe.split!r} of {probe.name} has several yes-or-no labels an "
-            "image; only --protocols=svm, low_shot, label_free and transfer take those"
+            f"image; only --protocols={takers} take those"
         )
     probe = labelled_part(config, probe)
     if not probe.has_labels:
@@ -150,6 +155,12 @@ def _open(config: Config, *, strict: bool) -> Splits:
     return Splits(train, probe, evaluation)
 
 
+def _listed(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence: "a, b and c"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def with_own_classifier(config: Config, splits: Splits) -> Splits:
     """Add the evaluation split for the run's classifier if no protocol reads it."""
     if config.evaluation.protocols or splits.probe is None:
@@ -166,7 +177,8 @@ def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> b
     own = config.data.own_images or config.data.array_file
     if not own or several or config.evaluation.probe_split:
         return False
-    left_out = [p for p in config.evaluation.protocols if p not in WITHOUT_LABELS]
+    asked = config.evaluation.protocols
+    left_out = [p for p in asked if p not in protocols.that_take("none")]
     if left_out:
         has = lack_of_labels(config, train)
         names = ",".join(left_out)
@@ -216,24 +228,3 @@ def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split |
         return labelled_part(config, train)
     part = labelled_part(config, train)
     return part if part.has_labels else None
-
-
-def limits(config: Config) -> tuple[int, int | None]:
-    """Return the maximum numbers of probe and evaluation images that are read."""
-    settings = config.evaluation
-    return (
-        settings.probe_examples,
-        settings.eval_steps * settings.eval_batch_size or None,
-    )
-
-
-def eval_dataset(
-    config: Config, split: datasets.Split, limit: int | None = None
-) -> Any:
-    """Build the evaluation view of a split, every example once."""
-    return pipeline.make_eval_dataset(
-        split,
-        batch_size=config.evaluation.eval_batch_size,
-        image_size=config.data.image_size,
-        limit=limit,
-    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from simclr_tf2.config import Config
 from simclr_tf2.data import identity
-from simclr_tf2.evaluation.inputs import Splits, limits, shared_images
+from simclr_tf2.evaluation.inputs import Splits, shared_images
 from simclr_tf2.evaluation.measured import Measured
-from simclr_tf2.evaluation.runner import COMPARED_IMAGES, unlabelled_split
+from simclr_tf2.evaluation.pairs_of_views import COMPARED_IMAGES, unlabelled_split
+from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.results import label_free_comparison
 from simclr_tf2.results import predictions as kept_predictions
 
@@ -20,16 +20,14 @@ def facts_of_splits(splits: Splits) -> dict[str, Any]:
     return {"images_in_both_splits": shared} if shared else {}
 
 
-def keep_predictions(
-    config: Config, folder: Path, measured: Measured, splits: Splits
-) -> None:
+def keep_predictions(conditions: Conditions, folder: Path, measured: Measured) -> None:
     """Write what ``--compare_with`` reads: predictions, and neighbours of h."""
-    name = config.evaluation.eval_name
+    name = conditions.evaluation.eval_name
     if measured.neighbours is not None:
         label_free_comparison.save(
             label_free_comparison.neighbours_path(folder, name),
             measured.neighbours,
-            label_free_images(splits),
+            label_free_images(conditions),
         )
     if measured.predictions:
         assert measured.labels is not None
@@ -37,16 +35,16 @@ def keep_predictions(
             kept_predictions.predictions_path(folder, name),
             measured.predictions,
             measured.labels,
-            tested_images(config, splits),
+            tested_images(conditions),
         )
 
 
-def tested_images(config: Config, splits: Splits) -> dict[str, Any]:
+def tested_images(conditions: Conditions) -> dict[str, Any]:
     """Identify the images of the tests, as predictions record them."""
-    assert splits.eval is not None
-    return identity.images_of(splits.eval, limits(config)[1])
+    _, tested = conditions.images.labelled
+    return identity.images_of(tested, conditions.limits[1])
 
 
-def label_free_images(splits: Splits) -> dict[str, Any]:
-    """Say which images neighbours are kept of."""
-    return identity.images_of(unlabelled_split(splits), COMPARED_IMAGES)
+def label_free_images(conditions: Conditions) -> dict[str, Any]:
+    """Identify the images that neighbours are kept of."""
+    return identity.images_of(unlabelled_split(conditions.images), COMPARED_IMAGES)

@@ -30,6 +30,19 @@ class Measured:
     weights: str = ""
     neighbours: np.ndarray | None = None  # int32 [n, k]: nearest other images by h
 
+    def with_more(self, other: Measured) -> Measured:
+        """Return this with what another protocol measured of the same network."""
+        return dataclasses.replace(
+            self,
+            results=self.results | other.results,
+            predictions=self.predictions | other.predictions,
+            labels=other.labels if self.labels is None else self.labels,
+            others=self.others | other.others,
+            neighbours=self.neighbours
+            if other.neighbours is None
+            else other.neighbours,
+        )
+
     def joined(
         self, records: dict[str, dict[str, Any]], labels: np.ndarray
     ) -> Measured:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from simclr_tf2 import models
-from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline, sampling
 from simclr_tf2.evaluation import valid_loss
-from simclr_tf2.evaluation.inputs import Splits
 from simclr_tf2.evaluation.online import make_monitor
+from simclr_tf2.evaluation.subject import Conditions
 
 BATCH = 250  # [ours] bank and queries are whole batches of this size
 BANK_BATCHES, QUERY_BATCHES = 8, 2  # [ours] 2,000 and 500 images: seconds on a CPU
@@ -19,20 +18,18 @@ VIEWS = 128  # [ours] pairs for alignment
 
 
 def make_run_monitor(
-    config: Config,
-    splits: Splits,
-    model: models.SimCLR,
-    strategy: tf.distribute.Strategy,
+    conditions: Conditions, model: models.SimCLR
 ) -> Callable[[], dict[str, float]]:
     """Build a function that measures ``model``: kNN, spread, alignment, rank.
 
-    With ``splits.held`` the contrastive loss on these images comes first.
+    With held-out images the contrastive loss on these images comes first.
 
     Bank and queries are disjoint samples of the labelled probe split (of the training
     split, and without kNN, when nothing is labelled), never of the evaluation split:
     what is watched must not choose on test.
     """
-    if not config.training.monitor_epochs:
+    splits = conditions.images
+    if not conditions.training.monitor_epochs:
         return dict
     split = splits.probe or splits.train
     parts = BANK_BATCHES + QUERY_BATCHES
@@ -41,17 +38,17 @@ def make_run_monitor(
     in_bank = max(1, count * BANK_BATCHES // parts)
     bank, queries = (
         pipeline.make_eval_dataset(
-            part, batch_size=batch, image_size=config.data.image_size
+            part, batch_size=batch, image_size=conditions.data.image_size
         )
         for part in sampling.deal(split, in_bank, count - in_bank)
     )
     pairs = pipeline.make_pretrain_dataset(
         splits.train,
         global_batch_size=min(VIEWS, splits.train.num_examples),
-        image_size=config.data.image_size,
-        strength=config.augmentation.color_jitter_strength,
-        use_blur=config.augmentation.use_blur,
-        seed=config.seed + 1,
+        image_size=conditions.data.image_size,
+        strength=conditions.augmentation.color_jitter_strength,
+        use_blur=conditions.augmentation.use_blur,
+        seed=conditions.seed + 1,
     )
 
     def encode(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -65,5 +62,5 @@ def make_run_monitor(
         views=next(iter(pairs))["views"],
         knn=splits.probe is not None,
     )
-    held_out_loss = valid_loss.make(config, splits, model, strategy)
+    held_out_loss = valid_loss.make(conditions, model, conditions.strategy)
     return lambda: held_out_loss() | monitor()

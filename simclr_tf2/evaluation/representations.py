@@ -7,12 +7,12 @@ from typing import Any
 
 import keras
 
+from simclr_tf2 import protocols
 from simclr_tf2.augmentations import policy
-from simclr_tf2.config import Config
+from simclr_tf2.config import DataConfig, EvaluationConfig
 from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.features.depths import feature5_model
-from simclr_tf2.evaluation.rows import EVALUATORS
-from simclr_tf2.results.rows import NAMES, SVM_PROTOCOLS
+from simclr_tf2.results.rows import NAMES
 
 
 @dataclass(frozen=True)
@@ -53,69 +53,71 @@ class Representation:
         }
 
 
-def chosen(config: Config) -> list[Representation]:
+def chosen(asked: EvaluationConfig, data: DataConfig) -> list[Representation]:
     """Return what ``--protocols`` on frozen features read; h first, none if unread."""
-    asked = [p for p in config.evaluation.protocols if p in EVALUATORS]
-    of_svm = config.evaluation.svm_features
-    found = []
-    for name in NAMES:
-        protocols = tuple(
-            p for p in asked if name == (of_svm if p in SVM_PROTOCOLS else "h")
-        )
-        if protocols:
-            found.append(_representation(config, name, protocols))
-    return found
+    names = protocols.on_features(asked.protocols)
+    return [
+        _representation(features, readers, data, asked.eval_batch_size)
+        for features in NAMES
+        if (readers := tuple(n for n in names if _features_of(n, asked) == features))
+    ]
 
 
-def network_of(name: str, config: Config, encoder: keras.Model) -> keras.Model:
+def _features_of(protocol: str, asked: EvaluationConfig) -> str:
+    """Return the name of the features that a protocol reads."""
+    setting = protocols.PROTOCOLS[protocol].features
+    return getattr(asked, setting) if setting else "h"
+
+
+def network_of(name: str, data: DataConfig, encoder: keras.Model) -> keras.Model:
     """Return the network of the features ``name``, with the weights of ``encoder``."""
     if name == "h":
         return encoder
-    return feature5_model(encoder, config.data.image_size)
+    return feature5_model(encoder, data.image_size)
 
 
 def _representation(
-    config: Config, name: str, protocols: tuple[str, ...]
+    name: str, readers: tuple[str, ...], data: DataConfig, batch_size: int
 ) -> Representation:
-    height, width = config.data.height_width
+    height, width = data.height_width
     size = f"{height}x{width}"
     if name == "h":
-        view = extractor.eval_view(config)
+        view = extractor.eval_view(data, batch_size)
         return Representation(
-            name, protocols, view, eval_geometry(config), f"the centre, {size}"
+            name, readers, view, eval_geometry(data), f"the centre, {size}"
         )
     return Representation(
         name,
-        protocols,
-        extractor.squashed_view(config),
-        squashed_geometry(config),
+        readers,
+        extractor.squashed_view(data, batch_size),
+        squashed_geometry(data),
         f"the whole image squashed to {size}",
     )
 
 
-def eval_geometry(config: Config) -> dict[str, Any]:
+def eval_geometry(data: DataConfig) -> dict[str, Any]:
     """Describe how an image becomes the view that h is made of."""
-    proportion = policy.eval_proportion(config.data.image_size)
-    return _geometry(config) | {
+    proportion = policy.eval_proportion(data.image_size)
+    return _geometry(data) | {
         "window": "centre, of the view's aspect",
         "window_of_the_largest_possible_side": proportion,
     }
 
 
-def squashed_geometry(config: Config) -> dict[str, Any]:
+def squashed_geometry(data: DataConfig) -> dict[str, Any]:
     """Describe how an image becomes the view of feature5 of ``svm``."""
-    return _geometry(config) | {
+    return _geometry(data) | {
         "window": "the whole image, aspect not kept",
-        "shorter_side_first": extractor.shorter_side_first(config),
+        "shorter_side_first": extractor.shorter_side_first(data),
     }
 
 
-def _geometry(config: Config) -> dict[str, Any]:
-    height, width = config.data.height_width
+def _geometry(data: DataConfig) -> dict[str, Any]:
+    height, width = data.height_width
     return {
         "height": height,
         "width": width,
-        "channels": config.data.image_channels,
+        "channels": data.image_channels,
         "resize": "bicubic",
         "range": [0, 1],
         "flip": False,

@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simclr_tf2 import metrics
+from simclr_tf2 import metrics, protocols
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.once import LOGGERS, logged_once
-from simclr_tf2.evaluation.protocols.knn import standardized_knn, weighted_knn_top1
-from simclr_tf2.evaluation.protocols.linear import linear_sgd
-from simclr_tf2.evaluation.protocols.logistic import logistic_regression
-from simclr_tf2.evaluation.protocols.logistic_adam import logreg_adam
-from simclr_tf2.evaluation.protocols.logistic_sweep import logreg_sweep
-from simclr_tf2.evaluation.protocols.low_shot import low_shot as _low_shot
-from simclr_tf2.evaluation.protocols.svm import svm as _svm
 
 logger = logging.getLogger(__name__)
-
-
-Evaluator = Callable[..., dict[str, Any]]
-
-
-EVALUATORS: dict[str, Evaluator] = {
-    "logreg": logistic_regression,
-    "knn": standardized_knn,
-    "weighted_knn": weighted_knn_top1,
-    "logreg_sweep": logreg_sweep,
-    "logreg_adam": logreg_adam,
-    "linear": linear_sgd,
-    "svm": _svm,
-    "low_shot": _low_shot,
-}
 
 
 @logged_once(*LOGGERS)
 def evaluate_rows(
     rows: dict[str, tuple[Features, Features]],
-    protocols: Sequence[str],
+    names: Sequence[str],
     seed: int,
     *,
     keep_predictions: bool = False,
@@ -50,7 +28,7 @@ def evaluate_rows(
     Args:
         rows: Name ("SimCLR h", "Random encoder h", "PCA-256 of pixels") -> train and
             test features.
-        protocols: Names in ``EVALUATORS``.
+        names: Protocols that read features (``simclr_tf2.protocols``).
         seed: Passed to every evaluator and kept in the results.
         keep_predictions: Keep as ``predictions`` the predicted label of each test
             image, in test order, or the average precision of each class.
@@ -63,17 +41,19 @@ def evaluate_rows(
     Raises:
         ConfigError: An unknown protocol, or splits that cannot be scored.
     """
-    for protocol in protocols:
-        if protocol not in EVALUATORS:
+    known = protocols.on_features(protocols.PROTOCOLS)
+    for name in names:
+        if name not in known:
             raise ConfigError(
-                f"--protocols must be among {', '.join(sorted(EVALUATORS))}. "
-                f"Received: {protocol!r}."
+                f"--protocols must be among {', '.join(sorted(known))}. "
+                f"Received: {name!r}."
             )
     results = {}
     for row, (train, test) in rows.items():
-        for protocol in protocols:
+        for protocol in names:
             given = (settings or {}).get(protocol, {})
-            found = EVALUATORS[protocol](train, test, seed=seed, **given)
+            measure = protocols.load(protocols.PROTOCOLS[protocol].measure)
+            found = measure(train, test, seed=seed, **given)
             kept = [found.pop(n, None) for n in ("predictions", "class_values")]
             predictions = next((x for x in kept if x is not None), None)
             if keep_predictions and predictions is not None:

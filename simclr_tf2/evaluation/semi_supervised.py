@@ -12,12 +12,14 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf2 import config as config_lib
-from simclr_tf2 import distribution, models
+from simclr_tf2 import models
 from simclr_tf2.config import Config
 from simclr_tf2.data import prepare
 from simclr_tf2.errors import ConfigError, NotFinite
 from simclr_tf2.evaluation import finetuning
 from simclr_tf2.evaluation.features import cache as feature_cache
+from simclr_tf2.evaluation.measured import Measured
+from simclr_tf2.evaluation.subject import Subject
 from simclr_tf2.results.rows import FINETUNED_ROW
 from simclr_tf2.training import semi_recipe
 from simclr_tf2.training.labelled import Labelled, open_labelled
@@ -32,13 +34,24 @@ DIGITS_OF_WEIGHTS, DIGITS_OF_SETTINGS = 12, 6
 PARTS = 10
 
 
-def measure_semi(config: Config, model: models.SimCLR) -> dict[str, dict[str, Any]]:
+def measure(subject: Subject) -> Measured:
+    """Fine-tune the network on each share of the labels."""
+    found = measure_semi(
+        subject.conditions.run, subject.model, subject.conditions.strategy
+    )
+    return Measured(others={"semi": found})
+
+
+def measure_semi(
+    config: Config, model: models.SimCLR, strategy: tf.distribute.Strategy
+) -> dict[str, dict[str, Any]]:
     """Fine-tune on each share of the labels, in ``semi/`` of the run folder.
 
     Args:
         config: Whole config of the run; labels are those of ``--probe_split`` or
             ``--train_split``.
         model: Where fine-tuning starts; not moved.
+        strategy: Where it runs.
 
     Returns:
         Title of the share -> record: ``value`` is top-1 in [0, 1] (None: not measured,
@@ -48,7 +61,6 @@ def measure_semi(config: Config, model: models.SimCLR) -> dict[str, dict[str, An
     Raises:
         ConfigError: No share of the labels can be made.
     """
-    strategy = distribution.shared_strategy(config.distribution)
     fraction, count = config.data.label_fraction, config.data.labels_per_class
     split = open_split(config, config.evaluation.probe_split or config.data.train_split)
     results: dict[str, dict[str, Any]] = {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simclr_tf2.plots import drawing
+from simclr_tf2.protocols import OWN_CLASSIFIER, PROTOCOLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,13 +18,9 @@ if TYPE_CHECKING:
 
 MAX_NUMBERED_CLASSES = 20  # up to here the cells carry their number
 MAX_NAMED_CLASSES = 60  # up to here the rows carry their class name
-_PROTOCOLS = {
-    "logreg": "Logistic regression", "linear": "Linear classifier",
-    "finetune": "Fine-tuned", "svm": "Linear SVM", "supervised": "Own classifier",
-    "weighted_knn": "Weighted k-NN", "logreg_sweep": "Logistic regression, swept",
-    "logreg_adam": "Logistic regression, Adam",
-    "low_shot": "Few labels", "knn": "k-NN",
-}  # fmt: skip
+_TITLES = {name: p.plot_title or p.title for name, p in PROTOCOLS.items()} | {
+    OWN_CLASSIFIER: "Own classifier"
+}
 _MEASURES = {
     "accuracy": "accuracy", "mean_per_class": "mean per class", "map": "mAP",
 }  # fmt: skip
@@ -43,10 +40,10 @@ def metric_label(key: str) -> str:
     if match is None:
         return key.replace("_", " ")
     protocol, measure = match[1] or "", match[2]
-    neighbours = re.fullmatch(r"knn(\d*)", protocol)
+    neighbours = re.fullmatch(r"knn(\d+)", protocol)
     if neighbours:
-        protocol = f"{neighbours[1] or 'k'}-NN"
-    protocol = _PROTOCOLS.get(protocol, protocol.replace("_", " "))
+        protocol = f"{neighbours[1]}-NN"
+    protocol = _TITLES.get(protocol, protocol.replace("_", " "))
     measure = _MEASURES.get(measure, re.sub(r"top(\d+)", r"top-\1", measure))
     return f"{protocol}, {measure}" if protocol else measure
 

@@ -14,18 +14,13 @@ import tensorflow as tf
 from simclr_tf2 import augmentations, evaluation, losses, plots
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
-from simclr_tf2.data import datasets, sampling
+from simclr_tf2.data import datasets, pipeline, sampling
 from simclr_tf2.evaluation import Features
-from simclr_tf2.evaluation.inputs import (
-    WITHOUT_LABELS,
-    Splits,
-    eval_dataset,
-    lack_of_labels,
-    limits,
-)
+from simclr_tf2.evaluation.inputs import Splits, lack_of_labels
 from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.exports.formats import KERAS_TEXT, UINT8_TEXT
 from simclr_tf2.files import writing
+from simclr_tf2.protocols import that_take
 from simclr_tf2.report import page, tables
 from simclr_tf2.results.curve import read_followed
 from simclr_tf2.runs import logs, tensorboard_pictures
@@ -176,9 +171,16 @@ def _images_and_features(
     """Return a sample of a split with its h, from ``known`` where it is there."""
     if known is not None:  # of the images of a limit
         split = sampling.sample(split, len(known))
-    count = min(MAP_IMAGES, split.num_examples, *(x for x in limits(config) if x))
+    count = min(
+        MAP_IMAGES, split.num_examples, *(x for x in config.evaluation.limits if x)
+    )
     rows = sampling.sampled_rows(split, count)
-    dataset = eval_dataset(config, split, count)
+    dataset = pipeline.make_eval_dataset(
+        split,
+        batch_size=config.evaluation.eval_batch_size,
+        image_size=config.data.image_size,
+        limit=count,
+    )
     images = np.concatenate(
         [e["image"][e["mask"]] for e in dataset.as_numpy_iterator()]
     )
@@ -281,7 +283,7 @@ def why_no_accuracy(config: Config, splits: Splits) -> str:
     if not protocols:
         return "No accuracy was measured: --protocols is empty."
     names = ",".join(protocols)
-    if splits.probe is not None or set(protocols) <= WITHOUT_LABELS:
+    if splits.probe is not None or that_take("none", protocols) == protocols:
         return f"No accuracy was measured: --protocols={names} use no labels."
     has = lack_of_labels(config, splits.train)
     return f"No accuracy was measured: {source} has {has}."

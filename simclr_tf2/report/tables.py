@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simclr_tf2.evaluation.measured import Measured
-from simclr_tf2.evaluation.network_protocols import LABEL_FREE_ROWS
-from simclr_tf2.evaluation.transfer import protocol as transfer
-from simclr_tf2.results.rows import DEPTHS
-from simclr_tf2.results.semi_table import render_semi
+from simclr_tf2.protocols import PROTOCOLS, load, records_of
+from simclr_tf2.results import label_free_table, semi_table, transfer_table
 from simclr_tf2.results.table import capped_notes
 
 Records = Mapping[str, Mapping[str, Any]]
 Table = dict[str, Any]
 
-KEYS = {"knn": "knn10"}
-SAID = {
+DESCRIPTIONS = {
     "std": "Deviation of the unit vectors, mean over dimensions",
     "std_if_even": "Deviation of vectors spread evenly over the sphere",
     "alignment": "Squared distance of two views of an image",
@@ -30,32 +27,27 @@ def main_rows(results: Records) -> list[dict[str, Any]]:
     """Return one dict per table row: its name, and value and interval per protocol."""
     rows: dict[str, dict[str, Any]] = {}
     for record in results.values():
-        if record["protocol"] != DEPTHS:
+        protocol = PROTOCOLS.get(record["protocol"])
+        if protocol is None or not protocol.table:
             row = rows.setdefault(record["row"], {"row": record["row"]})
-            protocol = KEYS.get(record["protocol"], record["protocol"])
-            key = f"{protocol}_{record['measure']}"
+            key = f"{record['protocol']}_{record['measure']}"
             row |= {key: record["value"], f"{key}_ci95": record.get("ci95")}
     return list(rows.values())
 
 
 def tables(measured: Measured, comparison: str = "") -> list[Table]:
-    """List all that the main table has no room for, in the order of the protocols.
+    """List the tables of single protocols, in the order of ``PROTOCOLS``.
 
     Args:
         measured: What was found.
         comparison: With another run, as text.
     """
-    found = [
-        _by_k(measured.results),
-        _svm(measured.results),
-        _few_labels(measured.results),
-        _depths(measured.results),
-        _label_free(measured.others.get("label_free")),
-        _text("Other data sets", transfer.render(measured.others)),
-        _text(
-            "Few labels, fine-tuned",
-            render_semi(measured.others["semi"]) if "semi" in measured.others else "",
-        ),
+    found: list[Table | None] = []
+    for name, protocol in PROTOCOLS.items():
+        records = records_of(name, measured.others) or _of(measured.results, name)
+        if records and protocol.report:
+            found.append(load(protocol.report)(records))
+    found += [
         _text(
             "Learned from a part of the images",
             "\n".join(capped_notes(list(measured.results.values()))),
@@ -69,11 +61,8 @@ def _of(results: Records, protocol: str) -> list[Mapping[str, Any]]:
     return [r for r in results.values() if r["protocol"] == protocol]
 
 
-def _by_k(results: Records) -> Table | None:
-    """Tabulate top-1 and top-5 of each number of neighbours."""
-    records = _of(results, "weighted_knn")
-    if not records:
-        return None
+def neighbours_by_number(records: Sequence[Mapping[str, Any]]) -> Table:
+    """Tabulate top-1 and top-5 of ``weighted_knn`` for each number of neighbours."""
     ks = list(records[0]["k_used"])
     rows = [
         [f"{r['row']}, {name}", *(_percent(r[f"{key}_k{k}"]) for k in ks)]
@@ -90,11 +79,8 @@ def _by_k(results: Records) -> Table | None:
     }
 
 
-def _svm(results: Records) -> Table | None:
+def svm(records: Sequence[Mapping[str, Any]]) -> Table:
     """Tabulate what the SVMs read, and their mean average precision."""
-    records = _of(results, "svm")
-    if not records:
-        return None
     rows = [[r["row"], f"{r['feature_dim']:,}", _percent(r["map"])] for r in records]
     return {
         "title": "A linear SVM for each class",
@@ -104,11 +90,8 @@ def _svm(results: Records) -> Table | None:
     }
 
 
-def _few_labels(results: Records) -> Table | None:
+def few_labels(records: Sequence[Mapping[str, Any]]) -> Table:
     """Tabulate mean and deviation over draws of k labelled images of each class."""
-    records = _of(results, "low_shot")
-    if not records:
-        return None
     kind = "top1" if "top1_mean" in records[0] else "map"
     rows = [
         [
@@ -137,10 +120,8 @@ def _features_read(record: Mapping[str, Any]) -> str:
     return f"Networks give {record['features']} of {record['view']}."
 
 
-def _depths(results: Records) -> Table | None:
-    records = _of(results, DEPTHS)
-    if not records:
-        return None
+def depths(records: Sequence[Mapping[str, Any]]) -> Table:
+    """Tabulate the accuracy at each depth of the network."""
     rows = [
         [
             r["row"].removeprefix("SimCLR "),
@@ -159,18 +140,18 @@ def _depths(results: Records) -> Table | None:
     }
 
 
-def _label_free(found: Mapping[str, Any] | None) -> Table | None:
-    if not found:
-        return None
+def label_free(records: Records) -> Table:
+    """Tabulate what is measured without labels, beside a random encoder."""
+    found = records[label_free_table.KEY]
     random = found.get("random_encoder")
-    records = [found, random] if random else [found]
+    networks = [found, random] if random else [found]
     rows = [
         [
             words,
-            *(_number(r.get(f"{part}_{name}")) for r in records for part in "hz"),
-            f"{SAID[name]}. Better: {better}.",
+            *(_number(r.get(f"{part}_{name}")) for r in networks for part in "hz"),
+            f"{DESCRIPTIONS[name]}. Better: {better}.",
         ]
-        for name, (words, better) in LABEL_FREE_ROWS.items()
+        for name, (words, better) in label_free_table.ROWS.items()
     ]
     return {
         "title": "Without labels",
@@ -187,6 +168,16 @@ def _label_free(found: Mapping[str, Any] | None) -> Table | None:
         "rows": rows,
         "words": True,
     }
+
+
+def transfer(records: Mapping[str, Records]) -> Table | None:
+    """Show the table of other data sets as text."""
+    return _text("Other data sets", transfer_table.render(records))
+
+
+def semi(records: Mapping[str, Records]) -> Table | None:
+    """Show the table of few labels as text."""
+    return _text("Few labels, fine-tuned", semi_table.render(records))
 
 
 def _text(title: str, text: str) -> Table | None:

@@ -18,8 +18,8 @@ import numpy as np
 
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.metrics import significance
+from simclr_tf2.protocols import with_chosen_features
 from simclr_tf2.results.predictions import RunPredictions
-from simclr_tf2.results.rows import SVM_PROTOCOLS
 
 SEED = 0  # of the permutations
 ABOUT = "these two trained networks on images like these, not their recipes or seeds"
@@ -66,7 +66,7 @@ def _nothing_shared(keys: Collection[str], other: RunPredictions) -> str:
         return (
             "the runs share no protocol of one row: there "
             f"{', '.join(other.predictions)}, here {', '.join(keys)}"
-            f"{hint if common & set(SVM_PROTOCOLS) else ''}"
+            f"{hint if common & set(with_chosen_features()) else ''}"
         )
     return (
         f"the runs share no protocol: there {', '.join(there) or 'none'}, here "

@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import files
+from simclr_tf2.protocols import PROTOCOLS, load, records_of
 
 logger = logging.getLogger(__name__)
-
-
-# What moves of ``label_free``; the rest are bounds and counts.
-LABEL_FREE = ("std", "alignment", "uniformity", "rankme")
 
 
 def write_followed(
@@ -64,22 +61,11 @@ def scalars(others: Mapping[str, Any]) -> dict[str, float]:
         like -> value; what was not measured is left out.
     """
     found: dict[str, float] = {}
-    for protocol, records in others.items():
-        for name, value in records.items():
-            if protocol == "label_free":
-                part, _, measure = name.partition("_")
-                if measure in LABEL_FREE and value is not None:
-                    found[f"label_free/{part}/{measure}"] = float(value)
-            elif value["value"] is not None:
-                found[_tag(protocol, name)] = float(value["value"])
+    for name, protocol in PROTOCOLS.items():
+        records = records_of(name, others)
+        if records:
+            found |= load(protocol.scalars)(records)
     return found
-
-
-def _tag(protocol: str, name: str) -> str:
-    if not protocol.startswith("transfer"):
-        return f"{protocol}/{name}"
-    method = protocol.removeprefix("transfer").lstrip("_") or "linear"
-    return f"transfer/{name}/{method}"
 
 
 def read_followed(folder: Path, name: str | None) -> list[dict[str, float]]:

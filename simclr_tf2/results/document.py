@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import files
+from simclr_tf2.protocols import PROTOCOLS, records_of
 
 SCHEMA = 1  # raised when a key changes its meaning or goes; new keys do not raise it
 
@@ -88,8 +89,7 @@ def read(folder: Path, name: str | None = None) -> dict[str, Any]:
 
 def other_protocols(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the records of a document that are no row of its table, by protocol."""
-    return {
-        name: value
-        for name, value in document.items()
-        if name in ("label_free", "semi") or name.startswith("transfer")
-    }
+    found: dict[str, Any] = {}
+    for name in PROTOCOLS:
+        found |= records_of(name, document)
+    return found

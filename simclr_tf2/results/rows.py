@@ -12,14 +12,7 @@ NAMES = ("h", "feature5")
 BASELINE_ROWS = (*(f"Random encoder {name}" for name in NAMES), PIXELS_ROW)
 
 
-# The benchmark of arXiv 1905.01235 reads feature5; --svm_features chooses.
-SVM_PROTOCOLS = ("svm", "low_shot")
-
-
 FINETUNED_ROW = "Fine-tuned network"
 
 
 ONLINE_ROW = "Online linear head"
-
-
-DEPTHS = "features"  # a protocol with a table of its own

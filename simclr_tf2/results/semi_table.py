@@ -13,6 +13,25 @@ PUBLISHED = (
 )
 
 
+KEY = "semi"  # of results.json
+
+
+def render(records: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Format as a table what results.json holds of the protocol, under ``KEY``."""
+    return render_semi(records[KEY])
+
+
+def scalars(
+    records: Mapping[str, Mapping[str, Mapping[str, Any]]],
+) -> dict[str, float]:
+    """Return what was measured as ``semi/SHARE`` -> value."""
+    return {
+        f"{KEY}/{name}": float(record["value"])
+        for name, record in records[KEY].items()
+        if record["value"] is not None
+    }
+
+
 def render_semi(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Format results as aligned plain text, in percent, top-1 with its 95 % interval.
 

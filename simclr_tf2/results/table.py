@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-TITLES = {
-    "logreg": "LogReg",
-    "knn": "kNN",
-    "weighted_knn": "weighted kNN",
-    "logreg_sweep": "LogReg sweep",
-    "logreg_adam": "LogReg (Adam)",
-    "linear": "linear SGD",
-    "svm": "SVM",
-    "low_shot": "low-shot",
-    "supervised": "classifier",
-}
-# Those of ``--svm_features``: the notes say what they read.
-SEVERAL_FEATURES = ("svm", "low_shot")
+from simclr_tf2.protocols import title, with_chosen_features
+
+Records = Sequence[Mapping[str, Any]]
 MEASURES = {"map": "mAP", "map11": "11-point mAP", "mean_per_class": "mean per class"}
 
 
-def render(results: dict[str, dict[str, Any]]) -> str:
+def render(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Format results as aligned plain text, in percent.
 
     There is a line per row and a column per protocol. A column is top-1 unless its
@@ -51,15 +41,10 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join([*lines, rule, *_notes(records)])
 
 
-def title(protocol: str) -> str:
-    """Return the name of a protocol as tables show it."""
-    return TITLES.get(protocol, protocol)
-
-
-def _title(protocol: str, records: list[dict[str, Any]]) -> str:
+def _title(protocol: str, records: Records) -> str:
     measures = {r.get("measure", "top1") for r in records if r["protocol"] == protocol}
     words = [MEASURES[m] for m in sorted(measures) if m in MEASURES]
-    return " ".join([TITLES.get(protocol, protocol), *words])
+    return " ".join([title(protocol), *words])
 
 
 def _line(cells: list[str], widths: list[int]) -> str:
@@ -69,7 +54,7 @@ def _line(cells: list[str], widths: list[int]) -> str:
     )
 
 
-def _cell(record: dict[str, Any] | None) -> str:
+def _cell(record: Mapping[str, Any] | None) -> str:
     if record is None:
         return "-"
     mark = "" if record.get("converged", True) else "*"
@@ -80,7 +65,7 @@ def _cell(record: dict[str, Any] | None) -> str:
     return f"{100 * record['value']:.1f}{mark} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _mean_per_class(record: dict[str, Any]) -> list[str]:
+def _mean_per_class(record: Mapping[str, Any]) -> list[str]:
     """Return the mean over classes where they are not equally frequent in test."""
     value = record.get("mean_per_class", 0.0)
     if (
@@ -92,7 +77,7 @@ def _mean_per_class(record: dict[str, Any]) -> list[str]:
     return [f"mean per class {100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}] %"]
 
 
-def _notes(records: list[dict[str, Any]]) -> list[str]:
+def _notes(records: Records) -> list[str]:
     first = records[0]
     facts = [f"{first['test_examples']:,} test images"]
     if "train_examples" in first:
@@ -110,22 +95,22 @@ def _notes(records: list[dict[str, Any]]) -> list[str]:
         settings += [f"top-5 {100 * record['top5']:.1f} %"] if "top5" in record else []
         settings += _mean_per_class(record)
         settings.append(f"seed {record['seed']}")
-        notes.append(f"{TITLES.get(protocol, protocol)}: {', '.join(settings)}")
+        notes.append(f"{title(protocol)}: {', '.join(settings)}")
     if not all(r.get("converged", True) for r in records):
         notes.append("* did not converge: the value may still move")
     notes += capped_notes(records)
     return [*notes, *chance_notes({record["row"]: record for record in records})]
 
 
-def _features_read(record: dict[str, Any]) -> list[str]:
+def _features_read(record: Mapping[str, Any]) -> list[str]:
     """Return which features of which view, of protocols that can read more than h."""
-    if record["protocol"] not in SEVERAL_FEATURES or "features" not in record:
+    if record["protocol"] not in with_chosen_features() or "features" not in record:
         return []
     dims = f" ({record['feature_dim']:,} numbers)" if "feature_dim" in record else ""
     return [f"{record['features']}{dims} of {record['view']}"]
 
 
-def capped_notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def capped_notes(records: Records) -> list[str]:
     """Return a line if a published protocol did not learn from all training images.
 
     ``--probe_examples`` leaves some out.
@@ -133,7 +118,7 @@ def capped_notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
     capped = [record for record in records if "capped_by" in record]
     if not capped:
         return []
-    titles = dict.fromkeys(TITLES.get(r["protocol"], r["protocol"]) for r in capped)
+    titles = dict.fromkeys(title(r["protocol"]) for r in capped)
     first = capped[0]
     return [
         f"{', '.join(titles)}: learned from {first['train_examples']:,} of "

@@ -7,6 +7,12 @@ from typing import Any
 
 from simclr_tf2.data.transfer_sets import METRICS, TRANSFER_SETS
 
+# Method of --transfer_methods -> key of results.json.
+KEYS = {
+    "linear": "transfer",
+    "finetune": "transfer_finetune",
+    "random_init": "transfer_random_init",
+}
 TITLES = {
     "linear": "linear",
     "finetune": "fine-tuned",
@@ -16,6 +22,27 @@ PUBLISHED_TITLE = "paper"
 PUBLISHED_NOTE = "paper: ResNet-50 (4x), arXiv 2002.05709, table 8"
 
 Records = Mapping[str, Mapping[str, Any]]
+
+
+def render(records: Mapping[str, Records]) -> str:
+    """Format as a table what results.json holds of the protocol.
+
+    Args:
+        records: A value of ``KEYS`` -> name of the set -> record.
+    """
+    return render_transfer(
+        {m: records[key] for m, key in KEYS.items() if key in records}
+    )
+
+
+def scalars(records: Mapping[str, Records]) -> dict[str, float]:
+    """Return what was measured as ``transfer/cifar10/linear`` -> value."""
+    return {
+        f"transfer/{name}/{method}": float(record["value"])
+        for method, key in KEYS.items()
+        for name, record in records.get(key, {}).items()
+        if record["value"] is not None
+    }
 
 
 def render_transfer(results: Mapping[str, Records]) -> str:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import files
+from simclr_tf2.protocols import VALID_LOSS
 from simclr_tf2.runs import checkpoints
 
 logger = logging.getLogger(__name__)
 
 RECORD = "best.json"
-VALID_LOSS = "valid_loss"  # of images that are held out of training; lower is better
 
 
 class BestCheckpoint:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2.config import Config
+from simclr_tf2.config import Config, DataConfig
 from simclr_tf2.data import datasets, held_out, label_subset, subset
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
@@ -84,7 +84,7 @@ def training_images(config: Config, train: Split) -> Split:
     These are fewer with a share of labels, or with a part that is held out.
     """
     if "finetune" not in (config.mode, config.train_mode):
-        return divided(config, train)[0]
+        return divided(config.data, train)[0]
     train = labelled_part(config, train)
     return _hold_out(config, _take(train, _choose(config, train)))[0]
 
@@ -154,7 +154,7 @@ def _share(config: Config) -> dict[str, Any]:
     return {"count": count} if count else {"fraction": config.data.label_fraction}
 
 
-def divided(config: Config, train: Split) -> tuple[Split, Split | None]:
+def divided(data: DataConfig, train: Split) -> tuple[Split, Split | None]:
     """Divide ``train`` into images that are trained on and held out (or None)."""
-    size = config.data.valid_size or 0.0
-    return held_out.hold_out(train, size, cache=config.data.cache_mode)
+    size = data.valid_size or 0.0
+    return held_out.hold_out(train, size, cache=data.cache_mode)

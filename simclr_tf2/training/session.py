@@ -15,10 +15,11 @@ from simclr_tf2 import models, stopping
 from simclr_tf2.config import Config
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.optimizers import loss_scale
+from simclr_tf2.protocols import VALID_LOSS
 from simclr_tf2.runs import checkpoints, images, logs
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import history as run_history
-from simclr_tf2.runs.best_checkpoint import VALID_LOSS, BestCheckpoint
+from simclr_tf2.runs.best_checkpoint import BestCheckpoint
 from simclr_tf2.training import cadence, initialization, input_failures, length, loop
 from simclr_tf2.training.loop import Step
 

@@ -14,6 +14,7 @@ from simclr_tf2.evaluation.kept_results import facts_of_splits, keep_predictions
 from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.evaluation.provenance import provenance
 from simclr_tf2.evaluation.runner import measure_model, render
+from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.exports.formats import write_exports
 from simclr_tf2.report import run_report
 from simclr_tf2.results import document
@@ -56,7 +57,8 @@ def evaluate_and_conclude(
     )
     exported = models.export_copy(model)
     with timed(timings, "evaluation"):
-        measured = measure_model(config, splits, exported, keep=folder)
+        conditions = Conditions.of(config, splits)
+        measured = measure_model(conditions, exported, keep=folder)
     name = config.evaluation.eval_name
     write_followed(folder, name, step, measured.results, measured.others)
     return conclude(
@@ -88,7 +90,8 @@ def conclude(
     Returns:
         What results.json holds.
     """
-    keep_predictions(config, folder, measured, splits)
+    conditions = Conditions.of(config, splits)
+    keep_predictions(conditions, folder, measured)
     with timed(timings, "export"):
         files = write_exports(config, exported, folder, step=step)
     if config.evaluation.report:
@@ -104,7 +107,7 @@ def conclude(
             )
         files.append((path, "open in a browser"))
     found = document.make_document(
-        provenance(config),
+        provenance(config.data, seed=config.seed, strategy=conditions.strategy),
         measured.results,
         measured.others,
         step=step,

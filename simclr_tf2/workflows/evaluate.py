@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,10 +28,11 @@ from simclr_tf2.evaluation.runner import (
     measure,
     measure_model,
     measures_without_labels,
-    on_features,
     predicted,
     render,
 )
+from simclr_tf2.evaluation.subject import Conditions
+from simclr_tf2.protocols import VALID_LOSS, on_features
 from simclr_tf2.report import run_report
 from simclr_tf2.results import comparison, label_free_comparison, other_runs
 from simclr_tf2.results import document as results_file
@@ -76,19 +76,19 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     asked, config = config.evaluation, merged.config
     _require_same_images_as_before(merged, folder)
     distribution.shared_strategy(config.distribution)  # before devices are counted
-    splits = _open(merged)
-    others = _other_runs(config, splits)
+    conditions = Conditions.of(config, _open(merged))
+    others = _other_runs(conditions)
     startup.log_kernels()
-    document = _measure_each(merged, splits, others, asked)
+    document = _measure_each(merged, conditions, others, asked)
     if document is None:
-        return _measure_export(merged, splits, others)
+        return _measure_export(merged, conditions, others)
     return document
 
 
 @evaluation.logged_once(*evaluation.LOGGERS)
 def _measure_each(
     merged: Merged,
-    splits: Splits,
+    conditions: Conditions,
     others: Sequence[OtherRun],
     asked: EvaluationConfig,
 ) -> dict[str, Any] | None:
@@ -96,10 +96,10 @@ def _measure_each(
     config, name = merged.config, merged.config.evaluation.eval_name
     assert config.model_dir is not None
     folder = Path(config.model_dir)
-    total_steps = last_step(merged, folder, splits.train)
-    splits = _with_held_out(merged, splits)
-    valid = functools.partial(valid_loss.make, config, splits)
-    best = best_metric.from_config(config, folder, splits)
+    total_steps = last_step(merged, folder, conditions.images.train)
+    splits = _with_held_out(merged, conditions.images)
+    conditions = dataclasses.replace(conditions, images=splits)
+    best = best_metric.make(conditions, folder)
     watch = asked.watch and total_steps is not None and not _is_complete(folder)
     growing = watch and _is_growing(folder, total_steps or 0)
     log = logs.EventLog(folder / f"tensorboard/{name or 'eval'}")
@@ -114,18 +114,19 @@ def _measure_each(
         model, step = restore_model(config, folder)
         _require_trained(folder, step)
         has_classifier = model.supervised_head is not None and splits.unseen
-        best_metric.require_classifier(config, has_classifier)
+        best_metric.require_classifier(config.evaluation, has_classifier)
         with best.holding(step) if best else contextlib.nullcontext():
             if baselines is None:
-                baselines = baseline_rows(config, splits)
+                baselines = baseline_rows(conditions)
             measured = measure_model(
-                config, splits, model, baselines, keep=None if growing else folder
+                conditions, model, baselines, keep=None if growing else folder
             )
             _complete_own(measured, splits, folder, step)
             _require_anything(measured)
             results = measured.results
-            held_out = {"held_out": valid(model)()} if splits.held else {}
-            found = measured.others | held_out
+            found = dict(measured.others)
+            if splits.held:
+                found["held_out"] = valid_loss.make(conditions, model)()
             chosen = {}
             if best:
                 value = best_metric.value_of(best.metric, results, found)
@@ -135,7 +136,7 @@ def _measure_each(
         write_followed(folder, name, step, results, measured.others)
         where = f", {_measured_on(config)}" if not splits.own else ""
         print(f"step {step}{where}\n{render(measured)}", flush=True)
-        document = _write_results(merged, splits, measured, step, chosen, others)
+        document = _write_results(merged, conditions, measured, step, chosen, others)
         if config.evaluation.report:
             _report(config, splits, model, measured, document)
     log.close()
@@ -145,10 +146,10 @@ def _measure_each(
 def _with_held_out(merged: Merged, splits: Splits) -> Splits:
     """Add the images that the run holds out, if the best is chosen on them."""
     same = merged.config.data.train_split == merged.trained.data.train_split
-    chosen_on = merged.config.evaluation.best_metric == best_checkpoint.VALID_LOSS
+    chosen_on = merged.config.evaluation.best_metric == VALID_LOSS
     if not (chosen_on and merged.own and same):
         return splits
-    _, held = divided(merged.trained, splits.train)
+    _, held = divided(merged.trained.data, splits.train)
     return dataclasses.replace(splits, held=held)
 
 
@@ -203,16 +204,17 @@ def _measured_on(config: Config) -> str:
     return f"measured on {config.data.source}"
 
 
-def _other_runs(config: Config, splits: Splits) -> list[OtherRun]:
+def _other_runs(conditions: Conditions) -> list[OtherRun]:
     """Read the runs that ``--compare_with`` names, before anything is measured."""
-    asked = config.evaluation
+    asked = conditions.evaluation
     if not asked.compare_with:
         return []
-    keys = predicted(config, splits)
-    without_labels = measures_without_labels(config, splits)
-    assert config.model_dir is not None
-    if not checkpoints.list_checkpoints(Path(config.model_dir)):  # encoder.keras alone
-        keys = [key for key in keys if key.split("/")[-1] in on_features(config)]
+    keys = predicted(conditions)
+    without_labels = measures_without_labels(conditions)
+    assert conditions.folder is not None
+    if not checkpoints.list_checkpoints(conditions.folder):  # encoder.keras alone
+        of_encoder = on_features(asked.protocols)
+        keys = [key for key in keys if key.split("/")[-1] in of_encoder]
         without_labels = False
     if not keys and not without_labels:
         raise ConfigError(
@@ -221,24 +223,23 @@ def _other_runs(config: Config, splits: Splits) -> list[OtherRun]:
             "label_free"
         )
     return [
-        _other_run(config, splits, run, keys, without_labels)
-        for run in asked.compare_with
+        _other_run(conditions, run, keys, without_labels) for run in asked.compare_with
     ]
 
 
 def _other_run(
-    config: Config, splits: Splits, run: str, keys: list[str], without_labels: bool
+    conditions: Conditions, run: str, keys: list[str], without_labels: bool
 ) -> OtherRun:
     """Read one other run; without labels only if it was also measured without them."""
-    name = config.evaluation.eval_name
+    name = conditions.evaluation.eval_name
     predictions = unlabelled = None
     if keys:
         predictions = kept_predictions.load(run, name=name)
-        comparison.check(predictions, keys, tested_images(config, splits))
+        comparison.check(predictions, keys, tested_images(conditions))
     if without_labels:
         try:
             unlabelled = label_free_comparison.load(run, name=name)
-            label_free_comparison.check(unlabelled, label_free_images(splits))
+            label_free_comparison.check(unlabelled, label_free_images(conditions))
         except ConfigError as error:
             if not keys:
                 raise
@@ -261,7 +262,7 @@ def _require_same_images_as_before(merged: Merged, folder: Path) -> None:
 
 
 def _measure_export(
-    merged: Merged, splits: Splits, others: Sequence[OtherRun]
+    merged: Merged, conditions: Conditions, others: Sequence[OtherRun]
 ) -> dict[str, Any]:
     """Measure encoder.keras of a folder that keeps no checkpoint."""
     config = merged.config
@@ -279,7 +280,9 @@ def _measure_export(
             config.evaluation.best_metric,
             folder,
         )
-    left_out = set(config.evaluation.protocols) - set(on_features(config))
+    left_out = set(config.evaluation.protocols) - set(
+        on_features(config.evaluation.protocols)
+    )
     if left_out:
         logger.warning(
             "%s contains an exported encoder but no checkpoint; skipping protocols "
@@ -287,15 +290,15 @@ def _measure_export(
             folder,
             ", ".join(sorted(left_out)),
         )
-    measured = measure(config, splits, encoder)
+    measured = measure(conditions, encoder)
     title = "" if merged.own else f"{_measured_on(config)}\n"
     print(f"{title}{evaluation.render(measured.results)}", flush=True)
-    return _write_results(merged, splits, measured, None, {}, others)
+    return _write_results(merged, conditions, measured, None, {}, others)
 
 
 def _write_results(
     merged: Merged,
-    splits: Splits,
+    conditions: Conditions,
     measured: Measured,
     step: int | None,
     best: dict[str, Any],
@@ -305,7 +308,7 @@ def _write_results(
 
     Args:
         merged: Settings of the evaluation.
-        splits: Opened splits.
+        conditions: Images, settings and devices.
         measured: What was found.
         step: Step of the weights, None for a bare encoder.
         best: What ``--best_metric`` chose; empty without it.
@@ -316,21 +319,21 @@ def _write_results(
     before = results_file.read(folder, name)
     same = before.get("step") == step or step is None
     document = results_file.make_document(
-        provenance(config),
+        provenance(config.data, seed=config.seed, strategy=conditions.strategy),
         measured.results,
         measured.others,
         step=step,
         weights=measured.weights,
         facts={
             "trained_on": "" if merged.own else merged.trained.data.source,
-            **facts_of_splits(splits),
+            **facts_of_splits(conditions.images),
             "best": best,
         },
         history=run_history.starts(folder),
         timings=before.get("timings") if same else None,
         finished=bool(before.get("finished")) and same,
     )
-    keep_predictions(config, folder, measured, splits)
+    keep_predictions(conditions, folder, measured)
     try:  # keep hours of measurements even if the comparison fails
         if others:
             document |= _compared(config, measured, others)

@@ -21,6 +21,8 @@ from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import best_metric, monitoring, valid_loss
 from simclr_tf2.evaluation.inputs import Splits, open_splits
+from simclr_tf2.evaluation.subject import Conditions
+from simclr_tf2.protocols import VALID_LOSS
 from simclr_tf2.runs import best_checkpoint, pixels
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import history as run_history
@@ -81,7 +83,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     replicas = strategy.num_replicas_in_sync
     config = fitted.to_images(config, splits.train, replicas=replicas)
     whole = splits.train
-    splits = valid_loss.with_held_out(config, splits)
+    splits = valid_loss.with_held_out(config.data, splits)
     check_valid_loss(config, splits)
     config = pixels.resolve(config, splits.train)
     total_steps = length.check_steps(config, splits.train, replicas)
@@ -125,7 +127,7 @@ def warn_of_no_effect(config: Config) -> None:
     flat, defaults = config_lib.to_flat(config), config_lib.field_defaults()
     for name in NOT_IN_PRETRAINING:
         used = name in OF_SEMI and "semi" in config.evaluation.protocols
-        used = used or flat[name] == best_checkpoint.VALID_LOSS
+        used = used or flat[name] == VALID_LOSS
         if flat[name] != defaults[name] and not used:
             logger.warning("--%s has no effect in --mode=pretrain", name)
 
@@ -149,9 +151,9 @@ def best_by_valid_loss(
     config: Config, splits: Splits, folder: Path
 ) -> best_checkpoint.BestCheckpoint | None:
     """Return the keeper of the best checkpoint during training, if asked for."""
-    if config.evaluation.best_metric != best_checkpoint.VALID_LOSS:
+    if config.evaluation.best_metric != VALID_LOSS:
         return None
-    return best_metric.by_valid_loss(config, folder, splits)
+    return best_metric.by_valid_loss(config.evaluation, splits, folder)
 
 
 def build(
@@ -228,7 +230,8 @@ def _train(opened: session.Session, splits: Splits) -> None:
     batch = config.training.train_batch_size
     chance, formula = losses.chance_level(config.loss, global_batch_size=batch)
     dataset = _views_dataset(opened)
-    valid_loss.announce(config, splits)
+    conditions = Conditions.of(config, splits)
+    valid_loss.announce(conditions)
     session.run(
         opened,
         _make_step(opened),
@@ -244,9 +247,7 @@ def _train(opened: session.Session, splits: Splits) -> None:
                 global_batch_size=batch,
             ),
         ),
-        monitor=monitoring.make_run_monitor(
-            config, splits, opened.model, opened.strategy
-        ),
+        monitor=monitoring.make_run_monitor(conditions, opened.model),
         best=best_by_valid_loss(config, splits, opened.folder),
     )
 

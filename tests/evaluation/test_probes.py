@@ -17,9 +17,11 @@ from simclr_tf2.evaluation import (
     standardized_knn,
 )
 from simclr_tf2.evaluation.protocols import logistic
-from simclr_tf2.evaluation.rows import EVALUATORS
 from simclr_tf2.evaluation.scoring import interval95
+from simclr_tf2.protocols import PROTOCOLS, load, on_features
 from tests.evaluation.clusters import clusters
+
+EVALUATORS = {name: load(PROTOCOLS[name].measure) for name in on_features(PROTOCOLS)}
 
 SKLEARN = {
     "logreg": lambda: LogisticRegression(C=1.0, max_iter=1200),

@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from simclr_tf2 import config
-from simclr_tf2.results import document, table
+from simclr_tf2.results import document
 from tests.command_line import ROOT
 from tests.support.results_page import documented, documented_scalars, undocumented
 
@@ -20,7 +20,8 @@ RESULTS = {"SimCLR h/knn": {"value": 0.5, "row": "SimCLR h", "protocol": "knn"}}
 SOURCES = {
     "evaluation/classifier.py": ["classify"],
     "evaluation/kept_results.py": ["facts_of_splits"],
-    "evaluation/network_protocols.py": ["_stage_record", "measure_without_labels"],
+    "evaluation/stage_features.py": ["_record"],
+    "evaluation/pairs_of_views.py": ["measure_pairs"],
     "evaluation/protocols/average_pool.py": ["average_pool_linear"],
     "evaluation/protocols/depths.py": ["five_linear", "_judge"],
     "evaluation/protocols/knn.py": ["standardized_knn", "weighted_knn_top1"],
@@ -212,11 +213,6 @@ def test_every_protocol_stands_in_the_pages():
     named = {name for row in rows for name in re.findall(r"\w+", row)}
     assert set(config.PROTOCOLS) <= named
     assert [p for p in config.PROTOCOLS if f"`{p}`" not in PAGE] == []
-
-
-def test_every_protocol_on_features_has_a_heading():
-    of_the_network = {"features", "label_free", "transfer", "semi"}
-    assert set(config.PROTOCOLS) - of_the_network <= set(table.TITLES)
 
 
 def test_every_export_format_is_in_the_table_of_files():

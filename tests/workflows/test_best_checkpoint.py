@@ -13,14 +13,12 @@ from simclr_tf2.config import Config, EvaluationConfig
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import best_metric
 from simclr_tf2.evaluation.best_metric import value_of
-from simclr_tf2.evaluation.inputs import Splits
 from simclr_tf2.results.curve import read_followed, write_followed
 from simclr_tf2.runs import best_checkpoint, checkpoints
 from simclr_tf2.runs.best_checkpoint import BestCheckpoint
 from tests import command_line
+from tests.support.subjects import conditions_of
 from tests.support.tiny_runs import measure
-
-NOTHING = Splits(None, None, None)  # images without labels
 
 
 def record(value, **more):
@@ -126,7 +124,7 @@ def test_what_killed_processes_held_is_removed_and_nothing_else(tmp_path):
     for name in (*stale, *others):
         (tmp_path / name).mkdir()
         (tmp_path / name / "ckpt-2.index").touch()
-    best_metric.from_config(Config(), tmp_path, NOTHING)
+    best_metric.make(conditions_of(Config()), tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(others)
 
 
@@ -155,12 +153,12 @@ def test_values_are_those_of_the_run_never_of_a_baseline():
 def test_a_metric_that_is_not_measured_is_refused_before_anything(tmp_path):
     evaluation = EvaluationConfig(best_metric="rankme", protocols=("knn",))
     with pytest.raises(ConfigError, match="add label_free to --protocols=knn"):
-        best_metric.from_config(Config(evaluation=evaluation), tmp_path, NOTHING)
+        best_metric.make(conditions_of(Config(evaluation=evaluation)), tmp_path)
     evaluation = EvaluationConfig(best_metric="knn", protocols=("knn",))
     with pytest.raises(ConfigError, match="knn cannot be measured: no labelled"):
-        best_metric.from_config(Config(evaluation=evaluation), tmp_path, NOTHING)
+        best_metric.make(conditions_of(Config(evaluation=evaluation)), tmp_path)
     evaluation = EvaluationConfig(best_metric="rankme", protocols=("label_free",))
-    assert best_metric.from_config(Config(evaluation=evaluation), tmp_path, NOTHING)
+    assert best_metric.make(conditions_of(Config(evaluation=evaluation)), tmp_path)
     with pytest.raises(ConfigError, match="--best_metric must be one of"):
         EvaluationConfig(best_metric="loss")
 

@@ -142,9 +142,9 @@ def test_a_frozen_protocol_that_moves_the_backbone_is_stopped(folder, monkeypatc
     """The guard of the whole story: broken on purpose by a dishonest extraction."""
     make = extractor.make_extractor
 
-    def dishonest(config, keep, **_):
+    def dishonest(devices, keep, **settings):
         def extract(encoder, split, limit):
-            found = make(config, None)(encoder, split, limit)
+            found = make(devices, None, **settings)(encoder, split, limit)
             statistic = next(w for w in encoder.weights if "moving_mean" in w.path)
             statistic.assign_add(1e-7 + 0 * statistic)
             return found

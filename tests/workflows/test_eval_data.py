@@ -17,6 +17,7 @@ from simclr_tf2.config import (
 )
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import inputs, runner
+from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.runs import eval_settings
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs.restoring import restore_model
@@ -275,10 +276,10 @@ def test_the_classifier_of_the_run_is_scored_on_its_own_images_only(run):
     asked = dataclasses.replace(config.evaluation, protocols=(), eval_steps=1)
     config = dataclasses.replace(config, evaluation=asked)
     opened = inputs.with_own_classifier(config, inputs.open_splits(config))
-    found = runner.measure_model(config, opened, model).results
+    found = runner.measure_model(Conditions.of(config, opened), model).results
     assert list(found) == ["Online linear head/supervised"]
     other = dataclasses.replace(opened, own=False, unseen=False)
-    assert runner.measure_model(config, other, model).results == {}
+    assert runner.measure_model(Conditions.of(config, other), model).results == {}
 
 
 def test_another_set_without_the_default_split_is_told_which_flag(run, noise):

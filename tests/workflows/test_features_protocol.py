@@ -8,14 +8,14 @@ import pytest
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import models, workflows
-from simclr_tf2.data import datasets
+from simclr_tf2.data import datasets, pipeline
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import runner
 from simclr_tf2.evaluation.classifier import classify
-from simclr_tf2.evaluation.inputs import Splits, eval_dataset
 from simclr_tf2.evaluation.protocols import depths as depths_protocol
 from tests import command_line
 from tests.support.program_flags import parsed
+from tests.support.subjects import conditions_of
 
 ROWS = ["feature1", "feature2", "feature3", "feature4", "feature5", "AvgPool"]
 SHORT = ["--probe_examples=90", "--eval_batch_size=70", "--eval_steps=1"]
@@ -111,14 +111,16 @@ def test_the_own_classifier_keeps_its_predictions(data_dir, mode):
         datasets.open_split("simclr_shapes/tiny", split, data_dir=str(data_dir))
         for split in ("train", "test")
     )
-    splits = Splits(train, train, test)
+    conditions = conditions_of(config, train=train, probe=train, test=test)
     model = models.build_simclr(
         config.model, image_size=32, num_classes=train.num_classes, export=True
     )
-    found = runner.measure_model(config, splits, model)
+    found = runner.measure_model(conditions, model)
     (name,) = found.results
-    assert [name] == list(found.predictions) == runner.predicted(config, splits)
-    images = next(iter(eval_dataset(config, test, 37)))
+    assert [name] == list(found.predictions) == runner.predicted(conditions)
+    images = next(
+        iter(pipeline.make_eval_dataset(test, batch_size=37, image_size=32, limit=37))
+    )
     logits = model.finetune_logits(images["image"], training=False)
     expected = np.argmax(logits, axis=1)
     np.testing.assert_array_equal(found.predictions[name], expected)
@@ -126,7 +128,7 @@ def test_the_own_classifier_keeps_its_predictions(data_dir, mode):
     record = found.results[name]
     assert record["value"] == (expected == images["label"].numpy()).mean()
     assert "predictions" not in record
-    alone, labels = classify(config, test, model, row="x")
+    alone, labels = classify(conditions, test, model, row="x")
     assert alone["x/supervised"]["value"] == record["value"]
     np.testing.assert_array_equal(alone["x/supervised"]["predictions"], expected)
     np.testing.assert_array_equal(labels, found.labels)

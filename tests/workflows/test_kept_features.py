@@ -9,6 +9,7 @@ from simclr_tf2 import distribution, models
 from simclr_tf2.config import ModelConfig
 from simclr_tf2.data import datasets
 from simclr_tf2.evaluation.features import depths, extractor
+from tests.support.subjects import conditions_of
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def split(data_dir):
 def features(encoder, split, strategy, monkeypatch, *, folder=None, limit=37):
     monkeypatch.setattr(distribution, "shared_strategy", lambda _: strategy)
     config = config_lib.from_flat({"image_size": 32, "eval_batch_size": 8})
-    make = extractor.make_extractor(config, folder)
+    make = conditions_of(config).features_of(folder)
     return make(encoder, split, limit)
 
 

@@ -15,6 +15,7 @@ from simclr_tf2.evaluation.baselines import random_encoder
 from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.inputs import open_splits
 from tests.support.program_flags import parsed
+from tests.support.subjects import conditions_of
 
 PROBE = ["--probe_split=train[:120]", "--eval_batch_size=60", "--eval_steps=1"]
 
@@ -90,14 +91,17 @@ def test_h_of_the_centre_keeps_its_own_row(folder, capsys):
 def test_the_two_geometries_are_kept_under_two_keys(data_dir, size):
     config = config_lib.from_flat({"image_size": size})
     split = datasets.open_split("simclr_shapes/tiny", "test", data_dir=str(data_dir))
-    views = extractor.eval_view(config), extractor.squashed_view(config)
+    views = [
+        view(config.data, config.evaluation.eval_batch_size)
+        for view in (extractor.eval_view, extractor.squashed_view)
+    ]
     centre, whole = (json.dumps(view.key(split)) for view in views)
     assert centre != whole
 
 
 def test_the_benchmarks_geometry_at_its_size_is_256_and_then_224():
     config = config_lib.from_flat({"image_size": 224})
-    geometry = representations.squashed_geometry(config)
+    geometry = representations.squashed_geometry(config.data)
     assert geometry["shorter_side_first"] == 256
     assert (geometry["height"], geometry["width"]) == (224, 224)
 
@@ -126,7 +130,7 @@ def test_the_random_encoder_has_open_residual_branches():
     config = config_lib.from_flat(
         {"image_size": 32, "resnet_depth": 18, "width_multiplier": 0.125}
     )
-    encoder = random_encoder(config)
+    encoder = random_encoder(conditions_of(config))
     gammas = {v.path: v for v in encoder.variables if v.path.endswith("gamma")}
     assert len(gammas) == 21  # the stem's, 2 of 8 blocks, 4 of projections
     assert all((gamma.numpy() == 1).all() for gamma in gammas.values())

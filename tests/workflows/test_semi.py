@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from simclr_tf2 import config as config_lib
-from simclr_tf2 import models
+from simclr_tf2 import distribution, models
 from simclr_tf2.errors import ConfigError, NotFinite
 from simclr_tf2.evaluation import semi_supervised
 from simclr_tf2.evaluation.inputs import open_splits
@@ -19,6 +19,10 @@ from simclr_tf2.runs.checkpoints import weights
 from simclr_tf2.training import supervised
 from tests import command_line
 from tests.workflows import stand_ins
+
+
+def strategy_of(config):
+    return distribution.shared_strategy(config.distribution)
 
 
 def config_for(folder, **changes):
@@ -69,14 +73,14 @@ def test_imagenet_is_measured_on_the_subsets_of_the_paper(tmp_path, caplog):
     before = {v.path: v.numpy() for v in model.variables}
     open_splits(config)  # is not refused for its few images
     with caplog.at_level(logging.WARNING):
-        found = semi_supervised.measure_semi(config, model)
+        found = semi_supervised.measure_semi(config, model, strategy_of(config))
     # 10 % is not there: it would be drawn, and 48 images have not 1000 classes.
     assert "imagenet2012_subset/10pct is not there" in caplog.text
     assert "fewer than one" in found["10 % of the labels"]["not_measured"]
     stand_ins.prepare(
         "imagenet2012_subset/10pct", tmp_path / "data", {"train": 33, "validation": 5}
     )
-    found = semi_supervised.measure_semi(config, model)
+    found = semi_supervised.measure_semi(config, model, strategy_of(config))
     one, ten = (found[f"{n} % of the labels"] for n in (1, 10))
     assert (one["labels"], ten["labels"]) == (20, 33)
     assert one["dataset"] == "imagenet2012_subset/1pct"
@@ -105,7 +109,7 @@ def test_all_labels_are_a_share_if_the_command_line_says_so(
     )
     monkeypatch.setattr(semi_supervised.semi_recipe, "too_small", lambda *_, **__: "")
     monkeypatch.setattr(semi_supervised, "_without_batch", lambda *_: None)
-    semi_supervised.measure_semi(config, None)
+    semi_supervised.measure_semi(config, None, strategy_of(config))
     assert len(measured) == shares
     assert shares > 1 or measured[0].title == "100 % of the labels"
 
@@ -173,7 +177,9 @@ def test_each_recipe_has_its_folder_and_a_finished_one_is_used_again(
 
     def measure(**changes):
         config = tiny_set(tmp_path, data_dir, **settings | changes)
-        (record,) = semi_supervised.measure_semi(config, model).values()
+        (record,) = semi_supervised.measure_semi(
+            config, model, strategy_of(config)
+        ).values()
         return record
 
     first = measure()
@@ -198,7 +204,9 @@ def test_a_loss_that_is_not_finite_takes_no_other_result_with_it(
 
     monkeypatch.setattr(semi_supervised.finetuning, "train_beside", overflows)
     config = tiny_set(tmp_path, data_dir, label_fraction=0.1)
-    (found,) = semi_supervised.measure_semi(config, network(config)).items()
+    (found,) = semi_supervised.measure_semi(
+        config, network(config), strategy_of(config)
+    ).items()
     title, record = found
     assert record["value"] is None and record["labels"] == 50
     assert "smaller --semi_batch_size" in record["not_measured"]

@@ -21,6 +21,7 @@ from simclr_tf2.evaluation.transfer import protocol as workflow
 from simclr_tf2.evaluation.transfer.protocol import transfer, view_dataset
 from simclr_tf2.results.transfer_table import render_transfer
 from tests.support.drawn import in_class_colours
+from tests.support.subjects import conditions_of
 from tests.workflows import stand_ins
 
 SIDE = 16
@@ -74,7 +75,7 @@ def test_sets_of_the_paper_and_others_are_measured_with_their_own_splits(
     before = [w.numpy().copy() for w in encoder.weights]
     names = ("cifar10", "mnist", "flowers102", "birdsnap", "cars")
     with caplog.at_level(logging.WARNING):
-        found = transfer(config, encoder, names=names)
+        found = transfer(conditions_of(config), encoder, names=names)
     assert tuple(found) == names
     small = found["cifar10"]
     assert small["train_split"] == "train[:80%]+train[80%:]"
@@ -113,7 +114,7 @@ def test_each_part_is_encoded_from_the_view_that_is_not_cropped(
 
     monkeypatch.setattr(workflow, "run_linear", record)
     config = config_for(prepared)
-    found = transfer(config, encoder, names=["cifar10"])["cifar10"]
+    found = transfer(conditions_of(config), encoder, names=["cifar10"])["cifar10"]
     assert found["value"] == 0.5 and "32" not in found["view"]
     assert given["metric"] == "top1" and given["seed"] == 7
     specs = ("train[:80%]", "train[80%:]", "test")
@@ -144,10 +145,12 @@ def test_kept_features_are_the_same_bits_and_are_computed_once(
             config.evaluation, transfer_datasets=("cifar10",)
         ),
     )
-    fresh = workflow.encode_with(config, encoder, None)
+    fresh = workflow.encode_with(conditions_of(config), encoder, None)
     splits = splits_of_cifar10(config)
-    first = workflow.measure_transfer(config, encoder, keep_features=tmp_path)
-    kept = workflow.encode_with(config, encoder, tmp_path)
+    first = workflow.measure_transfer(
+        conditions_of(config), encoder, keep_features=tmp_path
+    )
+    kept = workflow.encode_with(conditions_of(config), encoder, tmp_path)
     for split in splits:
         np.testing.assert_array_equal(kept(split).features, fresh(split).features)
         np.testing.assert_array_equal(kept(split).labels, fresh(split).labels)
@@ -155,21 +158,23 @@ def test_kept_features_are_the_same_bits_and_are_computed_once(
     assert len(list((tmp_path / "features").iterdir())) == 3
 
     # The view of the other protocols is no less wide at this size: other entries still.
-    extractor.make_extractor(config, tmp_path)(encoder, splits[2], None)
+    conditions_of(config).features_of(tmp_path)(encoder, splits[2], None)
     assert len(list((tmp_path / "features").iterdir())) == 4
 
     def refuse(*_, **__):
         raise AssertionError("computed again")
 
     monkeypatch.setattr(extractor, "encoded_batches", refuse)
-    again = workflow.measure_transfer(config, encoder, keep_features=tmp_path)
+    again = workflow.measure_transfer(
+        conditions_of(config), encoder, keep_features=tmp_path
+    )
     assert (
         again["transfer"]["cifar10"]["value"] == first["transfer"]["cifar10"]["value"]
     )
     other = keras.models.clone_model(encoder)
     other.set_weights([w + 1 for w in encoder.get_weights()])
     with pytest.raises(AssertionError, match="computed again"):
-        workflow.measure_transfer(config, other, keep_features=tmp_path)
+        workflow.measure_transfer(conditions_of(config), other, keep_features=tmp_path)
 
 
 def test_two_replicas_share_the_features_of_transfer(
@@ -183,7 +188,7 @@ def test_two_replicas_share_the_features_of_transfer(
     )
     for strategy in (None, two_replicas):
         monkeypatch.setattr(extractor, "replicas", lambda _, s=strategy: s)
-        of = workflow.encode_with(config, encoder, None)
+        of = workflow.encode_with(conditions_of(config), encoder, None)
         found.append(of(splits_of_cifar10(config)[2]))
     one, two = found
     assert calls and len(one) == len(two) == 21
@@ -234,13 +239,15 @@ def test_voc_is_multi_label_with_difficult_objects_ignored(
     assert labels.shape == (18, 20) and not labels[:, 3:].any()
 
     # Only three of the twenty classes occur here.
-    of = workflow.encode_with(config, encoder, None)
+    of = workflow.encode_with(conditions_of(config), encoder, None)
 
     def three(split):
         features = of(split)
         return Features(features.features, features.labels[:, :3], features.name)
 
-    found = transfer(config, encoder, names=["voc2007"], features=three)["voc2007"]
+    found = transfer(conditions_of(config), encoder, names=["voc2007"], features=three)[
+        "voc2007"
+    ]
     assert found["measure"] == "map11" and 0 < found["value"] <= 1
     assert len(found["average_precision"]) == 3
     assert found["train_split"] == "train+validation" and found["published"] == 0.842
@@ -286,7 +293,9 @@ def test_a_folder_of_classes_alone_tests_on_the_tenth_held_out(
     folder = in_class_colours(tmp_path / "mine", {"a": 60, "q": 60})
     config = config_for(tmp_path)
     with caplog.at_level(logging.WARNING):
-        found = transfer(config, encoder, names=["mine"], folders={"mine": folder})
+        found = transfer(
+            conditions_of(config), encoder, names=["mine"], folders={"mine": folder}
+        )
     found = found["mine"]
     images = image_sets.open_image_set(
         dataclasses.replace(config.data, image_dir=folder)
@@ -322,7 +331,13 @@ def test_what_is_wrong_stops_before_anything_is_measured(prepared, tmp_path, enc
     ]
     for names, folders, words in cases:
         with pytest.raises(ConfigError, match=words) as error:
-            transfer(config, encoder, names=names, folders=folders, features=never)
+            transfer(
+                conditions_of(config),
+                encoder,
+                names=names,
+                folders=folders,
+                features=never,
+            )
         assert "\n" not in str(error.value)
 
 
@@ -333,4 +348,9 @@ def test_an_encoder_that_moves_is_found_out(prepared, encoder):
         return Features(rng.normal(size=(20, 3)), np.arange(20) % 3)
 
     with pytest.raises(RuntimeError, match="frozen"):
-        transfer(config_for(prepared), encoder, names=["cifar10"], features=moving)
+        transfer(
+            conditions_of(config_for(prepared)),
+            encoder,
+            names=["cifar10"],
+            features=moving,
+        )

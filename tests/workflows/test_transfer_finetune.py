@@ -24,9 +24,11 @@ from simclr_tf2.evaluation.inputs import open_splits
 from simclr_tf2.evaluation.transfer import finetune
 from simclr_tf2.evaluation.transfer.grid import Trial
 from simclr_tf2.evaluation.transfer.network import TransferNetwork, batch_norm_momentum
-from simclr_tf2.evaluation.transfer.protocol import measure_transfer, render, transfer
+from simclr_tf2.evaluation.transfer.protocol import measure_transfer, transfer
+from simclr_tf2.results.transfer_table import render
 from tests import command_line
 from tests.support.drawn import in_class_colours
+from tests.support.subjects import conditions_of
 from tests.support.tiny_runs import tiny_config
 from tests.workflows import stand_ins
 
@@ -64,7 +66,11 @@ def colours(tmp_path_factory):
 
 def measure(config, encoder, folder, **settings):
     return transfer(
-        config, encoder, names=["mine"], folders={"mine": folder}, **settings
+        conditions_of(config),
+        encoder,
+        names=["mine"],
+        folders={"mine": folder},
+        **settings,
     )["mine"]
 
 
@@ -135,7 +141,7 @@ def test_the_network_starts_from_the_encoder(tmp_path, colours, encoder):
     opened = open_all(config.data, ["mine"], {"mine": colours})["mine"]
     networks = {
         method: TransferNetwork(
-            config, encoder, opened.train, method=method, metric="top1"
+            conditions_of(config), encoder, opened.train, method=method, metric="top1"
         )
         for method in ("finetune", "random_init")
     }
@@ -148,7 +154,9 @@ def test_the_network_starts_from_the_encoder(tmp_path, colours, encoder):
     both = opened.read("train+validation")
     assert network.fits(both) and network.batch == 8
     wide = config_for(tmp_path, transfer_batch_size=30)
-    network = TransferNetwork(wide, encoder, opened.train, method=method, metric="top1")
+    network = TransferNetwork(
+        conditions_of(wide), encoder, opened.train, method=method, metric="top1"
+    )
     assert not network.fits(both) and network.batch == 24
 
 
@@ -169,7 +177,7 @@ def test_a_set_that_diverges_takes_no_other_result_with_it(
         tmp_path, **settings, transfer_datasets=(f"bad={bad}", f"mine={colours}")
     )
     with caplog.at_level(logging.WARNING):
-        results = measure_transfer(both, encoder)
+        results = measure_transfer(conditions_of(both), encoder)
     found = results["transfer_finetune"]
     assert found["mine"]["value"] is not None and found["bad"]["value"] is None
     reason = found["bad"]["not_measured"]
@@ -182,9 +190,14 @@ def test_a_set_that_diverges_takes_no_other_result_with_it(
     # One method that measures is enough; none is an error.
     alone = {"transfer_steps": 1, "transfer_datasets": (f"bad={bad}",)}
     config = config_for(tmp_path, **alone, transfer_methods=("linear", "finetune"))
-    assert measure_transfer(config, encoder)["transfer"]["bad"]["value"] is not None
+    assert (
+        measure_transfer(conditions_of(config), encoder)["transfer"]["bad"]["value"]
+        is not None
+    )
     with pytest.raises(ConfigError, match="bad: none of the 1 pairs"):
-        measure_transfer(config_for(tmp_path, **settings | alone), encoder)
+        measure_transfer(
+            conditions_of(config_for(tmp_path, **settings | alone)), encoder
+        )
 
 
 def test_only_numbers_that_are_not_finite_are_divergence(
@@ -193,7 +206,7 @@ def test_only_numbers_that_are_not_finite_are_divergence(
     config = config_for(tmp_path, transfer_steps=1)
     opened = open_all(config.data, ["mine"], {"mine": colours})["mine"]
     network = TransferNetwork(
-        config, encoder, opened.train, method="finetune", metric="top1"
+        conditions_of(config), encoder, opened.train, method="finetune", metric="top1"
     )
     arguments = (
         Trial(learning_rate=0.1, weight_decay=0.0),
@@ -223,7 +236,7 @@ def test_logits_are_float32_after_training_in_bfloat16(tmp_path, colours, encode
     config = dataclasses.replace(config, training=training)
     opened = open_all(config.data, ["mine"], {"mine": colours})["mine"]
     network = TransferNetwork(
-        config, encoder, opened.train, method="finetune", metric="top1"
+        conditions_of(config), encoder, opened.train, method="finetune", metric="top1"
     )
     pair = Trial(learning_rate=0.1, weight_decay=0.0)
     found = network.train_and_predict(pair, opened.train, opened.validation)
@@ -243,7 +256,11 @@ def test_replicas_share_each_batch_and_change_only_rounding(
         config = config_for(tmp_path, transfer_steps=4, transfer_batch_size=batch)
         opened = open_all(config.data, ["mine"], {"mine": colours})["mine"]
         network = TransferNetwork(
-            config, encoder, opened.train, method="finetune", metric="top1"
+            conditions_of(config),
+            encoder,
+            opened.train,
+            method="finetune",
+            metric="top1",
         )
         assert network.batch == 8 and network.fits(opened.train)
         pair = Trial(learning_rate=learning_rate, weight_decay=0.01)
@@ -266,7 +283,9 @@ def test_voc_is_fine_tuned_with_a_sigmoid_for_each_class(
     monkeypatch.setattr(stand_ins, "_example", stand_ins.voc_example)
     stand_ins.prepare("voc/2007", tmp_path, {"train": 24, "validation": 15, "test": 18})
     config = config_for(tmp_path, transfer_grid="1x2")
-    found = transfer(config, encoder, names=["voc2007"], method="finetune")["voc2007"]
+    found = transfer(
+        conditions_of(config), encoder, names=["voc2007"], method="finetune"
+    )["voc2007"]
     assert found["measure"] == "map11" and found["published"] == 0.866
     assert 0 < found["value"] <= 1 and found["ci95"][0] < found["value"]
     assert len(found["average_precision"]) == 20

@@ -1,12 +1,11 @@
 """What the online kNN compares, where images are stored one class after the other."""
 
 import numpy as np
-import tensorflow as tf
 
 from simclr_tf2 import models
 from simclr_tf2.data import array_files
 from simclr_tf2.evaluation import monitoring
-from simclr_tf2.evaluation.inputs import Splits
+from tests.support.subjects import conditions_of
 from tests.support.tiny_runs import tiny_config
 
 
@@ -25,10 +24,10 @@ def test_bank_and_queries_share_classes_and_no_image(monkeypatch):
     monkeypatch.setattr(monitoring, "make_monitor", monitor)
     config = tiny_config(monitor_epochs=1.0)
     model = models.build_simclr(config.model, image_size=32)
-    strategy = tf.distribute.get_strategy()
-    monitoring.make_run_monitor(config, Splits(split, split, None), model, strategy)
+    labelled = conditions_of(config, train=split, probe=split)
+    monitoring.make_run_monitor(labelled, model)
     elements = dict(parts)
-    monitoring.make_run_monitor(config, Splits(split, None, None), model, strategy)
+    monitoring.make_run_monitor(conditions_of(config, train=split), model)
     assert measured == [True, False]  # no labels: no kNN
     labels, places = {}, {}
     for name, batches in elements.items():

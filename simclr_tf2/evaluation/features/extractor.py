@@ -10,9 +10,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import augmentations, distribution
+from simclr_tf2 import augmentations
 from simclr_tf2.augmentations import policy
-from simclr_tf2.config import Config
+from simclr_tf2.config import DataConfig
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation.features.cache import FeatureCache, digest_of_weights
@@ -35,36 +35,39 @@ class View:
     key: Callable[[Split], dict[str, Any]]
 
 
-def eval_view(config: Config) -> View:
+def eval_view(data: DataConfig, batch_size: int) -> View:
     """Return the view of an evaluation: the centre (``augmentations.eval_view``)."""
-    key = {"view": list(config.data.height_width)}
-    return _view(config, augmentations.eval_view, key)
+    key = {"view": list(data.height_width)}
+    return _view(data, batch_size, augmentations.eval_view, key)
 
 
-def squashed_view(config: Config) -> View:
+def squashed_view(data: DataConfig, batch_size: int) -> View:
     """Return the whole image, its aspect not kept (``augmentations.squashed_view``)."""
     geometry = {
-        "size": list(config.data.height_width),
+        "size": list(data.height_width),
         "window": "whole, squashed",
-        "shorter_side_first": shorter_side_first(config),
+        "shorter_side_first": shorter_side_first(data),
     }
-    return _view(config, augmentations.squashed_view, {"view": geometry})
+    return _view(data, batch_size, augmentations.squashed_view, {"view": geometry})
 
 
-def shorter_side_first(config: Config) -> int:
+def shorter_side_first(data: DataConfig) -> int:
     """Return the shorter side after the first of two steps of a squashed view."""
-    proportion = policy.eval_proportion(config.data.image_size)
-    return round(min(config.data.height_width) / proportion)
+    proportion = policy.eval_proportion(data.image_size)
+    return round(min(data.height_width) / proportion)
 
 
 def _view(
-    config: Config, view_of: Callable[..., tf.Tensor], key: dict[str, Any]
+    data: DataConfig,
+    batch_size: int,
+    view_of: Callable[..., tf.Tensor],
+    key: dict[str, Any],
 ) -> View:
     def dataset(split: Split, limit: int | None) -> tf.data.Dataset:
         return pipeline.make_eval_dataset(
             split,
-            batch_size=config.evaluation.eval_batch_size,
-            image_size=config.data.image_size,
+            batch_size=batch_size,
+            image_size=data.image_size,
             limit=limit,
             view_of=view_of,
         )
@@ -73,17 +76,21 @@ def _view(
 
 
 def make_extractor(
-    config: Config, folder: Path | None, *, view: View | None = None
+    devices: tf.distribute.Strategy,
+    folder: Path | None,
+    *,
+    view: View,
+    channels: int,
 ) -> FeaturesOf:
     """Build what extracts a split's features: on all replicas of this machine.
 
     Args:
-        config: Whole config; the view, the batch and the devices come from it.
+        devices: The strategy of the run.
         folder: The run folder that keeps them under ``features/``; None keeps nothing.
-        view: Of the images; None is ``eval_view``.
+        view: Of the images.
+        channels: Of the images.
     """
-    strategy = replicas(config)
-    shown = view or eval_view(config)
+    strategy = replicas(devices)
     # The last encoder, and what runs it: traced once for all splits.
     placed: list[tuple[keras.Model, Callable]] = []
 
@@ -100,7 +107,7 @@ def make_extractor(
         if folder is None:
             return extract(
                 on_replicas(encoder),
-                shown.dataset(split, limit),
+                view.dataset(split, limit),
                 strategy=strategy,
                 name=split.split,
             )
@@ -109,15 +116,15 @@ def make_extractor(
             "outputs": encoder.name,
             "images": split.source.fingerprint,
             "limit": limit,
-            "channels": config.data.image_channels,
+            "channels": channels,
             "compute": "float32",
             **({} if _is_first(split, limit) else {"sample": "drawn"}),
-            **shown.key(split),
+            **view.key(split),
         }
 
         def compute() -> Any:
             return encoded_batches(
-                on_replicas(encoder), shown.dataset(split, limit), strategy=strategy
+                on_replicas(encoder), view.dataset(split, limit), strategy=strategy
             )
 
         return FeatureCache(folder / "features").get(key, compute, name=split.split)
@@ -131,21 +138,20 @@ def _is_first(split: Split, limit: int | None) -> bool:
     return whole or split.source.mixed
 
 
-def replicas(config: Config) -> tf.distribute.Strategy | None:
+def replicas(strategy: tf.distribute.Strategy) -> tf.distribute.Strategy | None:
     """Return the strategy whose replicas share an evaluation; None for one device.
 
     Workers of several machines evaluate each for itself: an evaluation has no
     collective op, so that it may run on one of them alone.
     """
-    strategy = distribution.shared_strategy(config.distribution)
     alone = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     return None if alone or strategy.num_replicas_in_sync == 1 else strategy
 
 
-def replica_count(config: Config) -> int:
+def replica_count(strategy: tf.distribute.Strategy) -> int:
     """Return how many replicas compute features."""
-    strategy = replicas(config)
-    return 1 if strategy is None else strategy.num_replicas_in_sync
+    shared = replicas(strategy)
+    return 1 if shared is None else shared.num_replicas_in_sync
 
 
 def replicated(encoder: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:

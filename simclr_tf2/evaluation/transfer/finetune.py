@@ -15,13 +15,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from simclr_tf2.config import Config
 from simclr_tf2.data import subset
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.transfer_splits import TransferSplits
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features import cache as feature_cache
 from simclr_tf2.evaluation.features import extractor
+from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.evaluation.transfer import grid as transfer_grid
 from simclr_tf2.evaluation.transfer.grid import Trial
 from simclr_tf2.evaluation.transfer.network import TransferNetwork, steps_of
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def measure_finetuned(
-    config: Config,
+    conditions: Conditions,
     encoder: keras.Model,
     opened: TransferSplits,
     *,
@@ -42,7 +42,7 @@ def measure_finetuned(
     """Search rate and decay on validation, train on both, score on test, once.
 
     Args:
-        config: Whole config.
+        conditions: Settings and devices.
         encoder: Its weights are where ``finetune`` starts; not moved.
         opened: The data set.
         name: Of the data set, for the file of trials.
@@ -59,12 +59,12 @@ def measure_finetuned(
     """
     started = time.perf_counter()
     _require_scorable(name, opened)
-    settings = _settings(config, encoder, opened, method)
+    settings = _settings(conditions, encoder, opened, method)
     path = keep / "transfer" / f"{method}-{_file_name(name)}.json" if keep else None
     make = functools.partial(
-        TransferNetwork, config, encoder, method=method, metric=opened.metric
+        TransferNetwork, conditions, encoder, method=method, metric=opened.metric
     )
-    trials, network = _search(config, opened, make, method, path, settings)
+    trials, network = _search(conditions, opened, make, method, path, settings)
     best = transfer_grid.best_trial(trials)
     both = opened.read(opened.train_and_validation)
     if network is None or not network.fits(both):
@@ -76,7 +76,7 @@ def measure_finetuned(
             f"rate {best.learning_rate:g}; pass another --transfer_grid"
         )
     return {
-        **score_logits(logits, metric=opened.metric, seed=config.seed),
+        **score_logits(logits, metric=opened.metric, seed=conditions.seed),
         "learning_rate": best.learning_rate,
         "weight_decay": best.weight_decay,
         "learning_rate_at_edge": transfer_grid.on_edge(trials, best),
@@ -93,13 +93,13 @@ def measure_finetuned(
         "optimizer": "SGD, Nesterov momentum 0.9, cosine to 0",
         "augmentation": "random crop and flip",
         "weights": settings["weights"],
-        "seed": config.seed,
+        "seed": conditions.seed,
         "seconds": time.perf_counter() - started,
     }
 
 
 def _search(
-    config: Config,
+    conditions: Conditions,
     opened: TransferSplits,
     make: Callable[[Split], TransferNetwork],
     method: str,
@@ -111,7 +111,7 @@ def _search(
     Returns:
         The trials, and the network that made them; None if all were kept before.
     """
-    rates, decays = config.evaluation.transfer_grid_size
+    rates, decays = conditions.evaluation.transfer_grid_size
     grid = transfer_grid.make_grid(method, learning_rates=rates, weight_decays=decays)
     network = None
 
@@ -160,11 +160,11 @@ def _require_scorable(name: str, opened: TransferSplits) -> None:
 
 
 def _settings(
-    config: Config, encoder: keras.Model, opened: TransferSplits, method: str
+    conditions: Conditions, encoder: keras.Model, opened: TransferSplits, method: str
 ) -> dict[str, Any]:
     """Return the settings that a trial rests on, beside the pair itself."""
     splits = (opened.train, opened.validation)
-    replicas = extractor.replica_count(config)
+    replicas = extractor.replica_count(conditions.strategy)
     return {
         "method": method,
         "weights": feature_cache.digest_of_weights(encoder)
@@ -173,14 +173,14 @@ def _settings(
         "data": [f"{split.name}:{split.split}" for split in splits],
         "images": [split.source.fingerprint for split in splits],
         "metric": opened.metric,
-        "steps": steps_of(config, method),
-        "global_batch_size": config.evaluation.transfer_batch_size
+        "steps": steps_of(conditions, method),
+        "global_batch_size": conditions.evaluation.transfer_batch_size
         // replicas
         * replicas,
-        "image_size": list(config.data.height_width),
-        "mixed_precision": config.training.mixed_precision,
-        "zero_init_logits_layer": config.model.zero_init_logits_layer,
-        "seed": config.seed,
+        "image_size": list(conditions.data.height_width),
+        "mixed_precision": conditions.training.mixed_precision,
+        "zero_init_logits_layer": conditions.model.zero_init_logits_layer,
+        "seed": conditions.seed,
     }
 
 

@@ -9,22 +9,22 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import models
-from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.features.extraction import Features, encoded_batches
+from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.evaluation.transfer.grid import Trial
 from simclr_tf2.training import precision, repeated, session
 
 LONGER_FROM_RANDOM = 2  # 40,000 steps in place of 20,000
 
 
-def steps_of(config: Config, method: str) -> int:
+def steps_of(conditions: Conditions, method: str) -> int:
     """Return the steps of one trial of ``"finetune"`` or ``"random_init"``."""
     longer = LONGER_FROM_RANDOM if method == "random_init" else 1
-    return longer * config.evaluation.transfer_steps
+    return longer * conditions.evaluation.transfer_steps
 
 
 def batch_norm_momentum(num_examples: int, global_batch_size: int) -> float:
@@ -32,13 +32,15 @@ def batch_norm_momentum(num_examples: int, global_batch_size: int) -> float:
     return max(1 - 10 * global_batch_size / num_examples, 0.9)
 
 
-def shape_of(config: Config, train: Split, replicas: int = 1) -> tuple[int, float]:
+def shape_of(
+    conditions: Conditions, train: Split, replicas: int = 1
+) -> tuple[int, float]:
     """Return batch size, whole on each replica, and batch-norm momentum for a split.
 
     Raises:
         ConfigError: Fewer images than replicas.
     """
-    wanted = min(config.evaluation.transfer_batch_size, train.num_examples)
+    wanted = min(conditions.evaluation.transfer_batch_size, train.num_examples)
     share = wanted // replicas
     if not share:
         raise ConfigError(
@@ -55,7 +57,7 @@ class TransferNetwork:
 
     def __init__(
         self,
-        config: Config,
+        conditions: Conditions,
         encoder: keras.Model,
         train: Split,
         *,
@@ -65,17 +67,21 @@ class TransferNetwork:
         """Build the network for the classes and the size of ``train``.
 
         Args:
-            config: Whole config.
+            conditions: Settings and devices.
             encoder: Whose weights ``finetune`` starts from.
             train: A training split.
             method: ``"finetune"`` or ``"random_init"``.
             metric: Decides on softmax or, for ``map11``, a sigmoid per class.
         """
-        self._config = config
-        self._strategy = extractor.replicas(config) or tf.distribute.get_strategy()
+        self._conditions = conditions
+        self._strategy = (
+            extractor.replicas(conditions.strategy) or tf.distribute.get_strategy()
+        )
         self.replicas = self._strategy.num_replicas_in_sync
-        self.batch, self.batch_norm_momentum = shape_of(config, train, self.replicas)
-        keras.utils.set_random_seed(config.seed)
+        self.batch, self.batch_norm_momentum = shape_of(
+            conditions, train, self.replicas
+        )
+        keras.utils.set_random_seed(conditions.seed)
         with self._strategy.scope():
             self.model = self._build(train)
             if method == "finetune":
@@ -83,9 +89,9 @@ class TransferNetwork:
             self._training = repeated.RepeatedTraining(
                 self.model,
                 repeated.sigmoid_loss if metric == "map11" else repeated.softmax_loss,
-                steps=steps_of(config, method),
-                jit_compile=config.training.jit_compile,
-                mixed_precision=config.training.mixed_precision,
+                steps=steps_of(conditions, method),
+                jit_compile=conditions.training.jit_compile,
+                mixed_precision=conditions.training.mixed_precision,
             )
         self._float32 = models.export_copy(self.model)
         self._logits = tf.function(
@@ -95,21 +101,21 @@ class TransferNetwork:
     def _build(self, train: Split) -> models.SimCLR:
         return models.build_simclr(
             dataclasses.replace(
-                self._config.model,
+                self._conditions.model,
                 batch_norm_decay=self.batch_norm_momentum,
                 ft_proj_selector=0,
                 fine_tune_after_block=-1,
             ),
-            image_size=self._config.data.image_size,
-            channels=self._config.data.image_channels,
+            image_size=self._conditions.data.image_size,
+            channels=self._conditions.data.image_channels,
             num_classes=train.num_classes,
             num_replicas=self.replicas,
-            dtype=precision.POLICIES[self._config.training.mixed_precision],
+            dtype=precision.POLICIES[self._conditions.training.mixed_precision],
         )
 
     def fits(self, train: Split) -> bool:
         """Return whether it can be trained on another split of the same set too."""
-        shape = shape_of(self._config, train, self.replicas)
+        shape = shape_of(self._conditions, train, self.replicas)
         return (self.batch, self.batch_norm_momentum) == shape
 
     def train_and_predict(
@@ -123,8 +129,8 @@ class TransferNetwork:
             lambda context: pipeline.make_supervised_dataset(
                 train,
                 global_batch_size=self.batch,
-                image_size=self._config.data.image_size,
-                seed=self._config.seed,
+                image_size=self._conditions.data.image_size,
+                seed=self._conditions.seed,
                 cache="auto",
                 service=None,
                 **session.input_share(context),
@@ -137,11 +143,11 @@ class TransferNetwork:
 
     def _predict(self, split: Split) -> Features | None:
         models.copy_weights(self.model, self._float32)
-        settings = self._config.evaluation
+        settings = self._conditions.evaluation
         dataset = pipeline.make_eval_dataset(
             split,
             batch_size=settings.eval_batch_size,
-            image_size=self._config.data.image_size,
+            image_size=self._conditions.data.image_size,
         )
         batches = list(encoded_batches(self._logits, dataset))
         if not batches:

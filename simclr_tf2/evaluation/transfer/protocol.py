@@ -11,7 +11,6 @@ import keras
 import tensorflow as tf
 
 from simclr_tf2.augmentations import crop
-from simclr_tf2.config import Config
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.transfer_sets import PUBLISHED, TRANSFER_SETS
 from simclr_tf2.data.transfer_splits import TransferSplits, open_all, parse_datasets
@@ -19,31 +18,35 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.features.frozen import assert_unchanged
+from simclr_tf2.evaluation.measured import Measured
+from simclr_tf2.evaluation.subject import Conditions, Subject
 from simclr_tf2.evaluation.transfer.finetune import measure_finetuned
 from simclr_tf2.evaluation.transfer.linear import run_linear
-from simclr_tf2.results.transfer_table import render_transfer
+from simclr_tf2.results.transfer_table import KEYS
 
 logger = logging.getLogger(__name__)
 
 FeaturesOf = Callable[[Split], Features]
 PROPORTION = 1.0  # side of the window, as a part of the largest possible one
-# Keys of results.json.
-KEYS = {
-    "linear": "transfer",
-    "finetune": "transfer_finetune",
-    "random_init": "transfer_random_init",
-}
+
+
+def measure(subject: Subject) -> Measured:
+    """Run each method of ``--transfer_methods`` on each data set."""
+    others = measure_transfer(
+        subject.conditions, subject.encoder, keep_features=subject.keep
+    )
+    return Measured(others=others)
 
 
 def measure_transfer(
-    config: Config, encoder: keras.Model, *, keep_features: Path | None = None
+    conditions: Conditions, encoder: keras.Model, *, keep_features: Path | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Run ``--protocols=transfer``: each method of ``--transfer_methods`` on each set.
+    """Run each method of ``--transfer_methods`` on each data set.
 
     Args:
-        config: Whole config.
-        encoder: Images -> h; not moved by this (checked bit for bit). The trials of
-            fine-tuning are kept in the run folder.
+        conditions: Settings and devices; the splits are not read. The trials of
+            fine-tuning are kept in its run folder.
+        encoder: Images -> h; not moved by this (checked bit for bit).
         keep_features: The folder that keeps the features; None keeps none.
 
     Returns:
@@ -52,28 +55,26 @@ def measure_transfer(
     Raises:
         ConfigError: As ``transfer``.
     """
-    names, folders = parse_datasets(config.evaluation.transfer_datasets)
-    found = open_all(config.data, names, folders)
-    keep = Path(config.model_dir) if config.model_dir else None
-    features = encode_with(config, encoder, keep_features)
+    names, folders = parse_datasets(conditions.evaluation.transfer_datasets)
+    found = open_all(conditions.data, names, folders)
+    features = encode_with(conditions, encoder, keep_features)
     results = {
         KEYS[method]: _measure_sets(
-            config, encoder, found, method=method, features=features, keep=keep
+            conditions,
+            encoder,
+            found,
+            method=method,
+            features=features,
+            keep=conditions.folder,
         )
-        for method in config.evaluation.transfer_methods
+        for method in conditions.evaluation.transfer_methods
     }
     _require_measured(*results.values())
     return results
 
 
-def render(others: Mapping[str, Any]) -> str:
-    """Format as a table what ``measure_transfer`` put into ``others``, or return ""."""
-    found = {method: others[key] for method, key in KEYS.items() if key in others}
-    return render_transfer(found) if found else ""
-
-
 def transfer(
-    config: Config,
+    conditions: Conditions,
     encoder: keras.Model,
     *,
     names: Sequence[str],
@@ -88,8 +89,8 @@ def transfer(
     cannot be measured, is left out with a line that says why, and stays in the result.
 
     Args:
-        config: Whole config; ``data`` says where prepared sets lie and how images are
-            read.
+        conditions: Settings and devices; ``data`` says where prepared sets lie and how
+            images are read.
         encoder: Images -> h; not moved by this (checked bit for bit).
         names: As ``parse_datasets`` gives them.
         folders: Name -> folder of images, in place of the TFDS set.
@@ -107,17 +108,17 @@ def transfer(
         ConfigError: An unknown name, a folder that cannot be used, or none of the sets
             prepared or measured.
     """
-    found = open_all(config.data, names, folders or {})
-    features = features or encode_with(config, encoder, None)
+    found = open_all(conditions.data, names, folders or {})
+    features = features or encode_with(conditions, encoder, None)
     results = _measure_sets(
-        config, encoder, found, method=method, features=features, keep=keep
+        conditions, encoder, found, method=method, features=features, keep=keep
     )
     _require_measured(results)
     return results
 
 
 def _measure_sets(
-    config: Config,
+    conditions: Conditions,
     encoder: keras.Model,
     found: Mapping[str, TransferSplits | str],
     *,
@@ -141,10 +142,10 @@ def _measure_sets(
             )
             try:
                 measured = (
-                    _measure_linear(config, opened, features)
+                    _measure_linear(conditions, opened, features)
                     if method == "linear"
                     else measure_finetuned(
-                        config, encoder, opened, name=name, method=method, keep=keep
+                        conditions, encoder, opened, name=name, method=method, keep=keep
                     )
                 )
             except ConfigError as error:
@@ -206,12 +207,12 @@ def view_dataset(
 
 
 def encode_with(
-    config: Config, encoder: keras.Model, folder: Path | None
+    conditions: Conditions, encoder: keras.Model, folder: Path | None
 ) -> FeaturesOf:
     """Return a function from a split to features: on all replicas, of ``view_dataset``.
 
     Args:
-        config: Whole config.
+        conditions: Settings and devices.
         encoder: Images -> h.
         folder: The run folder that keeps them; None keeps nothing.
     """
@@ -220,28 +221,30 @@ def encode_with(
         assert limit is None, limit
         return view_dataset(
             split,
-            batch_size=config.evaluation.eval_batch_size,
-            image_size=config.data.image_size,
+            batch_size=conditions.evaluation.eval_batch_size,
+            image_size=conditions.data.image_size,
         )
 
     def key(split: Split) -> dict[str, Any]:
-        size = list(config.data.height_width)
+        size = list(conditions.data.height_width)
         # One set of images can be read with other labels: of presence, or another key.
         labels = [split.num_classes, *split.label_shape]
         return {"view": {"size": size, "window": PROPORTION}, "labels": labels}
 
-    of = extractor.make_extractor(config, folder, view=extractor.View(dataset, key))
+    of = conditions.features_of(folder, extractor.View(dataset, key))
     return lambda split: of(encoder, split, None)
 
 
 def _measure_linear(
-    config: Config, opened: TransferSplits, features: FeaturesOf
+    conditions: Conditions, opened: TransferSplits, features: FeaturesOf
 ) -> dict[str, Any]:
     train, validation, test = map(
         features, (opened.train, opened.validation, opened.test)
     )
-    found = run_linear(train, validation, test, metric=opened.metric, seed=config.seed)
-    size = "x".join(map(str, config.data.height_width))
+    found = run_linear(
+        train, validation, test, metric=opened.metric, seed=conditions.seed
+    )
+    size = "x".join(map(str, conditions.data.height_width))
     return {
         "feature_dim": int(train.features.shape[1]),
         "view": f"shorter side and centre {size}, bicubic, no augmentation",
