@@ -8,8 +8,9 @@ import pytest
 from absl import flags as absl_flags
 
 import flags
-from simclr_tf2 import command_help, settings, suggestions
+from simclr_tf2 import command_help, suggestions
 from simclr_tf2 import config as config_lib
+from simclr_tf2.config import settings
 from tests import command_line
 from tests.support.program_flags import forget, parsed
 
