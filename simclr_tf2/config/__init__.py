@@ -14,14 +14,13 @@ from simclr_tf2.config.augmentation import (
     AUGMENT_PLACES,
     AugmentationConfig,
 )
-from simclr_tf2.config.checks import parse_image_size, refusal
+from simclr_tf2.config.checks import refusal
 from simclr_tf2.config.config import Config
 from simclr_tf2.config.data import (
     CACHES,
     FILE_CHECKS,
     IMAGE_LAYOUTS,
     DataConfig,
-    parse_pixel_range,
 )
 from simclr_tf2.config.distribution import STRATEGIES, DistributionConfig
 from simclr_tf2.config.evaluation import (
@@ -116,8 +115,6 @@ __all__ = [
     "from_flat",
     "given_settings",
     "learned_settings",
-    "parse_image_size",
-    "parse_pixel_range",
     "refusal",
     "reported_by_workflow",
     "sections",

@@ -159,7 +159,7 @@ def test_bad_input_is_one_clear_line(queries, bank, kwargs, message):
 @pytest.mark.parametrize(
     ("labels", "kwargs", "message"),
     [
-        ([[0, 1]], {"weights": "distance"}, "uniform, exp"),
+        ([[0, 1]], {"weights": "distance"}, "exp, uniform"),
         ([[0, 1]], {"temperature": 0.0}, "temperature"),
         ([[0, 1]], {"temperature": float("nan")}, "temperature"),
         ([[0, -1]], {}, "-1 to 0"),
