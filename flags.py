@@ -998,7 +998,10 @@ def measured_later(values: flags.FlagValues, mode: str) -> list[str]:
 
 
 def _kept_for_eval(mode: str) -> set[str]:
-    """Return what fine-tuning does not read, but an evaluation of its run."""
+    """Return what fine-tuning leaves to an evaluation of its run.
+
+    It is what pretraining, which measures protocols at its end, and evaluation read.
+    """
     if mode != "finetune":
         return set()
     both = {*config_lib.unread("pretrain"), *config_lib.unread("eval")}

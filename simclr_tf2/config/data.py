@@ -29,18 +29,18 @@ class DataConfig:
     """Settings of the images: which are read, and at which size."""
 
     dataset: str = setting("imagenet2012", changes=WEIGHTS, modes=OPENING)
-    # In place of dataset, as the next two
+    # The next three take the place of dataset
     image_dir: str | None = setting(None, changes=WEIGHTS, modes=OPENING, ours=True)
     manifest: str | None = setting(None, changes=WEIGHTS, modes=OPENING, ours=True)
     tfrecords: str | None = setting(None, changes=WEIGHTS, modes=OPENING, ours=True)
     image_layout: str = setting("auto", changes=WEIGHTS, modes=OPENING, ours=True)
-    # Of the manifest
+    # Columns of manifest
     label_columns: tuple[str, ...] = setting(
         (), changes=WEIGHTS, modes=OPENING, ours=True
     )
     image_key: str = setting("image", changes=WEIGHTS, modes=OPENING, ours=True)
     label_key: str = setting("label", changes=WEIGHTS, modes=OPENING, ours=True)
-    # data in a checkout; else TFDS's folder
+    # data in a checkout, elsewhere TFDS's folder
     data_dir: str = setting(
         places.data_dir(), changes=PLACE, modes=OPENING | EMBED, ours=True
     )
@@ -49,7 +49,7 @@ class DataConfig:
     train_split: str = setting("train", changes=WEIGHTS, modes=OPENING)
     # None: 0.05 of own images without labels
     valid_size: float | None = setting(None, changes=WEIGHTS, modes=PRETRAIN, ours=True)
-    # Of each class; the same as a number: labels_per_class
+    # Share of the labels of each class; labels_per_class is a number instead
     label_fraction: float = setting(
         1.0, changes=WEIGHTS, modes=FINETUNE | EVAL, protocols=("semi",), ours=True
     )

@@ -70,7 +70,7 @@ class EvaluationConfig:
     transfer_methods: tuple[str, ...] = setting(
         ("linear",), changes=MEASUREMENT, modes=MEASURING, ours=True
     )
-    # As the next two: paper, appendix B.8.1
+    # Steps, batch size and grid: paper, appendix B.8.1
     transfer_steps: int = setting(
         20_000, changes=MEASUREMENT, modes=MEASURING, ours=True
     )
@@ -86,7 +86,7 @@ class EvaluationConfig:
     finetune_baselines: tuple[str, ...] = setting(
         (), changes=MEASUREMENT, modes=FINETUNE | EVAL, protocols=("semi",), ours=True
     )
-    # Of weighted_knn, as the next
+    # knn_*: of weighted_knn
     knn_k: tuple[int, ...] = setting(
         (10, 20, 100, 200), changes=MEASUREMENT, modes=MEASURING, ours=True
     )
@@ -100,7 +100,7 @@ class EvaluationConfig:
     svm_features: str = setting(
         "feature5", changes=MEASUREMENT, modes=MEASURING, ours=True
     )
-    # The benchmark's on ImageNet, as the next
+    # features_*: of the benchmark, on ImageNet
     features_epochs: float = setting(
         90.0, changes=MEASUREMENT, modes=MEASURING, ours=True
     )
@@ -111,7 +111,7 @@ class EvaluationConfig:
     probe_split: str = setting(
         "", changes=MEASUREMENT, modes=PRETRAIN | EVAL, ours=True
     )
-    # At most so many of them
+    # At most so many images of probe_split
     probe_examples: int = setting(
         50_000, changes=MEASUREMENT, modes=PRETRAIN | EVAL, ours=True
     )
