@@ -22,8 +22,7 @@ from simclr_tf2.command_line import recipe_files
 
 _DEFAULTS = config_lib.field_defaults()
 _NAMES: list[str] = []
-# (title, modes that read it, names of its flags), in the order of definition
-_SECTIONS: list[tuple[str, str, list[str]]] = []
+_SECTIONS: list[tuple[str, list[str]]] = []  # (title, names of its flags)
 
 
 class _Parser(flags.ArgumentParser):
@@ -86,14 +85,19 @@ def _items(name: str, value: Any) -> list[str]:
     return [item.strip() for row in rows for item in row]
 
 
-def _section(title: str, modes: str) -> None:
+def _names(name: str, value: Any) -> list[str]:
+    """Read values with commas between, without the empty ones."""
+    return [item for item in _items(name, value) if item]
+
+
+def _section(title: str) -> None:
     """Begin a section of the help: the flags defined from here on."""
-    _SECTIONS.append((title, modes, []))
+    _SECTIONS.append((title, []))
 
 
 def _note(name: str) -> None:
     _NAMES.append(name)
-    _SECTIONS[-1][2].append(name)
+    _SECTIONS[-1][1].append(name)
 
 
 def _define(parser: _Parser, text: str, **more: Any) -> None:
@@ -121,8 +125,10 @@ def _bool(name: str, text: str) -> None:
     _define(_Parser(name, _truth, "BOOL"), text, boolean=True)
 
 
-def _list(name: str, text: str) -> None:
-    _define(_Parser(name, _items, "A,B,..."), text)
+def _list(
+    name: str, text: str, convert: Callable[[str, Any], list[str]] = _items
+) -> None:
+    _define(_Parser(name, convert, "A,B,..."), text)
 
 
 def _enum(name: str, choices: Sequence[str], text: str) -> None:
@@ -138,7 +144,7 @@ def _enum(name: str, choices: Sequence[str], text: str) -> None:
     _define(_Parser(name, convert, "CHOICE", choices), text)
 
 
-_section("The run", modes="all")
+_section("The run")
 _enum(
     "mode",
     config_lib.MODES,
@@ -165,7 +171,7 @@ _integer(
     "Random seed of weights, image order, augmentation and protocols, a whole number. "
     "A seed gives identical batches on any number of replicas and after any restart.",
 )
-_section("Images", modes="pretrain, finetune, eval, scan")
+_section("Images")
 _string(
     "dataset",
     "Data set to read: a tensorflow-datasets name (cifar10, stl10, imagenet2012, ...), "
@@ -206,6 +212,7 @@ _list(
     "Columns of --manifest that hold one yes-or-no label each, comma-separated. Values "
     "in a column: 1 (yes), 0 (no), -1 or empty (unknown). Empty: labels come from the "
     "column label.",
+    convert=_names,
 )
 _string(
     "image_key",
@@ -305,7 +312,7 @@ _string(
     "Address of a tf.data service dispatcher (grpc://host:port) whose workers prepare "
     "the batches. If it is not given, this program prepares them. See docs/data.md.",
 )
-_section("Augmentation", modes="pretrain, scan")
+_section("Augmentation")
 _float(
     "color_jitter_strength",
     "Strength of the colour jitter, 0 or greater. The paper uses 1.0 for ImageNet and "
@@ -346,7 +353,7 @@ _string(
     "Multi-crop: side of an additional small view in pixels, or HEIGHTxWIDTH. Default: "
     "3/7 of --image_size, rounded to a multiple of 4.",
 )
-_section("Network", modes="pretrain, finetune")
+_section("Network")
 _integer(
     "resnet_depth",
     "Number of layers of the ResNet: 10, 18, 34, 50, 101, 152 or 200.",
@@ -414,7 +421,7 @@ _integer(
     "after it are trained. -1: everything is trained; 0: only the stem is frozen; 4: "
     "only the classifier is trained (linear evaluation).",
 )
-_section("Contrastive loss", modes="pretrain")
+_section("Contrastive loss")
 _enum(
     "loss",
     config_lib.LOSSES,
@@ -434,7 +441,7 @@ _bool(
     "hidden_norm",
     "L2-normalise projections, so that their similarity is cosine similarity.",
 )
-_section("Optimizer and learning rate", modes="pretrain, finetune")
+_section("Optimizer and learning rate")
 _enum(
     "optimizer",
     config_lib.OPTIMIZERS,
@@ -472,7 +479,7 @@ _float(
     "Fine-tuning: factor of the learning rate of all layers below the classifier, "
     "above 0.",
 )
-_section("Training", modes="pretrain, finetune")
+_section("Training")
 _integer(
     "train_batch_size",
     "Images per training step, summed over all replicas, 2 or more. Default in "
@@ -589,7 +596,7 @@ _enum(
     "How progress is shown. bar: a progress bar. plain: log lines. none: no progress. "
     "auto: a bar on a terminal, lines in a file.",
 )
-_section("Evaluation", modes="pretrain, finetune, eval")
+_section("Evaluation")
 _string("eval_split", "Name of the labelled split on which results are reported.")
 _integer("eval_batch_size", "Images per evaluation step, summed over all replicas.")
 _integer(
@@ -607,6 +614,7 @@ _list(
     "protocols",
     "Evaluations of the frozen representation h, comma-separated. "
     f"{protocols.help_text()} Empty: none. See docs/evaluation.md.",
+    convert=_names,
 )
 _string(
     "probe_split",
@@ -633,7 +641,7 @@ _string(
     "label_free) or, also with --mode=pretrain, valid_loss (lowest loss on the images "
     "that --valid_size holds out). Empty: none is kept.",
 )
-_section("Evaluation of a run", modes="eval")
+_section("Evaluation of a run")
 _list(
     "compare_with",
     "Folders of other runs that were evaluated on the same images as this one, "
@@ -652,7 +660,7 @@ _float(
     "watch_timeout",
     "Minutes without a new checkpoint after which --watch ends. 0: no limit.",
 )
-_section("Settings of protocols", modes="pretrain, finetune, eval")
+_section("Settings of protocols")
 _list(
     "knn_k",
     "With --protocols=weighted_knn: numbers of neighbours, each 1 or more, "
@@ -701,6 +709,7 @@ _list(
     "With --protocols=transfer: data sets to measure on, comma-separated. Values: "
     "names of the paper's twelve data sets, other tensorflow-datasets names, "
     "NAME=FOLDER, or all (the twelve).",
+    convert=_names,
 )
 _list(
     "transfer_methods",
@@ -708,6 +717,7 @@ _list(
     "classifier on frozen features. finetune: the whole network from the run's "
     "weights. random_init: the whole network from random weights, with twice the "
     "steps.",
+    convert=_names,
 )
 _integer(
     "transfer_steps",
@@ -741,8 +751,9 @@ _list(
     "images of the run, comma-separated. random_init: random initial weights, other "
     "settings unchanged. supervised: all layers from random weights, twice the epochs. "
     "Empty: none.",
+    convert=_names,
 )
-_section("Devices", modes="all")
+_section("Devices")
 _enum(
     "strategy",
     config_lib.STRATEGIES,
@@ -772,19 +783,20 @@ _string(
 _string("tpu_zone", "Google Cloud zone of the TPU.")
 _string("gcp_project", "Google Cloud project of the TPU.")
 _string("master", "Address of the TPU master, read if --tpu_name is not given.")
-_section("Export", modes="pretrain, finetune, export")
+_section("Export")
 _list(
     "export_formats",
     "Formats to export, comma-separated. keras: encoder.keras, for images in [0, 1]. "
     "keras_uint8: encoder_uint8.keras, for uint8 images of any size, which it crops "
     "and resizes itself. saved_model: a SavedModel in the format of TF Hub. Empty: "
     "none.",
+    convert=_names,
 )
 _integer(
     "keep_hub_module_max",
     "Number of SavedModels to keep, the newest ones. 0: all.",
 )
-_section("Embedding", modes="embed")
+_section("Embedding")
 _string(
     "input",
     "Images to embed: a folder, an .npz or .npy file, or NAME:SPLIT of a data set or "
@@ -800,7 +812,7 @@ _integer(
     "num_neighbours",
     "Number of similar images to show for each image of --neighbours_of, 1 or more.",
 )
-_section("Looking through images", modes="scan, embed")
+_section("Looking through images")
 _string(
     "preview",
     "Picture (.png) to write. With --mode=scan: images beside their augmented views. "
@@ -816,32 +828,6 @@ for _name in _LEFTOVERS:
         None,
         "No effect; accepted because commands of google-research/simclr carry it.",
     )
-
-# Where a mode does not read what the sections say: all but these, and these too.
-_NOT_READ = {
-    "finetune": (
-        "valid_size",
-        "lineareval_while_pretraining",
-        "micro_batch_size",
-        "micro_batch_norm",
-    ),
-    "scan": ("valid_size", "label_fraction", "labels_per_class"),
-}
-_READ = {
-    "embed": (
-        "data_dir",
-        "download",
-        "image_size",
-        "image_channels",
-        "pixel_range",
-        "check_files",
-        "max_image_pixels",
-        "eval_batch_size",
-    ),
-    "export": ("checkpoint", "ft_proj_selector", "image_size"),
-}
-# Measured by --mode=eval of the run, which takes them from there.
-_MEASURED_LATER = ("protocols", "probe_split", "probe_examples", "best_metric")
 
 # Flags that absl's logging brings; this program does not log by it.
 _OF_ABSL = ("log_dir", "logtostderr", "alsologtostderr", "stderrthreshold")
@@ -960,9 +946,19 @@ def help_sections() -> list[command_help.Section]:
     """List the flags by section, as the help shows them."""
     values = flags.FLAGS
     return [
-        command_help.Section(title, modes, [_as_shown(values[name]) for name in names])
-        for title, modes, names in _SECTIONS
+        command_help.Section(
+            title, _modes_of(names), [_as_shown(values[name]) for name in names]
+        )
+        for title, names in _SECTIONS
     ]
+
+
+def _modes_of(names: Sequence[str]) -> str:
+    """Return the modes that read most of these flags."""
+    fields = config_lib.fields()
+    readers = [mode for name in names for mode in fields[name].metadata["modes"]]
+    modes = [m for m in config_lib.WORKFLOW_MODES if 2 * readers.count(m) > len(names)]
+    return "all" if len(modes) == len(config_lib.WORKFLOW_MODES) else ", ".join(modes)
 
 
 def _as_shown(flag: flags.Flag) -> command_help.Flag:
@@ -980,29 +976,29 @@ def _as_shown(flag: flags.Flag) -> command_help.Flag:
 def of_other_modes(values: flags.FlagValues, mode: str) -> list[str]:
     """List the flags that were given and that ``mode`` does not read.
 
-    Those of training are left to ``--mode=eval``, which compares them with its run.
+    Left out are those of which its workflow warns, and those that fine-tuning keeps for
+    an evaluation (``measured_later``).
     """
-    return [
-        name
-        for _, modes, names in _SECTIONS
-        for name in names
-        if values[name].present and not _is_read(name, modes, mode)
-    ]
-
-
-def _is_read(name: str, modes: str, mode: str) -> bool:
-    """Return whether ``mode`` reads a flag of a section that ``modes`` read."""
-    if modes == "all" or mode in modes.split(", "):
-        return name not in _NOT_READ.get(mode, ())
-    trains = {"pretrain", "finetune"} & set(modes.split(", "))
-    return name in _READ.get(mode, ()) or (mode == "eval" and bool(trains))
+    unread = set(config_lib.unread(mode)) - _kept_for_eval(mode)
+    unread -= set(config_lib.reported_by_workflow(mode))
+    return [name for name in _NAMES if name in unread and values[name].present]
 
 
 def measured_later(values: flags.FlagValues, mode: str) -> list[str]:
     """List the flags of protocols that were given to fine-tuning, which runs none."""
+    kept = _kept_for_eval(mode)
+    return [n for n in _NAMES if n in kept and values[n].present and values[n].value]
+
+
+def _kept_for_eval(mode: str) -> set[str]:
+    """Return what fine-tuning leaves to an evaluation of its run.
+
+    It is what pretraining, which measures protocols at its end, and evaluation read.
+    """
     if mode != "finetune":
-        return []
-    return [n for n in _MEASURED_LATER if values[n].present and values[n].value]
+        return set()
+    both = {*config_lib.unread("pretrain"), *config_lib.unread("eval")}
+    return set(config_lib.unread(mode)) - both
 
 
 def flag_names() -> tuple[str, ...]:
@@ -1017,15 +1013,6 @@ def config_from_flags(values: flags.FlagValues) -> config_lib.Config:
         ConfigError: A value cannot be.
     """
     flat = {name: getattr(values, name) for name in _NAMES}
-    for name in (
-        "protocols",
-        "export_formats",
-        "label_columns",
-        "transfer_datasets",
-        "transfer_methods",
-        "finetune_baselines",
-    ):
-        flat[name] = tuple(item for item in flat[name] if item)
     given = frozenset(name for name in _NAMES if values[name].present)
     return dataclasses.replace(config_lib.from_flat(flat), given=given)
 

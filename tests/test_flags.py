@@ -2,27 +2,15 @@
 
 import importlib
 import re
-import typing
+import types
 
 import pytest
 from absl import flags as absl_flags
 
 import flags
-from simclr_tf2 import command_help, settings, suggestions
+from simclr_tf2 import command_help, suggestions
 from simclr_tf2 import config as config_lib
-from tests import command_line
-from tests.support.program_flags import forget, parsed
-
-# Every flag of the reference code's tf2 run.py.
-REFERENCE_FLAGS = """learning_rate learning_rate_scaling warmup_epochs weight_decay
-batch_norm_decay train_batch_size train_split train_epochs train_steps eval_steps
-eval_batch_size checkpoint_epochs checkpoint_steps eval_split dataset cache_dataset mode
-train_mode lineareval_while_pretraining checkpoint zero_init_logits_layer
-fine_tune_after_block master model_dir data_dir use_tpu tpu_name tpu_zone gcp_project
-optimizer momentum eval_name keep_checkpoint_max keep_hub_module_max temperature
-hidden_norm proj_head_mode proj_out_dim num_proj_layers ft_proj_selector global_bn
-width_multiplier resnet_depth sk_ratio se_ratio image_size color_jitter_strength
-use_blur""".split()
+from tests.support.program_flags import REFERENCE_FLAGS, forget, parsed
 
 
 def test_flags_are_the_config_fields_with_equal_defaults():
@@ -238,6 +226,46 @@ def test_flags_that_only_another_mode_reads_are_found():
     assert flags.of_other_modes(training, "pretrain") == []
 
 
+class AllGiven(dict):
+    """Stands for the program's flags when every one of them was given."""
+
+    def __missing__(self, name):
+        return types.SimpleNamespace(present=True, value="something")
+
+
+@pytest.mark.parametrize("mode", config_lib.WORKFLOW_MODES)
+def test_each_flag_that_a_mode_does_not_read_is_reported_once(mode):
+    fields, given = config_lib.fields(), AllGiven()
+    unread = {n for n in fields if mode not in fields[n].metadata["modes"]}
+    reported = [
+        *flags.of_other_modes(given, mode),
+        *flags.measured_later(given, mode),
+        *config_lib.reported_by_workflow(mode),
+    ]
+    assert sorted(reported) == sorted(unread)
+    assert bool(config_lib.reported_by_workflow(mode)) == (mode in ("pretrain", "eval"))
+    assert bool(flags.measured_later(given, mode)) == (mode == "finetune")
+
+
+def test_each_flag_is_read_by_a_mode_that_the_heading_of_its_section_names():
+    fields = config_lib.fields()
+    for section in flags.help_sections():
+        heading = section.modes.replace("all", ", ".join(config_lib.WORKFLOW_MODES))
+        for flag in section.flags:
+            modes = fields[flag.name].metadata["modes"]
+            assert modes & set(heading.split(", ")), (section.title, flag.name)
+
+
+def test_each_choice_that_the_help_shows_is_accepted_and_no_other():
+    for name in flags.flag_names():
+        choices = getattr(absl_flags.FLAGS[name].parser, "choices", ())
+        for choice in choices:
+            config_lib.from_flat({name: choice})
+        if choices:
+            with pytest.raises(config_lib.ConfigError, match=", ".join(choices)):
+                config_lib.from_flat({name: "none of them"})
+
+
 def test_protocols_that_fine_tuning_keeps_for_an_evaluation_are_found():
     values = parsed("--protocols=knn", "--probe_split=train", "--noreport")
     assert flags.measured_later(values, "finetune") == ["protocols", "probe_split"]
@@ -283,83 +311,3 @@ def test_flags_txt_gives_the_same_config(tmp_path):
     # What was not asked for is written down, and not asked for by the file either.
     assert "# --label_fraction=1.0\n" in file.read_text()
     assert again.given == config.given and "label_fraction" not in again.given
-
-
-def test_config_survives_its_flat_form():
-    config = config_lib.Config(
-        mode="pretrain", model=config_lib.ModelConfig(resnet_depth=18, sk_ratio=0.0625)
-    )
-    assert config_lib.from_flat(config_lib.to_flat(config)) == config
-
-
-def test_an_unknown_setting_is_refused():
-    with pytest.raises(config_lib.ConfigError, match="unknown setting.*colour"):
-        config_lib.from_flat({"colour": 1})
-
-
-@pytest.mark.parametrize(
-    ("section", "values", "message"),
-    [
-        (config_lib.DataConfig, {"image_size": 4}, "--image_size"),
-        (config_lib.ModelConfig, {"resnet_depth": 20}, "--resnet_depth must be one of"),
-        (config_lib.ModelConfig, {"width_multiplier": 0}, "--width_multiplier"),
-        (config_lib.ModelConfig, {"sk_ratio": -0.1}, "--sk_ratio"),
-        (config_lib.ModelConfig, {"proj_head_mode": "mlp"}, "nonlinear"),
-        (config_lib.ModelConfig, {"ft_proj_selector": 4}, "--ft_proj_selector"),
-        (config_lib.ModelConfig, {"fine_tune_after_block": 5}, "--fine_tune_after"),
-        (config_lib.LossConfig, {"temperature": 0.0}, "--temperature"),
-        (config_lib.OptimizerConfig, {"learning_rate": 0.0}, "--learning_rate"),
-        (config_lib.OptimizerConfig, {"momentum": 1.0}, "--momentum"),
-        (config_lib.OptimizerConfig, {"optimizer": "sgd"}, "momentum"),
-        (config_lib.TrainingConfig, {"train_batch_size": 1}, "--train_batch_size"),
-        (config_lib.TrainingConfig, {"train_epochs": 0}, "--train_epochs"),
-        (config_lib.TrainingConfig, {"mixed_precision": "fp16"}, "bfloat16"),
-        (config_lib.TrainingConfig, {"remat": "layers"}, "off, blocks, groups"),
-        (config_lib.TrainingConfig, {"steps_per_loop": "0"}, "--steps_per_loop must"),
-        (config_lib.DistributionConfig, {"gradient_pack_mib": -1}, "--gradient_pack"),
-        (config_lib.EvaluationConfig, {"protocols": ("svd",)}, "logreg, knn"),
-        (config_lib.DistributionConfig, {"num_virtual_devices": -1}, "--num_virtual"),
-        (
-            config_lib.ExportConfig,
-            {"export_formats": ("onnx",)},
-            "keras, .*saved_mo",
-        ),
-        (config_lib.ExportConfig, {"output": "h.txt"}, "--output"),
-    ],
-)
-def test_what_cannot_be_is_refused_in_one_line(section, values, message):
-    with pytest.raises(config_lib.ConfigError, match=message) as caught:
-        section(**values)
-    assert "\n" not in str(caught.value)
-
-
-def test_every_setting_says_what_a_change_of_it_means():
-    """The names that a run may change are pinned: a slip here would mix two runs."""
-    changes = {n: f.metadata["changes"] for n, f in config_lib.fields().items()}
-    assert set(changes.values()) == set(typing.get_args(settings.Changes))
-    learned = {name for name, change in changes.items() if change == "weights"}
-    assert learned == config_lib.learned_settings()
-    assert learned == set(
-        """
-        backbone_lr_multiplier batch_norm_decay checkpoint color_jitter_strength
-        dataset deterministic fine_tune_after_block finetune_validation
-        ft_proj_selector global_bn head_lr_multiplier hidden_norm image_channels
-        image_dir image_key image_layout image_size label_columns label_fraction
-        label_key labels_per_class learning_rate learning_rate_scaling
-        lineareval_while_pretraining local_image_size loss manifest margin
-        max_image_pixels micro_batch_norm micro_batch_size mixed_precision momentum
-        num_local_views num_proj_layers num_views optimizer pixel_range
-        proj_head_mode proj_out_dim resnet_depth se_ratio seed semi_hard sk_ratio
-        stem temperature tfrecords train_batch_size train_epochs train_split
-        train_steps use_blur valid_size warmup_epochs weight_decay
-        width_multiplier zero_init_logits_layer
-        """.split()
-    )
-
-
-def test_the_page_of_differences_names_each_setting_of_ours():
-    """Settings that the reference code lacks, or whose default differs."""
-    page = (command_line.ROOT / "docs/differences.md").read_text()
-    named = set(re.findall(r"--(?:no)?(\w+)", page)) | set(re.findall(r"`(\w+)`", page))
-    ours = {n for n, f in config_lib.fields().items() if f.metadata["ours"]}
-    assert sorted(ours - named) == []

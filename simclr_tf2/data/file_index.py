@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import machine
+from simclr_tf2.config import FILE_CHECKS
 from simclr_tf2.data import (
     image_files,
     image_headers,
@@ -33,7 +34,6 @@ from simclr_tf2.data.layouts import Listing
 
 # Larger than the largest common camera makes (102 million); 400 MB as pixels.
 MAX_PIXELS = 1 << 27
-CHECKS = ("header", "decode")
 _WHOLE = 64 << 20  # bytes up to which a file is held whole to look at it
 _BEGINNING = 4 << 20  # bytes that hold the header of a larger one
 
@@ -68,7 +68,7 @@ def build_index(
             decodes every image as training will.
         progress: Called with (files looked at, files in all), from this thread.
     """
-    assert check in CHECKS, check
+    assert check in FILE_CHECKS, check
     root = listing.root if "://" in listing.root else os.path.abspath(listing.root)
     known = index_cache.load(cache_path, root, listing.paths) if cache_path else None
     index = known or FileIndex.unread(listing.paths)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2.config import IMAGE_LAYOUTS
 from simclr_tf2.data import layout_rules, side_files
 from simclr_tf2.errors import ConfigError
 
@@ -21,7 +22,6 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"),
     *(".tif", ".tiff"),
 )
-LAYOUTS = ("auto", "flat", "class", "split_class")
 BESIDE = "other"  # split of images that lie beside the folders of splits
 
 
@@ -101,12 +101,12 @@ def list_folder(root: str, *, layout: str = "auto") -> Listing:
 
     Args:
         root: A folder, or its address (gs://, s3://).
-        layout: One of LAYOUTS.
+        layout: One of ``IMAGE_LAYOUTS``.
 
     Raises:
         ConfigError: No such folder, or no file with an image suffix in it.
     """
-    assert layout in LAYOUTS, layout
+    assert layout in IMAGE_LAYOUTS, layout
     walked = _walk_remote(root) if "://" in root else _walk_local(root)
     left_out = side_files.left_out(walked.others, walked.side_folders, walked.hidden)
     if not walked.images:

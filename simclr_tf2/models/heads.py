@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import keras
 
+from simclr_tf2.config import PROJ_HEAD_MODES
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.models.layers import LayerSettings, batch_norm
 
-MODES = ("none", "linear", "nonlinear")
 INITIAL_STDDEV = 0.01  # of every dense kernel; reference code
 
 
@@ -41,9 +41,10 @@ def build_projection_head(
         last output, ``[h, hidden_1, .., z]``. With mode "none" Keras unpacks the list
         of one and h itself comes back; ``SimCLR.hiddens`` is always a list.
     """
-    if mode not in MODES:
+    if mode not in PROJ_HEAD_MODES:
+        choices = ", ".join(PROJ_HEAD_MODES)
         raise ConfigError(
-            f"proj_head_mode must be one of {', '.join(MODES)}. Received: {mode!r}."
+            f"proj_head_mode must be one of {choices}. Received: {mode!r}."
         )
     count = {"none": 0, "linear": 1, "nonlinear": num_layers}[mode]
     settings = LayerSettings(

@@ -14,11 +14,11 @@ from typing import Any
 
 import keras
 
+from simclr_tf2.config import NETWORK_STEMS
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.models.layers import LayerSettings, batch_norm, conv2d
 from simclr_tf2.models.residual_blocks import DEPTHS
 
-STEMS = ("imagenet", "cifar", "stride2")
 GROUP_FILTERS = (64, 128, 256, 512)
 
 
@@ -139,9 +139,9 @@ def _check(depth: int, stem: str, width_multiplier: float) -> None:
     if depth not in DEPTHS:
         choices = ", ".join(map(str, DEPTHS))
         raise ConfigError(f"depth must be one of {choices}. Received: {depth!r}.")
-    if stem not in STEMS:
+    if stem not in NETWORK_STEMS:
         raise ConfigError(
-            f"stem must be one of {', '.join(STEMS)}. Received: {stem!r}."
+            f"stem must be one of {', '.join(NETWORK_STEMS)}. Received: {stem!r}."
         )
     if not width_multiplier > 0:
         raise ConfigError(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from simclr_tf2.config import SVM_FEATURES
+
 PIXELS_ROW = "PCA-256 of pixels"
 
 
-NAMES = ("h", "feature5")
+NAMES = SVM_FEATURES  # h and the other features that have rows
 
 
 # Rows of networks that nothing was learned with, and of no network.

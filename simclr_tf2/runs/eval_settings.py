@@ -26,9 +26,6 @@ logger = logging.getLogger(__name__)
 SOURCES = frozenset({"dataset", "image_dir", "manifest", "tfrecords"})
 READING = ("image_layout", "label_columns", "image_key", "label_key")
 LABELS = ("label_fraction", "labels_per_class")
-# Sections that describe the training of the run; ``train_mode`` does too.
-OF_THE_RUN = ("augmentation", "model", "loss", "optimizer", "training", "export")
-SILENT = {"progress"}  # how the run was shown
 
 
 @dataclass(frozen=True)
@@ -88,14 +85,10 @@ def warn_of_no_effect(asked: Config, trained: Config) -> None:
     given = config_lib.given_settings(asked)
     asked = run_folder.with_earlier_choices(asked, trained)
     now, then = config_lib.to_flat(asked), config_lib.to_flat(trained)
-    sections = config_lib.sections()
-    names = ["train_mode", "valid_size"]
-    for section in OF_THE_RUN:
-        names += [f.name for f in dataclasses.fields(sections[section])]
     differ = [
         f"--{name}"
-        for name in names
-        if name in given and name not in SILENT and now[name] != then[name]
+        for name in config_lib.unread("eval")
+        if name in given and now[name] != then[name]
     ]
     if differ:
         logger.warning(

@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from simclr_tf2 import distribution, optimizers
+from simclr_tf2.config import MICRO_BATCH_NORMS
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.training.micro_batches import MicroBatches
 from simclr_tf2.training.steps import (
@@ -25,8 +26,6 @@ from simclr_tf2.training.steps import (
     Step,
     classification,
 )
-
-BATCH_NORM = ("micro", "frozen")
 
 
 def cached_gradient_step(
@@ -66,7 +65,7 @@ def cached_gradient_step(
         decayed_variables: Variables whose L2 norm is added to the loss.
         weight_decay: Factor of that term.
         supervised: Train the supervised head on ``batch["label"]``.
-        batch_norm: One of ``BATCH_NORM``.
+        batch_norm: One of ``MICRO_BATCH_NORMS``.
 
     Returns:
         A function of a batch as in ``pretrain_step``, with the same scalars; it raises
@@ -79,9 +78,9 @@ def cached_gradient_step(
         raise ConfigError(
             f"--micro_batch_size must be at least 1. Received: {micro_batch_size}."
         )
-    if batch_norm not in BATCH_NORM:
+    if batch_norm not in MICRO_BATCH_NORMS:
         raise ConfigError(
-            f"batch_norm must be one of {', '.join(BATCH_NORM)}. "
+            f"batch_norm must be one of {', '.join(MICRO_BATCH_NORMS)}. "
             f"Received: {batch_norm!r}."
         )
     passes = _Passes(model, training=batch_norm == "micro", supervised=supervised)

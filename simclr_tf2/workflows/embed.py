@@ -22,14 +22,8 @@ from simclr_tf2.runs import folder as run_folder
 
 logger = logging.getLogger(__name__)
 
-# Settings of what is embedded, which need not be those of the run.
-OF_THE_IMAGES = (
-    "pixel_range",
-    "data_dir",
-    "download",
-    "check_files",
-    "max_image_pixels",
-)
+# Settings of images that are those of the run; others that are given count.
+OF_THE_NETWORK = ("image_size", "image_channels")
 
 
 def embed(config: Config, flagfile: str = "") -> dict[str, Any]:
@@ -81,9 +75,9 @@ def embed(config: Config, flagfile: str = "") -> dict[str, Any]:
 def _as_trained(config: Config, encoder: keras.Model) -> Config:
     """Take size, channels, range and data folder from the images of the run.
 
-    ``OF_THE_IMAGES`` that are given count. A folder that holds only an exported encoder
-    has no config: then what the encoder says counts, and the flags where it takes
-    images of any size.
+    Other settings of images that this mode reads count if they are given. A folder that
+    holds only an exported encoder has no config: then what the encoder says counts, and
+    the flags where it takes images of any size.
     """
     assert config.model_dir is not None
     _, height, width, channels = encoder.input_shape
@@ -93,8 +87,10 @@ def _as_trained(config: Config, encoder: keras.Model) -> Config:
             data, manifest=None, tfrecords=None, image_dir=None, label_columns=()
         )
         _warn_of_other_images(config, data)
+        fixed = {*config_lib.unread("embed"), *OF_THE_NETWORK}
+        names = {f.name for f in dataclasses.fields(DataConfig)} - fixed
         given = config_lib.given_settings(config)
-        asked = {n: getattr(config.data, n) for n in OF_THE_IMAGES if n in given}
+        asked = {name: getattr(config.data, name) for name in names & given}
         return dataclasses.replace(config, data=dataclasses.replace(data, **asked))
     size = (height, width) if height else config.data.image_size
     data = dataclasses.replace(config.data, image_size=size, image_channels=channels)
@@ -103,7 +99,7 @@ def _as_trained(config: Config, encoder: keras.Model) -> Config:
 
 def _warn_of_other_images(config: Config, trained: DataConfig) -> None:
     """Say that images have the size and the channels of the run's, not those given."""
-    for name in ("image_size", "image_channels"):
+    for name in OF_THE_NETWORK:
         given = name in config_lib.given_settings(config)
         if given and getattr(config.data, name) != getattr(trained, name):
             logger.warning(

@@ -42,17 +42,6 @@ from simclr_tf2.workflows import conclusion
 
 logger = logging.getLogger(__name__)
 
-NOT_IN_PRETRAINING = (
-    "best_metric",
-    "head_lr_multiplier",
-    "backbone_lr_multiplier",
-    "finetune_baselines",
-    "finetune_validation",
-    "label_fraction",
-    "labels_per_class",
-)
-OF_SEMI = ("finetune_baselines", "label_fraction", "labels_per_class")
-
 
 def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
     """Train from the newest checkpoint to the last step, then use the encoder.
@@ -125,10 +114,11 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
 def warn_of_no_effect(config: Config) -> None:
     """Warn once for each given setting that pretraining does not read."""
     flat, defaults = config_lib.to_flat(config), config_lib.field_defaults()
-    for name in NOT_IN_PRETRAINING:
-        used = name in OF_SEMI and "semi" in config.evaluation.protocols
-        used = used or flat[name] == VALID_LOSS
-        if flat[name] != defaults[name] and not used:
+    unread = config_lib.reported_by_workflow("pretrain", config.evaluation.protocols)
+    if config.evaluation.best_metric != VALID_LOSS:
+        unread = ["best_metric", *unread]  # read with this value only
+    for name in unread:
+        if flat[name] != defaults[name]:
             logger.warning("--%s has no effect in --mode=pretrain", name)
 
 

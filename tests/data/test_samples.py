@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from simclr_tf2.config import FILE_CHECKS
 from simclr_tf2.data import file_index, image_files, layouts, scan_report
 from simclr_tf2.errors import ConfigError
 
@@ -20,6 +21,7 @@ GOOD = sorted(
     for p in (_SAMPLES / "good").rglob("*")
     if p.is_file()
 )
+CHECKS = ("header", "decode")
 # Name -> what the error must say, by the header check and by decoding.
 BAD = {
     "truncated.jpg": ("cut off", "cut off"),
@@ -49,8 +51,9 @@ BAD = {
 def indices():
     """Check -> (file -> row, index) of the whole folder of samples."""
     listing = layouts.list_folder(str(_SAMPLES))
+    assert set(CHECKS) == set(FILE_CHECKS)
     found = {}
-    for check in file_index.CHECKS:
+    for check in CHECKS:
         index = file_index.build_index(listing, check=check)
         found[check] = ({p: i for i, p in enumerate(index.paths)}, index)
     return found
@@ -103,10 +106,10 @@ def test_good_sample_is_read_as_pillow_reads_it(indices, name):
     assert difference.max() <= (16 if lossy else 0) and difference.mean() < 2
 
 
-@pytest.mark.parametrize("check", [0, 1], ids=file_index.CHECKS)
+@pytest.mark.parametrize("check", [0, 1], ids=CHECKS)
 @pytest.mark.parametrize("name", BAD)
 def test_bad_sample_is_named_with_why(indices, name, check):
-    rows, index = indices[file_index.CHECKS[check]]
+    rows, index = indices[CHECKS[check]]
     row, words = rows[f"bad/{name}"], BAD[name][check]
     assert words in index.error[row] and "\n" not in index.error[row]
     assert bool(index.error[row]) == bool(words)

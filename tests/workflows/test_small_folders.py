@@ -1,5 +1,6 @@
 """A small folder without labels: what a run of it logs, saves and measures."""
 
+import dataclasses
 import json
 import logging
 import types
@@ -164,7 +165,7 @@ def test_an_evaluation_measures_the_same_loss(watched, photos):
     asked = config_lib.from_flat(
         {"mode": "eval", "model_dir": str(folder), "strategy": "one_device", **settings}
     )
-    workflows.run(config_lib.dataclasses.replace(asked, given=given))
+    workflows.run(dataclasses.replace(asked, given=given))
     record = json.loads((folder / "best" / "best.json").read_text())
     assert record["step"] == max(found)
     assert record["value"] == pytest.approx(found[max(found)], abs=1e-4)
@@ -218,7 +219,7 @@ def test_a_clock_decides_only_what_was_not_asked_for_and_for_one_worker(
     given, workers, expected
 ):
     asked = config_lib.from_flat({"image_dir": "photos", **given})
-    asked = config_lib.dataclasses.replace(asked, given=frozenset(given))
+    asked = dataclasses.replace(asked, given=frozenset(given))
     found = session.cadence_of(
         asked, total_steps=90, steps_per_epoch=4, several_workers=workers
     )

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2.config import KNN_METRICS, KNN_WEIGHTINGS
 from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-METRICS = ("cosine", "euclidean")
-WEIGHTS = ("uniform", "exp")
 CHUNK_BYTES = 512 * 2**20
 
 
@@ -233,9 +232,10 @@ def _full_float32() -> Iterator[None]:
 def _require_searchable(
     queries: np.ndarray, bank: np.ndarray, k: int, metric: str
 ) -> None:
-    if metric not in METRICS:
+    if metric not in KNN_METRICS:
+        choices = ", ".join(KNN_METRICS)
         raise ConfigError(
-            f"kNN: metric must be one of {', '.join(METRICS)}. Received: {metric!r}."
+            f"kNN: metric must be one of {choices}. Received: {metric!r}."
         )
     if k < 1:
         raise ConfigError(f"kNN: k must be 1 or more. Received: {k}.")
@@ -259,9 +259,10 @@ def _require_votes(
     weights: str,
     temperature: float,
 ) -> None:
-    if weights not in WEIGHTS:
+    if weights not in KNN_WEIGHTINGS:
+        choices = ", ".join(KNN_WEIGHTINGS)
         raise ConfigError(
-            f"kNN: weights must be one of {', '.join(WEIGHTS)}. Received: {weights!r}."
+            f"kNN: weights must be one of {choices}. Received: {weights!r}."
         )
     if not temperature > 0:
         raise ConfigError(f"kNN: temperature must be above 0. Received: {temperature}.")

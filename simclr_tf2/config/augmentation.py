@@ -1,0 +1,61 @@
+"""Settings of how an image's views are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simclr_tf2.config.checks import (
+    parse_image_size,
+    require,
+    require_choice,
+    require_not_negative,
+)
+from simclr_tf2.config.modes import VIEWING
+from simclr_tf2.config.settings import SPEED, WEIGHTS, setting
+
+AUGMENT_BACKENDS = ("auto", "numba", "tf")
+AUGMENT_PLACES = ("host", "device")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """Settings of how an image's views are drawn (paper section 3 and appendix A)."""
+
+    color_jitter_strength: float = setting(1.0, changes=WEIGHTS, modes=VIEWING)
+    # Of own images above 32 pixels
+    use_blur: bool = setting(True, changes=WEIGHTS, modes=VIEWING)
+    num_views: int = setting(2, changes=WEIGHTS, modes=VIEWING, ours=True)
+    # Multi-crop, arXiv 2006.09882
+    num_local_views: int = setting(0, changes=WEIGHTS, modes=VIEWING, ours=True)
+    # None: 3/7 of a view
+    local_image_size: int | tuple[int, int] | None = setting(
+        None, changes=WEIGHTS, modes=VIEWING, ours=True
+    )
+    augment_backend: str = setting("auto", changes=SPEED, modes=VIEWING, ours=True)
+    augment_on: str = setting("host", changes=SPEED, modes=VIEWING, ours=True)
+
+    def __post_init__(self) -> None:
+        require_not_negative(self, "color_jitter_strength")
+        require_choice("augment_backend", self.augment_backend, AUGMENT_BACKENDS)
+        require_choice("augment_on", self.augment_on, AUGMENT_PLACES)
+        require(2 <= self.num_views <= 16, "num_views", "2 to 16", self.num_views)
+        require(
+            0 <= self.num_local_views <= 16,
+            "num_local_views",
+            "0 to 16",
+            self.num_local_views,
+        )
+        if self.local_image_size is not None:
+            size = parse_image_size(self.local_image_size, "local_image_size")
+            object.__setattr__(self, "local_image_size", size)
+
+    def local_size(self, height_width: tuple[int, int]) -> tuple[int, int]:
+        """Return rows and columns of a local view beside views of ``height_width``.
+
+        By default 96 beside 224, as in SwAV (arXiv 2006.09882), in multiples of 4.
+        """
+        size = self.local_image_size
+        if size is None:
+            height, width = (max(8, 4 * round(s * 3 / 28)) for s in height_width)
+            return height, width
+        return (size, size) if isinstance(size, int) else size

@@ -1,0 +1,52 @@
+"""``Config``: all sections of settings, and the settings that belong to none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from simclr_tf2.config.augmentation import AugmentationConfig
+from simclr_tf2.config.checks import require_choice
+from simclr_tf2.config.data import DataConfig
+from simclr_tf2.config.distribution import DistributionConfig
+from simclr_tf2.config.evaluation import EvaluationConfig
+from simclr_tf2.config.export import ExportConfig
+from simclr_tf2.config.loss import LossConfig
+from simclr_tf2.config.model import ModelConfig
+from simclr_tf2.config.modes import EVAL, EVERY_MODE, MODES, TRAIN_MODES
+from simclr_tf2.config.optimizer import OptimizerConfig
+from simclr_tf2.config.settings import OUTPUT, PLACE, WEIGHTS, setting
+from simclr_tf2.config.training import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of everything a workflow needs to know."""
+
+    mode: str = setting("train", changes=OUTPUT, modes=EVERY_MODE)
+    # Eval knows it from the run
+    train_mode: str = setting("pretrain", changes=OUTPUT, modes=EVERY_MODE - EVAL)
+    model_dir: str | None = setting(None, changes=PLACE, modes=EVERY_MODE)
+    seed: int = setting(0, changes=WEIGHTS, modes=EVERY_MODE, ours=True)
+    data: DataConfig = field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    distribution: DistributionConfig = field(default_factory=DistributionConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    # Names of the settings that were given; None: those that differ from their default.
+    # Says how the config was made: no setting, and no part of what it is.
+    given: frozenset[str] | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        require_choice("mode", self.mode, MODES)
+        require_choice("train_mode", self.train_mode, TRAIN_MODES)
+
+    @property
+    def workflow(self) -> str:
+        """Mode that runs: for train and train_then_eval, ``train_mode``."""
+        if self.mode in ("train", "train_then_eval"):
+            return self.train_mode
+        return self.mode

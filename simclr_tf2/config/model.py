@@ -1,0 +1,73 @@
+"""Settings of the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simclr_tf2.config.checks import require, require_choice, require_positive
+from simclr_tf2.config.modes import EXPORT, TRAINING
+from simclr_tf2.config.settings import WEIGHTS, setting
+
+RESNET_DEPTHS = (10, 18, 34, 50, 101, 152, 200)
+NETWORK_STEMS = ("imagenet", "cifar", "stride2")
+STEMS = ("auto", *NETWORK_STEMS)
+PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Settings of the backbone f, the projection head g and the supervised head."""
+
+    resnet_depth: int = setting(50, changes=WEIGHTS, modes=TRAINING)
+    width_multiplier: float = setting(1.0, changes=WEIGHTS, modes=TRAINING)
+    sk_ratio: float = setting(0.0, changes=WEIGHTS, modes=TRAINING)
+    se_ratio: float = setting(0.0, changes=WEIGHTS, modes=TRAINING)
+    # Auto: cifar up to 32 px, else imagenet (reference)
+    stem: str = setting("auto", changes=WEIGHTS, modes=TRAINING, ours=True)
+    batch_norm_decay: float = setting(0.9, changes=WEIGHTS, modes=TRAINING)
+    global_bn: bool = setting(True, changes=WEIGHTS, modes=TRAINING)
+    proj_head_mode: str = setting("nonlinear", changes=WEIGHTS, modes=TRAINING)
+    proj_out_dim: int = setting(128, changes=WEIGHTS, modes=TRAINING)
+    num_proj_layers: int = setting(3, changes=WEIGHTS, modes=TRAINING)
+    ft_proj_selector: int = setting(0, changes=WEIGHTS, modes=TRAINING | EXPORT)
+    zero_init_logits_layer: bool = setting(False, changes=WEIGHTS, modes=TRAINING)
+    fine_tune_after_block: int = setting(-1, changes=WEIGHTS, modes=TRAINING)
+
+    def __post_init__(self) -> None:
+        require(
+            self.resnet_depth in RESNET_DEPTHS,
+            "resnet_depth",
+            f"one of {', '.join(map(str, RESNET_DEPTHS))}",
+            self.resnet_depth,
+        )
+        require(
+            0 < self.width_multiplier <= 16,
+            "width_multiplier",
+            "greater than 0 and at most 16",
+            self.width_multiplier,
+        )
+        for name in ("sk_ratio", "se_ratio"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, name, "from 0 to 1", value)
+        require_choice("stem", self.stem, STEMS)
+        require(
+            0 < self.batch_norm_decay < 1,
+            "batch_norm_decay",
+            "between 0 and 1",
+            self.batch_norm_decay,
+        )
+        require_choice("proj_head_mode", self.proj_head_mode, PROJ_HEAD_MODES)
+        require_positive(self, "proj_out_dim", "num_proj_layers")
+        layers = {"none": 0, "linear": 1}.get(self.proj_head_mode, self.num_proj_layers)
+        require(
+            -1 <= self.ft_proj_selector <= layers,
+            "ft_proj_selector",
+            f"from -1 to the number of head layers ({layers})",
+            self.ft_proj_selector,
+        )
+        require(
+            -1 <= self.fine_tune_after_block <= 4,
+            "fine_tune_after_block",
+            "from -1 (train all) to 4 (train the head only)",
+            self.fine_tune_after_block,
+        )

@@ -1,0 +1,19 @@
+"""Modes of the program, and the groups of modes that settings name as their readers."""
+
+from __future__ import annotations
+
+TRAIN_MODES = ("pretrain", "finetune")
+WORKFLOW_MODES = (*TRAIN_MODES, "eval", "embed", "export", "scan")
+MODES = (*WORKFLOW_MODES, "train", "train_then_eval")  # two words for --train_mode
+
+PRETRAIN = frozenset({"pretrain"})
+FINETUNE = frozenset({"finetune"})
+EVAL = frozenset({"eval"})
+EMBED = frozenset({"embed"})
+EXPORT = frozenset({"export"})
+SCAN = frozenset({"scan"})
+EVERY_MODE = frozenset(WORKFLOW_MODES)
+TRAINING = PRETRAIN | FINETUNE
+MEASURING = TRAINING | EVAL  # modes that write results.json
+OPENING = MEASURING | SCAN  # modes that open the splits of a data set
+VIEWING = PRETRAIN | SCAN  # modes that draw augmented views
