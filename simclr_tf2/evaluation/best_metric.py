@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from simclr_tf2.config import Config
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.inputs import Splits
+from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs.best_checkpoint import VALID_LOSS, BestCheckpoint, remove_stale
 
 OWN_CLASSIFIER = "supervised"
@@ -17,18 +17,19 @@ OWN_CLASSIFIER = "supervised"
 WITHOUT_LABELS = {"rankme": "h_rankme"}  # arXiv 2210.02885: chooses without labels
 
 
-def from_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint | None:
+def from_config(config: Config, splits: Splits) -> BestCheckpoint | None:
     """Return what ``--best_metric`` asks for, or None.
 
     Raises:
         ConfigError: The metric is not among what will be measured.
     """
-    remove_stale(folder)
+    folder = run_folder.of(config)
+    remove_stale(folder.path)
     asked = config.evaluation
     if not asked.best_metric:
         return None
     if asked.best_metric == VALID_LOSS:
-        return by_valid_loss(config, folder, splits)
+        return by_valid_loss(config, splits)
     by_protocol = {"rankme": "label_free"}.get(asked.best_metric, asked.best_metric)
     if by_protocol not in (*asked.protocols, OWN_CLASSIFIER):
         raise ConfigError(
@@ -45,12 +46,11 @@ def from_config(config: Config, folder: Path, splits: Splits) -> BestCheckpoint 
     return BestCheckpoint(
         folder,
         metric=asked.best_metric,
-        name=asked.eval_name,
         split=of_other + asked.eval_split,
     )
 
 
-def by_valid_loss(config: Config, folder: Path, splits: Splits) -> BestCheckpoint:
+def by_valid_loss(config: Config, splits: Splits) -> BestCheckpoint:
     """Return the keeper of the checkpoint with the lowest loss on held-out images.
 
     Raises:
@@ -62,9 +62,8 @@ def by_valid_loss(config: Config, folder: Path, splits: Splits) -> BestCheckpoin
             "held out; pretrain with --valid_size=0.05"
         )
     return BestCheckpoint(
-        folder,
+        run_folder.of(config),
         metric=VALID_LOSS,
-        name=config.evaluation.eval_name,
         split=splits.held.split,
     )
 

@@ -24,6 +24,7 @@ from simclr_tf2.evaluation.provenance import provenance
 from simclr_tf2.evaluation.scoring import classifier_accuracy
 from simclr_tf2.results import document
 from simclr_tf2.results.rows import FINETUNED_ROW
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs.timing import timed
 from simclr_tf2.training import chance
@@ -85,7 +86,7 @@ def baseline_config(config: Config, name: str) -> Config:
         )
     return dataclasses.replace(
         config,
-        model_dir=str(Path(config.model_dir) / "baselines" / name),
+        model_dir=str(RunFolder(Path(config.model_dir)).baseline(name)),
         training=training,
         model=model,
         optimizer=optimizer,
@@ -110,7 +111,7 @@ class Finetuned:
 
     model: models.SimCLR
     measured: Measured
-    folder: Path
+    folder: RunFolder
     step: int
     timings: dict[str, float]
 
@@ -120,7 +121,7 @@ def train_and_score(
     strategy: tf.distribute.Strategy,
     labelled: Labelled,
     *,
-    flagfile: str = "",
+    asked: Config | None = None,
     row: str = FINETUNED_ROW,
     initial: models.SimCLR | None = None,
 ) -> Finetuned:
@@ -130,7 +131,7 @@ def train_and_score(
         config: Whole config.
         strategy: Where it runs.
         labelled: The images.
-        flagfile: What is kept as flags.txt.
+        asked: The settings as they were given, for flags.txt; None: ``config``.
         row: Name of the result.
         initial: Network whose weights are the start, in place of ``--checkpoint``.
 
@@ -141,7 +142,7 @@ def train_and_score(
         config,
         strategy,
         labelled,
-        flagfile=flagfile,
+        asked=asked,
         initial=initial,
         monitor=make_validation_monitor,
     )
@@ -152,7 +153,7 @@ def train_and_score(
         )
     chance.complete(
         measured.results.values(),
-        trained.folder,
+        trained.folder.path,
         step=trained.step,
         classes=labelled.train.num_classes,
         quiet=trained.warned,
@@ -184,7 +185,7 @@ def train_beside(
             timings=trained.timings,
             finished=True,
         )
-        document.write(trained.folder, None, found)
+        document.write(trained.folder.results, found)
     else:
         logger.info("%s is finished: its results are used", config.model_dir)
     return found["results"][f"{row}/supervised"]

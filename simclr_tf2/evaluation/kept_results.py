@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from simclr_tf2.config import Config
@@ -12,6 +11,7 @@ from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.evaluation.runner import COMPARED_IMAGES, unlabelled_split
 from simclr_tf2.results import label_free_comparison
 from simclr_tf2.results import predictions as kept_predictions
+from simclr_tf2.run_paths import RunFolder
 
 
 def facts_of_splits(splits: Splits) -> dict[str, Any]:
@@ -21,20 +21,17 @@ def facts_of_splits(splits: Splits) -> dict[str, Any]:
 
 
 def keep_predictions(
-    config: Config, folder: Path, measured: Measured, splits: Splits
+    config: Config, folder: RunFolder, measured: Measured, splits: Splits
 ) -> None:
     """Write what ``--compare_with`` reads: predictions, and neighbours of h."""
-    name = config.evaluation.eval_name
     if measured.neighbours is not None:
         label_free_comparison.save(
-            label_free_comparison.neighbours_path(folder, name),
-            measured.neighbours,
-            label_free_images(splits),
+            folder.neighbours, measured.neighbours, label_free_images(splits)
         )
     if measured.predictions:
         assert measured.labels is not None
         kept_predictions.save_predictions(
-            kept_predictions.predictions_path(folder, name),
+            folder.predictions,
             measured.predictions,
             measured.labels,
             tested_images(config, splits),

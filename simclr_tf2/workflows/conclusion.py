@@ -18,6 +18,7 @@ from simclr_tf2.exports.formats import write_exports
 from simclr_tf2.report import run_report
 from simclr_tf2.results import document
 from simclr_tf2.results.curve import write_followed
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.timing import timed
 
@@ -41,7 +42,7 @@ def evaluate_and_conclude(
     config: Config,
     splits: Splits,
     model: models.SimCLR,
-    folder: Path,
+    folder: RunFolder,
     *,
     step: int,
     timings: dict[str, float],
@@ -56,9 +57,8 @@ def evaluate_and_conclude(
     )
     exported = models.export_copy(model)
     with timed(timings, "evaluation"):
-        measured = measure_model(config, splits, exported, keep=folder)
-    name = config.evaluation.eval_name
-    write_followed(folder, name, step, measured.results, measured.others)
+        measured = measure_model(config, splits, exported, keep=folder.path)
+    write_followed(folder.evaluations, step, measured.results, measured.others)
     return conclude(
         config, splits, exported, measured, folder, step=step, timings=timings
     )
@@ -69,7 +69,7 @@ def conclude(
     splits: Splits,
     exported: models.SimCLR,
     measured: Measured,
-    folder: Path,
+    folder: RunFolder,
     *,
     step: int,
     timings: dict[str, float],
@@ -90,7 +90,7 @@ def conclude(
     """
     keep_predictions(config, folder, measured, splits)
     with timed(timings, "export"):
-        files = write_exports(config, exported, folder, step=step)
+        files = write_exports(config, exported, folder.path, step=step)
     if config.evaluation.report:
         with timed(timings, "report"):
             path = run_report.write(
@@ -98,7 +98,7 @@ def conclude(
                 splits,
                 models.build_encoder(exported.backbone),
                 measured,
-                folder,
+                folder.path,
                 files=files,
                 timings=timings,
             )
@@ -114,9 +114,10 @@ def conclude(
         timings=timings,
         finished=True,
     )
-    path = document.write(folder, None, found)
-    if config.evaluation.eval_name:
-        document.write(folder, config.evaluation.eval_name, found)
+    path = folder.without_name().results
+    document.write(path, found)
+    if folder.name:
+        document.write(folder.results, found)
     files.append((path, "all results, with settings and intervals"))
     _summary(measured, files, timings)
     return found
