@@ -8,7 +8,7 @@ from typing import Any
 from simclr_tf2.config import Config
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.inputs import Splits
-from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs.best_checkpoint import VALID_LOSS, BestCheckpoint, remove_stale
 
 OWN_CLASSIFIER = "supervised"
@@ -17,19 +17,20 @@ OWN_CLASSIFIER = "supervised"
 WITHOUT_LABELS = {"rankme": "h_rankme"}  # arXiv 2210.02885: chooses without labels
 
 
-def from_config(config: Config, splits: Splits) -> BestCheckpoint | None:
+def from_config(
+    config: Config, folder: RunFolder, splits: Splits
+) -> BestCheckpoint | None:
     """Return what ``--best_metric`` asks for, or None.
 
     Raises:
         ConfigError: The metric is not among what will be measured.
     """
-    folder = run_folder.of(config)
     remove_stale(folder.path)
     asked = config.evaluation
     if not asked.best_metric:
         return None
     if asked.best_metric == VALID_LOSS:
-        return by_valid_loss(config, splits)
+        return by_valid_loss(config, folder, splits)
     by_protocol = {"rankme": "label_free"}.get(asked.best_metric, asked.best_metric)
     if by_protocol not in (*asked.protocols, OWN_CLASSIFIER):
         raise ConfigError(
@@ -50,7 +51,7 @@ def from_config(config: Config, splits: Splits) -> BestCheckpoint | None:
     )
 
 
-def by_valid_loss(config: Config, splits: Splits) -> BestCheckpoint:
+def by_valid_loss(config: Config, folder: RunFolder, splits: Splits) -> BestCheckpoint:
     """Return the keeper of the checkpoint with the lowest loss on held-out images.
 
     Raises:
@@ -62,7 +63,7 @@ def by_valid_loss(config: Config, splits: Splits) -> BestCheckpoint:
             "held out; pretrain with --valid_size=0.05"
         )
     return BestCheckpoint(
-        run_folder.of(config),
+        folder,
         metric=VALID_LOSS,
         split=splits.held.split,
     )

@@ -9,7 +9,7 @@ from simclr_tf2.config import Config
 
 # A later start decides these anew or reads them in config.json: the comment says the
 # default, not what this start decided.
-DECIDED_AT_A_START = frozenset({"pixel_range", "mixed_precision", "extend"})
+DECIDED_AT_A_START = frozenset({"pixel_range", "extend"})
 
 
 def text(asked: Config, config: Config | None = None) -> str:

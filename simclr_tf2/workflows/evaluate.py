@@ -98,7 +98,7 @@ def _measure_each(
     total_steps = last_step(merged, folder.path, splits.train)
     splits = _with_held_out(merged, splits)
     valid = functools.partial(valid_loss.make, config, splits)
-    best = best_metric.from_config(config, splits)
+    best = best_metric.from_config(config, folder, splits)
     watch = asked.watch and total_steps is not None and not _is_complete(folder)
     growing = watch and _is_growing(folder, total_steps or 0)
     log = logs.EventLog(folder.evaluation_events)

@@ -150,7 +150,7 @@ def best_by_valid_loss(
     """Return the keeper of the best checkpoint during training, if asked for."""
     if config.evaluation.best_metric != best_checkpoint.VALID_LOSS:
         return None
-    return best_metric.by_valid_loss(config, splits)
+    return best_metric.by_valid_loss(config, run_folder.of(config), splits)
 
 
 def build(
