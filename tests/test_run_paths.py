@@ -1,11 +1,13 @@
 """Names in a run folder, and that an evaluation's own have its name in them."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from simclr_tf2.run_paths import RunFolder, checkpoint_config
+from tests.command_line import ROOT
 
 RUN = RunFolder(Path("runs/a"))
 NAMED = RunFolder(Path("runs/a"), "val")
@@ -34,6 +36,19 @@ def test_what_an_evaluation_writes_has_its_name_and_all_else_has_not(name):
     else:
         assert path == getattr(RUN, name)
     assert getattr(NAMED.without_name(), name) == getattr(RUN, name)
+
+
+def test_the_page_of_results_names_every_file():
+    page = (ROOT / "docs/results.md").read_text()
+    table = page.split("\n## Files of a run folder\n")[1].split("\n\n")[1]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    documented = {name.rstrip("/") for name in re.findall(r"`(.+?)`", "".join(cells))}
+    within = {"best_record", "evaluation_events", "picture_events"}
+    folders = RunFolder(Path("")), RunFolder(Path(""), "NAME")
+    names = [name for name in properties() if name not in within]
+    known = {str(getattr(folder, name)) for folder in folders for name in names}
+    per_step = {name for name in documented if name.startswith("ckpt-N.")}
+    assert documented - per_step - {"semi", "baselines", "transfer"} == known
 
 
 def test_no_two_names_are_the_same():

@@ -39,9 +39,7 @@ def test_a_default_that_was_given_is_no_comment():
 
 
 def test_what_was_given_stays_as_it_was_given():
-    asked = Config(
-        mode="pretrain", training=TrainingConfig(mixed_precision="auto")
-    )
+    asked = Config(mode="pretrain", training=TrainingConfig(mixed_precision="auto"))
     config = dataclasses.replace(
         asked, training=TrainingConfig(mixed_precision="bfloat16")
     )
