@@ -168,5 +168,9 @@ def test_flags_txt_shows_what_was_fitted_as_a_comment(photos):
     asked = config_lib.from_flat(flat(photos))
     config = config_lib.from_flat(flat(photos, train_batch_size=16, use_blur=False))
     lines = flag_file.text(asked, config).splitlines()
-    for line in ("--mode=pretrain", "# --train_batch_size=16", "# --use_blur=false"):
+    for line in (
+        f"--image_dir={photos}",
+        "# --train_batch_size=16",
+        "# --use_blur=false",
+    ):
         assert line in lines
