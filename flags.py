@@ -19,6 +19,7 @@ from absl import flags
 from simclr_tf2 import command_help, protocols, suggestions
 from simclr_tf2 import config as config_lib
 from simclr_tf2.command_line import recipe_files
+from simclr_tf2.runs import flag_file
 
 _DEFAULTS = config_lib.field_defaults()
 _NAMES: list[str] = []
@@ -963,7 +964,9 @@ def _modes_of(names: Sequence[str]) -> str:
 
 def _as_shown(flag: flags.Flag) -> command_help.Flag:
     default = flag.default
-    default = f"{default:g}" if isinstance(default, float) else _typed(default)
+    if isinstance(default, float):
+        default = f"{default:g}"
+    default = flag_file.typed(flag.name, default)
     return command_help.Flag(
         name=flag.name,
         text=flag.help,
@@ -1015,29 +1018,3 @@ def config_from_flags(values: flags.FlagValues) -> config_lib.Config:
     flat = {name: getattr(values, name) for name in _NAMES}
     given = frozenset(name for name in _NAMES if values[name].present)
     return dataclasses.replace(config_lib.from_flat(flat), given=given)
-
-
-def flagfile_text(config: config_lib.Config) -> str:
-    """Write the run as a flag file: ``--flagfile=flags.txt`` starts it again.
-
-    Defaults are commented out, so that reading the file back does not mark them as
-    given.
-    """
-    lines = []
-    defaults, given = config_lib.field_defaults(), config_lib.given_settings(config)
-    for name, value in config_lib.to_flat(config).items():
-        if value is None:
-            continue
-        text = _typed(value, joint="x" if name.endswith("image_size") else ",")
-        silent = value == defaults[name] and name not in given
-        lines.append(f"{'# ' if silent else ''}--{name}={text}")
-    return "\n".join(lines) + "\n"
-
-
-def _typed(value: Any, joint: str = ",") -> str | None:
-    """Write a value as it is typed on the command line; None stays None."""
-    if isinstance(value, list | tuple):
-        return joint.join(map(str, value))
-    if isinstance(value, bool):
-        return str(value).lower()
-    return None if value is None else str(value)

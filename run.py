@@ -74,7 +74,7 @@ def _main(_: list[str]) -> int:
         )
         from simclr_tf2 import workflows
 
-        workflows.run(config, flagfile=flags.flagfile_text(config))
+        workflows.run(config)
     except Exception as error:
         ending = endings.line_and_code(error)
         if ending is None or isinstance(error, BrokenPipeError):

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,17 +33,41 @@ _CODES = (
 _REASONS = {os.strerror(code): code for code in _CODES}
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: a temporary file beside it, then a rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Write a whole file or nothing: yield the path of a temporary file beside it.
+
+    Where the block ends well, that file is renamed to ``path``; else it is removed, and
+    what was at ``path`` stays. It ends in the suffix of ``path``, by which libraries
+    choose the format.
+
+    Raises:
+        OSError: As ``writing`` says it, with ``path``.
+    """
+    path = Path(path)
+    mark = f"{os.getpid()}-{secrets.token_hex(4)}"  # of several machines as well
+    temporary = path.with_name(f".{path.stem}.{mark}.tmp{path.suffix}")
     try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
+        with writing(path):
+            yield temporary
+            os.replace(temporary, path)
     except OSError as error:
-        error.filename = str(path)
+        if error.filename in (None, os.fspath(temporary)):
+            error.filename, error.filename2 = os.fspath(path), None
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text, the whole file or nothing."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON, the whole file or nothing."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
 
 
 def size_text(num_bytes: float) -> str:
@@ -188,8 +213,3 @@ def reason(error: BaseException, *, width: int = 200) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON, the whole file or nothing."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")

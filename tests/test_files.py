@@ -87,6 +87,41 @@ def test_a_failed_write_leaves_the_old_text(tmp_path, monkeypatch):
     ]
 
 
+def test_the_temporary_file_has_the_suffix_and_nobody_else_writes_it(tmp_path):
+    path = tmp_path / "h.npz"
+    with files.replacing(path) as first, files.replacing(path) as second:
+        assert first != second and first.suffix == second.suffix == ".npz"
+        assert first.parent == second.parent == tmp_path
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # renamed last
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError("a"), KeyboardInterrupt()])
+def test_what_stops_a_write_leaves_the_old_file_and_no_other(tmp_path, error):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"old": 1})
+    with pytest.raises(type(error)), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert files.json.loads(path.read_text()) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
+    path = tmp_path / "missing" / "a.txt"
+    with pytest.raises(FileNotFoundError) as caught:
+        files.write_text(path, "text")
+    assert caught.value.filename == str(path) and ".tmp" not in str(caught.value)
+
+
+def test_a_replaced_file_has_the_permissions_of_any_new_file(tmp_path):
+    files.write_text(tmp_path / "written", "text")
+    (tmp_path / "plain").touch()
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
+
+
 @pytest.mark.parametrize(
     "read",
     [run_folder.read_config, saved_model.load_encoder, saved_model.read_reference],
@@ -160,11 +195,14 @@ WRITES = {  # file -> what fails, and what writes the file
         "numpy.savez_compressed",
         lambda path: label_free_comparison.save(path, np.zeros([1, 1]), {}),
     ),
-    "report.html": ("os.fdopen", lambda path: report.write_report(path, title="a run")),
+    "report.html": (
+        "pathlib.Path.write_text",
+        lambda path: report.write_report(path, title="a run"),
+    ),
     "evaluations.jsonl": (
         "builtins.open",
         lambda path: curve.write_followed(
-            path.parent, None, 3, {}, {"label_free": {"h_rankme": 2.0}}
+            path, 3, {}, {"label_free": {"h_rankme": 2.0}}
         ),
     ),
     "metrics.jsonl": (

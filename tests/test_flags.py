@@ -290,24 +290,3 @@ def test_flags_without_which_a_mode_cannot_start_are_named_with_an_example(mode,
     config = flags.config_from_flags(parsed(f"--mode={mode}"))
     text = command_help.missing_flags(config.workflow, config_lib.to_flat(config))
     assert text.startswith(needs) and bool(text) == bool(needs)
-
-
-def test_flags_txt_gives_the_same_config(tmp_path):
-    config = flags.config_from_flags(
-        parsed(
-            "--mode=pretrain",
-            "--nouse_blur",
-            "--protocols=",
-            "--model_dir=a b",
-            "--width_multiplier=0.5",
-            "--dataset=simclr_shapes/tiny",
-            "--use_tpu=False",
-        )
-    )
-    file = tmp_path / "flags.txt"
-    file.write_text(flags.flagfile_text(config))
-    again = flags.config_from_flags(parsed(f"--flagfile={file}"))
-    assert again == config and config.evaluation.protocols == ()
-    # What was not asked for is written down, and not asked for by the file either.
-    assert "# --label_fraction=1.0\n" in file.read_text()
-    assert again.given == config.given and "label_fraction" not in again.given

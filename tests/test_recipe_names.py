@@ -6,6 +6,7 @@ from absl import flags as absl_flags
 import flags
 from simclr_tf2.command_line import recipe_files
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.runs import flag_file
 from tests import command_line
 from tests.support.program_flags import forget
 
@@ -52,7 +53,7 @@ def test_flags_after_the_recipe_win(tmp_path, monkeypatch):
 def test_what_is_recorded_is_the_run_and_not_the_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = config_of("--flagfile=quickstart")
-    text = flags.flagfile_text(config)
+    text = flag_file.text(config)
     assert "flagfile" not in text and "\n--sk_ratio=0.0625\n" in text
     (tmp_path / "flags.txt").write_text(text)
     again = config_of("--flagfile=flags.txt")

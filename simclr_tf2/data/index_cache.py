@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from simclr_tf2 import files
 from simclr_tf2.data.index_columns import COLUMNS, FileIndex
 
 _VERSION = 2  # of what the columns mean; another one is read anew
@@ -54,14 +54,9 @@ def save(cache_path: str, root: str, index: FileIndex) -> None:
         name: _join(getattr(index, name)) if dtype is object else getattr(index, name)
         for name, (dtype, _, _) in COLUMNS.items()
     }
-    folder = os.path.dirname(os.path.abspath(cache_path))
-    temporary = None
     try:
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=folder, suffix=".tmp", delete=False
-        ) as file:
-            temporary = file.name
+        os.makedirs(os.path.dirname(os.path.abspath(cache_path)), exist_ok=True)
+        with files.replacing(cache_path) as temporary, open(temporary, "wb") as file:
             np.savez(
                 file,
                 allow_pickle=False,
@@ -70,11 +65,8 @@ def save(cache_path: str, root: str, index: FileIndex) -> None:
                 paths=_join(index.paths),
                 **arrays,
             )
-        os.replace(temporary, cache_path)
     except OSError as error:
         _log.warning("%s cannot be written (%s); going on without", cache_path, error)
-        if temporary and os.path.exists(temporary):
-            os.remove(temporary)
 
 
 def _reordered(

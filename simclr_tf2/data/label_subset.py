@@ -116,11 +116,7 @@ def save_subset(
         examples=len(labels),
         labels_digest=labels_digest(labels),
     )
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    with files.writing(target):  # a run that is stopped leaves no half a file
-        partial.write_text(json.dumps(asdict(subset)) + "\n", encoding="utf-8")
-        partial.replace(target)
+    files.write_text(Path(path), json.dumps(asdict(subset)) + "\n")
 
 
 def load_subset(

@@ -26,6 +26,7 @@ from simclr_tf2.data import (
 from simclr_tf2.data.datasets import Split, pixel_bytes, wide_pixels
 from simclr_tf2.data.sources import RecordSource
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -194,9 +195,7 @@ def _counted(files: list[str], label_key: str | None, data_dir: str) -> _Counted
     )
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cache.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(asdict(counted)))
-        os.replace(temporary, cache)
+        write_text(cache, json.dumps(asdict(counted)))
     except OSError as error:
         logger.warning("the counts could not be kept in %s: %s", cache, error)
     return counted

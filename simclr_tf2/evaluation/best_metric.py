@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from simclr_tf2.config import EvaluationConfig
@@ -17,16 +16,17 @@ from simclr_tf2.protocols import (
     ranking,
     that_take,
 )
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs.best_checkpoint import BestCheckpoint, remove_stale
 
 
-def make(conditions: Conditions, folder: Path) -> BestCheckpoint | None:
+def make(conditions: Conditions, folder: RunFolder) -> BestCheckpoint | None:
     """Return what ``--best_metric`` asks for, or None.
 
     Raises:
         ConfigError: The metric is not among what will be measured.
     """
-    remove_stale(folder)
+    remove_stale(folder.path)
     asked, images = conditions.evaluation, conditions.images
     if not asked.best_metric:
         return None
@@ -48,13 +48,12 @@ def make(conditions: Conditions, folder: Path) -> BestCheckpoint | None:
     return BestCheckpoint(
         folder,
         metric=asked.best_metric,
-        name=asked.eval_name,
         split=of_other + asked.eval_split,
     )
 
 
 def by_valid_loss(
-    asked: EvaluationConfig, images: Splits, folder: Path
+    asked: EvaluationConfig, images: Splits, folder: RunFolder
 ) -> BestCheckpoint:
     """Return the keeper of the checkpoint with the lowest loss on held-out images.
 
@@ -69,7 +68,6 @@ def by_valid_loss(
     return BestCheckpoint(
         folder,
         metric=VALID_LOSS,
-        name=asked.eval_name,
         split=images.held.split,
     )
 

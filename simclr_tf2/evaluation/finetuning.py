@@ -26,6 +26,7 @@ from simclr_tf2.evaluation.scoring import classifier_accuracy
 from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.results import document
 from simclr_tf2.results.rows import FINETUNED_ROW
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs.timing import timed
 from simclr_tf2.training import chance
@@ -87,7 +88,7 @@ def baseline_config(config: Config, name: str) -> Config:
         )
     return dataclasses.replace(
         config,
-        model_dir=str(Path(config.model_dir) / "baselines" / name),
+        model_dir=str(RunFolder(Path(config.model_dir)).baseline(name)),
         training=training,
         model=model,
         optimizer=optimizer,
@@ -112,7 +113,7 @@ class Finetuned:
 
     model: models.SimCLR
     measured: Measured
-    folder: Path
+    folder: RunFolder
     step: int
     timings: dict[str, float]
 
@@ -122,7 +123,7 @@ def train_and_score(
     strategy: tf.distribute.Strategy,
     labelled: Labelled,
     *,
-    flagfile: str = "",
+    asked: Config | None = None,
     row: str = FINETUNED_ROW,
     initial: models.SimCLR | None = None,
 ) -> Finetuned:
@@ -132,7 +133,7 @@ def train_and_score(
         config: Whole config.
         strategy: Where it runs.
         labelled: The images.
-        flagfile: What is kept as flags.txt.
+        asked: The settings as they were given, for flags.txt; None: ``config``.
         row: Name of the result.
         initial: Network whose weights are the start, in place of ``--checkpoint``.
 
@@ -143,7 +144,7 @@ def train_and_score(
         config,
         strategy,
         labelled,
-        flagfile=flagfile,
+        asked=asked,
         initial=initial,
         monitor=make_validation_monitor,
     )
@@ -156,7 +157,7 @@ def train_and_score(
         )
     chance.complete(
         measured.results.values(),
-        trained.folder,
+        trained.folder.path,
         step=trained.step,
         classes=labelled.train.num_classes,
         quiet=trained.warned,
@@ -188,7 +189,7 @@ def train_beside(
             timings=trained.timings,
             finished=True,
         )
-        document.write(trained.folder, None, found)
+        document.write(trained.folder.results, found)
     else:
         logger.info("%s is finished: its results are used", config.model_dir)
     return found["results"][f"{row}/supervised"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from simclr_tf2.data import identity
@@ -12,6 +11,7 @@ from simclr_tf2.evaluation.pairs_of_views import COMPARED_IMAGES, unlabelled_spl
 from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.results import label_free_comparison
 from simclr_tf2.results import predictions as kept_predictions
+from simclr_tf2.run_paths import RunFolder
 
 
 def facts_of_splits(splits: Splits) -> dict[str, Any]:
@@ -20,19 +20,20 @@ def facts_of_splits(splits: Splits) -> dict[str, Any]:
     return {"images_in_both_splits": shared} if shared else {}
 
 
-def keep_predictions(conditions: Conditions, folder: Path, measured: Measured) -> None:
+def keep_predictions(
+    conditions: Conditions, folder: RunFolder, measured: Measured
+) -> None:
     """Write what ``--compare_with`` reads: predictions, and neighbours of h."""
-    name = conditions.evaluation.eval_name
     if measured.neighbours is not None:
         label_free_comparison.save(
-            label_free_comparison.neighbours_path(folder, name),
+            folder.neighbours,
             measured.neighbours,
             label_free_images(conditions),
         )
     if measured.predictions:
         assert measured.labels is not None
         kept_predictions.save_predictions(
-            kept_predictions.predictions_path(folder, name),
+            folder.predictions,
             measured.predictions,
             measured.labels,
             tested_images(conditions),

@@ -21,6 +21,7 @@ from simclr_tf2.evaluation.features import cache as feature_cache
 from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.evaluation.subject import Subject
 from simclr_tf2.results.rows import FINETUNED_ROW
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.training import semi_recipe
 from simclr_tf2.training.labelled import Labelled, open_labelled
 from simclr_tf2.training.semi_recipe import Share
@@ -221,7 +222,7 @@ def _without_batch(
     return dataclasses.replace(
         config,
         mode="finetune",
-        model_dir=str(Path(config.model_dir) / "semi" / digest / name),
+        model_dir=str(RunFolder(Path(config.model_dir)).semi(digest, name)),
         data=data,
         model=dataclasses.replace(config.model, fine_tune_after_block=-1),
         optimizer=semi_recipe.OPTIMIZER,

@@ -50,15 +50,11 @@ def write_embeddings(
             "names, features [n, d] and labels must have one length. "
             f"Received: {lengths}, features {features.shape}."
         )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with files.writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            writer(partial, [str(name) for name in names], features, labels)
-            _sync(partial)
-            os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as temporary:
+        writer(temporary, [str(name) for name in names], features, labels)
+        _sync(temporary)
 
 
 def _sync(path: Path) -> None:

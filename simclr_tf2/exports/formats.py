@@ -11,6 +11,7 @@ from simclr_tf2.exports.hub import save_hub_module
 from simclr_tf2.exports.keras_file import save_encoder
 from simclr_tf2.exports.uint8_encoder import with_preprocessing
 from simclr_tf2.files import has_pattern
+from simclr_tf2.run_paths import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def write_exports(
         )
     if "keras" in config.export.export_formats:
         path = save_encoder(
-            models.build_encoder(model.backbone), folder / "encoder.keras"
+            models.build_encoder(model.backbone), RunFolder(folder).encoder
         )
         files.append((path, KERAS_TEXT))
     if "keras_uint8" in config.export.export_formats:
@@ -46,12 +47,12 @@ def write_exports(
             image_size=config.data.image_size,
             channels=model.backbone.input_shape[-1],
         )
-        path = save_encoder(whole, folder / "encoder_uint8.keras")
+        path = save_encoder(whole, RunFolder(folder).encoder_uint8)
         files.append((path, UINT8_TEXT))
     if "saved_model" in config.export.export_formats:
         path = save_hub_module(
             model,
-            folder / "saved_model",
+            RunFolder(folder).saved_model,
             step=step,
             keep=config.export.keep_hub_module_max,
         )

@@ -16,6 +16,7 @@ from simclr_tf2 import files
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.reference import files as reference_files
 from simclr_tf2.reference.weights import build_reference_encoder
+from simclr_tf2.run_paths import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +35,8 @@ def save_encoder(encoder: keras.Model, path: str | os.PathLike) -> Path:
         The path.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
-    try:
-        with files.writing(path):
-            encoder.save(temporary)
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with files.replacing(path) as temporary:
+        encoder.save(temporary)
     return path
 
 
@@ -61,7 +57,7 @@ def load_encoder(path: str | os.PathLike) -> keras.Model:
     """
     file = Path(path)
     if file.is_dir():
-        file = file / "encoder.keras"
+        file = RunFolder(file).encoder
     if not file.is_file() or reference_files.find_prefix(file):
         return _load_reference(path)
     try:
@@ -121,7 +117,7 @@ def _warn_of_other_ranges(model: keras.Model, file: Path) -> None:
 
 
 def _load_reference(path: str | os.PathLike) -> keras.Model:
-    if (Path(path) / "config.json").is_file():
+    if RunFolder(Path(path)).config.is_file():
         raise ConfigError(
             f"no encoder at {path}: the run has not ended, or exported none; "
             f"--mode=export --model_dir={path} makes one of its newest checkpoint"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import plots
-from simclr_tf2.files import writing
+from simclr_tf2.files import replacing, writing
 from simclr_tf2.report import facts, pictures, sections, verdict
 
 _LOG = logging.getLogger(__name__)
@@ -165,21 +164,8 @@ def _render(values: Mapping[str, Any]) -> str:
 
 
 def _replace(target: Path, text: str) -> None:
-    """Write ``text`` beside ``target``, then rename: nobody sees half a page."""
+    """Write the page, whole or not at all: nobody sees half of it."""
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        _replace_whole(target, text)
-
-
-def _replace_whole(target: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
-            stream.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp's 0600 would hide it from others
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="replace")

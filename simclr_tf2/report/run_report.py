@@ -23,6 +23,7 @@ from simclr_tf2.files import writing
 from simclr_tf2.protocols import that_take
 from simclr_tf2.report import page, tables
 from simclr_tf2.results.curve import read_followed
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import logs, tensorboard_pictures
 from simclr_tf2.startup import describe_environment
 
@@ -55,7 +56,7 @@ def write(
         timings: Seconds per phase.
         comparison: With another run, as text.
     """
-    name = config.evaluation.eval_name
+    paths = RunFolder(folder, config.evaluation.eval_name)
     shown = splits.eval or splits.probe or splits.train
     images, test = _images_and_features(config, shown, encoder, measured.test)
     bank_split = splits.probe or splits.train
@@ -70,7 +71,7 @@ def write(
     class_names = shown.class_names or numbers
     pairs, notes = _pairs(config, splits.train)
     _write_tensorboard(
-        folder / "tensorboard" / (name or ""),
+        paths.picture_events,
         step=_last_step(folder),
         pairs=pairs,
         shown=(images, test, shown),
@@ -78,11 +79,11 @@ def write(
     )
     confusion, confusion_of = _confusion(measured.results, len(class_names))
     return page.write_report(
-        folder / (f"report_{name}.html" if name else "report.html"),
+        paths.report,
         title=f"{_what(config, splits)} on {config.data.source}",
         config=_by_section(config),
         defaults=_by_section(config_lib.Config()),
-        history=[*_history(config, folder), *_followed(folder, name)],
+        history=[*_history(config, folder), *_followed(paths)],
         chance_loss=_chance_loss(config),
         results=tables.main_rows(measured.results),
         tables=tables.tables(measured, comparison),
@@ -321,27 +322,23 @@ def _confusion(
     return None, ""
 
 
-def _followed(folder: Path, name: str | None) -> list[dict[str, float]]:
+def _followed(folder: RunFolder) -> list[dict[str, float]]:
     """Read what was measured of the checkpoints, where there is more than one."""
-    lines = read_followed(folder, name)
+    lines = read_followed(folder.evaluations)
     return lines if len({line["step"] for line in lines}) > 1 else []
 
 
-def files_there(folder: Path, name: str | None) -> list[tuple[Path, str]]:
+def files_there(folder: RunFolder) -> list[tuple[Path, str]]:
     """List the files of a run folder that the report tells about, with a text."""
-    mark = f"_{name}" if name else ""
     known = {
-        "encoder.keras": KERAS_TEXT,
-        "encoder_uint8.keras": UINT8_TEXT,
-        "saved_model": "tf.saved_model.load(path/STEP)(images) -> dict of endpoints",
-        f"results{mark}.json": "all results, with settings and intervals",
-        f"evaluations{mark}.jsonl": "one line per measured checkpoint",
-        f"predictions{mark}.npz": "predicted labels, for --compare_with",
-        f"neighbours{mark}.npz": "nearest images of each image, for --compare_with",
-        f"best{mark}": "the best checkpoint so far: a run folder of its own",
+        folder.encoder: KERAS_TEXT,
+        folder.encoder_uint8: UINT8_TEXT,
+        folder.saved_model: "tf.saved_model.load(path/STEP)(images) -> dict of "
+        "endpoints",
+        folder.results: "all results, with settings and intervals",
+        folder.evaluations: "one line per measured checkpoint",
+        folder.predictions: "predicted labels, for --compare_with",
+        folder.neighbours: "nearest images of each image, for --compare_with",
+        folder.best: "the best checkpoint so far: a run folder of its own",
     }
-    return [
-        (folder / path, text)
-        for path, text in known.items()
-        if (folder / path).exists()
-    ]
+    return [(path, text) for path, text in known.items() if path.exists()]

@@ -16,8 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_followed(
-    folder: Path,
-    name: str | None,
+    path: Path,
     step: int,
     results: Mapping[str, Mapping[str, Any]],
     others: Mapping[str, Any] | None = None,
@@ -25,8 +24,7 @@ def write_followed(
     """Append what was measured of a checkpoint to evaluations.jsonl.
 
     Args:
-        folder: The run folder.
-        name: ``--eval_name``; each has a file of its own.
+        path: The file, ``RunFolder.evaluations``; each ``--eval_name`` has its own.
         step: Of the checkpoint.
         results: "row/protocol" -> record with ``value`` and ``measure``. Baselines do
             not move and are left out.
@@ -44,7 +42,6 @@ def write_followed(
         words = re.sub(r"\W+", "_", tag).strip("_")
         line[f"evaluated_{words}" if is_share else words] = value
     if len(line) > 1:
-        path = _followed_path(folder, name)
         with files.writing(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -68,10 +65,10 @@ def scalars(others: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def read_followed(folder: Path, name: str | None) -> list[dict[str, float]]:
+def read_followed(path: Path) -> list[dict[str, float]]:
     """Read every whole line of evaluations.jsonl; the last one of a step counts."""
     try:
-        text = _followed_path(folder, name).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except OSError:
         return []
     lines = []
@@ -79,9 +76,5 @@ def read_followed(folder: Path, name: str | None) -> list[dict[str, float]]:
         try:
             lines.append(json.loads(part))
         except json.JSONDecodeError:
-            logger.warning("evaluations.jsonl of %s has a damaged line", folder)
+            logger.warning("%s has a damaged line, left out", path)
     return lines
-
-
-def _followed_path(folder: Path, name: str | None) -> Path:
-    return folder / (f"evaluations_{name}.jsonl" if name else "evaluations.jsonl")

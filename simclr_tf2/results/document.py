@@ -61,27 +61,15 @@ def make_document(
     return document
 
 
-def path_of(folder: Path, name: str | None) -> Path:
-    """Return where the results of an evaluation are kept.
-
-    Args:
-        folder: The run folder.
-        name: ``--eval_name``; None is the run's own results.json.
-    """
-    return folder / (f"results_{name}.json" if name else "results.json")
-
-
-def write(folder: Path, name: str | None, document: Mapping[str, Any]) -> Path:
-    """Write a document, the whole file or nothing; return its path."""
-    path = path_of(folder, name)
+def write(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a document (``RunFolder.results``), the whole file or nothing."""
     files.write_json(path, document)
-    return path
 
 
-def read(folder: Path, name: str | None = None) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
     """Read a document; empty where there is none that can be read."""
     try:
-        found = json.loads(path_of(folder, name).read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

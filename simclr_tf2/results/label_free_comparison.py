@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ import numpy as np
 from simclr_tf2 import files
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.metrics.neighbours import overlap
+from simclr_tf2.results import document
+from simclr_tf2.run_paths import RunFolder
 
 # Key of a label_free record -> (heading, which direction is better).
 COLUMNS = {
@@ -42,21 +43,11 @@ class LabelFreeRun:
     images: dict[str, Any]
 
 
-def neighbours_path(folder: Path, name: str | None) -> Path:
-    """Return where the neighbours of an evaluation are kept."""
-    return folder / (f"neighbours_{name}.npz" if name else "neighbours.npz")
-
-
 def save(path: Path, neighbours: np.ndarray, images: Mapping[str, Any]) -> None:
     """Write the neighbours and which images they are of, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
     described = np.array(json.dumps(dict(images)))
-    try:
-        with files.writing(path):
-            np.savez_compressed(temporary, neighbours=neighbours, images=described)
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with files.replacing(path) as temporary:
+        np.savez_compressed(temporary, neighbours=neighbours, images=described)
 
 
 def load(run: str, *, name: str | None) -> LabelFreeRun:
@@ -69,12 +60,12 @@ def load(run: str, *, name: str | None) -> LabelFreeRun:
     Raises:
         ConfigError: The folder keeps nothing of the kind, or it cannot be read.
     """
-    path = neighbours_path(Path(run), name)
-    if not Path(run).is_dir():
+    folder = RunFolder(Path(run), name)
+    path = folder.neighbours
+    if not folder.path.is_dir():
         raise ConfigError(f"--compare_with={run} is not a folder: name a run folder")
-    results = Path(run) / (f"results_{name}.json" if name else "results.json")
     try:
-        record = json.loads(results.read_text())["label_free"]
+        record = document.read(folder.results)["label_free"]
         with np.load(path) as file:
             images = json.loads(str(file["images"]))
             return LabelFreeRun(run, record, file["neighbours"], images)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +13,9 @@ import numpy as np
 
 from simclr_tf2 import files
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.run_paths import RunFolder
 
 LABELS, IMAGES = "labels", "images"  # beside the predictions
-
-
-def predictions_path(folder: Path, name: str | None) -> Path:
-    """Return where the predictions of an evaluation are kept."""
-    return folder / (f"predictions_{name}.npz" if name else "predictions.npz")
 
 
 def save_predictions(
@@ -38,16 +33,11 @@ def save_predictions(
         labels: int64 ``[n]`` or ``[n, l]``.
         images: Which images these are, as ``images_of`` says.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
-    try:
-        arrays: dict[str, Any] = {LABELS: labels, **predictions}
-        if images is not None:
-            arrays[IMAGES] = np.array(json.dumps(images))
-        with files.writing(path):
-            np.savez_compressed(temporary, **arrays)
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    arrays: dict[str, Any] = {LABELS: labels, **predictions}
+    if images is not None:
+        arrays[IMAGES] = np.array(json.dumps(images))
+    with files.replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
 
 
 @dataclass(frozen=True)
@@ -77,8 +67,9 @@ def load(other: str, *, name: str | None) -> RunPredictions:
     Raises:
         ConfigError: It has none, or they cannot be read.
     """
-    path = predictions_path(Path(other), name)
-    if not Path(other).is_dir():
+    folder = RunFolder(Path(other), name)
+    path = folder.predictions
+    if not folder.path.is_dir():
         raise ConfigError(f"--compare_with={other} is not a folder: name a run folder")
     try:
         with np.load(path) as file:

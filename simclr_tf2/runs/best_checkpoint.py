@@ -15,11 +15,10 @@ from typing import Any
 
 from simclr_tf2 import files
 from simclr_tf2.protocols import VALID_LOSS
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import checkpoints
 
 logger = logging.getLogger(__name__)
-
-RECORD = "best.json"
 
 
 class BestCheckpoint:
@@ -29,19 +28,17 @@ class BestCheckpoint:
     keeps the checkpoint too, and stay when it drops it.
 
     Args:
-        folder: The run folder.
+        folder: The run folder; that of the checkpoint is its ``best``.
         metric: A protocol's name, ``supervised`` or ``rankme``, where higher is better,
             or ``valid_loss``, where lower is.
-        name: Of the evaluation; the folder is ``best_NAME`` then.
         split: The one that is measured, for the record: the choice is made on it.
     """
 
-    def __init__(
-        self, folder: Path, *, metric: str, name: str | None = None, split: str = ""
-    ) -> None:
+    def __init__(self, folder: RunFolder, *, metric: str, split: str = "") -> None:
         self.folder = folder
-        self.place = folder / (f"best_{name}" if name else "best")
-        self._held = folder / f".{self.place.name}.{_host()}.{os.getpid()}"
+        self.place = RunFolder(folder.best)
+        held = f".{folder.best.name}.{_host()}.{os.getpid()}"
+        self._held = RunFolder(folder.path / held)
         self.metric = metric
         self._facts = {"metric": metric, "chosen_on": split}
         self._best = self._read()
@@ -49,15 +46,15 @@ class BestCheckpoint:
     @contextlib.contextmanager
     def holding(self, step: int) -> Iterator[None]:
         """Keep the files of a checkpoint while it is measured, however that ends."""
-        shutil.rmtree(self._held, ignore_errors=True)
+        shutil.rmtree(self._held.path, ignore_errors=True)
         try:
-            self._held.mkdir()
-            for path in self.folder.glob(f"ckpt-{step}.*"):
+            self._held.path.mkdir()
+            for path in self.folder.path.glob(f"{self.folder.checkpoint(step).name}.*"):
                 with contextlib.suppress(FileNotFoundError):
-                    _link(path, self._held / path.name)
+                    _link(path, self._held.path / path.name)
             yield
         finally:
-            shutil.rmtree(self._held, ignore_errors=True)
+            shutil.rmtree(self._held.path, ignore_errors=True)
 
     def offer(
         self,
@@ -77,7 +74,7 @@ class BestCheckpoint:
             metric = self._facts["metric"]
             logger.warning("%s of ckpt-%d is %s: not kept", metric, step, value)
         elif self.improves(value):
-            if not (self._held / f"ckpt-{step}.index").exists():
+            if not self._held.checkpoint_index(step).exists():
                 logger.warning("ckpt-%d was gone before it could be kept", step)
             else:
                 self._best = {**self._facts, "step": step, "value": value}
@@ -93,17 +90,17 @@ class BestCheckpoint:
         return value > self._best["value"]
 
     def _publish(self, step: int) -> None:
-        self.place.mkdir(exist_ok=True)
-        for name in ("config.json", "flags.txt"):
-            if (self.folder / name).exists():
-                shutil.copyfile(self.folder / name, self.place / name)
-        moved = sorted(self._held.iterdir(), key=lambda p: p.suffix == ".index")
+        self.place.path.mkdir(exist_ok=True)
+        for source in (self.folder.config, self.folder.flags):
+            if source.exists():
+                shutil.copyfile(source, self.place.path / source.name)
+        moved = sorted(self._held.path.iterdir(), key=lambda p: p.suffix == ".index")
         for path in moved:  # the index last: it makes the checkpoint visible
-            os.replace(path, self.place / path.name)
-        files.write_json(self.place / RECORD, self._best)
+            os.replace(path, self.place.path / path.name)
+        files.write_json(self.place.best_record, self._best)
         for other, prefix in checkpoints.list_checkpoints(self.place):
             if other != step:
-                for path in self.place.glob(f"{Path(prefix).name}.*"):
+                for path in self.place.path.glob(f"{Path(prefix).name}.*"):
                     path.unlink(missing_ok=True)
         assert self._best is not None
         logger.info(
@@ -117,9 +114,9 @@ class BestCheckpoint:
     def _read(self) -> dict[str, Any] | None:
         """Read the best of an earlier evaluation, if it was chosen by these facts."""
         try:
-            found = json.loads((self.place / RECORD).read_text())
+            found = json.loads(self.place.best_record.read_text())
             same = all(found[key] == value for key, value in self._facts.items())
-            kept = (self.place / f"ckpt-{found['step']}.index").exists()
+            kept = self.place.checkpoint_index(found["step"]).exists()
             finite = math.isfinite(found["value"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -137,9 +134,9 @@ def remove_stale(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def is_kept(folder: Path) -> bool:
+def is_kept(folder: RunFolder) -> bool:
     """Return whether ``BestCheckpoint`` made a folder: no run will add to it."""
-    return (folder / RECORD).exists()
+    return folder.best_record.exists()
 
 
 def _host() -> str:

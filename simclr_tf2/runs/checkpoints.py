@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from simclr_tf2 import files
 from simclr_tf2.errors import ConfigError, RunFailed
+from simclr_tf2.run_paths import RunFolder, checkpoint_config
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +48,16 @@ def save(
     Raises:
         RunFailed: The disk is full or not writable; older checkpoints are intact.
     """
-    prefix = str(Path(folder) / f"ckpt-{step}")
+    prefix = str(RunFolder(Path(folder)).checkpoint(step))
     try:
         checkpoint.write(prefix)
-        files.write_text(Path(prefix + ".config.json"), config_json)
+        files.write_text(checkpoint_config(prefix), config_json)
         # For tools that ask tf.train for the latest one.
         tf.compat.v1.train.update_checkpoint_state(
             str(folder),
-            f"ckpt-{step}",
+            Path(prefix).name,
             all_model_checkpoint_paths=[
-                f"ckpt-{s}" for s, _ in reversed(list_checkpoints(folder)[:keep])
+                Path(kept).name for _, kept in reversed(list_checkpoints(folder)[:keep])
             ],
         )
     except (tf.errors.OpError, OSError) as error:

@@ -15,20 +15,25 @@ from simclr_tf2 import files
 from simclr_tf2.config import Config
 from simclr_tf2.errors import ConfigError, RunFailed
 from simclr_tf2.results import document
-from simclr_tf2.runs import checkpoints
+from simclr_tf2.run_paths import RunFolder, checkpoint_config
+from simclr_tf2.runs import checkpoints, flag_file
 
 logger = logging.getLogger(__name__)
 
 # Where the images are: may change as long as they are the same (``run_history``).
 PLACES = ("image_dir", "manifest", "tfrecords")
 ARRAYS = (".npz", ".npy")  # in place of the name of a data set
-# Where none of these is, nothing has been learned that other settings would lose.
-OUTCOMES = ("checkpoint", "results.json", "encoder.keras", "saved_model")
 LENGTH = {"train_epochs", "train_steps"}  # may change with --extend
 
 
 # What runs did before there was a setting, where that is not its default.
 BEFORE = {"pixel_range": "full"}
+
+
+def of(config: Config) -> RunFolder:
+    """Return the paths of the run, and of its evaluation ``--eval_name``."""
+    assert config.model_dir is not None
+    return RunFolder(Path(config.model_dir), config.evaluation.eval_name)
 
 
 def config_json(config: Config) -> str:
@@ -43,7 +48,7 @@ def read_config(folder: str | os.PathLike) -> Config:
     Raises:
         ConfigError: There is none, or it cannot be read.
     """
-    path = Path(folder) / "config.json"
+    path = RunFolder(Path(folder)).config
     if not path.exists():
         why = files.missing(folder) or "it has no config.json"
         raise ConfigError(f"{folder} is not a run folder: {why}")
@@ -56,8 +61,18 @@ def config_of_checkpoint(prefix: str) -> Config | None:
     Raises:
         ConfigError: It cannot be read.
     """
-    places = (Path(f"{prefix}.config.json"), Path(prefix).parent / "config.json")
+    places = (checkpoint_config(prefix), RunFolder(Path(prefix).parent).config)
     return next((_read(path) for path in places if path.exists()), None)
+
+
+def earlier_config(folder: str | os.PathLike) -> Config | None:
+    """Read the settings of an earlier start; None before it has learned anything.
+
+    Raises:
+        ConfigError: They cannot be read.
+    """
+    there = RunFolder(Path(folder)).config.is_file() and has_trained(folder)
+    return read_config(folder) if there else None
 
 
 def _read(path: Path) -> Config:
@@ -107,19 +122,19 @@ def check(config: Config) -> None:
     """
     if not config.model_dir:
         raise ConfigError("--model_dir is required: the folder this run is kept in")
-    folder = Path(config.model_dir)
-    _check_writable(folder)
+    folder = of(config)
+    _check_writable(folder.path)
     if files.has_pattern(folder) and not files.can_link():
         raise ConfigError(
             f"--model_dir={folder}: TensorFlow reads [ ] * ? and \\ in a path as a "
             "pattern and would not find its checkpoints again; choose a path without "
             "them"
         )
-    if not folder.exists():
+    if not folder.path.exists():
         return
-    if (folder / "config.json").exists():
+    if folder.config.exists():
         _check_same(config, read_config(folder), folder)
-    elif any(path.name != "scan.json" for path in folder.iterdir()):
+    elif any(path != folder.scan for path in folder.path.iterdir()):
         raise ConfigError(
             f"{folder} has files but no config.json or usable checkpoint of this "
             "program; choose an empty --model_dir"
@@ -136,7 +151,7 @@ def _check_writable(folder: Path) -> None:
         raise ConfigError(f"--model_dir={folder}: no permission to write in {place}")
 
 
-def _check_same(config: Config, before: Config, folder: Path) -> None:
+def _check_same(config: Config, before: Config, folder: RunFolder) -> None:
     extend = config.training.extend
     config = with_earlier_choices(config, before)
     new, old = config_lib.to_flat(config), config_lib.to_flat(before)
@@ -171,7 +186,7 @@ def _check_same(config: Config, before: Config, folder: Path) -> None:
             f"{folder} holds another run; it differs in: {'; '.join(changed)}. Choose "
             "another --model_dir or the same settings"
         )
-    if (folder / "checkpoint").exists() and not checkpoints.list_checkpoints(folder):
+    if folder.checkpoint_state.exists() and not checkpoints.list_checkpoints(folder):
         raise ConfigError(
             f"{folder} had checkpoints and none is left; restore them, or choose "
             "another --model_dir to start from scratch"
@@ -188,8 +203,13 @@ def _shown(value: Any) -> str:
 
 
 def has_trained(folder: str | os.PathLike) -> bool:
-    """Return whether a run folder holds something that training made."""
-    return any((Path(folder) / name).exists() for name in OUTCOMES)
+    """Return whether a run folder holds something that training made.
+
+    Else nothing has been learned that other settings would lose.
+    """
+    run = RunFolder(Path(folder))
+    made = (run.checkpoint_state, run.results, run.encoder, run.saved_model)
+    return any(path.exists() for path in made)
 
 
 def _only_moved(name: str, old: Any, new: Any) -> bool:
@@ -199,19 +219,22 @@ def _only_moved(name: str, old: Any, new: Any) -> bool:
     return name in PLACES and bool(old) and bool(new)
 
 
-def create(config: Config, flagfile: str) -> Path:
-    """Make the folder with config.json and flags.txt; returns its path.
+def create(config: Config, asked: Config | None = None) -> RunFolder:
+    """Make the folder with config.json and flags.txt.
 
     Results of a finished run that goes on under other settings are no longer final.
+
+    Args:
+        config: The settings of the run, with what was chosen.
+        asked: The settings as they were given, for flags.txt; None: ``config``.
     """
-    assert config.model_dir is not None
-    folder, text = Path(config.model_dir), config_json(config)
+    folder, text = of(config), config_json(config)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if _text_of(folder / "config.json") not in ("", text):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        if _text_of(folder.config) not in ("", text):
             _reopen(folder)
-        files.write_text(folder / "config.json", text)
-        files.write_text(folder / "flags.txt", flagfile)
+        files.write_text(folder.config, text)
+        files.write_text(folder.flags, flag_file.text(asked or config, config))
     except OSError as error:
         raise RunFailed(
             f"could not write in {folder}: {files.reason(error)}"
@@ -226,18 +249,18 @@ def _text_of(path: Path) -> str:
         return ""
 
 
-def _reopen(folder: Path) -> None:
+def _reopen(folder: RunFolder) -> None:
     """Take back that the run is finished."""
-    found = document.read(folder)
+    path = folder.without_name().results
+    found = document.read(path)
     if found.pop("finished", None):
-        document.write(folder, None, found)
+        document.write(path, found)
 
 
 def completed_results(config: Config) -> dict[str, Any] | None:
     """Return the results of a run that was finished under this very config, or None."""
-    assert config.model_dir is not None
-    folder = Path(config.model_dir)
-    found = document.read(folder)
+    folder = of(config).without_name()
+    found = document.read(folder.results)
     if not found.get("finished"):
         return None
     try:

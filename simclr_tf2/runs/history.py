@@ -10,7 +10,6 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import files
@@ -18,12 +17,12 @@ from simclr_tf2.config import Config
 from simclr_tf2.data import identity
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import checkpoints
 from simclr_tf2.runs import folder as run_folder
 
 logger = logging.getLogger(__name__)
 
-NAME = "history.json"
 NAMED = 5  # classes named in a message
 
 
@@ -32,7 +31,7 @@ def class_names(*splits: Split | None) -> tuple[str, ...]:
     return next((s.class_names for s in splits if s and s.class_names), ())
 
 
-def starts(folder: Path) -> list[dict[str, Any]]:
+def starts(folder: RunFolder) -> list[dict[str, Any]]:
     """List changes of images or length: ``from_step``, ``last_step``, ``images``."""
     return list(_read(folder).get("starts", []))
 
@@ -63,10 +62,9 @@ def check(
         ConfigError: Other classes, other images in another place, or fewer steps than
             are trained already.
     """
-    assert config.model_dir is not None
-    folder = Path(config.model_dir)
+    folder = run_folder.of(config)
     trained = checkpoints.list_checkpoints(folder)
-    if not trained or not (folder / "config.json").exists():
+    if not trained or not folder.config.exists():
         return
     before = _read(folder)
     _check_classes(folder, before.get("classes"), classes)
@@ -106,7 +104,7 @@ def check(
 
 
 def write(
-    folder: Path,
+    folder: RunFolder,
     train: Split,
     *,
     classes: Sequence[str],
@@ -123,16 +121,16 @@ def write(
     changed = not kept or any(kept[-1][k] != entry[k] for k in ("last_step", "images"))
     if changed:
         kept.append(entry)
-    files.write_json(folder / NAME, {"classes": list(classes), "starts": kept})
+    files.write_json(folder.history, {"classes": list(classes), "starts": kept})
     if classes:
-        files.write_json(folder / "classes.json", list(classes))
+        files.write_json(folder.classes, list(classes))
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: RunFolder) -> dict[str, Any]:
     """Read the records of the folder; only the classes where it has no such file."""
-    for name in (NAME, "classes.json"):
+    for path in (folder.history, folder.classes):
         try:
-            found = json.loads((folder / name).read_text())
+            found = json.loads(path.read_text())
         except (OSError, ValueError):
             continue
         return found if isinstance(found, dict) else {"classes": found}
@@ -148,7 +146,7 @@ def _images(train: Split) -> dict[str, Any]:
 
 
 def _check_classes(
-    folder: Path, before: Sequence[str] | None, now: Sequence[str]
+    folder: RunFolder, before: Sequence[str] | None, now: Sequence[str]
 ) -> None:
     if before is None or list(before) == list(now):
         return
@@ -178,7 +176,7 @@ def _absolute(place: str) -> str:
 
 def _check_images(
     config: Config,
-    folder: Path,
+    folder: RunFolder,
     before: dict[str, Any] | None,
     train: Split,
     *,

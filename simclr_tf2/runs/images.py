@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import files
 from simclr_tf2.config import Config
 from simclr_tf2.data import image_sets, scan_report
 from simclr_tf2.data.image_sets import ImageSet
+from simclr_tf2.run_paths import RunFolder
 
 
 def summarize(images: ImageSet, pixels: str) -> dict[str, Any]:
@@ -22,10 +22,8 @@ def summarize(images: ImageSet, pixels: str) -> dict[str, Any]:
     )
 
 
-def record(config: Config, folder: Path) -> None:
+def record(config: Config, folder: RunFolder) -> None:
     """Keep with a run what its image files were: scan.json."""
     if config.data.image_dir or config.data.manifest:
         images = image_sets.open_image_set(config.data)
-        files.write_json(
-            folder / "scan.json", summarize(images, config.data.pixel_range)
-        )
+        files.write_json(folder.scan, summarize(images, config.data.pixel_range))

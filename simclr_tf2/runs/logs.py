@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import TextIO
 import tensorflow as tf
 
 from simclr_tf2 import files
+from simclr_tf2.run_paths import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +53,11 @@ class MetricsLog:
             lost between the checkpoint and the stop, and will be written again.
     """
 
-    def __init__(self, folder: Path, *, start_step: int = 0) -> None:
-        self._path = folder / "metrics.jsonl"
+    def __init__(self, folder: str | os.PathLike, *, start_step: int = 0) -> None:
+        paths = RunFolder(Path(folder))
+        self._path = paths.metrics
         _truncate(self._path, start_step)
-        self._events = EventLog(folder / "tensorboard")
+        self._events = EventLog(paths.events)
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Write one line of JSON, ``step`` first, and the scalars to TensorBoard."""
@@ -68,9 +71,9 @@ class MetricsLog:
         self._events.close()
 
 
-def read_metrics(folder: Path) -> list[dict[str, float]]:
+def read_metrics(folder: str | os.PathLike) -> list[dict[str, float]]:
     """Read every whole line of ``metrics.jsonl``; a torn last line is left out."""
-    path = folder / "metrics.jsonl"
+    path = RunFolder(Path(folder)).metrics
     lines = []
     if path.exists():
         for text in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -21,8 +21,8 @@ def recorded(config: Config) -> Config:
         checkpoint = Path(config.training.checkpoint)
         places.append(checkpoint if checkpoint.is_dir() else checkpoint.parent)
     for folder in places:
-        if (folder / "config.json").is_file() and run_folder.has_trained(folder):
-            before = run_folder.read_config(folder)
+        before = run_folder.earlier_config(folder)
+        if before is not None:
             return run_folder.with_pixel_range(config, before.data.pixel_range)
     return config
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import config as config_lib
@@ -159,24 +157,12 @@ def fitted(config: Config, train: Split, replicas: int) -> Config:
 
 def started_before(config: Config) -> Config | None:
     """Return settings of an earlier start of the run in ``--model_dir``, if any."""
-    if not config.model_dir or not (Path(config.model_dir) / "config.json").exists():
+    before = run_folder.earlier_config(config.model_dir) if config.model_dir else None
+    if before is None:
         return None
-    if not run_folder.has_trained(config.model_dir):
-        return None
-    before = run_folder.read_config(config.model_dir)
     finetuned = "finetune" in (before.mode, before.train_mode)
     same = before.training.checkpoint == config.training.checkpoint
     return before if finetuned and same else None
-
-
-def flagfile_text(text: str, config: Config) -> str:
-    """Write a flag file in which comments say what was chosen, not the defaults."""
-    flat = config_lib.to_flat(config)
-    for name in (*CHOSEN, "eval_split"):
-        value = flat[name]
-        shown = "x".join(map(str, value)) if isinstance(value, tuple) else value
-        text = re.sub(rf"(?m)^# --{name}=.*$", f"# --{name}={shown}", text)
-    return text
 
 
 def read_source(config: Config) -> Source | None:

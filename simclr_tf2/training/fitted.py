@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import config as config_lib
@@ -24,13 +23,13 @@ def with_earlier_choices(config: Config) -> Config:
 
     So that a run goes on as it began, also when images have been added since.
     """
-    folder = Path(config.model_dir or "")
     if config.data.by_name or not config.model_dir:
         return config
-    if not ((folder / "config.json").exists() and run_folder.has_trained(folder)):
+    before = run_folder.earlier_config(config.model_dir)
+    if before is None:
         return config
-    before = config_lib.to_flat(run_folder.read_config(folder))
-    chosen = _with(config, {name: before[name] for name in _free(config)})
+    flat = config_lib.to_flat(before)
+    chosen = _with(config, {name: flat[name] for name in _free(config)})
     given = config_lib.given_settings(config) | set(NAMES)
     return dataclasses.replace(chosen, given=given)  # so that ``to_images`` keeps them
 
@@ -95,24 +94,6 @@ def _valid_size(config: Config, train: Split) -> float:
     if not looks or not pipeline.is_readable_by_index(train, config.data.cache_mode):
         return 0.0
     return fitting.valid_size(train.num_examples, labelled=bool(train.num_classes))
-
-
-def as_comments(config: Config, flagfile: str) -> str:
-    """Return the flag file with the fitted values as comments."""
-    lines, flat = [], config_lib.to_flat(config)
-    for line in flagfile.splitlines():
-        name = line.removeprefix("# --").split("=")[0]
-        if line.startswith("# --") and name in NAMES:
-            line = f"# --{name}={_typed(flat[name])}"
-        lines.append(line)
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _typed(value: Any) -> str:
-    """Write a value as a flag takes it."""
-    if isinstance(value, tuple):
-        return "x".join(map(str, value))
-    return str(value).lower()
 
 
 def _free(config: Config) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import tensorflow as tf
 
 from simclr_tf2 import models, saved_model
 from simclr_tf2.config import Config
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import checkpoints
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ def restore(
     config: Config,
     checkpoint: tf.train.Checkpoint,
     model: models.SimCLR,
-    folder: Path,
+    folder: RunFolder,
     *,
     with_head: bool = True,
     source: bool = True,
@@ -38,9 +38,9 @@ def restore(
     """
     step = checkpoints.restore_newest(checkpoint, folder)
     if step is not None:
-        logger.info("resuming from %s at step %d", folder / f"ckpt-{step}", step)
+        logger.info("resuming from %s at step %d", folder.checkpoint(step), step)
         return step
-    if (folder / "metrics.jsonl").exists():
+    if folder.metrics.exists():
         logger.warning(
             "%s was started before but holds no checkpoint yet: starting from step 0",
             folder,

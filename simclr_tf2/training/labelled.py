@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from simclr_tf2.config import Config, DataConfig
 from simclr_tf2.data import datasets, held_out, label_subset, subset
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import pixels
 from simclr_tf2.training.splits import labelled_part, open_split
 
@@ -120,11 +120,11 @@ def _hold_out(config: Config, train: Split) -> tuple[Split, Split | None]:
     )
 
 
-def save_choice(config: Config, folder: Path, labelled: Labelled) -> None:
+def save_choice(config: Config, folder: RunFolder, labelled: Labelled) -> None:
     """Record which labels are used; a resumed run must use exactly these."""
     if labelled.chosen is None:
         return
-    path = folder / "labelled_subset.json"
+    path = folder.labelled_subset
     labels = subset.labels_of(labelled.whole)
     settings = {"seed": config.seed, **_share(config)}
     if path.exists():

@@ -14,6 +14,7 @@ from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.optimizers import total_steps
 from simclr_tf2.results import document
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs.eval_settings import Merged
 from simclr_tf2.training.labelled import training_images
 from simclr_tf2.training.splits import open_split
@@ -58,7 +59,7 @@ def last_step(merged: Merged, folder: Path, train: Split) -> int | None:
 
 def _finished_step(folder: Path) -> int | None:
     """Return the step of a run that has ended, as it wrote it down."""
-    found = document.read(folder)
+    found = document.read(RunFolder(folder).results)
     step = found.get("step")
     return step if found.get("finished") and isinstance(step, int) else None
 

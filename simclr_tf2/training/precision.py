@@ -41,9 +41,8 @@ def resolve(config: Config, strategy: tf.distribute.Strategy) -> Config:
     """
     if config.training.mixed_precision != "auto":
         return config
-    assert config.model_dir is not None
-    folder = Path(config.model_dir)
-    if (folder / "config.json").exists():
+    folder = run_folder.of(config)
+    if folder.config.exists():
         return run_folder.with_earlier_choices(config, run_folder.read_config(folder))
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ConfigError(

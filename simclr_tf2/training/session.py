@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -16,6 +15,7 @@ from simclr_tf2.config import Config
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.optimizers import loss_scale
 from simclr_tf2.protocols import VALID_LOSS
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import checkpoints, images, logs
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import history as run_history
@@ -59,7 +59,7 @@ class Session:
     model: models.SimCLR
     optimizer: keras.optimizers.Optimizer
     checkpoint: tf.train.Checkpoint
-    folder: Path
+    folder: RunFolder
     start_step: int
     total_steps: int
 
@@ -92,7 +92,7 @@ def open_session(
     *,
     total_steps: int,
     classes: Sequence[str],
-    flagfile: str,
+    asked: Config | None = None,
     initial: models.SimCLR | None = None,
     with_head: bool = True,
 ) -> Session:
@@ -107,7 +107,7 @@ def open_session(
         build: Makes the model and the optimizer with their variables.
         total_steps: Steps in all.
         classes: Names to record with the run.
-        flagfile: Text of flags.txt.
+        asked: The settings as they were given, for flags.txt; None: ``config``.
         initial: Network whose weights are the start, in place of ``--checkpoint``.
         with_head: Whether the supervised head must be in ``--checkpoint`` as well.
 
@@ -125,11 +125,11 @@ def open_session(
         config,
         checkpoint,
         model,
-        Path(str(config.model_dir)),
+        run_folder.of(config),
         with_head=with_head,
         source=initial is None,
     )
-    folder = run_folder.create(config, flagfile)
+    folder = run_folder.create(config, asked)
     images.record(config, folder)
     run_history.write(
         folder,
@@ -254,7 +254,7 @@ class _Keeper:
     def best(self, best: BestCheckpoint, now: int, value: float) -> None:
         """Keep step ``now`` if its held-out loss is the lowest so far."""
         if best.improves(value):
-            if not (self._session.folder / f"ckpt-{now}.index").exists():
+            if not self._session.folder.checkpoint_index(now).exists():
                 self.save(now)
             with best.holding(now):
                 best.offer(now, value)

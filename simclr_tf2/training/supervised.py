@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -17,6 +16,7 @@ from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.timing import timed
 from simclr_tf2.training import chance, length, precision, progress, session, steps
@@ -47,7 +47,7 @@ class Trained:
     """
 
     model: models.SimCLR
-    folder: Path
+    folder: RunFolder
     step: int
     timings: dict[str, float]
     warned: bool
@@ -58,7 +58,7 @@ def train_classifier(
     strategy: tf.distribute.Strategy,
     labelled: Labelled,
     *,
-    flagfile: str = "",
+    asked: Config | None = None,
     initial: models.SimCLR | None = None,
     monitor: Monitor | None = None,
 ) -> Trained:
@@ -68,7 +68,7 @@ def train_classifier(
         config: Whole config.
         strategy: Where it runs.
         labelled: The images.
-        flagfile: What is kept as flags.txt.
+        asked: The settings as they were given, for flags.txt; None: ``config``.
         initial: Network whose weights are the start, in place of ``--checkpoint``.
         monitor: Makes what measures the model while it trains; None: nothing does.
 
@@ -97,7 +97,7 @@ def train_classifier(
         lambda: _build(config, train, total_steps, strategy),
         total_steps=total_steps,
         classes=train.class_names,
-        flagfile=flagfile,
+        asked=asked,
         initial=initial,
         with_head=False,
     )

@@ -14,7 +14,7 @@ from simclr_tf2.workflows.finetune import finetune
 from simclr_tf2.workflows.pretrain import pretrain
 from simclr_tf2.workflows.scan import scan
 
-Workflow = Callable[[Config, str], dict[str, Any]]
+Workflow = Callable[[Config], dict[str, Any]]
 WORKFLOWS: dict[str, Workflow] = {
     "pretrain": pretrain,
     "finetune": finetune,
@@ -25,16 +25,15 @@ WORKFLOWS: dict[str, Workflow] = {
 }
 
 
-def run(config: Config, *, flagfile: str = "") -> dict[str, Any]:
+def run(config: Config) -> dict[str, Any]:
     """Run the workflow of ``config.mode`` and return its results.
 
     Args:
         config: Everything that was asked for.
-        flagfile: Text of the settings as a flag file, to keep in the run folder.
 
     Raises:
         ConfigError: The mode cannot run as configured.
     """
     if config.workflow in ("pretrain", "finetune", "scan"):  # eval says it itself
         warn_of_unread_dataset(config)
-    return WORKFLOWS[config.workflow](config, flagfile)
+    return WORKFLOWS[config.workflow](config)

@@ -19,6 +19,7 @@ from simclr_tf2.exports.formats import write_exports
 from simclr_tf2.report import run_report
 from simclr_tf2.results import document
 from simclr_tf2.results.curve import write_followed
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.timing import timed
 
@@ -42,7 +43,7 @@ def evaluate_and_conclude(
     config: Config,
     splits: Splits,
     model: models.SimCLR,
-    folder: Path,
+    folder: RunFolder,
     *,
     step: int,
     timings: dict[str, float],
@@ -58,9 +59,8 @@ def evaluate_and_conclude(
     exported = models.export_copy(model)
     with timed(timings, "evaluation"):
         conditions = Conditions.of(config, splits)
-        measured = measure_model(conditions, exported, keep=folder)
-    name = config.evaluation.eval_name
-    write_followed(folder, name, step, measured.results, measured.others)
+        measured = measure_model(conditions, exported, keep=folder.path)
+    write_followed(folder.evaluations, step, measured.results, measured.others)
     return conclude(
         config, splits, exported, measured, folder, step=step, timings=timings
     )
@@ -71,7 +71,7 @@ def conclude(
     splits: Splits,
     exported: models.SimCLR,
     measured: Measured,
-    folder: Path,
+    folder: RunFolder,
     *,
     step: int,
     timings: dict[str, float],
@@ -93,7 +93,7 @@ def conclude(
     conditions = Conditions.of(config, splits)
     keep_predictions(conditions, folder, measured)
     with timed(timings, "export"):
-        files = write_exports(config, exported, folder, step=step)
+        files = write_exports(config, exported, folder.path, step=step)
     if config.evaluation.report:
         with timed(timings, "report"):
             path = run_report.write(
@@ -101,7 +101,7 @@ def conclude(
                 splits,
                 models.build_encoder(exported.backbone),
                 measured,
-                folder,
+                folder.path,
                 files=files,
                 timings=timings,
             )
@@ -117,9 +117,10 @@ def conclude(
         timings=timings,
         finished=True,
     )
-    path = document.write(folder, None, found)
-    if config.evaluation.eval_name:
-        document.write(folder, config.evaluation.eval_name, found)
+    path = folder.without_name().results
+    document.write(path, found)
+    if folder.name:
+        document.write(folder.results, found)
     files.append((path, "all results, with settings and intervals"))
     _summary(measured, files, timings)
     return found

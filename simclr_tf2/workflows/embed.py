@@ -18,6 +18,7 @@ from simclr_tf2.data import image_sets, opening, pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.report import nearest_images
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import folder as run_folder
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 OF_THE_NETWORK = ("image_size", "image_channels")
 
 
-def embed(config: Config, flagfile: str = "") -> dict[str, Any]:
+def embed(config: Config) -> dict[str, Any]:
     """Write h of each image of ``--input`` to ``--output``, one row per image.
 
     With ``--neighbours_of`` the nearest images of given pictures are printed as well.
@@ -81,7 +82,7 @@ def _as_trained(config: Config, encoder: keras.Model) -> Config:
     """
     assert config.model_dir is not None
     _, height, width, channels = encoder.input_shape
-    if (Path(config.model_dir) / "config.json").exists():
+    if RunFolder(Path(config.model_dir)).config.exists():
         data = run_folder.read_config(config.model_dir).data
         data = dataclasses.replace(
             data, manifest=None, tfrecords=None, image_dir=None, label_columns=()

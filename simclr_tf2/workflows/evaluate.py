@@ -40,6 +40,7 @@ from simclr_tf2.results import predictions as kept_predictions
 from simclr_tf2.results.curve import scalars, write_followed
 from simclr_tf2.results.other_runs import OtherRun
 from simclr_tf2.results.rows import FINETUNED_ROW
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import best_checkpoint, checkpoints, eval_settings, logs
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import history as run_history
@@ -54,7 +55,7 @@ from simclr_tf2.training.splits import labelled_part, open_split
 logger = logging.getLogger(__name__)
 
 
-def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
+def evaluate(config: Config) -> dict[str, Any]:
     """Run ``--mode=eval``: measure the checkpoints of a run, now and as they come.
 
     The network comes from the run folder, and so do the images unless the command line
@@ -74,7 +75,7 @@ def evaluate(config: Config, flagfile: str = "") -> dict[str, Any]:
     eval_settings.warn_of_no_effect(config, trained)
     merged = eval_settings.merged(config, trained)
     asked, config = config.evaluation, merged.config
-    _require_same_images_as_before(merged, folder)
+    _require_same_images_as_before(merged)
     distribution.shared_strategy(config.distribution)  # before devices are counted
     conditions = Conditions.of(config, _open(merged))
     others = _other_runs(conditions)
@@ -93,25 +94,23 @@ def _measure_each(
     asked: EvaluationConfig,
 ) -> dict[str, Any] | None:
     """Measure each checkpoint as it comes; return the last content of results.json."""
-    config, name = merged.config, merged.config.evaluation.eval_name
-    assert config.model_dir is not None
-    folder = Path(config.model_dir)
-    total_steps = last_step(merged, folder, conditions.images.train)
+    config, folder = merged.config, run_folder.of(merged.config)
+    total_steps = last_step(merged, folder.path, conditions.images.train)
     splits = _with_held_out(merged, conditions.images)
     conditions = dataclasses.replace(conditions, images=splits)
     best = best_metric.make(conditions, folder)
     watch = asked.watch and total_steps is not None and not _is_complete(folder)
     growing = watch and _is_growing(folder, total_steps or 0)
-    log = logs.EventLog(folder / f"tensorboard/{name or 'eval'}")
+    log = logs.EventLog(folder.evaluation_events)
     baselines: Baselines | None = None
     document = None
     for _ in new_checkpoints(
-        folder,
+        folder.path,
         total_steps=total_steps or 0,
         watch=watch,
         timeout=asked.watch_timeout,
     ):
-        model, step = restore_model(config, folder)
+        model, step = restore_model(config, folder.path)
         _require_trained(folder, step)
         has_classifier = model.supervised_head is not None and splits.unseen
         best_metric.require_classifier(config.evaluation, has_classifier)
@@ -119,7 +118,7 @@ def _measure_each(
             if baselines is None:
                 baselines = baseline_rows(conditions)
             measured = measure_model(
-                conditions, model, baselines, keep=None if growing else folder
+                conditions, model, baselines, keep=None if growing else folder.path
             )
             _complete_own(measured, splits, folder, step)
             _require_anything(measured)
@@ -133,7 +132,7 @@ def _measure_each(
                 chosen = best.offer(step, value)
         values = {key: record["value"] for key, record in results.items()}
         log.write(step, values | scalars(measured.others))
-        write_followed(folder, name, step, results, measured.others)
+        write_followed(folder.evaluations, step, results, measured.others)
         where = f", {_measured_on(config)}" if not splits.own else ""
         print(f"step {step}{where}\n{render(measured)}", flush=True)
         document = _write_results(merged, conditions, measured, step, chosen, others)
@@ -153,11 +152,13 @@ def _with_held_out(merged: Merged, splits: Splits) -> Splits:
     return dataclasses.replace(splits, held=held)
 
 
-def _complete_own(measured: Measured, splits: Splits, folder: Path, step: int) -> None:
+def _complete_own(
+    measured: Measured, splits: Splits, folder: RunFolder, step: int
+) -> None:
     """Say of a fine-tuned run how its training ended."""
     own = [r for r in measured.results.values() if r["row"] == FINETUNED_ROW]
     classes = splits.train.num_classes
-    chance.complete(own, folder, step=step, classes=classes)
+    chance.complete(own, folder.path, step=step, classes=classes)
 
 
 def _open(merged: Merged) -> Splits:
@@ -248,16 +249,16 @@ def _other_run(
     return OtherRun(run, predictions, unlabelled)
 
 
-def _require_same_images_as_before(merged: Merged, folder: Path) -> None:
+def _require_same_images_as_before(merged: Merged) -> None:
     """Raise if another data set already has results under this automatic name."""
-    name, source = merged.config.evaluation.eval_name, merged.config.data.source
+    path, source = run_folder.of(merged.config).results, merged.config.data.source
     if merged.own or "eval_name" in merged.asked:
         return
-    before = results_file.read(folder, name).get("dataset", source)
+    before = results_file.read(path).get("dataset", source)
     if before != source:
         raise ConfigError(
-            f"{results_file.path_of(folder, name)} is about {before}, and this is "
-            f"about {source}; pass an --eval_name of its own"
+            f"{path} is about {before}, and this is about {source}; pass an "
+            "--eval_name of its own"
         )
 
 
@@ -315,8 +316,8 @@ def _write_results(
         others: Runs to compare with.
     """
     config = merged.config
-    folder, name = Path(str(config.model_dir)), config.evaluation.eval_name
-    before = results_file.read(folder, name)
+    folder = run_folder.of(config)
+    before = results_file.read(folder.results)
     same = before.get("step") == step or step is None
     document = results_file.make_document(
         provenance(config.data, seed=config.seed, strategy=conditions.strategy),
@@ -339,8 +340,8 @@ def _write_results(
             document |= _compared(config, measured, others)
             print(other_runs.render(document), flush=True)
     finally:
-        path = results_file.write(folder, name, document)
-    logger.info("%s: all results, with settings and intervals", path)
+        results_file.write(folder.results, document)
+    logger.info("%s: all results, with settings and intervals", folder.results)
     return document
 
 
@@ -357,14 +358,13 @@ def _compared(
     )
 
 
-def _is_complete(folder: Path) -> bool:
+def _is_complete(folder: RunFolder) -> bool:
     """Return whether a folder is complete: a kept best, or an encoder without a run."""
-    encoder = (folder / "encoder.keras").exists()
-    alone = encoder and not checkpoints.list_checkpoints(folder)
+    alone = folder.encoder.exists() and not checkpoints.list_checkpoints(folder)
     return best_checkpoint.is_kept(folder) or alone
 
 
-def _is_growing(folder: Path, total_steps: int) -> bool:
+def _is_growing(folder: RunFolder, total_steps: int) -> bool:
     found = checkpoints.list_checkpoints(folder)
     return not found or found[0][0] < total_steps
 
@@ -378,7 +378,7 @@ def _require_anything(measured: Measured) -> None:
         )
 
 
-def _require_trained(folder: Path, step: int) -> None:
+def _require_trained(folder: RunFolder, step: int) -> None:
     """Refuse the weights of step 0: neither encoder nor head has learned anything."""
     if step == 0:
         raise ConfigError(
@@ -395,15 +395,14 @@ def _report(
     document: dict[str, Any],
 ) -> None:
     """Write report.html, or report_NAME.html, with the newest measurements."""
-    assert config.model_dir is not None
-    folder = Path(config.model_dir)
+    folder = run_folder.of(config)
     run_report.write(
         config,
         splits,
         models.build_encoder(model.backbone),
         measured,
-        folder,
-        files=run_report.files_there(folder, config.evaluation.eval_name),
+        folder.path,
+        files=run_report.files_there(folder),
         timings=document.get("timings", {}),
         comparison=other_runs.render(document),
     )

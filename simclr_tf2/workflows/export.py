@@ -11,13 +11,14 @@ from simclr_tf2 import models, saved_model
 from simclr_tf2.config import Config
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.exports.formats import write_exports
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs.restoring import restore_model
 
 logger = logging.getLogger(__name__)
 
 
-def export(config: Config, flagfile: str = "") -> dict[str, Any]:
+def export(config: Config) -> dict[str, Any]:
     """Run ``--mode=export``: export the newest readable checkpoint of a run.
 
     With ``--checkpoint`` it is one of the reference code, and ``--model_dir`` is where
@@ -53,7 +54,7 @@ def convert(config: Config, source: str, folder: Path) -> tuple[models.SimCLR, i
         ConfigError: ``source`` is something else or damaged, or ``folder`` is a run's
             or cannot be made.
     """
-    if (folder / "config.json").exists():
+    if RunFolder(folder).config.exists():
         raise ConfigError(
             f"--model_dir={folder} is a run of this program; the exports of "
             "--checkpoint need a folder of their own (or leave --checkpoint out to "

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 FEW = 100  # [ours] test images, below which one of them moves the result by a point
 
 
-def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
+def finetune(config: Config) -> dict[str, Any]:
     """Train the classifier (and what ``--fine_tune_after_block`` leaves trainable).
 
     Starts from ``--checkpoint``, whose network it has; without one from random weights,
@@ -42,6 +42,7 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
         ConfigError: A setting, the data or the run folder cannot be; nothing is
             written then.
     """
+    asked = config
     check_baselines(config)
     config = finetune_settings.from_checkpoint(config)
     run_folder.check(config)
@@ -57,11 +58,10 @@ def finetune(config: Config, flagfile: str = "") -> dict[str, Any]:
     config = pixels.resolve(config, labelled.train)
     replicas = strategy.num_replicas_in_sync
     config = finetune_settings.fitted(config, labelled.train, replicas)
-    flagfile = finetune_settings.flagfile_text(flagfile, config)
     if not config.training.checkpoint:
         logger.warning("no --checkpoint: training starts from random weights")
     _warn_of_test(config, labelled)
-    trained = train_and_score(config, strategy, labelled, flagfile=flagfile)
+    trained = train_and_score(config, strategy, labelled, asked=asked)
     config = precision.resolve(config, strategy)  # as the run folder now says
     results = dict(trained.measured.results)
     for name in config.evaluation.finetune_baselines:

@@ -7,7 +7,6 @@ import functools
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -43,7 +42,7 @@ from simclr_tf2.workflows import conclusion
 logger = logging.getLogger(__name__)
 
 
-def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
+def pretrain(config: Config) -> dict[str, Any]:
     """Train from the newest checkpoint to the last step, then use the encoder.
 
     Returns:
@@ -53,7 +52,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
         ConfigError: A setting, the data or the run folder cannot be; nothing is
             written then.
     """
-    started = time.perf_counter()
+    started, asked = time.perf_counter(), config
     if config.model.fine_tune_after_block > -1:
         raise ConfigError(
             "--fine_tune_after_block freezes layers, which pretraining does not do; "
@@ -92,7 +91,7 @@ def pretrain(config: Config, flagfile: str = "") -> dict[str, Any]:
         lambda: build(config, splits.train, total_steps, strategy),
         total_steps=total_steps,
         classes=classes,
-        flagfile=fitted.as_comments(config, flagfile),
+        asked=asked,
     )
     if opened.is_complete:
         logger.info(
@@ -129,7 +128,7 @@ def check_valid_loss(config: Config, splits: Splits) -> None:
         ConfigError: ``--best_metric=valid_loss`` without held-out images or
             online evaluations.
     """
-    best = best_by_valid_loss(config, splits, Path(config.model_dir or "."))
+    best = best_by_valid_loss(config, splits)
     if best is not None and not config.training.monitor_epochs:
         raise ConfigError(
             "--best_metric=valid_loss is measured at each --monitor_epochs, and "
@@ -138,12 +137,12 @@ def check_valid_loss(config: Config, splits: Splits) -> None:
 
 
 def best_by_valid_loss(
-    config: Config, splits: Splits, folder: Path
+    config: Config, splits: Splits
 ) -> best_checkpoint.BestCheckpoint | None:
     """Return the keeper of the best checkpoint during training, if asked for."""
     if config.evaluation.best_metric != VALID_LOSS:
         return None
-    return best_metric.by_valid_loss(config.evaluation, splits, folder)
+    return best_metric.by_valid_loss(config.evaluation, splits, run_folder.of(config))
 
 
 def build(
@@ -238,7 +237,7 @@ def _train(opened: session.Session, splits: Splits) -> None:
             ),
         ),
         monitor=monitoring.make_run_monitor(conditions, opened.model),
-        best=best_by_valid_loss(config, splits, opened.folder),
+        best=best_by_valid_loss(config, splits),
     )
 
 

@@ -22,6 +22,7 @@ from simclr_tf2.data import (
 )
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs.images import summarize
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 PREVIEWED = 6  # [ours] images in the picture
 
 
-def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
+def scan(config: Config) -> dict[str, Any]:
     """Run ``--mode=scan``: count, check and describe images; train nothing.
 
     Writes scan.json into ``--model_dir`` where that is given and, with ``--preview``, a
@@ -55,7 +56,7 @@ def scan(config: Config, flagfile: str = "") -> dict[str, Any]:
         print("\n".join(f"{k}: {v}" for k, v in summary.items()), flush=True)
     print(startup.kernels(), flush=True)
     if config.model_dir:
-        path = Path(config.model_dir) / "scan.json"
+        path = RunFolder(Path(config.model_dir)).scan
         _write(path, summary)
         print(f"{path}: the same, and every broken file", flush=True)
     if images is not None:

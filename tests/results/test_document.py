@@ -132,23 +132,18 @@ def test_what_there_is_nothing_to_say_of_is_left_out():
     assert made["history"] == starts
 
 
-@pytest.mark.parametrize(
-    ("name", "file"),
-    [(None, "results.json"), ("", "results.json"), ("a", "results_a.json")],
-)
-def test_a_document_is_read_as_it_was_written(tmp_path, name, file):
-    made = document.make_document(PROVENANCE, RESULTS, step=7)
-    path = document.write(tmp_path, name, made)
-    assert path == tmp_path / file == document.path_of(tmp_path, name)
-    assert document.read(tmp_path, name) == made == json.loads(path.read_text())
-    assert [p.name for p in tmp_path.iterdir()] == [file]
-    assert document.read(tmp_path, "other") == {}
+def test_a_document_is_read_as_it_was_written(tmp_path):
+    made, path = document.make_document(PROVENANCE, RESULTS, step=7), tmp_path / "a"
+    document.write(path, made)
+    assert document.read(path) == made == json.loads(path.read_text())
+    assert list(tmp_path.iterdir()) == [path]
+    assert document.read(tmp_path / "b") == {}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null"])
 def test_a_file_that_is_no_document_is_read_as_empty(tmp_path, text):
     (tmp_path / "results.json").write_text(text)
-    assert document.read(tmp_path) == {}
+    assert document.read(tmp_path / "results.json") == {}
 
 
 def test_records_that_are_no_rows_are_found_by_protocol():

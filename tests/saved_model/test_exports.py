@@ -16,6 +16,7 @@ from simclr_tf2.config import (
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.exports import formats
 from simclr_tf2.report import run_report
+from simclr_tf2.run_paths import RunFolder
 from tests import command_line
 
 ENDPOINTS = {
@@ -141,7 +142,7 @@ def test_every_format_of_the_config_is_written_and_listed(tmp_path, name):
     model = models.build_simclr(config.model, image_size=8, export=True)
     ((path, text),) = formats.write_exports(config, model, tmp_path, step=7)
     assert path.exists() and "(path)(" in text
-    ((listed, _),) = run_report.files_there(tmp_path, None)
+    ((listed, _),) = run_report.files_there(RunFolder(tmp_path))
     assert listed in (path, path.parent)
 
 

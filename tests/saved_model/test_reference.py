@@ -16,6 +16,7 @@ from simclr_tf2.config import ModelConfig
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.reference.names import reference_variables
 from simclr_tf2.reference.structure import head_free
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.training.initialization import restore
 from tests import command_line
 
@@ -137,7 +138,7 @@ def test_pretraining_starts_from_a_reference_checkpoint(
     model = narrow()
     config = configured(checkpoint=reference_run)
     checkpoint = tf.train.Checkpoint(model=model)
-    assert restore(config, checkpoint, model, tmp_path) == 0
+    assert restore(config, checkpoint, model, RunFolder(tmp_path)) == 0
     z = model(reference_outputs["input"], training=False)["projection"]
     expected = reference_outputs["infer_proj_head_output"]
     np.testing.assert_allclose(z, expected, rtol=0, atol=2e-6 * abs(expected).max())

@@ -14,6 +14,7 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import best_metric
 from simclr_tf2.evaluation.best_metric import value_of
 from simclr_tf2.results.curve import read_followed, write_followed
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import best_checkpoint, checkpoints
 from simclr_tf2.runs.best_checkpoint import BestCheckpoint
 from tests import command_line
@@ -36,9 +37,9 @@ def remove(folder, step):
         path.unlink()
 
 
-def follow(folder, values, **settings):
+def follow(folder, values, name=None):
     """Measure one checkpoint after the other; the run keeps the newest one only."""
-    best = BestCheckpoint(folder, metric="knn", split="test", **settings)
+    best = BestCheckpoint(RunFolder(folder, name), metric="knn", split="test")
     for step, value in values.items():
         add(folder, step)
         with best.holding(step):
@@ -62,7 +63,7 @@ def test_the_best_stays_after_the_run_dropped_it(tmp_path):
     assert (tmp_path / "best/ckpt-4.index").read_text() == "4 index"
     assert (tmp_path / "best/config.json").exists()
     assert not list(tmp_path.glob(".best*"))
-    assert best_checkpoint.is_kept(tmp_path / "best")
+    assert best_checkpoint.is_kept(RunFolder(tmp_path / "best"))
 
 
 def test_a_second_evaluation_goes_on_from_the_best_of_the_first(tmp_path):
@@ -70,7 +71,7 @@ def test_a_second_evaluation_goes_on_from_the_best_of_the_first(tmp_path):
     assert follow(tmp_path, {4: 0.5})["step"] == 2
     assert follow(tmp_path, {6: 0.61})["step"] == 6
     assert kept(tmp_path / "best") == [6]
-    other = BestCheckpoint(tmp_path, metric="svm", split="test")
+    other = BestCheckpoint(RunFolder(tmp_path), metric="svm", split="test")
     add(tmp_path, 8)
     with other.holding(8):
         assert other.offer(8, 0.1)["step"] == 8  # another metric begins anew
@@ -79,7 +80,7 @@ def test_a_second_evaluation_goes_on_from_the_best_of_the_first(tmp_path):
 def test_a_name_has_a_folder_of_its_own_and_a_lost_checkpoint_is_told(tmp_path, caplog):
     follow(tmp_path, {2: 0.6}, name="val")
     assert kept(tmp_path / "best_val") == [2] and not (tmp_path / "best").exists()
-    best = BestCheckpoint(tmp_path, metric="knn", name="val", split="test")
+    best = BestCheckpoint(RunFolder(tmp_path, "val"), metric="knn", split="test")
     with best.holding(4):  # nothing there any more
         assert best.offer(4, 0.9)["step"] == 2
     assert "gone before" in caplog.text
@@ -124,7 +125,7 @@ def test_what_killed_processes_held_is_removed_and_nothing_else(tmp_path):
     for name in (*stale, *others):
         (tmp_path / name).mkdir()
         (tmp_path / name / "ckpt-2.index").touch()
-    best_metric.make(conditions_of(Config()), tmp_path)
+    best_metric.make(conditions_of(Config()), RunFolder(tmp_path))
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(others)
 
 
@@ -150,15 +151,20 @@ def test_values_are_those_of_the_run_never_of_a_baseline():
         value_of("svm", results, {})
 
 
+def chosen(evaluation, folder):
+    conditions = conditions_of(Config(evaluation=evaluation))
+    return best_metric.make(conditions, RunFolder(folder))
+
+
 def test_a_metric_that_is_not_measured_is_refused_before_anything(tmp_path):
     evaluation = EvaluationConfig(best_metric="rankme", protocols=("knn",))
     with pytest.raises(ConfigError, match="add label_free to --protocols=knn"):
-        best_metric.make(conditions_of(Config(evaluation=evaluation)), tmp_path)
+        chosen(evaluation, tmp_path)
     evaluation = EvaluationConfig(best_metric="knn", protocols=("knn",))
     with pytest.raises(ConfigError, match="knn cannot be measured: no labelled"):
-        best_metric.make(conditions_of(Config(evaluation=evaluation)), tmp_path)
+        chosen(evaluation, tmp_path)
     evaluation = EvaluationConfig(best_metric="rankme", protocols=("label_free",))
-    assert best_metric.make(conditions_of(Config(evaluation=evaluation)), tmp_path)
+    assert chosen(evaluation, tmp_path)
     with pytest.raises(ConfigError, match="--best_metric must be one of"):
         EvaluationConfig(best_metric="loss")
 
@@ -172,16 +178,16 @@ def test_followed_lines_leave_baselines_out_and_name_depths(tmp_path):
         ),
     }
     del results["Random encoder h/knn"]["weights"]
-    write_followed(tmp_path, None, 4, results)
-    write_followed(tmp_path, None, 8, results)
-    write_followed(tmp_path, "other", 4, results)
+    path = tmp_path / "evaluations.jsonl"
+    write_followed(path, 4, results)
+    write_followed(path, 8, results)
     with open(tmp_path / "evaluations.jsonl", "a") as file:
         file.write('{"step": 12, "eval')  # a process that was killed
-    assert read_followed(tmp_path, None) == [
+    assert read_followed(path) == [
         {"step": s, "evaluated_knn_top1": 0.25, "evaluated_feature2_features_top1": 0.5}
         for s in (4, 8)
     ]
-    assert read_followed(tmp_path / "none", None) == []
+    assert read_followed(tmp_path / "none") == []
 
 
 def test_eval_keeps_the_best_which_is_a_run_folder_of_its_own(finished, tmp_path):

@@ -31,7 +31,7 @@ def save(path, *, labels, images=None, **predictions):
         name if "/" in name else f"SimCLR h/{name}": values
         for name, values in predictions.items()
     }
-    file = kept_predictions.predictions_path(path, None)
+    file = path / "predictions.npz"
     kept_predictions.save_predictions(file, named, labels, images)
     return kept_predictions.load(str(path), name=None)
 

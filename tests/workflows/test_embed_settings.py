@@ -14,7 +14,7 @@ from tests.support.tiny_runs import tiny_config
 @pytest.fixture
 def run(tmp_path):
     """The folder of a run with its settings alone."""
-    run_folder.create(tiny_config(model_dir=str(tmp_path / "run")), "")
+    run_folder.create(tiny_config(model_dir=str(tmp_path / "run")))
     return tmp_path / "run"
 
 

@@ -14,6 +14,7 @@ from simclr_tf2.config import EvaluationConfig
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.inputs import Splits, open_splits
 from simclr_tf2.results import curve
+from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.training.splits import open_split
 from simclr_tf2.workflows.evaluate import _seen_by_the_classifier
@@ -199,7 +200,7 @@ def test_numbers_without_labels_reach_tensorboard_and_the_curve(run):
     assert tags(run / "tensorboard" / "free")["label_free/h/rankme"] == pytest.approx(
         rank
     )
-    (line,) = curve.read_followed(run, "free")
+    (line,) = curve.read_followed(RunFolder(run, "free").evaluations)
     assert line["step"] == 12 and line["label_free_h_rankme"] == rank
     assert {"label_free_z_std", "label_free_h_uniformity"} <= set(line)
 
@@ -224,7 +225,7 @@ def test_a_line_names_them_in_words(tmp_path):
         "semi": {"1 % of the labels": {"value": 0.75}},
         "label_free": {"h_std": 1},
     }
-    curve.write_followed(tmp_path, None, 3, {}, others)
+    curve.write_followed(tmp_path / "evaluations.jsonl", 3, {}, others)
     line = json.loads((tmp_path / "evaluations.jsonl").read_text())
     assert line == {
         "step": 3,

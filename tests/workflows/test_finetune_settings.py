@@ -13,6 +13,7 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
 from simclr_tf2.data import array_files, opening, subset
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.runs import flag_file
 from simclr_tf2.training import finetune_settings
 from simclr_tf2.training.labelled import training_images
 from tests import command_line
@@ -234,14 +235,15 @@ def test_a_run_that_goes_on_keeps_what_its_start_chose(finished, tmp_path):
 
 def test_flags_txt_says_what_was_chosen(finished):
     config = asked(f"--checkpoint={finished[0]}")
-    text = flags.flagfile_text(config)
     chosen = finetune_settings.fitted(
         finetune_settings.from_checkpoint(config), images(72), 1
     )
-    lines = finetune_settings.flagfile_text(text, chosen).splitlines()
+    lines = flag_file.text(config, chosen).splitlines()
     for line in ("--resnet_depth=10", "--train_batch_size=32", "--learning_rate=0.05"):
         assert f"# {line}" in lines
-    assert "--mode=finetune" in lines and len(lines) == len(text.splitlines())
+    assert "--mode=finetune" in lines and len(lines) == len(
+        flag_file.text(config).splitlines()
+    )
 
 
 def draw_photos(folder, count=40, **splits):
@@ -278,7 +280,7 @@ def test_a_small_labelled_folder_is_fine_tuned_at_the_first_try(
     extra = ("--train_epochs=20", "--finetune_validation=0.25", "--export_formats=")
     extra += ("--monitor_epochs=1",)  # each epoch, however short
     config = quick(finished, photos, folder, *extra)
-    document = workflows.run(config, flagfile=flags.flagfile_text(config))
+    document = workflows.run(config)
     record = document["results"]["Fine-tuned network/supervised"]
     assert record["test_split"] == "validation" and record["value"] == 1.0
     assert f"a tenth of {photos}" in caplog.text

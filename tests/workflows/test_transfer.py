@@ -264,7 +264,7 @@ def test_a_folder_with_three_splits_stands_for_a_set_of_the_paper(tmp_path, enco
         },
     )
     found = transfer(
-        config_for(tmp_path),
+        conditions_of(config_for(tmp_path)),
         encoder,
         names=["aircraft"],
         folders={"aircraft": folder},
@@ -280,7 +280,10 @@ def test_a_folder_without_validation_chooses_on_a_fifth_of_train(tmp_path, encod
     layout = {"train/a": 15, "train/q": 15, "test/a": 4, "test/q": 3}
     folder = in_class_colours(tmp_path / "mine", layout)
     found = transfer(
-        config_for(tmp_path), encoder, names=["mine"], folders={"mine": folder}
+        conditions_of(config_for(tmp_path)),
+        encoder,
+        names=["mine"],
+        folders={"mine": folder},
     )["mine"]
     sizes = ("train_only_examples", "validation_examples", "test_examples")
     assert [found[key] for key in sizes] == [24, 6, 7]

@@ -17,6 +17,7 @@ from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation.features.cache import FeatureCache, digest_of_weights
 from simclr_tf2.evaluation.features.extraction import Features, encoded_batches, extract
+from simclr_tf2.run_paths import RunFolder
 
 # An encoder, a split, at most so many images -> features.
 FeaturesOf = Callable[[keras.Model, Split, int | None], Features]
@@ -127,7 +128,9 @@ def make_extractor(
                 on_replicas(encoder), view.dataset(split, limit), strategy=strategy
             )
 
-        return FeatureCache(folder / "features").get(key, compute, name=split.split)
+        return FeatureCache(RunFolder(folder).features).get(
+            key, compute, name=split.split
+        )
 
     return make
 

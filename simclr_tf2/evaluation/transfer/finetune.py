@@ -26,6 +26,7 @@ from simclr_tf2.evaluation.transfer import grid as transfer_grid
 from simclr_tf2.evaluation.transfer.grid import Trial
 from simclr_tf2.evaluation.transfer.network import TransferNetwork, steps_of
 from simclr_tf2.evaluation.transfer.scores import score_logits
+from simclr_tf2.run_paths import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def measure_finetuned(
     started = time.perf_counter()
     _require_scorable(name, opened)
     settings = _settings(conditions, encoder, opened, method)
-    path = keep / "transfer" / f"{method}-{_file_name(name)}.json" if keep else None
+    path = RunFolder(keep).trials(method, _file_name(name)) if keep else None
     make = functools.partial(
         TransferNetwork, conditions, encoder, method=method, metric=opened.metric
     )

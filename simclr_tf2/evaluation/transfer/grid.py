@@ -168,9 +168,7 @@ def _write(
 ) -> None:
     if path is None:
         return
-    partial = path.with_name(path.name + ".partial")
     document = {"settings": settings, "trials": [asdict(trial) for trial in trials]}
     with files.writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+    files.write_json(path, document)

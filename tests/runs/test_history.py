@@ -45,11 +45,11 @@ def config_of(photos, tmp_path, **training):
 def stopped_at_step_3(config):
     """A run folder as training leaves it."""
     train = opening.open_split(config.data, "all")
-    folder = run_folder.create(config, "")
+    folder = run_folder.create(config)
     classes = train.class_names
     run_history.write(folder, train, classes=classes, start_step=0, total_steps=8)
-    for name in ("checkpoint", "ckpt-3.index"):
-        (folder / name).write_text("")
+    for path in (folder.checkpoint_state, folder.checkpoint_index(3)):
+        path.write_text("")
     return folder
 
 
@@ -66,7 +66,7 @@ def check(config, total_steps=8, **options):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.path.iterdir()}
 
 
 def test_the_same_images_and_classes_are_nothing_to_talk_about(
@@ -106,13 +106,13 @@ def test_classes_in_another_order_are_refused(photos, tmp_path):
     train = opening.open_split(config.data, "all")
     with pytest.raises(ConfigError, match="another order: there cats, dogs, now dogs"):
         run_history.check(config, train, classes=("dogs", "cats"), total_steps=8)
-    assert json.loads((folder / "classes.json").read_text()) == ["cats", "dogs"]
+    assert json.loads(folder.classes.read_text()) == ["cats", "dogs"]
 
 
 def test_a_run_of_an_earlier_version_is_held_to_its_classes(photos, tmp_path):
     config = config_of(photos, tmp_path)
     folder = stopped_at_step_3(config)
-    (folder / "history.json").unlink()
+    folder.history.unlink()
     check(config)
     (photos / "cats").rename(photos / "ants")
     with pytest.raises(ConfigError, match="new: ants"):
@@ -174,8 +174,8 @@ def test_a_folder_that_was_moved_goes_on_only_with_the_same_images(
 def test_before_the_first_checkpoint_all_may_change(photos, tmp_path, caplog):
     config = config_of(photos, tmp_path)
     folder = stopped_at_step_3(config)
-    (folder / "ckpt-3.index").unlink()
-    (folder / "checkpoint").unlink()
+    folder.checkpoint_index(3).unlink()
+    folder.checkpoint_state.unlink()
     (photos / "cats").rename(photos / "ants")
     other = dataclasses.replace(config, seed=7)
     check(other)
@@ -231,11 +231,11 @@ def test_the_history_keeps_each_change_and_the_step_it_came_at(photos, tmp_path)
 def test_results_that_further_training_outdates_are_no_longer_final(photos, tmp_path):
     config = config_of(photos, tmp_path)
     folder = stopped_at_step_3(config)
-    files.write_json(folder / "results.json", {"step": 3, "finished": True})
-    run_folder.create(config, "")
-    assert json.loads((folder / "results.json").read_text())["finished"]
-    run_folder.create(config_of(photos, tmp_path, train_epochs=9.0), "")
-    assert "finished" not in json.loads((folder / "results.json").read_text())
+    files.write_json(folder.results, {"step": 3, "finished": True})
+    run_folder.create(config)
+    assert json.loads(folder.results.read_text())["finished"]
+    run_folder.create(config_of(photos, tmp_path, train_epochs=9.0))
+    assert "finished" not in json.loads(folder.results.read_text())
 
 
 def test_the_digest_of_images_is_of_names_and_sizes_not_of_the_place(photos, tmp_path):

@@ -1,0 +1,195 @@
+"""Where a run folder keeps what: the name of every file and folder in it.
+
+Needs nothing, so that results, exports and runs, which must not import one another, can
+all use it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths in the folder of a run (``--model_dir``); whether they exist or not.
+
+    It is a path itself: ``Path(folder)``, ``os.listdir(folder)`` and ``f"{folder}"``
+    work.
+
+    Attributes:
+        path: The folder.
+        name: ``--eval_name``; what an evaluation writes has it in its name. None for
+            the run's own files.
+    """
+
+    path: Path
+    name: str | None = None
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def without_name(self) -> RunFolder:
+        """Return the paths of the run's own files."""
+        return RunFolder(self.path)
+
+    def _named(self, stem: str, suffix: str = "") -> Path:
+        """Return a path of an evaluation: NAME is a part of it, if there is one."""
+        mark = f"_{self.name}" if self.name else ""
+        return self.path / f"{stem}{mark}{suffix}"
+
+    # Settings and data of the run.
+
+    @property
+    def config(self) -> Path:
+        """The settings."""
+        return self.path / "config.json"
+
+    @property
+    def flags(self) -> Path:
+        """The settings as a flag file."""
+        return self.path / "flags.txt"
+
+    @property
+    def history(self) -> Path:
+        """Its starts: images and length, from which step on."""
+        return self.path / "history.json"
+
+    @property
+    def classes(self) -> Path:
+        """Names of the classes, in the order of labels."""
+        return self.path / "classes.json"
+
+    @property
+    def scan(self) -> Path:
+        """The record of the image files."""
+        return self.path / "scan.json"
+
+    @property
+    def labelled_subset(self) -> Path:
+        """The choice of images whose labels are used."""
+        return self.path / "labelled_subset.json"
+
+    # Checkpoints.
+
+    @property
+    def checkpoint_state(self) -> Path:
+        """The list of checkpoints that ``tf.train`` reads."""
+        return self.path / "checkpoint"
+
+    def checkpoint(self, step: int) -> Path:
+        """Return the prefix of the checkpoint of a step."""
+        return self.path / f"ckpt-{step}"
+
+    def checkpoint_index(self, step: int) -> Path:
+        """Return the file with which the checkpoint of a step is complete."""
+        return self.path / f"ckpt-{step}.index"
+
+    @property
+    def best(self) -> Path:
+        """The best checkpoint: a run folder of its own."""
+        return self._named("best")
+
+    @property
+    def best_record(self) -> Path:
+        """Why a checkpoint is the best, in the folder that holds it."""
+        return self.path / "best.json"
+
+    # Logs.
+
+    @property
+    def metrics(self) -> Path:
+        """The log of training, a line for each logged step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """The log of training for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def evaluation_events(self) -> Path:
+        """What ``--mode=eval`` measures, for TensorBoard."""
+        return self.events / (self.name or "eval")
+
+    @property
+    def picture_events(self) -> Path:
+        """Pictures and the projector, for TensorBoard."""
+        return self.events / self.name if self.name else self.events
+
+    # What an evaluation leaves.
+
+    @property
+    def results(self) -> Path:
+        """All that was measured."""
+        return self._named("results", ".json")
+
+    @property
+    def evaluations(self) -> Path:
+        """A line for each checkpoint that was measured."""
+        return self._named("evaluations", ".jsonl")
+
+    @property
+    def predictions(self) -> Path:
+        """What was predicted for every test image."""
+        return self._named("predictions", ".npz")
+
+    @property
+    def neighbours(self) -> Path:
+        """The nearest other images of each image."""
+        return self._named("neighbours", ".npz")
+
+    @property
+    def report(self) -> Path:
+        """The page about the run."""
+        return self._named("report", ".html")
+
+    # Exports.
+
+    @property
+    def encoder(self) -> Path:
+        """The encoder of images in [0, 1]."""
+        return self.path / "encoder.keras"
+
+    @property
+    def encoder_uint8(self) -> Path:
+        """The encoder of uint8 images of any size."""
+        return self.path / "encoder_uint8.keras"
+
+    @property
+    def saved_model(self) -> Path:
+        """The SavedModels, numbered by step."""
+        return self.path / "saved_model"
+
+    # What later starts and evaluations read again.
+
+    @property
+    def features(self) -> Path:
+        """The cache of features."""
+        return self.path / "features"
+
+    def trials(self, method: str, dataset: str) -> Path:
+        """Return the file of trials of ``--transfer_methods`` on a data set."""
+        return self.path / "transfer" / f"{method}-{dataset}.json"
+
+    def baseline(self, name: str) -> RunFolder:
+        """Return the folder of one of the runs of ``--finetune_baselines``."""
+        return RunFolder(self.path / "baselines" / name)
+
+    def semi(self, digest: str, share: str) -> RunFolder:
+        """Return the folder of runs on a share of the labels (``--protocols=semi``).
+
+        Args:
+            digest: Of the weights that they start from.
+            share: Its title.
+        """
+        return RunFolder(self.path / "semi" / digest / share)
+
+
+def checkpoint_config(prefix: str | os.PathLike) -> Path:
+    """Return the file with the settings that a checkpoint was saved with."""
+    return Path(f"{os.fspath(prefix)}.config.json")
