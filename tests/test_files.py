@@ -160,7 +160,10 @@ WRITES = {  # file -> what fails, and what writes the file
         "numpy.savez_compressed",
         lambda path: label_free_comparison.save(path, np.zeros([1, 1]), {}),
     ),
-    "report.html": ("os.fdopen", lambda path: report.write_report(path, title="a run")),
+    "report.html": (
+        "os.fdopen",
+        lambda path: report.write_report(path, report.ReportData(title="a run")),
+    ),
     "evaluations.jsonl": (
         "builtins.open",
         lambda path: curve.write_followed(
