@@ -9,6 +9,7 @@ import tensorflow as tf
 from simclr_tf2 import models
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline, sampling
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation import valid_loss
 from simclr_tf2.evaluation.inputs import Splits
 from simclr_tf2.evaluation.online import make_monitor
@@ -47,10 +48,8 @@ def make_run_monitor(
     )
     pairs = pipeline.make_pretrain_dataset(
         splits.train,
-        global_batch_size=min(VIEWS, splits.train.num_examples),
-        image_size=config.data.image_size,
-        strength=config.augmentation.color_jitter_strength,
-        use_blur=config.augmentation.use_blur,
+        pipeline.plan_batches(splits.train, min(VIEWS, splits.train.num_examples)),
+        ViewSpec.for_pairs(config.augmentation, config.data.image_size),
         seed=config.seed + 1,
     )
 

@@ -14,6 +14,7 @@ from simclr_tf2 import models
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation.features import depths
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.inputs import Splits
@@ -124,10 +125,8 @@ def measure_without_labels(
     batch = min(config.evaluation.eval_batch_size, count)
     views = pipeline.make_pretrain_dataset(
         split,
-        global_batch_size=batch,
-        image_size=config.data.image_size,
-        strength=config.augmentation.color_jitter_strength,
-        use_blur=config.augmentation.use_blur,
+        pipeline.plan_batches(split, batch),
+        ViewSpec.for_pairs(config.augmentation, config.data.image_size),
         seed=config.seed + 1,
     ).take(count // batch)
 
@@ -151,7 +150,8 @@ def _encoder_of_both(model: models.SimCLR) -> Callable:
         outputs = model(images, training=False)
         return outputs["representation"], outputs["projection"]
 
-    return encode
+    encoder: Callable = encode
+    return encoder
 
 
 def _label_free(parts: list[list[np.ndarray]], seed: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from simclr_tf2 import augmentations, evaluation, losses, plots
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.data import datasets, sampling
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.inputs import (
     WITHOUT_LABELS,
@@ -209,11 +210,7 @@ def _contrastive_views(
     config: Config, image: tf.Tensor, number: int
 ) -> tuple[list[tf.Tensor], tuple[str, str]]:
     """Make two views of pretraining and say what was drawn for them."""
-    settings: dict[str, Any] = {
-        "image_size": config.data.image_size,
-        "strength": config.augmentation.color_jitter_strength,
-        "use_blur": config.augmentation.use_blur,
-    }
+    settings = ViewSpec.for_pairs(config.augmentation, config.data.image_size).settings
     seeds = augmentations.view_seeds(tf.constant([config.seed, number]), num_views=2)
     views = [
         augmentations.pretrain_view(image, seed=seed, **settings) for seed in seeds
