@@ -272,7 +272,7 @@ def parse_pixel_range(value: Any) -> str:
         ConfigError: It is none of these, or LO is not below HI.
     """
     if value in ("auto", "full"):
-        return value
+        return str(value)
     parts = value.split(",") if isinstance(value, str) else value
     try:
         low, high = (float(part) for part in parts)
