@@ -45,9 +45,10 @@ def _note(text: str, names: list[str]) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return flags.parse(argv)
+        rest: list[str] = flags.parse(argv)
     except ConfigError as error:
         sys.exit(_end(f"error: {' '.join(str(error).split())}", 2))
+    return rest
 
 
 def _main(_: list[str]) -> int:

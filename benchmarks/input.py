@@ -35,6 +35,7 @@ from simclr_tf2.config import DataConfig
 from simclr_tf2.data import opening, pipeline
 from simclr_tf2.data.array_files import from_arrays
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.views import ViewSpec
 
 IMAGES = 64
 BATCH = 32
@@ -62,17 +63,20 @@ def ours(
     on_device: bool = False,
 ) -> Callable[[int], None]:
     """Return a function that draws batches from the pipeline."""
+    views = ViewSpec(
+        image_size=size,
+        strength=1.0,
+        use_blur=blur,
+        backend=backend,
+        on_device=on_device,
+    )
     batches = iter(
         pipeline.make_pretrain_dataset(
             split,
-            global_batch_size=BATCH,
-            image_size=size,
-            strength=1.0,
-            use_blur=blur,
+            pipeline.plan_batches(split, BATCH),
+            views,
             seed=0,
             cache="auto" if size < 200 else "off",
-            backend=backend,
-            on_device=on_device,
         )
     )
 

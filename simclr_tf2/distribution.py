@@ -137,7 +137,8 @@ def per_replica_batch_size(global_batch_size: int, replicas: int, flag: str) -> 
 
 def replica_count() -> int:
     """Return the number of replicas in sync: 1 outside a strategy."""
-    return tf.distribute.get_strategy().num_replicas_in_sync
+    count: int = tf.distribute.get_strategy().num_replicas_in_sync
+    return count
 
 
 def _in_many_replicas() -> tf.distribute.ReplicaContext | None:

@@ -197,7 +197,7 @@ WRITES = {  # file -> what fails, and what writes the file
     ),
     "report.html": (
         "pathlib.Path.write_text",
-        lambda path: report.write_report(path, title="a run"),
+        lambda path: report.write_report(path, report.ReportData(title="a run")),
     ),
     "evaluations.jsonl": (
         "builtins.open",

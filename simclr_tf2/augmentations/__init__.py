@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from simclr_tf2.augmentations.backends import BACKENDS, ViewBackend
 from simclr_tf2.augmentations.blur import random_gaussian_blur
 from simclr_tf2.augmentations.color import random_color_jitter, to_grayscale
 from simclr_tf2.augmentations.crop import (
@@ -12,9 +13,7 @@ from simclr_tf2.augmentations.crop import (
 from simclr_tf2.augmentations.describe import describe_view
 from simclr_tf2.augmentations.erase import cutout
 from simclr_tf2.augmentations.fused import is_available as numba_is_available
-from simclr_tf2.augmentations.fused import makes, views_of_batch, windows_of_batch
-from simclr_tf2.augmentations.fused import views as fused_views
-from simclr_tf2.augmentations.fused import windows as fused_windows
+from simclr_tf2.augmentations.fused import makes
 from simclr_tf2.augmentations.noise import gaussian_noise
 from simclr_tf2.augmentations.on_device import finish_batch
 from simclr_tf2.augmentations.policy import (
@@ -24,7 +23,6 @@ from simclr_tf2.augmentations.policy import (
     squashed_view,
     two_views,
     views,
-    windows,
 )
 from simclr_tf2.augmentations.rotate import random_rotation
 from simclr_tf2.augmentations.sampling import view_seeds
@@ -71,21 +69,11 @@ OPERATIONS = {
     "sobel": _sobel,
 }
 
-# What makes the pixels of the views; the draws are the same.
-BACKENDS = {"tf": views, "numba": fused_views}
-# Those that make the views of many images of one size at once, too.
-BATCH_BACKENDS = {"numba": views_of_batch}
-# The same up to the crop; ``finish_batch`` does the rest for a batch.
-WINDOW_BACKENDS = {"tf": windows, "numba": fused_windows}
-WINDOW_BATCH_BACKENDS = {"numba": windows_of_batch}
-
 __all__ = [
     "BACKENDS",
-    "BATCH_BACKENDS",
     "LOCAL_AREA_RANGE",
     "OPERATIONS",
-    "WINDOW_BACKENDS",
-    "WINDOW_BATCH_BACKENDS",
+    "ViewBackend",
     "describe_view",
     "eval_view",
     "finetune_view",

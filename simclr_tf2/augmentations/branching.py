@@ -22,7 +22,8 @@ def trace(
     signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
     with tf.init_scope(), tf.device(None):  # wherever the caller happens to be
         traced = tf.function(function, autograph=False, jit_compile=jit_compile)
-        return traced.get_concrete_function(*signature)
+        concrete: Callable = traced.get_concrete_function(*signature)
+        return concrete
 
 
 def call(branches: Sequence, index: tf.Tensor, *arguments: tf.Tensor) -> tf.Tensor:

@@ -33,10 +33,12 @@ def compiler(**options: Any) -> Callable[[Callable], Callable]:
     """
 
     def decorate(function: Callable) -> Callable:
+        compiled: Callable
         try:
-            return numba.njit(nogil=True, cache=True, **options)(function)
+            compiled = numba.njit(nogil=True, cache=True, **options)(function)
         except RuntimeError:  # no such folder
-            return numba.njit(nogil=True, **options)(function)
+            compiled = numba.njit(nogil=True, **options)(function)
+        return compiled
 
     return decorate
 

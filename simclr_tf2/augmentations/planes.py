@@ -16,7 +16,7 @@ LUMA = ((0.2989, 0.587, 0.114),) * 3
 
 def require_channels(image: tf.Tensor) -> int:
     """Return the number of channels, the last axis; it must be known beforehand."""
-    channels = image.shape[-1]
+    channels: int | None = image.shape[-1]
     if channels is None or channels < 1:
         raise ValueError(
             "the number of channels of an image must be known when the pipeline is "

@@ -34,7 +34,8 @@ def view_seeds(seed: tf.Tensor, *, num_views: int = 2) -> list[tf.Tensor]:
         else, which ``pretrain_view`` and ``describe_view`` take as ``seed``.
     """
     seeds = tf.random.split(seed, 2 * num_views)
-    return tf.unstack(tf.reshape(seeds, [num_views, 2, 2]))
+    of_views: list[tf.Tensor] = tf.unstack(tf.reshape(seeds, [num_views, 2, 2]))
+    return of_views
 
 
 def split(seed: tf.Tensor) -> tf.Tensor:

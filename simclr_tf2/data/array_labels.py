@@ -88,7 +88,8 @@ def _from_text(arrays: Mapping[str, np.ndarray]) -> Labels:
 
 def _as_text(labels: np.ndarray) -> list[str]:
     text = np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
-    return np.char.strip(text).tolist()
+    words: list[str] = np.char.strip(text).tolist()
+    return words
 
 
 def _whole(labels: np.ndarray, name: str) -> np.ndarray:

@@ -104,18 +104,18 @@ class Split:
                 f"{self.name}:{self.split} has images of various sizes, which cannot "
                 "be held decoded; use --cache=encoded"
             )
-        return _load(
-            self.as_dataset().map(
-                lambda e: (self.source.decode(e), e["label"]),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            ),
-            self.num_examples,
+        decoded = self.as_dataset().map(
+            lambda e: (self.source.decode(e), e["label"]),
+            num_parallel_calls=tf.data.AUTOTUNE,
         )
+        images, labels = _load(decoded, self.num_examples)
+        return images, labels
 
     @functools.cached_property
     def encoded(self) -> dict[str, tf.Tensor]:
         """Every example as it is stored, one tensor [num_examples, ...] a key."""
-        return _load(self.as_dataset(), self.num_examples)
+        loaded: dict[str, tf.Tensor] = _load(self.as_dataset(), self.num_examples)
+        return loaded
 
     @property
     def encoded_bytes(self) -> int:
@@ -182,17 +182,11 @@ def open_split(
     source: sources.Source
     seen = None
     if plain:
-        parts = [i for i in info.file_instructions if i.take]
-        loaded = _load_arrays(read(), info.num_examples, name)
+        mixed = not builder.info.disable_shuffling
+        loaded = _load_arrays(read(), info, name, mixed=mixed)
         pixels, seen = pixel_range.of_arrays([loaded.images], pixels, name=name)
-        source = dataclasses.replace(
-            loaded,
-            images=pixel_range.to_pixels(loaded.images, pixels),
-            mixed=not builder.info.disable_shuffling,
-            places=tuple(
-                (str(i.filename), np.arange(i.skip, i.skip + i.take)) for i in parts
-            ),
-        )
+        images = pixel_range.to_pixels(loaded.images, pixels)
+        source = dataclasses.replace(loaded, images=images)
     else:
         source = wide_pixels(
             sources.RecordSource(
@@ -366,7 +360,7 @@ def _as_dataset(
 
 
 def _load_arrays(
-    dataset: tf.data.Dataset, num_examples: int, name: str
+    dataset: tf.data.Dataset, info: Any, name: str, *, mixed: bool
 ) -> sources.ArraySource:
     """Load pixels that the set stores plainly; they are held in memory."""
     height, width, _channels = dataset.element_spec["image"].shape
@@ -375,8 +369,15 @@ def _load_arrays(
             f"{name} holds pixels that are not encoded and of various sizes; images "
             "of one size are needed"
         )
-    loaded = _load(dataset, num_examples)
-    return sources.ArraySource(loaded["image"].numpy(), loaded["label"].numpy())
+    loaded = _load(dataset, info.num_examples)
+    places = tuple(
+        (str(part.filename), np.arange(part.skip, part.skip + part.take))
+        for part in info.file_instructions
+        if part.take
+    )
+    return sources.ArraySource(
+        loaded["image"].numpy(), loaded["label"].numpy(), mixed=mixed, places=places
+    )
 
 
 def _load(dataset: tf.data.Dataset, num_examples: int) -> Any:

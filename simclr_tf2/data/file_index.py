@@ -243,11 +243,12 @@ def _open(path: bytes) -> Any:
 def _read(path: bytes, count: int = -1) -> bytes:
     try:
         with _open(path) as file:
-            return file.read(count)
+            data: bytes = file.read(count)
     except OSError as error:
         raise _Unreadable(_why(path, error)) from error
     except tf.errors.OpError as error:
         raise _Unreadable(_reason(error)) from error
+    return data
 
 
 def _read_and_hash(path: bytes, size: int) -> tuple[bytes, bytes]:

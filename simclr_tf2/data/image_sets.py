@@ -125,9 +125,10 @@ class FileSource:
 def _has_its_size(file: tuple[bytes, int]) -> bool:
     """Return False for suspects: files that are gone or have another size by now."""
     try:
-        return tf.io.gfile.stat(file[0]).length == file[1]
+        size: int = tf.io.gfile.stat(file[0]).length
     except tf.errors.OpError:
         return False
+    return size == file[1]
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ class FileIndex:
     @property
     def good(self) -> np.ndarray:
         """Whether the image can be used, bool [n]."""
-        return np.equal(self.error, "").astype(bool)
+        without_error: np.ndarray = np.equal(self.error, "").astype(bool)
+        return without_error
 
     def upright_shape(self) -> tuple[np.ndarray, np.ndarray]:
         """Return heights and widths with the orientation applied, int32 [n] each."""

@@ -6,7 +6,6 @@ permutation per epoch; larger sets stream from their files (``records.stream``).
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -18,37 +17,54 @@ from simclr_tf2 import augmentations, files, machine
 from simclr_tf2.data import datasets, order, records, sampling
 from simclr_tf2.data import service as data_service
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.order import BatchPlan
 from simclr_tf2.data.sources import ArraySource, RecordSource
+from simclr_tf2.data.views import Example, Size, ViewSpec
 from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
 _SAID: set[tuple[str, str]] = set()
-Example = dict[str, Any]
 FEW_CLASSES = 0.8  # [ours] of those that a random order would show
 PART = 64  # images of one call, at most
-LOCAL = 0x10CA1  # any number will do
-Size = int | tuple[int, int]
 Fetch = Callable[[Example], Example]
+
+
+def plan_batches(
+    split: Split,
+    global_batch_size: int,
+    context: tf.distribute.InputContext | None = None,
+) -> BatchPlan:
+    """Divide the batches of a split among workers and replicas.
+
+    Args:
+        split: What ``open_split`` gave.
+        global_batch_size: Images per step, over all replicas.
+        context: What ``distribute_datasets_from_function`` passes; None: one replica.
+
+    Raises:
+        ConfigError: The split is smaller than a batch, or the batch does not divide.
+    """
+    share = {}
+    if context is not None:
+        workers = context.num_input_pipelines
+        share = {
+            "num_workers": workers,
+            "worker_index": context.input_pipeline_id,
+            "replicas_per_worker": context.num_replicas_in_sync // workers,
+        }
+    return BatchPlan(
+        num_examples=split.num_examples, global_batch_size=global_batch_size, **share
+    )
 
 
 def make_pretrain_dataset(
     split: Split,
+    plan: BatchPlan,
+    views: ViewSpec,
     *,
-    global_batch_size: int,
-    image_size: Size,
-    strength: float,
-    use_blur: bool,
     seed: int,
-    num_views: int = 2,
-    num_local_views: int = 0,
-    local_image_size: Size = 96,
-    backend: str = "tf",
-    on_device: bool = False,
     start_step: int = 0,
-    num_workers: int = 1,
-    worker_index: int = 0,
-    replicas_per_worker: int = 1,
     cache: str = "auto",
     service: str | None = None,
 ) -> tf.data.Dataset:
@@ -56,20 +72,10 @@ def make_pretrain_dataset(
 
     Args:
         split: What ``open_split`` gave.
-        global_batch_size: Images per step, over all replicas.
-        image_size: Side of a view, or (height, width).
-        strength: Of the colour distortion (paper, appendix A).
-        use_blur: Whether views are blurred with probability 0.5.
+        plan: Rows of a batch that this worker reads: ``plan_batches(split, ...)``.
+        views: What is made of each image.
         seed: The run's seed; any integer.
-        num_views: Views per image.
-        num_local_views: Small views of small parts per image, beside those.
-        local_image_size: Their side, or (height, width).
-        backend: Of ``augmentations.BACKENDS``.
-        on_device: Stop after the crop; ``augmentations.finish_batch`` does the rest.
         start_step: Global step of the first batch.
-        num_workers: Processes that read, each for its own replicas.
-        worker_index: Which of them this is.
-        replicas_per_worker: Replicas that take elements from this dataset in turn.
         cache: What is held in memory: "encoded" or "decoded" images, "off", or "auto",
             which holds what takes at most MEMORY_LIMIT.
         service: Address of a tf.data service that makes the batches (``service.py``).
@@ -78,76 +84,35 @@ def make_pretrain_dataset(
         A dataset of {"views": (v1, v2, ..), each float32 [b, h, w, c] in [0, 1],
         "label": int64 [b] (-1: none), "index": int64 [b]} with b = images per replica.
         An element is one replica's rows. Local views stand in "local_views". With
-        ``on_device`` views are windows, and what was drawn for them, each float32
+        ``views.on_device`` views are windows, and what was drawn for them, each float32
         [b, 9], stands in "draws" and "local_draws".
-
-    Raises:
-        ConfigError: The split is smaller than a batch, or the batch does not divide.
     """
-    kwargs: dict[str, Any] = {"strength": strength}
-    if not on_device:
-        kwargs["use_blur"] = use_blur
-    large = {"num_views": num_views, "image_size": image_size}
-    small = {
-        "num_views": num_local_views,
-        "image_size": local_image_size,
-        "area_range": augmentations.LOCAL_AREA_RANGE,
-    }
-    one_by_one, at_once = (
-        (augmentations.WINDOW_BACKENDS, augmentations.WINDOW_BATCH_BACKENDS)
-        if on_device
-        else (augmentations.BACKENDS, augmentations.BATCH_BACKENDS)
-    )
-
-    def named(made: Any, prefix: str = "") -> Example:
-        views, draws = made if on_device else (made, None)
-        named = {f"{prefix}views": views}
-        return {**named, f"{prefix}draws": draws} if on_device else named
-
-    def draw(make_views: Callable, image: Any, seed: tf.Tensor) -> Example:
-        views = named(make_views(image, seed=seed, **large, **kwargs))
-        if num_local_views:
-            seed = tf.bitwise.bitwise_xor(seed, LOCAL)  # apart from the other views'
-            views |= named(make_views(image, seed=seed, **small, **kwargs), "local_")
-        return views
-
-    augment = functools.partial(draw, one_by_one[backend])
-    pixels = _pixels_for_batches(split, cache, backend) if service is None else None
-    plan = order.BatchPlan(
-        num_examples=split.num_examples,
-        global_batch_size=global_batch_size,
-        num_workers=num_workers,
-        worker_index=worker_index,
-        replicas_per_worker=replicas_per_worker,
-    )
+    pixels = _pixels_for_batches(split, cache, views) if service is None else None
     if pixels is None:
-        return _train_batches(split, plan, augment, seed, start_step, cache, service)
+        return _train_batches(split, plan, views.draw, seed, start_step, cache, service)
 
     def make(example: Example) -> Example:
-        make_views = functools.partial(at_once[backend], index=example["index"])
-        views = draw(make_views, pixels[0], example["seed"])
+        drawn = views.draw_at_once(pixels[0], example["index"], example["seed"])
         label = tf.gather(pixels[1], example["index"])
-        return {**views, "label": label, "index": example["index"]}
+        return {**drawn, "label": label, "index": example["index"]}
 
     return _batches_at_once(plan, make, seed, start_step)
 
 
 def make_supervised_dataset(
     split: Split,
+    plan: BatchPlan,
     *,
-    global_batch_size: int,
     image_size: Size,
     seed: int,
     start_step: int = 0,
-    num_workers: int = 1,
-    worker_index: int = 0,
-    replicas_per_worker: int = 1,
     cache: str = "auto",
     service: str | None = None,
 ) -> tf.data.Dataset:
     """Make endless labelled batches: random crop and flip only (paper, appendix B.5).
 
-    Arguments are those of ``make_pretrain_dataset``.
+    Arguments are those of ``make_pretrain_dataset``; ``image_size`` is the side of the
+    view, or (height, width).
 
     Returns:
         A dataset of {"image": float32 [b, s, s, 3], "label": int64 [b] (or [b, l]:
@@ -155,7 +120,7 @@ def make_supervised_dataset(
         rows.
 
     Raises:
-        ConfigError: As ``make_pretrain_dataset``, or the split has no labels.
+        ConfigError: The split has no labels.
     """
     if not split.label_shape:
         datasets.require_labels(split)
@@ -166,13 +131,6 @@ def make_supervised_dataset(
         )
         return {"image": view}
 
-    plan = order.BatchPlan(
-        num_examples=split.num_examples,
-        global_batch_size=global_batch_size,
-        num_workers=num_workers,
-        worker_index=worker_index,
-        replicas_per_worker=replicas_per_worker,
-    )
     return _train_batches(split, plan, augment, seed, start_step, cache, service)
 
 
@@ -218,48 +176,30 @@ def make_eval_dataset(
 
 
 def make_fixed_views_dataset(
-    split: Split,
-    *,
-    batch_size: int,
-    image_size: Size,
-    strength: float,
-    use_blur: bool,
-    seed: int,
-    backend: str = "tf",
+    split: Split, views: ViewSpec, *, batch_size: int, seed: int
 ) -> tf.data.Dataset:
-    """Make two views of every image once, in index order, the same at each pass.
+    """Make the views of every image once, in index order, the same at each pass.
 
     Args:
         split: What ``open_split`` gave.
+        views: What is made of each image; local views are left out.
         batch_size: Views per batch; the last batch is padded up to it.
-        image_size: Side of a view, or (height, width).
-        strength: Of the colour distortion (paper, appendix A).
-        use_blur: Whether views are blurred with probability 0.5.
         seed: Of the views; with an image's index it says what they are.
-        backend: Of ``augmentations.BACKENDS``.
 
     Returns:
         A finite dataset as ``make_eval_dataset``: view 1 and view 2 of the first image,
         of the second, and so on.
     """
     fetch = _from_pixels(split) if split.fits_in_memory else _decoded(split)
-    make_views = augmentations.BACKENDS[backend]
 
     def make(example: Example) -> Example:
         index = tf.cast(example["index"], tf.int64)
         seeds = order.example_seeds(seed, tf.constant(0, tf.int64), index[tf.newaxis])
-        views = make_views(
-            fetch(example)["image"],
-            seed=seeds[0],
-            num_views=2,
-            image_size=image_size,
-            strength=strength,
-            use_blur=use_blur,
-        )
+        drawn = views.draw(fetch(example)["image"], seeds[0])["views"]
         return {
-            "image": tf.stack(views),
-            "label": tf.fill([2], tf.constant(-1, tf.int64)),
-            "mask": tf.fill([2], True),
+            "image": tf.stack(drawn),
+            "label": tf.fill([len(drawn)], tf.constant(-1, tf.int64)),
+            "mask": tf.fill([len(drawn)], True),
         }
 
     dataset = split.as_dataset()
@@ -278,7 +218,7 @@ def is_readable_by_index(split: Split, cache: str = "auto") -> bool:
 
 def _train_batches(
     split: Split,
-    plan: order.BatchPlan,
+    plan: BatchPlan,
     augment: Callable[[tf.Tensor, tf.Tensor], Example],
     seed: int,
     start_step: int,
@@ -286,6 +226,7 @@ def _train_batches(
     service: str | None,
 ) -> tf.data.Dataset:
     assert start_step >= 0, start_step
+    assert plan.num_examples == split.num_examples, (plan, split)
     fetch = _fetch(split, cache)
     if fetch is None:
         _warn_of_few_classes(split, seed)
@@ -336,7 +277,7 @@ def _warn_of_few_classes(split: Split, seed: int) -> None:
 
 
 def _batches_at_once(
-    plan: order.BatchPlan,
+    plan: BatchPlan,
     make: Callable[[Example], Example],
     seed: int,
     start_step: int,
@@ -346,9 +287,7 @@ def _batches_at_once(
 
     def parts(step: tf.Tensor) -> Example:
         rows = order.batch_order(step, plan=plan, seed=seed)
-        return tf.nest.map_structure(
-            lambda x: tf.reshape(x, [-1, part, *x.shape[1:]]), rows
-        )
+        return {k: tf.reshape(x, [-1, part, *x.shape[1:]]) for k, x in rows.items()}
 
     dataset = tf.data.Dataset.counter(start=start_step).map(parts).unbatch()
     dataset = _parallel_map(dataset, make)
@@ -363,9 +302,9 @@ def _part_of(count: int) -> int:
     return divisors[-1] if divisors else count
 
 
-def _pixels_for_batches(split: Split, cache: str, backend: str) -> tuple | None:
+def _pixels_for_batches(split: Split, cache: str, views: ViewSpec) -> tuple | None:
     """Return images and labels if in memory and if views are made of many at once."""
-    if backend not in augmentations.BATCH_BACKENDS or _held(split, cache) != "decoded":
+    if not views.can_draw_at_once or _held(split, cache) != "decoded":
         return None
     images, labels = split.pixels
     images = np.asarray(memoryview(images))  # no copy

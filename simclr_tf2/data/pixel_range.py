@@ -9,6 +9,7 @@ setting, from the type, or from the values of the whole data set.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -193,7 +194,8 @@ def _choose(seen: Seen, name: str) -> str:
 def _top(value: float, kind: np.dtype) -> int:
     """Return the largest value of the smallest of ``DEPTHS`` that holds ``value``."""
     depths = (*DEPTHS[:-1], 15) if kind == np.int16 else DEPTHS
-    return next(2**bits - 1 for bits in depths if value <= 2**bits - 1)
+    tops = ((1 << bits) - 1 for bits in depths)
+    return next(top for top in tops if value <= top)
 
 
 def suggest(seen: Seen) -> str:
@@ -301,7 +303,8 @@ def _name_missing(images: np.ndarray, name: str) -> None:
 
 
 def _starts(images: np.ndarray) -> list[int]:
-    return np.cumsum([0, *(len(part) for part in _parts(images))])[:-1].tolist()
+    ends = itertools.accumulate(len(part) for part in _parts(images))
+    return [0, *ends][:-1]
 
 
 def _first(places: list[int]) -> str:

@@ -73,7 +73,8 @@ class Shards:
             return self.take
         ends = np.cumsum(self.take)
         before = np.concatenate([[0], np.cumsum(self.kept, dtype=np.int64)])
-        return before[ends] - before[ends - self.take]
+        kept: np.ndarray = before[ends] - before[ends - self.take]
+        return kept
 
     def num_bytes(self) -> int:
         """Return the bytes of the split's records on disk (by each file's share)."""
@@ -122,7 +123,8 @@ class Shards:
         """Return whether each record, ``kept`` or not, is in the first part, bool."""
         begins = np.cumsum(self.take) - self.take
         place = np.arange(self.take.sum()) - np.repeat(begins, self.take)
-        return place < np.repeat(front.take, self.take)
+        inside: np.ndarray = place < np.repeat(front.take, self.take)
+        return inside
 
     def parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Parse a serialised example to (encoded image, label or -1)."""

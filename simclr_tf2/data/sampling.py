@@ -50,7 +50,8 @@ def sampled_rows(split: Split, limit: int | None) -> np.ndarray:
         return order.drawn(0, limit, count)
     assert isinstance(split.source, RecordSource)
     in_front = split.source.shards.places_of(shards)
-    return in_front[order.drawn(0, limit, len(in_front))]
+    rows: np.ndarray = in_front[order.drawn(0, limit, len(in_front))]
+    return rows
 
 
 def deal(split: Split, *sizes: int) -> list[Split]:

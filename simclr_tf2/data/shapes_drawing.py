@@ -139,7 +139,7 @@ def _blend(pixels: np.ndarray, color: np.ndarray, coverage: np.ndarray) -> None:
 def _mix(color: np.ndarray, other: np.ndarray, amount: np.ndarray) -> np.ndarray:
     """Return color + amount * (other - color), float32 [n, 3, s, s]."""
     color, other = color.astype(np.float32), other.astype(np.float32)
-    mixed = amount[:, None] * (other - color)[:, :, None, None]
+    mixed: np.ndarray = amount[:, None] * (other - color)[:, :, None, None]
     mixed += color[:, :, None, None]
     return mixed
 

@@ -28,7 +28,8 @@ def plane(
     axis = _axis(size)
     along_x = (x_slope[:, None] * axis + offset[:, None]).astype(np.float32)
     along_y = (y_slope[:, None] * axis).astype(np.float32)
-    return along_x[:, None, :] + along_y[:, :, None]
+    heights: np.ndarray = along_x[:, None, :] + along_y[:, :, None]
+    return heights
 
 
 def wave(
@@ -49,7 +50,8 @@ def wave(
     b = np.sin(angle)[:, None] * axis
     sin_a, cos_a = (f(a).astype(np.float32)[:, None, :] for f in (np.sin, np.cos))
     sin_b, cos_b = (f(b).astype(np.float32)[:, :, None] for f in (np.sin, np.cos))
-    return sin_a * cos_b + cos_a * sin_b
+    heights: np.ndarray = sin_a * cos_b + cos_a * sin_b
+    return heights
 
 
 def rotated(
@@ -68,7 +70,8 @@ def rotated(
 
 
 def _length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.sqrt(x * x + y * y)
+    length: np.ndarray = np.sqrt(x * x + y * y)
+    return length
 
 
 # ---------------------------------------------------------------- signed distances
@@ -100,18 +103,21 @@ def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(np.abs(x), np.abs(y)) - np.float32(0.72)
+    distance: np.ndarray = np.maximum(np.abs(x), np.abs(y)) - np.float32(0.72)
+    return distance
 
 
 def _triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     half, root = np.float32(0.5), np.float32(0.75**0.5)
-    return np.maximum(root * np.abs(x) + half * y, -y) - half
+    distance: np.ndarray = np.maximum(root * np.abs(x) + half * y, -y) - half
+    return distance
 
 
 def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = np.abs(x), np.abs(y)
     long, short = np.maximum(x, y), np.minimum(x, y)
-    return np.maximum(long - np.float32(0.95), short - np.float32(0.32))
+    distance: np.ndarray = np.maximum(long - np.float32(0.95), short - np.float32(0.32))
+    return distance
 
 
 def _crescent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -128,7 +134,8 @@ def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = x + np.float32(0.15), y + np.float32(0.15)
     square = np.maximum(np.abs(x), np.abs(y)) - a
     disks = np.minimum(_length(x - a, y), _length(x, y - a)) - a
-    return np.minimum(square, disks)
+    distance: np.ndarray = np.minimum(square, disks)
+    return distance
 
 
 _DISTANCES = dict(
@@ -161,7 +168,8 @@ def coverage(distance: np.ndarray, pixels_per_unit: np.ndarray | float) -> np.nd
       pixels_per_unit: of the distance, a float or [n].
     """
     pixels = distance * _per_image(np.broadcast_to(pixels_per_unit, len(distance)))
-    return np.clip(np.float32(0.5) - pixels, 0.0, 1.0)
+    covered: np.ndarray = np.clip(np.float32(0.5) - pixels, 0.0, 1.0)
+    return covered
 
 
 def object_coverage(scene: Scene, size: int) -> np.ndarray:
@@ -205,7 +213,8 @@ def _dots(
 ) -> np.ndarray:
     across = wave(size, angle, frequency, phase[:, 0])
     along = wave(size, angle + np.pi / 2, frequency, phase[:, 1])
-    return np.float32(0.6) - across - along
+    dots: np.ndarray = np.float32(0.6) - across - along
+    return dots
 
 
 def _checks(
@@ -216,7 +225,9 @@ def _checks(
     center: _Point,
 ) -> np.ndarray:
     across = wave(size, angle, frequency, phase[:, 0])
-    return across * wave(size, angle + np.pi / 2, frequency, phase[:, 1])
+    along = wave(size, angle + np.pi / 2, frequency, phase[:, 1])
+    checks: np.ndarray = across * along
+    return checks
 
 
 def _rings(
@@ -231,7 +242,8 @@ def _rings(
     radius = _length(*rotated(size, x, y, np.zeros(len(angle))))
     turns = radius * _per_image(0.5 * frequency) + _per_image(phase[:, 0])
     turns -= np.floor(turns)
-    return (np.abs(turns - np.float32(0.5)) - np.float32(0.25)) * np.float32(2 * np.pi)
+    rings: np.ndarray = np.abs(turns - np.float32(0.5)) - np.float32(0.25)
+    return rings * np.float32(2 * np.pi)
 
 
 def _plain(

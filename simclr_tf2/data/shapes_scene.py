@@ -97,7 +97,8 @@ def hsv_to_rgb(
     """Return RGB [..., 3] of equally shaped hue (turns), saturation, value."""
     k = (np.array([5.0, 3.0, 1.0]) + 6.0 * (hue % 1.0)[..., None]) % 6.0
     ramp = np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0)
-    return value[..., None] * (1.0 - saturation[..., None] * ramp)
+    rgb: np.ndarray = value[..., None] * (1.0 - saturation[..., None] * ramp)
+    return rgb
 
 
 class _Uniforms:
@@ -152,6 +153,20 @@ def _object_hues(u: _Uniforms, kind: np.ndarray, color_bias: float) -> list[np.n
     ]
 
 
+def _colors(u: _Uniforms, kind: np.ndarray, color_bias: float) -> list[np.ndarray]:
+    """Return RGB of the object, its texture, and the two of the background."""
+    light_is_object = u.take() < 0.5
+    dark, light = u.take(0.2, 0.5), u.take(0.7, 1.0)
+    object_value = np.where(light_is_object, light, dark)
+    texture_value = np.where(light_is_object, dark, light)
+    hues = [*_object_hues(u, kind, color_bias), u.take(), u.take()]
+    values = [object_value, texture_value, u.take(0.2, 0.9), u.take(0.2, 0.9)]
+    return [
+        hsv_to_rgb(hue, u.take(0.4, 1.0), value)
+        for hue, value in zip(hues, values, strict=True)
+    ]
+
+
 def make_scene(
     uniforms: np.ndarray,
     indices: np.ndarray,
@@ -166,16 +181,7 @@ def make_scene(
     scale = u.take(0.6, 0.9)
     stretch = np.exp(u.take(-0.25, 0.25))
     room = np.maximum(1.0 - scale * np.sqrt(np.maximum(stretch, 1 / stretch)), 0.0)
-    light_is_object = u.take() < 0.5
-    dark, light = u.take(0.2, 0.5), u.take(0.7, 1.0)
-    object_value = np.where(light_is_object, light, dark)
-    texture_value = np.where(light_is_object, dark, light)
-    hues = [*_object_hues(u, kind, color_bias), u.take(), u.take()]
-    values = [object_value, texture_value, u.take(0.2, 0.9), u.take(0.2, 0.9)]
-    colors = [
-        hsv_to_rgb(hue, u.take(0.4, 1.0), value)
-        for hue, value in zip(hues, values, strict=True)
-    ]
+    colors = _colors(u, kind, color_bias)
     several = {"count": NUM_CLUTTER}
     waves = {"count": NUM_WAVES}
     return Scene(

@@ -192,7 +192,8 @@ def train_beside(
         document.write(trained.folder.results, found)
     else:
         logger.info("%s is finished: its results are used", config.model_dir)
-    return found["results"][f"{row}/supervised"]
+    record: dict[str, Any] = found["results"][f"{row}/supervised"]
+    return record
 
 
 def make_validation_monitor(

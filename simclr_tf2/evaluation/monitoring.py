@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from simclr_tf2 import models
 from simclr_tf2.data import pipeline, sampling
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation import valid_loss
 from simclr_tf2.evaluation.online import make_monitor
 from simclr_tf2.evaluation.subject import Conditions
@@ -44,10 +45,8 @@ def make_run_monitor(
     )
     pairs = pipeline.make_pretrain_dataset(
         splits.train,
-        global_batch_size=min(VIEWS, splits.train.num_examples),
-        image_size=conditions.data.image_size,
-        strength=conditions.augmentation.color_jitter_strength,
-        use_blur=conditions.augmentation.use_blur,
+        pipeline.plan_batches(splits.train, min(VIEWS, splits.train.num_examples)),
+        ViewSpec.for_pairs(conditions.augmentation, conditions.data.image_size),
         seed=conditions.seed + 1,
     )
 

@@ -25,4 +25,5 @@ def nearest_others(features: np.ndarray, *, k: int = K) -> np.ndarray:
     # An image is its own nearest neighbour, unless others are equal to it.
     own = found == np.arange(n)[:, None]
     own[~own.any(axis=1), -1] = True
-    return found[~own].reshape(n, k).astype(np.int32)
+    others: np.ndarray = found[~own].reshape(n, k).astype(np.int32)
+    return others

@@ -11,6 +11,7 @@ import tensorflow as tf
 from simclr_tf2 import models
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation.baselines import random_network
 from simclr_tf2.evaluation.inputs import Splits
 from simclr_tf2.evaluation.measured import Measured
@@ -60,10 +61,8 @@ def measure_pairs(
     batch = min(conditions.evaluation.eval_batch_size, count)
     views = pipeline.make_pretrain_dataset(
         split,
-        global_batch_size=batch,
-        image_size=conditions.data.image_size,
-        strength=conditions.augmentation.color_jitter_strength,
-        use_blur=conditions.augmentation.use_blur,
+        pipeline.plan_batches(split, batch),
+        ViewSpec.for_pairs(conditions.augmentation, conditions.data.image_size),
         seed=seed + 1,
     ).take(count // batch)
 
@@ -87,7 +86,8 @@ def _encoder_of_both(model: models.SimCLR) -> Callable:
         outputs = model(images, training=False)
         return outputs["representation"], outputs["projection"]
 
-    return encode
+    encoder: Callable = encode
+    return encoder
 
 
 def _label_free(parts: list[list[np.ndarray]], seed: int) -> dict[str, Any]:

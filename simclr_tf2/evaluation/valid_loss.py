@@ -11,6 +11,7 @@ import tensorflow as tf
 from simclr_tf2 import losses, models
 from simclr_tf2.config import DataConfig
 from simclr_tf2.data import pipeline
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation.held_out_loss import batch_sizes, make_held_out_loss
 from simclr_tf2.evaluation.inputs import Splits
 from simclr_tf2.evaluation.subject import Conditions
@@ -59,10 +60,8 @@ def make(
     sizes = batch_sizes(held.num_examples, conditions.training.train_batch_size)
     views = pipeline.make_fixed_views_dataset(
         held,
+        ViewSpec.for_pairs(conditions.augmentation, conditions.data.image_size),
         batch_size=min(VIEWS, 2 * held.num_examples),
-        image_size=conditions.data.image_size,
-        strength=conditions.augmentation.color_jitter_strength,
-        use_blur=conditions.augmentation.use_blur,
         seed=SEED,
     )
     return make_held_out_loss(

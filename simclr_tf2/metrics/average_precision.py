@@ -159,9 +159,9 @@ def _weighted(
         eleven = np.mean([best[rows, a] for a in at], axis=0)
         return np.where(positives > 0, eleven, np.nan)
     area = (np.diff(hits, axis=1, prepend=0) * best).sum(axis=1)
-    return np.divide(
-        area, positives, out=np.full(len(hits), np.nan), where=positives > 0
-    )
+    average = np.full(len(hits), np.nan)
+    np.divide(area, positives, out=average, where=positives > 0)
+    return average
 
 
 def _checked(

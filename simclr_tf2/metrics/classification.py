@@ -85,7 +85,9 @@ def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:
     confusion = np.asarray(confusion)
     counts = confusion.sum(axis=1)
     right = np.diag(confusion).astype(np.float64)
-    return np.divide(right, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    recalls = np.full(len(counts), np.nan)
+    np.divide(right, counts, out=recalls, where=counts > 0)
+    return recalls
 
 
 def mean_per_class_accuracy(confusion: np.ndarray) -> float:

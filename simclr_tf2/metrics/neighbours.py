@@ -30,4 +30,4 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
         len(np.intersect1d(a, b, assume_unique=True))
         for a, b in zip(first, second, strict=True)
     ]
-    return float(np.mean(common)) / first.shape[1]
+    return float(np.mean(common) / first.shape[1])

@@ -143,7 +143,7 @@ class LARS(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         """Return every argument of the constructor."""
-        config = super().get_config()
+        config: dict[str, Any] = super().get_config()
         config.update(
             momentum=self.momentum,
             weight_decay=self.l2_factor,

@@ -35,7 +35,8 @@ def with_multipliers(optimizer: Kind, multipliers: Mapping[str, float]) -> Kind:
     schedule = optimizer._learning_rate  # config would make a copy of it
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         config["learning_rate"] = schedule
-    return kind(**config)
+    scaled: Kind = kind(**config)
+    return scaled
 
 
 def _scaled(kind: type[Kind], multipliers: dict[str, float]) -> type[Kind]:
@@ -50,7 +51,8 @@ def _scaled(kind: type[Kind], multipliers: dict[str, float]) -> type[Kind]:
             super().build(variables)
 
         def _rate(self, variable: Any) -> float:
-            return self._rates[self._get_variable_index(variable)]
+            rate: float = self._rates[self._get_variable_index(variable)]
+            return rate
 
         def update_step(
             self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor

@@ -76,7 +76,8 @@ def _tsne(rows: np.ndarray, seed: int) -> np.ndarray | None:
     )
     # Steps of milliseconds: on a busy machine threads wait for one another, tenfold.
     with threadpool_limits(1):
-        return model.fit_transform(reduced)
+        places: np.ndarray = model.fit_transform(reduced)
+    return places
 
 
 def project(

@@ -112,7 +112,9 @@ def nearest_images(
 def _unit(features: Any) -> np.ndarray:
     rows = np.nan_to_num(np.asarray(features, np.float32))
     rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: np.ndarray = rows / np.maximum(lengths, 1e-12)
+    return unit
 
 
 def nearest(

@@ -50,7 +50,7 @@ def _same(value: Any, default: Any) -> bool:
     """Return whether values are equal; a list counts as its tuple before JSON."""
     if isinstance(value, (list, tuple)) and isinstance(default, (list, tuple)):
         return list(value) == list(default)
-    return value == default
+    return bool(value == default)
 
 
 def config_tables(config: Config | None, defaults: Config | None) -> list[dict]:

@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from simclr_tf2 import plots
+from simclr_tf2.report.contents import EncodedImages, Views
 
 MAX_PAIRS = 10
 NUM_QUERIES = 8
@@ -51,18 +52,17 @@ def inline_svg(figure: Any, *, name: str, label: str) -> Markup:
     return Markup(head) + Markup(' aria-label="{}">').format(label) + Markup(rest)
 
 
-def pair_columns(
-    pairs: tuple[Any, Any, Any] | None, notes: Sequence[tuple[str, str]] = ()
-) -> list[dict[str, str]]:
+def pair_columns(views: Views | None) -> list[dict[str, str]]:
     """Return up to MAX_PAIRS originals, each with its two views and their notes."""
-    if pairs is None:
+    if views is None:
         return []
     names = ("original", "view1", "view2")
+    pairs = zip(views.originals, views.view1, views.view2, strict=True)
     columns = [
         {name: data_uri(image) for name, image in zip(names, images, strict=True)}
-        for images in list(zip(*pairs, strict=True))[:MAX_PAIRS]
+        for images in list(pairs)[:MAX_PAIRS]
     ]
-    for column, (first, second) in zip(columns, notes, strict=False):
+    for column, (first, second) in zip(columns, views.notes, strict=False):
         column |= {"view1_note": first, "view2_note": second}
     return columns
 
@@ -75,6 +75,10 @@ def _known(labels: Any | None) -> np.ndarray | None:
     return array if (array >= 0).any() else None
 
 
+def _class_name(label: int, class_names: Sequence[str]) -> str:
+    return plots.class_label(label, class_names) if label >= 0 else ""
+
+
 def _cell(
     image: Any,
     label: int,
@@ -85,70 +89,58 @@ def _cell(
     agrees = None if label < 0 or query_label < 0 else label == query_label
     return {
         "image": data_uri(image),
-        "label": plots.class_label(label, class_names) if label >= 0 else "",
+        "label": _class_name(label, class_names),
         "frame": {None: "unknown", True: "same", False: "other"}[agrees],
         "similarity": similarity,
     }
 
 
 def neighbour_rows(
-    test_images: Any | None,
-    test_features: Any | None,
-    bank_images: Any | None,
-    bank_features: Any | None,
-    test_labels: Any | None,
-    bank_labels: Any | None,
+    test: EncodedImages | None,
+    bank: EncodedImages | None,
     class_names: Sequence[str],
 ) -> dict[str, Any] | None:
     """Draw random test images with neighbours; say how often labels agree overall.
 
     Without a bank the neighbours are searched among the other test images.
     """
-    itself = bank_images is None or bank_features is None
-    if itself:
-        bank_images, bank_features, bank_labels = (
-            test_images,
-            test_features,
-            test_labels,
-        )
-    given = (test_images, test_features, bank_images, bank_features)
-    shown = [part for part in given if part is not None and len(part) > itself]
-    if len(shown) < len(given):
+    itself = bank is None
+    bank = bank or test
+    if test is None or bank is None:
         return None
-    test_images, test_features, bank_images, bank_features = shown
-    mine, theirs = _known(test_labels), _known(bank_labels)
-    features = np.asarray(test_features)
+    if min(len(test.images), len(bank.images)) <= itself:
+        return None
+    mine, theirs = _known(test.labels), _known(bank.labels)
+    features = np.asarray(test.features)
     chosen = plots.choose_queries(mine, total=len(features), count=NUM_QUERIES)
     found, cosine = plots.nearest(
         features[chosen],
-        bank_features,
+        bank.features,
         k=NUM_NEIGHBOURS,
         leave_out=chosen if itself else None,
     )
-    if theirs is None:
-        theirs = np.full(len(bank_images), -1)
     labels = np.full(len(features), -1) if mine is None else mine
+    if theirs is None:
+        theirs = np.full(len(bank.images), -1)
     rows = [
         {
-            "image": data_uri(test_images[q]),
-            "label": plots.class_label(labels[q], class_names)
-            if labels[q] >= 0
-            else "",
+            "image": data_uri(test.images[q]),
+            "label": _class_name(labels[q], class_names),
             "cells": [
-                _cell(bank_images[i], theirs[i], labels[q], float(s), class_names)
+                _cell(bank.images[i], theirs[i], labels[q], float(s), class_names)
                 for i, s in zip(line, similarities, strict=True)
             ],
         }
         for q, line, similarities in zip(chosen, found, cosine, strict=True)
     ]
     agreement, queries = plots.neighbour_agreement(
-        features, bank_features, labels, theirs,
+        features, bank.features, labels, theirs,
         k=NUM_NEIGHBOURS, leave_out_self=itself,
     )  # fmt: skip
     return {
         "rows": rows,
         "k": found.shape[1],
-        "bank": len(bank_features) - itself,
+        "bank": len(bank.features) - itself,
         "agreement": agreement,
         "queries": queries,
         "itself": itself,
@@ -173,15 +165,15 @@ def _legend(labels: np.ndarray, class_names: Sequence[str]) -> list[dict[str, st
 
 
 def maps(
-    features: Any | None, labels: Any | None, class_names: Sequence[str]
+    test: EncodedImages | None, class_names: Sequence[str]
 ) -> dict[str, Any] | None:
     """Draw PCA and t-SNE of the test representations, with one legend for both."""
-    if features is None:
+    if test is None:
         return None
-    found, kept = plots.project(features)
+    found, kept = plots.project(test.features)
     if not found:
         return None
-    known = _known(labels)
+    known = _known(test.labels)
     colors = None if known is None else known[kept]
     figures = [
         {
@@ -198,6 +190,6 @@ def maps(
     return {
         "figures": figures,
         "points": len(kept),
-        "total": len(features),
+        "total": len(test.features),
         "legend": [] if colors is None else _legend(colors, class_names),
     }

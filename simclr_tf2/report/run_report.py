@@ -15,6 +15,7 @@ from simclr_tf2 import augmentations, evaluation, losses, plots
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.data import datasets, pipeline, sampling
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.inputs import Splits, lack_of_labels
 from simclr_tf2.evaluation.measured import Measured
@@ -22,6 +23,13 @@ from simclr_tf2.exports.formats import KERAS_TEXT, UINT8_TEXT
 from simclr_tf2.files import writing
 from simclr_tf2.protocols import that_take
 from simclr_tf2.report import page, tables
+from simclr_tf2.report.contents import (
+    Confusion,
+    EncodedImages,
+    ReportData,
+    Results,
+    Views,
+)
 from simclr_tf2.results.curve import read_followed
 from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import logs, tensorboard_pictures
@@ -58,117 +66,106 @@ def write(
     """
     paths = RunFolder(folder, config.evaluation.eval_name)
     shown = splits.eval or splits.probe or splits.train
-    images, test = _images_and_features(config, shown, encoder, measured.test)
-    bank_split = splits.probe or splits.train
-    bank_images: np.ndarray | None = None
-    bank: Features | None = None  # neighbours among the images that are shown
-    if bank_split is not shown:
-        bank_images, bank = _images_and_features(
-            config, bank_split, encoder, measured.train
-        )
-    labelled = shown.has_labels and bank_split.has_labels
     numbers = tuple(map(str, range(shown.num_classes or 0)))
     class_names = shown.class_names or numbers
-    pairs, notes = _pairs(config, splits.train)
-    _write_tensorboard(
-        paths.picture_events,
-        step=_last_step(folder),
-        pairs=pairs,
-        shown=(images, test, shown),
-        bank=None if bank_images is None or bank is None else (bank_images, bank),
-    )
-    confusion, confusion_of = _confusion(measured.results, len(class_names))
-    return page.write_report(
-        paths.report,
+    test, bank = _test_and_bank(config, splits, encoder, measured)
+    data = ReportData(
         title=f"{_what(config, splits)} on {config.data.source}",
         config=_by_section(config),
         defaults=_by_section(config_lib.Config()),
         history=[*_history(config, folder), *_followed(paths)],
         chance_loss=_chance_loss(config),
-        results=tables.main_rows(measured.results),
-        tables=tables.tables(measured, comparison),
-        pairs=pairs,
-        pair_notes=notes,
-        test_images=images,
-        test_features=test.features,
-        test_labels=test.labels if shown.has_labels else None,
-        bank_images=bank_images,
-        bank_features=bank.features if bank else None,
-        bank_labels=bank.labels if bank and labelled else None,
+        supervised=_is_finetuned(config),
+        results=Results(
+            rows=tables.main_rows(measured.results),
+            tables=tables.tables(measured, comparison),
+            chance=_chance(measured.results),
+            missing="" if measured.results else why_no_accuracy(config, splits),
+        ),
+        views=_views(config, splits.train),
+        test=test,
+        bank=bank,
         images_are="test images" if splits.eval is not None else "training images",
         class_names=class_names,
-        chance=_chance(measured.results),
-        no_accuracy="" if measured.results else why_no_accuracy(config, splits),
-        confusion=confusion,
-        confusion_of=confusion_of,
+        confusion=_confusion(measured.results, len(class_names)),
         timings=timings,
         environment=describe_environment(),
-        supervised=_is_finetuned(config),
         files=[(path.relative_to(folder), text) for path, text in files],
     )
+    _write_tensorboard(paths.picture_events, _last_step(folder), data)
+    return page.write_report(paths.report, data)
 
 
-def _write_tensorboard(
-    folder: Path,
-    *,
-    step: int,
-    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
-    shown: tuple[np.ndarray, Features, datasets.Split],
-    bank: tuple[np.ndarray, Features] | None,
-) -> None:
+def _write_tensorboard(folder: Path, step: int, data: ReportData) -> None:
     """Add augmented pairs, nearest images and a projector to the events of a run.
 
     A failure is logged, not raised: neither the report nor the results depend on the
     events.
     """
-    images, features, split = shown
-    labels = features.labels if split.has_labels else None
-    picture = {
-        "augmented pairs": lambda: plots.augmentation_grid(*pairs),
-        "nearest images": lambda: _nearest(images, features, labels, bank),
+    views, test = data.views, data.test
+    assert views is not None
+    assert test is not None
+    figures = {
+        "augmented pairs": plots.augmentation_grid(
+            views.originals, views.view1, views.view2
+        ),
+        "nearest images": _nearest(test, data.bank),
     }
-    pngs = {name: plots.to_png(draw(), dpi=110) for name, draw in picture.items()}
+    pngs = {name: plots.to_png(figure, dpi=110) for name, figure in figures.items()}
     try:
         with writing(folder):
             for name, png in pngs.items():
                 tensorboard_pictures.write_picture(folder, name, png, step=step)
             tensorboard_pictures.write_projector(
                 folder,
-                features.features,
-                images=plots.to_uint8(images),
-                labels=labels,
-                class_names=split.class_names,
+                test.features,
+                images=plots.to_uint8(test.images),
+                labels=test.labels,
+                class_names=data.class_names,
             )
     except OSError as error:
         logger.warning("TensorBoard: pictures were not written: %s", error)
 
 
-def _nearest(
-    images: np.ndarray,
-    features: Features,
-    labels: np.ndarray | None,
-    bank: tuple[np.ndarray, Features] | None,
-) -> Any:
+def _nearest(test: EncodedImages, bank: EncodedImages | None) -> Any:
     """Draw random images beside their nearest ones, of the bank or of the same set."""
-    chosen = plots.choose_queries(labels, total=len(images), count=PAIRS)
-    bank_images, bank_features = bank or (images, features)
+    chosen = plots.choose_queries(test.labels, total=len(test.images), count=PAIRS)
+    among = bank or test
     found, similarity = plots.nearest(
-        features.features[chosen],
-        bank_features.features,
+        test.features[chosen],
+        among.features,
         k=PAIRS,
         leave_out=chosen if bank is None else None,
     )
     captions = [[f"{value:.2f}" for value in row] for row in similarity]
-    return plots.nearest_images(images[chosen], bank_images[found], captions)
+    return plots.nearest_images(test.images[chosen], among.images[found], captions)
 
 
 def _last_step(folder: Path) -> int:
     return max((int(x["step"]) for x in logs.read_metrics(folder)), default=0)
 
 
-def _images_and_features(
+def _test_and_bank(
+    config: Config, splits: Splits, encoder: keras.Model, measured: Measured
+) -> tuple[EncodedImages, EncodedImages | None]:
+    """Return images to show, and those in which their neighbours are looked for.
+
+    None for the second: neighbours are looked for among the images that are shown.
+    """
+    shown = splits.eval or splits.probe or splits.train
+    test = _encoded(config, shown, encoder, measured.test)
+    bank_split = splits.probe or splits.train
+    if bank_split is shown:
+        return test, None
+    bank = _encoded(config, bank_split, encoder, measured.train)
+    if not shown.has_labels:  # nothing to compare these labels with
+        bank = dataclasses.replace(bank, labels=None)
+    return test, bank
+
+
+def _encoded(
     config: Config, split: datasets.Split, encoder: keras.Model, known: Features | None
-) -> tuple[np.ndarray, Features]:
+) -> EncodedImages:
     """Return a sample of a split with its h, from ``known`` where it is there."""
     if known is not None:  # of the images of a limit
         split = sampling.sample(split, len(known))
@@ -186,13 +183,17 @@ def _images_and_features(
         [e["image"][e["mask"]] for e in dataset.as_numpy_iterator()]
     )
     if known is None:
-        return images, evaluation.extract(lambda x: encoder(x, training=False), dataset)
-    return images, Features(known.features[rows], known.labels[rows])
+        found = evaluation.extract(lambda x: encoder(x, training=False), dataset)
+    else:
+        found = Features(known.features[rows], known.labels[rows])
+    return EncodedImages(
+        images=images,
+        features=found.features,
+        labels=found.labels if split.has_labels else None,
+    )
 
 
-def _pairs(
-    config: Config, split: datasets.Split
-) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], list[tuple[str, str]]]:
+def _views(config: Config, split: datasets.Split) -> Views:
     """Return images as evaluation sees them, two views of each, and what they drew."""
     make = _classifier_views if _is_finetuned(config) else _contrastive_views
     rows, notes = [], []
@@ -203,18 +204,14 @@ def _pairs(
         rows.append((augmentations.eval_view(image, image_size=size), *views))
         notes.append(note)
     originals, view1, view2 = (np.stack(column) for column in zip(*rows, strict=True))
-    return (originals, view1, view2), notes
+    return Views(originals=originals, view1=view1, view2=view2, notes=notes)
 
 
 def _contrastive_views(
     config: Config, image: tf.Tensor, number: int
 ) -> tuple[list[tf.Tensor], tuple[str, str]]:
     """Make two views of pretraining and say what was drawn for them."""
-    settings: dict[str, Any] = {
-        "image_size": config.data.image_size,
-        "strength": config.augmentation.color_jitter_strength,
-        "use_blur": config.augmentation.use_blur,
-    }
+    settings = ViewSpec.for_pairs(config.augmentation, config.data.image_size).settings
     seeds = augmentations.view_seeds(tf.constant([config.seed, number]), num_views=2)
     views = [
         augmentations.pretrain_view(image, seed=seed, **settings) for seed in seeds
@@ -306,10 +303,8 @@ def _by_section(config: Config) -> dict[str, dict[str, Any]]:
     return {"run": flat, **grouped}
 
 
-def _confusion(
-    results: dict[str, dict[str, Any]], size: int
-) -> tuple[np.ndarray | None, str]:
-    """Return the confusion matrix of the first result that has one, and whose it is.
+def _confusion(results: dict[str, dict[str, Any]], size: int) -> Confusion | None:
+    """Return the confusion matrix of the first result that has one.
 
     It is over all classes of the data set.
     """
@@ -318,8 +313,9 @@ def _confusion(
             continue
         full = np.zeros([size, size], np.int64)
         full[np.ix_(record["classes"], record["classes"])] = record["confusion"]
-        return full, f"{record['row']}, {evaluation.title(record['protocol'])}"
-    return None, ""
+        title = f"{record['row']}, {evaluation.title(record['protocol'])}"
+        return Confusion(counts=full, title=title)
+    return None
 
 
 def _followed(folder: RunFolder) -> list[dict[str, float]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2 import plots
+from simclr_tf2.report.contents import Confusion
 from simclr_tf2.report.facts import value_text
 from simclr_tf2.report.pictures import inline_svg
 
@@ -97,14 +98,16 @@ def curve_figures(
     ]  # fmt: skip
 
 
-def confusion_figure(matrix: Any | None, class_names: Sequence[str]) -> dict | None:
+def confusion_figure(
+    confusion: Confusion | None, class_names: Sequence[str]
+) -> dict | None:
     """Draw the confusion matrix as SVG, or return None where there is none."""
-    if matrix is None or not np.asarray(matrix).any():
+    if confusion is None or not np.asarray(confusion.counts).any():
         return None
-    figure = plots.confusion(matrix, class_names=class_names, title=None)
+    figure = plots.confusion(confusion.counts, class_names=class_names, title=None)
     svg = inline_svg(figure, name="confusion", label="Confusion matrix")
     # Narrower than this the words cannot be read: the page scrolls it instead.
-    classes = len(np.asarray(matrix))
+    classes = len(np.asarray(confusion.counts))
     narrowest = min(120 + 26 * classes, 1000)
     return {
         "svg": svg,

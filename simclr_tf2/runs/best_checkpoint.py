@@ -86,8 +86,8 @@ class BestCheckpoint:
         if self._best is None or not math.isfinite(value):
             return math.isfinite(value)
         if self._facts["metric"] == VALID_LOSS:
-            return value < self._best["value"]
-        return value > self._best["value"]
+            return value < float(self._best["value"])
+        return value > float(self._best["value"])
 
     def _publish(self, step: int) -> None:
         self.place.path.mkdir(exist_ok=True)

@@ -215,7 +215,7 @@ def has_trained(folder: str | os.PathLike) -> bool:
 def _only_moved(name: str, old: Any, new: Any) -> bool:
     """Return whether a setting only moved: it names a place of images both times."""
     if name == "dataset":
-        return old.endswith(ARRAYS) and new.endswith(ARRAYS)
+        return all(str(path).endswith(ARRAYS) for path in (old, new))
     return name in PLACES and bool(old) and bool(new)
 
 

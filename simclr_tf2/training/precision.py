@@ -64,7 +64,8 @@ def has_bfloat16() -> bool:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
-        return details.get("compute_capability", (0, 0)) >= GPU_CAPABILITY
+        capability: tuple[int, int] = details.get("compute_capability", (0, 0))
+        return capability >= GPU_CAPABILITY
     return bool(CPU_FLAGS & _cpu_flags())
 
 

@@ -27,16 +27,6 @@ Scalars = dict[str, float]
 Build = Callable[[], tuple[models.SimCLR, keras.optimizers.Optimizer]]
 
 
-def input_share(context: tf.distribute.InputContext) -> dict[str, int]:
-    """Return arguments of a training pipeline that say which rows this worker reads."""
-    workers = context.num_input_pipelines
-    return {
-        "num_workers": workers,
-        "worker_index": context.input_pipeline_id,
-        "replicas_per_worker": context.num_replicas_in_sync // workers,
-    }
-
-
 @dataclass(frozen=True)
 class Session:
     """One training phase of a run: what is trained, from which step to which.

@@ -85,7 +85,7 @@ def with_views_finished(step: Step, *, use_blur: bool) -> Step:
         use_blur: Whether views are blurred with probability 0.5.
 
     Returns:
-        A function of the batches of ``make_pretrain_dataset(on_device=True)``.
+        A function of the batches of ``ViewSpec(on_device=True)``.
     """
 
     def finish_and_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:

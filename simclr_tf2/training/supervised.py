@@ -183,13 +183,12 @@ def _train(opened: session.Session, monitor: Measure | None) -> bool:
     dataset = opened.strategy.distribute_datasets_from_function(
         lambda context: pipeline.make_supervised_dataset(
             train,
-            global_batch_size=config.training.train_batch_size,
+            pipeline.plan_batches(train, config.training.train_batch_size, context),
             image_size=config.data.image_size,
             seed=config.seed,
             start_step=opened.start_step,
             cache=config.data.cache_mode,
             service=config.data.data_service,
-            **session.input_share(context),
         )
     )
     variables = model.finetune_trainable_variables

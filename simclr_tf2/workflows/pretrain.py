@@ -17,6 +17,7 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import best_metric, monitoring, valid_loss
 from simclr_tf2.evaluation.inputs import Splits, open_splits
@@ -243,30 +244,24 @@ def _train(opened: session.Session, splits: Splits) -> None:
 
 def _views_dataset(opened: session.Session) -> tf.distribute.DistributedDataset:
     """Build batches of views in the order of steps, from the start step on."""
-    config, views = opened.config, opened.config.augmentation
-    backend, on_device = augment_backend(config), views.augment_on == "device"
+    config, train = opened.config, opened.train
+    views = ViewSpec.for_training(
+        config.augmentation, config.data.height_width, backend=augment_backend(config)
+    )
     logger.info(
         "augmentation: %s%s",
-        {"numba": "Numba", "tf": "TensorFlow"}[backend],
-        " (flip, colours and blur on the device)" if on_device else "",
+        {"numba": "Numba", "tf": "TensorFlow"}[views.backend],
+        " (flip, colours and blur on the device)" if views.on_device else "",
     )
     return opened.strategy.distribute_datasets_from_function(
         lambda context: pipeline.make_pretrain_dataset(
-            opened.train,
-            global_batch_size=config.training.train_batch_size,
-            image_size=config.data.image_size,
-            strength=views.color_jitter_strength,
-            use_blur=views.use_blur,
-            num_views=views.num_views,
-            num_local_views=views.num_local_views,
-            local_image_size=views.local_size(config.data.height_width),
-            backend=backend,
-            on_device=on_device,
+            train,
+            pipeline.plan_batches(train, config.training.train_batch_size, context),
+            views,
             seed=config.seed,
             start_step=opened.start_step,
             cache=config.data.cache_mode,
             service=config.data.data_service,
-            **session.input_share(context),
         )
     )
 

@@ -21,6 +21,7 @@ from simclr_tf2.data import (
     subset,
 )
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs.images import summarize
@@ -131,11 +132,7 @@ def _write(path: Path, summary: dict[str, Any]) -> None:
 
 def _preview(config: Config, split: Split, path: Path) -> None:
     """Draw the views that training would draw, with their parameters."""
-    settings: dict[str, Any] = {
-        "image_size": config.data.image_size,
-        "strength": config.augmentation.color_jitter_strength,
-        "use_blur": config.augmentation.use_blur,
-    }
+    settings = ViewSpec.for_pairs(config.augmentation, config.data.image_size).settings
     originals, views, drawn = [], [], []
     shown = sampling.sample(split, PREVIEWED).as_dataset()
     for number, example in enumerate(shown):

@@ -36,11 +36,12 @@ def test_views_are_those_of_policy(backend, options):
     if backend == "numba":
         pytest.importorskip("numba")
     options = {"num_views": 2, **options}
+    made_by = augmentations.BACKENDS[backend]
     wanted, windows, numbers = [], [], []
     for i in range(20):
         image, seed = image_of(30, 37), [3, i]
         wanted += policy.views(image, seed=seed, **options)
-        parts = augmentations.WINDOW_BACKENDS[backend](image, seed=seed, **options)
+        parts = made_by.windows(image, seed=seed, **options)
         windows += parts[0]
         numbers += parts[1]
     found = finished(windows, numbers)

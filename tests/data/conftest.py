@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from simclr_tf2.data import datasets, pipeline
+from simclr_tf2 import augmentations
+from simclr_tf2.data import datasets
 
 
 class TinyBuilder(tfds.core.GeneratorBasedBuilder):
@@ -108,9 +109,9 @@ def cheap_views(monkeypatch):
         first = view(image, seed=seed, image_size=image_size)
         return tuple(first + float(i) for i in range(num_views))
 
-    module = "simclr_tf2.data.pipeline.augmentations"
-    monkeypatch.setitem(pipeline.augmentations.BACKENDS, "tf", views)
-    monkeypatch.setattr(f"{module}.finetune_view", view)
+    backend = augmentations.ViewBackend(views=views, windows=views)
+    monkeypatch.setitem(augmentations.BACKENDS, "tf", backend)
+    monkeypatch.setattr(augmentations, "finetune_view", view)
 
 
 @pytest.fixture(scope="session")

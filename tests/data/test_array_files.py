@@ -4,6 +4,7 @@ import pytest
 from simclr_tf2.config import DataConfig
 from simclr_tf2.data import opening, overlap, pipeline, subset
 from simclr_tf2.data.array_files import from_arrays
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.errors import ConfigError
 
 IMAGES = np.arange(5 * 4 * 3 * 7, dtype=np.uint8).reshape(5, 4, 3, 7)
@@ -21,10 +22,8 @@ def test_seven_channels_reach_the_views(tmp_path):
     assert split.image_shape == (4, 3, 7) and not split.has_labels
     dataset = pipeline.make_pretrain_dataset(
         split,
-        global_batch_size=5,
-        image_size=8,
-        strength=0.5,
-        use_blur=False,
+        pipeline.plan_batches(split, 5),
+        ViewSpec(image_size=8, strength=0.5, use_blur=False),
         seed=0,
     )
     (element,) = dataset.take(1)

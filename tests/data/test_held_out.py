@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from simclr_tf2.config import DataConfig
 from simclr_tf2.data import array_files, held_out, image_sets, pipeline
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.errors import ConfigError
 
 
@@ -70,9 +71,8 @@ def test_none_is_the_whole_split_and_too_few_are_refused():
 def test_fixed_views_are_the_same_at_each_pass_and_every_image_has_two():
     images = np.random.default_rng(0).integers(0, 255, [7, 12, 12, 3], np.uint8)
     split = array_files.from_arrays(images)
-    dataset = pipeline.make_fixed_views_dataset(
-        split, batch_size=4, image_size=8, strength=0.5, use_blur=False, seed=1
-    )
+    spec = ViewSpec(image_size=8, strength=0.5, use_blur=False)
+    dataset = pipeline.make_fixed_views_dataset(split, spec, batch_size=4, seed=1)
     passes = [list(dataset.as_numpy_iterator()) for _ in range(2)]
     views = [
         np.concatenate([e["image"][e["mask"]] for e in elements]) for elements in passes

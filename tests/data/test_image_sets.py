@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from simclr_tf2.config import DataConfig
 from simclr_tf2.data import image_sets, opening, pipeline
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.errors import ConfigError
 
 
@@ -135,12 +136,9 @@ def test_views_do_not_depend_on_the_cache(photos, settings, cache):
     def views(cache):
         dataset = pipeline.make_pretrain_dataset(
             split,
-            global_batch_size=4,
-            image_size=(8, 12),
-            strength=1.0,
-            use_blur=False,
+            pipeline.plan_batches(split, 4),
+            ViewSpec(image_size=(8, 12), strength=1.0, use_blur=False, num_views=3),
             seed=3,
-            num_views=3,
             cache=cache,
         )
         return list(dataset.take(3).as_numpy_iterator())
@@ -154,13 +152,12 @@ def test_views_do_not_depend_on_the_cache(photos, settings, cache):
 def test_images_of_various_sizes_cannot_be_held_decoded(photos, settings):
     for i in range(4):
         write(photos / f"{i}.png", i, size=(6 + i, 9))
+    split = opened(**settings)
     with pytest.raises(ConfigError, match="--cache=encoded"):
         pipeline.make_pretrain_dataset(
-            opened(**settings),
-            global_batch_size=2,
-            image_size=8,
-            strength=1.0,
-            use_blur=False,
+            split,
+            pipeline.plan_batches(split, 2),
+            ViewSpec(image_size=8, strength=1.0, use_blur=False),
             seed=3,
             cache="decoded",
         )

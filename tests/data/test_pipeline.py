@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -5,17 +6,33 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import augmentations
-from simclr_tf2.data import array_files, datasets, pipeline
+from simclr_tf2.data import array_files, datasets, order, pipeline
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.errors import ConfigError
 
 BATCH, STEPS = 4, 5  # 23 images: 5 steps per epoch, 3 images left over
-COMMON = {"global_batch_size": BATCH, "image_size": 2, "seed": 11}
+SEED = 11
+PLAN = {field.name for field in dataclasses.fields(order.BatchPlan)}
+READING = ("start_step", "cache", "service")
 
 
-def pretrain(split, *, steps, **changes):
+def plan_of(split, *, global_batch_size=BATCH, **share):
+    return order.BatchPlan(
+        num_examples=split.num_examples, global_batch_size=global_batch_size, **share
+    )
+
+
+def spec_of(**changes):
+    return ViewSpec(**{"image_size": 2, "strength": 0.5, "use_blur": False, **changes})
+
+
+def pretrain(split, *, steps, seed=SEED, **changes):
     """The first ``steps`` elements as nested numpy arrays."""
-    arguments = {**COMMON, "strength": 0.5, "use_blur": False, **changes}
-    dataset = pipeline.make_pretrain_dataset(split, **arguments)
+    plan = {name: changes.pop(name) for name in PLAN & changes.keys()}
+    reading = {name: changes.pop(name) for name in READING if name in changes}
+    dataset = pipeline.make_pretrain_dataset(
+        split, plan_of(split, **plan), spec_of(**changes), seed=seed, **reading
+    )
     return list(dataset.take(steps).as_numpy_iterator())
 
 
@@ -34,7 +51,7 @@ def assert_equal(first, second):
 class TestPretrain:
     def test_an_element_has_the_promised_types(self, split):
         dataset = pipeline.make_pretrain_dataset(
-            split, **COMMON, strength=1.0, use_blur=True
+            split, plan_of(split), spec_of(use_blur=True), seed=SEED
         )
         spec = dataset.element_spec
         view = tf.TensorSpec([BATCH, 2, 2, 3], tf.float32)
@@ -143,7 +160,7 @@ def test_what_fits_is_held_in_memory_and_the_rest_streams(
         monkeypatch.setattr(datasets, "MEMORY_LIMIT", limit)
     split = datasets.open_split(name, "train", data_dir=data_dir)
     pipeline.make_pretrain_dataset(
-        split, **COMMON, strength=1.0, use_blur=False, cache=cache
+        split, plan_of(split), spec_of(), seed=SEED, cache=cache
     )
     assert used == [expected]
 
@@ -206,7 +223,10 @@ def test_real_views_are_reproduced_after_a_restart(data_dir):
 @pytest.mark.parametrize("store", ["pixels", "stream"], indirect=True)
 class TestSupervised:
     def batches(self, split, *, steps, **changes):
-        dataset = pipeline.make_supervised_dataset(split, **{**COMMON, **changes})
+        start = {name: changes.pop(name) for name in READING if name in changes}
+        dataset = pipeline.make_supervised_dataset(
+            split, plan_of(split, **changes), image_size=2, seed=SEED, **start
+        )
         return list(dataset.take(steps).as_numpy_iterator())
 
     def test_shares_and_restarts_reproduce_the_stream(self, split, cheap_views):
@@ -224,7 +244,7 @@ class TestSupervised:
 def test_supervised_batches_need_labels(data_dir):
     split = datasets.open_split("tiny_sizes", "unlabelled", data_dir=data_dir)
     with pytest.raises(ConfigError, match="has no labels"):
-        pipeline.make_supervised_dataset(split, **COMMON)
+        pipeline.make_supervised_dataset(split, plan_of(split), image_size=2, seed=SEED)
 
 
 @pytest.mark.parametrize("store", ["pixels", "stream"], indirect=True)
@@ -277,12 +297,9 @@ def test_two_replicas_of_a_strategy_see_the_halves(data_dir, two_replicas, cheap
     distributed = two_replicas.distribute_datasets_from_function(
         lambda context: pipeline.make_pretrain_dataset(
             split,
-            **COMMON,
-            strength=0.5,
-            use_blur=False,
-            num_workers=context.num_input_pipelines,
-            worker_index=context.input_pipeline_id,
-            replicas_per_worker=2,
+            pipeline.plan_batches(split, BATCH, context),
+            spec_of(),
+            seed=SEED,
         )
     )
     for expected, element in zip(whole, itertools.islice(distributed, 3), strict=True):

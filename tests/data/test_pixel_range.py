@@ -258,7 +258,7 @@ def test_views_of_sixteen_bits_are_those_of_the_float_image(tmp_path):
     example = next(iter(split.as_dataset()))
     name = int(split.source.paths[0].rsplit(b"/", 1)[1][:-4])
     unit = np.repeat(stored[name][..., None] / 4095, 3, -1).astype(np.float32)
-    for make in (augmentations.views, augmentations.BACKENDS["numba"]):
+    for make in (augmentations.views, augmentations.BACKENDS["numba"].views):
         settings = {"seed": tf.constant([1, 2]), "num_views": 1, "image_size": 8}
         (view,) = make(split.source.decode(example), use_blur=False, **settings)
         (expected,) = make(tf.constant(unit), use_blur=False, **settings)

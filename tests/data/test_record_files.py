@@ -106,7 +106,7 @@ def test_every_image_once_an_epoch_held_or_streamed(files, monkeypatch, limit):
     split = opened(files, "a[1:9]")
     expected = [value for value, _ in contents(split)]
     dataset = pipeline.make_supervised_dataset(
-        split, global_batch_size=4, image_size=8, seed=5
+        split, pipeline.plan_batches(split, 4), image_size=8, seed=5
     )
     elements = list(dataset.take(4).as_numpy_iterator())
     for epoch in (elements[:2], elements[2:]):
@@ -117,11 +117,12 @@ def test_every_image_once_an_epoch_held_or_streamed(files, monkeypatch, limit):
 def test_a_streamed_slice_goes_on_at_any_step(files, monkeypatch):
     monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
     split = opened(files, "a[1:10]")
-    arguments = {"global_batch_size": 4, "image_size": 8, "seed": 5}
-    whole = list(pipeline.make_supervised_dataset(split, **arguments).take(5))
+    plan = pipeline.plan_batches(split, 4)
+    arguments = {"image_size": 8, "seed": 5}
+    whole = list(pipeline.make_supervised_dataset(split, plan, **arguments).take(5))
     for start in (1, 2, 3):
         (element,) = pipeline.make_supervised_dataset(
-            split, **arguments, start_step=start
+            split, plan, **arguments, start_step=start
         ).take(1)
         np.testing.assert_array_equal(element["index"], whole[start]["index"])
         np.testing.assert_array_equal(element["image"], whole[start]["image"])
@@ -174,12 +175,17 @@ def test_batches_streamed_from_files_by_class_are_of_all_classes(
     monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
     monkeypatch.setattr(records, "WINDOW_BYTES", 0)
     monkeypatch.setattr(records, "SHUFFLE_WINDOW", 60)
-    arguments = {"global_batch_size": 60, "image_size": 8, "seed": 5}
-    batches = pipeline.make_supervised_dataset(opened(by_class, "c"), **arguments)
+
+    def batches_of(name):
+        split = opened(by_class, name)
+        plan = pipeline.plan_batches(split, 60)
+        return pipeline.make_supervised_dataset(split, plan, image_size=8, seed=5)
+
+    batches = batches_of("c")
     for element in batches.take(5):
         assert len(np.unique(element["label"])) == 10
     assert "sorted by class" not in caplog.text
-    batches = pipeline.make_supervised_dataset(opened(by_class, "x"), **arguments)
+    batches = batches_of("x")
     assert "60 images that training mixes first are of 2 of 10 classes" in caplog.text
     (element,) = batches.take(1)
     assert len(np.unique(element["label"])) == 2  # as it was said

@@ -9,6 +9,7 @@ import pytest
 
 from simclr_tf2.data import pipeline, service
 from simclr_tf2.data.array_files import from_arrays
+from simclr_tf2.data.views import ViewSpec
 from tests import command_line
 from tests.command_line import ROOT, TINY
 
@@ -30,10 +31,8 @@ def test_two_workers_make_every_batch_exactly_once(address):
     def elements(count, **settings):
         dataset = pipeline.make_pretrain_dataset(
             split,
-            global_batch_size=4,
-            image_size=8,
-            strength=0.5,
-            use_blur=False,
+            pipeline.plan_batches(split, 4),
+            ViewSpec(image_size=8, strength=0.5, use_blur=False),
             seed=0,
             **settings,
         )

@@ -25,7 +25,7 @@ def test_a_subset_holds_exactly_its_images_in_order(data_dir, name):
         subset.labels_of(part), subset.labels_of(whole)[chosen]
     )
     dataset = pipeline.make_supervised_dataset(
-        part, global_batch_size=5, image_size=4, seed=0
+        part, pipeline.plan_batches(part, 5), image_size=4, seed=0
     )
     (element,) = dataset.take(1).as_numpy_iterator()
     assert sorted(element["index"]) == [0, 1, 2, 3, 4]

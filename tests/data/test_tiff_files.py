@@ -9,6 +9,7 @@ from PIL import Image
 
 from simclr_tf2.config import DataConfig
 from simclr_tf2.data import image_files, image_headers, image_sets, pipeline, tiff_files
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.errors import ConfigError
 
 RGB = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
@@ -114,10 +115,8 @@ def test_tiff_and_png_become_views_together(folder, cache):
     assert split.num_examples == 6 and split.image_shape == (7, 11, 3)
     (batch,) = pipeline.make_pretrain_dataset(
         split,
-        global_batch_size=6,
-        image_size=8,
-        strength=0.5,
-        use_blur=False,
+        pipeline.plan_batches(split, 6),
+        ViewSpec(image_size=8, strength=0.5, use_blur=False),
         seed=0,
         cache=cache,
     ).take(1)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from simclr_tf2 import losses
 from simclr_tf2.config import LossConfig
 from simclr_tf2.data import array_files, pipeline
+from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation import held_out_batch_sizes, make_held_out_loss
 
 LOSS = losses.build_loss(LossConfig(temperature=0.5))
@@ -20,10 +21,8 @@ def views(batch_size=4):
     images = np.random.default_rng(0).integers(0, 255, [IMAGES, 12, 12, 3], np.uint8)
     return pipeline.make_fixed_views_dataset(
         array_files.from_arrays(images),
+        ViewSpec(image_size=8, strength=0.5, use_blur=False),
         batch_size=batch_size,
-        image_size=8,
-        strength=0.5,
-        use_blur=False,
         seed=1,
     )
 

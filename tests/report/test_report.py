@@ -61,6 +61,14 @@ def nested(config):
     }
 
 
+def views_of(images):
+    return report.Views(originals=images, view1=images, view2=images)
+
+
+def encoded(images, features, labels):
+    return report.EncodedImages(images=images, features=features, labels=labels)
+
+
 def arguments(*, images=20, classes=3, seed=0):
     rng = np.random.default_rng(seed)
     labels = np.arange(images) % classes
@@ -79,21 +87,17 @@ def arguments(*, images=20, classes=3, seed=0):
         "defaults": nested(configs.Config()),
         "history": [*history, {"step": 8, "knn_top1_k20": 0.7, "rankme": 5.0}],
         "chance_loss": math.log(9),
-        "results": [
+        "results": report.Results(rows=[
             {"row": "SimCLR h", "logreg_top1": 0.812, "knn10_top1": 0.724,
              "logreg_top1_ci95": (0.795, 0.829)},
             {"row": "PCA of pixels", "logreg_top1": 0.37, "knn10_top1": 0.34},
             {"row": "random encoder", "logreg_top1": 0.401, "knn10_top1": None},
-        ],
-        "pairs": (pictures[:4], pictures[:4], pictures[:4]),
-        "test_images": pictures,
-        "test_features": features,
-        "bank_images": (255 * pictures).astype(np.uint8),
-        "bank_features": features + 0.01,
-        "bank_labels": labels,
-        "test_labels": labels,
+        ]),
+        "views": views_of(pictures[:4]),
+        "test": encoded(pictures, features, labels),
+        "bank": encoded((255 * pictures).astype(np.uint8), features + 0.01, labels),
         "class_names": tuple(f"kind {i}" for i in range(classes)),
-        "confusion": np.eye(classes, dtype=int) * 5,
+        "confusion": report.Confusion(counts=np.eye(classes, dtype=int) * 5),
         "timings": {"pretraining": 241.0, "evaluation": 20.5},
         "environment": {"Keras": "3.15.0", "CPU cores": "2"},
         "files": [("runs/a/encoder.keras", "the encoder"),
@@ -102,7 +106,8 @@ def arguments(*, images=20, classes=3, seed=0):
 
 
 def write(tmp_path, **given):
-    path = report.write_report(tmp_path / "out" / "report.html", **given)
+    data = report.ReportData(**given)
+    path = report.write_report(tmp_path / "out" / "report.html", data)
     text = path.read_text(encoding="utf-8")
     return text, Page(text)
 
@@ -175,7 +180,8 @@ def test_confidence_intervals_stand_beside_their_value(full):
 
 def test_green_and_vermilion_frames_follow_the_labels(tmp_path):
     given = arguments(images=6) | QUICK
-    given["bank_labels"] = np.array([0, 1, 2, 9, 9, -1])
+    labels = np.array([0, 1, 2, 9, 9, -1])
+    given["bank"] = dataclasses.replace(given["bank"], labels=labels)
     _, page = write(tmp_path, **given)
     frames = [page.count("img", kind) for kind in ("same", "other", "unknown")]
     assert frames == [6, 24, 6]
@@ -198,17 +204,19 @@ def test_report_of_nothing_has_no_section_but_the_results(tmp_path):
 def test_contents_name_the_sections_that_are_there(full, tmp_path):
     headings, links = sections(full[0])
     assert headings == links and len(links) == 9
-    for name, argument in (("confusion", "confusion"), ("views", "pairs")):
-        text, _ = write(tmp_path, **(arguments() | {argument: None}))
+    for name in ("confusion", "views"):
+        text, _ = write(tmp_path, **(arguments() | {name: None}))
         left = [other for other in headings if other != name]
         assert sections(text) == (left, left)
 
 
 def test_unlabelled_and_interrupted_run(tmp_path):
-    given = arguments() | {
-        "results": (), "bank_labels": None, "test_labels": None, "class_names": (),
-        "confusion": None, "notice": "Interrupted at step 8.",
-    }  # fmt: skip
+    given = arguments()
+    given |= {
+        part: dataclasses.replace(given[part], labels=None) for part in ("test", "bank")
+    }
+    given |= {"results": report.Results(), "class_names": (), "confusion": None}
+    given["notice"] = "Interrupted at step 8."
     _, page = write(tmp_path, **given)
     assert "Interrupted at step 8." in page.text
     assert "Contrastive loss 1.200 (chance 2.197) after 8 steps" in page.text
@@ -218,14 +226,15 @@ def test_unlabelled_and_interrupted_run(tmp_path):
 
 
 def test_labels_of_minus_one_count_as_none(tmp_path):
-    given = arguments() | QUICK | {"test_labels": np.full(20, -1)}
+    given = arguments() | QUICK
+    given["test"] = dataclasses.replace(given["test"], labels=np.full(20, -1))
     _, page = write(tmp_path, **given)
     assert page.count("img", "unknown") == 64
     assert page.count("ul", "legend") == 0
 
 
 def test_without_a_bank_neighbours_are_the_other_test_images(tmp_path):
-    given = arguments() | QUICK | {"bank_images": None, "bank_features": None}
+    given = arguments() | QUICK | {"bank": None}
     _, page = write(tmp_path, **given)
     assert "most similar of 19 others" in page.text
     assert page.count("img", "same") + page.count("img", "other") == 64
@@ -238,7 +247,9 @@ def test_hostile_words_stay_words(tmp_path):
         "notice": HOSTILE,
         "config": {HOSTILE: {HOSTILE: HOSTILE}},
         "defaults": {HOSTILE: {HOSTILE: 1}},
-        "results": [{"row": HOSTILE, "logreg_top1": 0.5, HOSTILE: HOSTILE}],
+        "results": report.Results(
+            rows=[{"row": HOSTILE, "logreg_top1": 0.5, HOSTILE: HOSTILE}]
+        ),
         "history": [{"step": 1, "loss": 1.0, HOSTILE: 2.0}],
         "timings": {HOSTILE: 1.0},
         "environment": {HOSTILE: HOSTILE},
@@ -338,15 +349,9 @@ def test_a_loss_is_said_to_be_where_it_is(loss, words):
 
 def test_large_images_are_shrunk_to_keep_the_page_small(tmp_path):
     images = np.random.default_rng(0).random([20, 224, 224, 3], np.float32)
-    given = (
-        arguments()
-        | QUICK
-        | {
-            "test_images": images,
-            "bank_images": images,
-            "pairs": (images, images, images),
-        }
-    )
+    given = arguments() | QUICK | {"views": views_of(images)}
+    for part in ("test", "bank"):
+        given[part] = dataclasses.replace(given[part], images=images)
     text, _ = write(tmp_path, **given)
     assert len(text) < 3_000_000
 
@@ -354,7 +359,7 @@ def test_large_images_are_shrunk_to_keep_the_page_small(tmp_path):
 def test_report_replaces_the_old_one_and_leaves_no_other_file(tmp_path):
     path = tmp_path / "report.html"
     path.write_text("old")
-    assert report.write_report(path, title="new") == path
+    assert report.write_report(path, report.ReportData(title="new")) == path
     assert "new" in path.read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
@@ -364,7 +369,7 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
     path.write_text("old")
     monkeypatch.setattr("os.replace", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        report.write_report(path, title="new")
+        report.write_report(path, report.ReportData(title="new"))
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
@@ -393,8 +398,7 @@ def test_more_tables_stand_under_the_results(tmp_path):
         {"title": "By <k>", "heads": ["", "k = 5"], "rows": [["SimCLR h", "61.0"]]},
         {"title": "Elsewhere", "text": "set   top-1\na & b  3"},
     ]
-    path = report.write_report(tmp_path / "r.html", title="t", tables=tables)
-    page = Page(path.read_text())
+    _, page = write(tmp_path, title="t", results=report.Results(tables=tables))
     for words in ("By <k>", "k = 5", "SimCLR h", "61.0", "Elsewhere", "a & b 3"):
         assert words in page.text
     assert page.count("table", "plain") == 1 and page.count("section", "whole") == 1
@@ -405,19 +409,17 @@ def test_evaluated_checkpoints_are_a_curve_of_their_own(tmp_path):
         {"step": s, "loss": 3 - s / 8, "evaluated_knn_top1": 0.2 + s / 20}
         for s in (4, 8)
     ]
-    text = report.write_report(tmp_path / "r.html", title="t", history=history)
-    text = text.read_text()
+    text, _ = write(tmp_path, title="t", history=history)
     assert "Evaluated checkpoints" in text and "by depth" not in text
 
 
 def test_training_images_and_the_reason_for_no_accuracy_are_called_so(tmp_path):
-    given = arguments() | QUICK | {
-        "results": (), "confusion": None, "images_are": "training images",
-        "no_accuracy": "No accuracy was measured: photos has no labels.",
-    }  # fmt: skip
+    missing = "No accuracy was measured: photos has no labels."
+    given = arguments() | QUICK | {"confusion": None, "images_are": "training images"}
+    given["results"] = report.Results(missing=missing)
     _, page = write(tmp_path, **given)
     assert "Nearest neighbours of training images" in page.text
-    assert "No accuracy was measured: photos has no labels." in page.text
+    assert missing in page.text
     assert "test images" not in page.text
 
 
@@ -442,12 +444,17 @@ def test_the_check_says_on_which_side_of_chance_the_loss_is(tmp_path, loss, word
 
 
 def test_bars_are_drawn_beside_the_commonest_class_of_these_images(tmp_path):
-    text, _ = write(tmp_path, **(arguments() | {"chance": 0.6}))
+    given = arguments()
+    results = dataclasses.replace(given["results"], chance=0.6)
+    text, _ = write(tmp_path, **(given | {"results": results}))
     assert "commonest class, 60 %" in text and "chance, 33.3 %" not in text
-    text, _ = write(tmp_path, **arguments())
+    text, _ = write(tmp_path, **given)
     assert "chance, 33.3 %" in text
 
 
 def test_the_matrix_says_whose_predictions_it_counts(tmp_path):
-    given = arguments() | QUICK | {"confusion_of": "SimCLR h, LogReg"}
+    given = arguments() | QUICK
+    given["confusion"] = dataclasses.replace(
+        given["confusion"], title="SimCLR h, LogReg"
+    )
     assert "SimCLR h, LogReg: rows are true classes" in write(tmp_path, **given)[1].text

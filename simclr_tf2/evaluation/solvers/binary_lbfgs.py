@@ -117,4 +117,5 @@ class _Binary:
 
 def decide(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Score features ``[n, d]`` by weights and bias ``[d + 1, l]``: ``[n, l]``."""
-    return features @ weights[:-1].astype(features.dtype) + weights[-1]
+    scores: np.ndarray = features @ weights[:-1].astype(features.dtype) + weights[-1]
+    return scores

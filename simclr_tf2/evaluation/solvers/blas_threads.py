@@ -22,4 +22,7 @@ def blas_threads(multiply_adds: float) -> contextlib.AbstractContextManager[Any]
         return contextlib.nullcontext()
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(limits=1, user_api="blas")
+    limits: contextlib.AbstractContextManager[Any] = threadpool_limits(
+        limits=1, user_api="blas"
+    )
+    return limits

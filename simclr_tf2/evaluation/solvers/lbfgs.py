@@ -189,11 +189,14 @@ class _Space:
 
 
 def _applied(matrices: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    product: np.ndarray
     if matrices.ndim == 2:
-        return matrices * columns
-    if len(matrices) == 1:
-        return matrices[0] @ columns
-    return np.matmul(matrices, columns.T[:, :, None])[:, :, 0].T
+        product = matrices * columns
+    elif len(matrices) == 1:
+        product = matrices[0] @ columns
+    else:
+        product = np.matmul(matrices, columns.T[:, :, None])[:, :, 0].T
+    return product
 
 
 def _space(curvature: np.ndarray, penalty: float) -> _Space:
@@ -263,4 +266,5 @@ def _probabilities(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
     scores = (x @ weights[:-1].astype(x.dtype)).astype(np.float64) + weights[-1]
     scores -= scores.max(axis=1, keepdims=True)
     np.exp(scores, out=scores)
-    return scores / scores.sum(axis=1, keepdims=True)
+    probabilities: np.ndarray = scores / scores.sum(axis=1, keepdims=True)
+    return probabilities

@@ -209,13 +209,16 @@ def _mean(bank: np.ndarray, step: int) -> np.ndarray:
 
 
 def _squares(rows: np.ndarray) -> np.ndarray:
-    return np.einsum("nd,nd->n", rows, rows)
+    squares: np.ndarray = np.einsum("nd,nd->n", rows, rows)
+    return squares
 
 
 def _inverse_length(rows: np.ndarray) -> np.ndarray:
     """Return 1 / |x| of each row in float32; 0 for a row of zeros."""
     length = np.linalg.norm(rows, axis=1)
-    return np.divide(1, length, out=np.zeros_like(length), where=length > 0)
+    inverse: np.ndarray = np.zeros_like(length)
+    np.divide(1, length, out=inverse, where=length > 0)
+    return inverse
 
 
 @contextlib.contextmanager

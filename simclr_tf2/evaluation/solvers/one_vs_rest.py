@@ -108,7 +108,9 @@ def _normalized(features: np.ndarray, role: str) -> np.ndarray:
             f"{bad} of {len(features)} rows of the {role} features are not finite; the "
             "encoder has diverged, use an earlier checkpoint"
         )
-    return features / (np.linalg.norm(features, axis=1, keepdims=True) + 1e-5)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    rows: np.ndarray = features / (lengths + 1e-5)
+    return rows
 
 
 def _labels(labels: np.ndarray, count: int, role: str) -> np.ndarray:

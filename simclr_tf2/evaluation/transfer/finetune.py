@@ -122,7 +122,7 @@ def _search(
         logits = network.train_and_predict(pair, opened.train, opened.validation)
         if logits is None:
             return None
-        return score_logits(logits, metric=opened.metric)["value"]
+        return float(score_logits(logits, metric=opened.metric)["value"])
 
     return transfer_grid.search(grid, run, path=path, settings=settings), network
 

@@ -78,7 +78,8 @@ def make_grid(
 def _log_spaced(ends: tuple[float, float], count: int) -> list[float]:
     if count == 1:
         return [float(np.sqrt(ends[0] * ends[1]))]
-    return np.geomspace(*ends, count).tolist()
+    values: list[float] = np.geomspace(*ends, count).tolist()
+    return values
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:

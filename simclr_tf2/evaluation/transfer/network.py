@@ -16,7 +16,7 @@ from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.features.extraction import Features, encoded_batches
 from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.evaluation.transfer.grid import Trial
-from simclr_tf2.training import precision, repeated, session
+from simclr_tf2.training import precision, repeated
 
 LONGER_FROM_RANDOM = 2  # 40,000 steps in place of 20,000
 
@@ -128,12 +128,11 @@ class TransferNetwork:
         dataset = self._strategy.distribute_datasets_from_function(
             lambda context: pipeline.make_supervised_dataset(
                 train,
-                global_batch_size=self.batch,
+                pipeline.plan_batches(train, self.batch, context),
                 image_size=self._conditions.data.image_size,
                 seed=self._conditions.seed,
                 cache="auto",
                 service=None,
-                **session.input_share(context),
             )
         )
         finite = self._training.run(

@@ -1,0 +1,145 @@
+"""The views that pretraining makes of an image, as a record that can draw them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf2 import augmentations
+from simclr_tf2.config import AugmentationConfig
+
+LOCAL = 0x10CA1  # any number will do
+Size = int | tuple[int, int]
+Example = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSpec:
+    """Which views are made of an image, and by which code.
+
+    Attributes:
+        image_size: Side of a view, or (height, width).
+        strength: Of the colour distortion (paper, appendix A).
+        use_blur: Whether views are blurred with probability 0.5.
+        num_views: Views per image; two in the paper (section 2.1).
+        num_local_views: Small views of small parts per image, beside those.
+        local_image_size: Their side, or (height, width).
+        backend: Of ``augmentations.BACKENDS``.
+        on_device: Stop after the crop; ``augmentations.finish_batch`` does the rest.
+    """
+
+    image_size: Size
+    strength: float
+    use_blur: bool
+    num_views: int = 2
+    num_local_views: int = 0
+    local_image_size: Size = 96
+    backend: str = "tf"
+    on_device: bool = False
+
+    @classmethod
+    def for_training(
+        cls,
+        config: AugmentationConfig,
+        height_width: tuple[int, int],
+        *,
+        backend: str,
+    ) -> ViewSpec:
+        """Return the views that a run trains on, made by ``backend``."""
+        return cls(
+            image_size=height_width,
+            strength=config.color_jitter_strength,
+            use_blur=config.use_blur,
+            num_views=config.num_views,
+            num_local_views=config.num_local_views,
+            local_image_size=config.local_size(height_width),
+            backend=backend,
+            on_device=config.augment_on == "device",
+        )
+
+    @classmethod
+    def for_pairs(cls, config: AugmentationConfig, image_size: Size) -> ViewSpec:
+        """Return two views of an image like those of training, for measures of them."""
+        return cls(
+            image_size=image_size,
+            strength=config.color_jitter_strength,
+            use_blur=config.use_blur,
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of ``augmentations.pretrain_view`` and ``describe_view``."""
+        return {
+            "image_size": self.image_size,
+            "strength": self.strength,
+            "use_blur": self.use_blur,
+        }
+
+    @property
+    def can_draw_at_once(self) -> bool:
+        """Whether the backend makes the views of many images in one call."""
+        return augmentations.BACKENDS[self.backend].views_of_batch is not None
+
+    def draw(self, image: tf.Tensor, seed: tf.Tensor) -> Example:
+        """Make the views of an image.
+
+        Args:
+            image: [h, w, c], integers or floats in [0, 1].
+            seed: int32 [2].
+
+        Returns:
+            {"views": (v1, v2, ..)}, each [height, width, c]; local views stand in
+            "local_views". With ``on_device`` views are windows, and what was drawn for
+            them, each float32 [9], stands in "draws" and "local_draws".
+        """
+        backend = augmentations.BACKENDS[self.backend]
+        make = backend.windows if self.on_device else backend.views
+        return self._draw(functools.partial(make, image), seed)
+
+    def draw_at_once(
+        self, images: np.ndarray, index: tf.Tensor, seed: tf.Tensor
+    ) -> Example:
+        """Make the views of many images of one size, if ``can_draw_at_once``.
+
+        Args:
+            images: [n, h, w, c].
+            index: int64 [b], which of them.
+            seed: int32 [b, 2].
+
+        Returns:
+            As ``draw``, with a first dimension of b.
+        """
+        backend = augmentations.BACKENDS[self.backend]
+        make = backend.windows_of_batch if self.on_device else backend.views_of_batch
+        assert make is not None, self.backend
+        return self._draw(functools.partial(make, images, index=index), seed)
+
+    def _draw(self, make: Callable[..., Any], seed: tf.Tensor) -> Example:
+        colors: dict[str, Any] = {"strength": self.strength}
+        if not self.on_device:
+            colors["use_blur"] = self.use_blur
+        made = make(
+            seed=seed, num_views=self.num_views, image_size=self.image_size, **colors
+        )
+        found = self._named(made)
+        if self.num_local_views:
+            made = make(
+                seed=tf.bitwise.bitwise_xor(seed, LOCAL),  # apart from the other views'
+                num_views=self.num_local_views,
+                image_size=self.local_image_size,
+                area_range=augmentations.LOCAL_AREA_RANGE,
+                **colors,
+            )
+            found |= self._named(made, "local_")
+        return found
+
+    def _named(self, made: Any, prefix: str = "") -> Example:
+        if not self.on_device:
+            return {f"{prefix}views": made}
+        windows, draws = made
+        return {f"{prefix}views": windows, f"{prefix}draws": draws}
