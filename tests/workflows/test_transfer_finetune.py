@@ -30,6 +30,7 @@ from tests.support.drawn import in_class_colours
 from tests.support.tiny_runs import tiny_config
 from tests.workflows import stand_ins
 
+pytestmark = pytest.mark.usefixtures("short_network")
 SIDE = 16
 MODEL = ModelConfig(resnet_depth=10, width_multiplier=0.125, stem="stride2")
 
@@ -46,7 +47,7 @@ def config_for(folder, **changes):
 
 
 @pytest.fixture(scope="module")
-def encoder():
+def encoder(short_network):
     keras.utils.set_random_seed(5)
     model = models.build_simclr(MODEL, image_size=SIDE, export=True)
     return models.build_encoder(model.backbone)
