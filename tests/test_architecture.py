@@ -92,7 +92,7 @@ def library_modules():
     return {p.with_suffix("").as_posix() for p in paths if p.name != "__init__.py"}
 
 
-def test_every_module_has_a_test_file_of_its_name_or_a_named_other():
+def test_every_module_is_tested_in_a_file_of_its_name_or_a_named_other():
     """``data/order.py`` has ``tests/data/test_order.py``; the list is of the others."""
     tests, elsewhere = ROOT / "tests", covered_elsewhere.by_module()
     own = {

@@ -153,6 +153,7 @@ def test_extreme_logits_stay_finite(name, options):
         assert np.isfinite(loss) and np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 @each_variant
 def test_compiles_with_xla_and_for_any_batch_size(name, options):
     specs = [tf.TensorSpec([None, 4], tf.float32)]

@@ -69,6 +69,7 @@ def float32(short_network):
     return curve("off", 100)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_hundred_steps_reach_the_loss_of_float32(float32, precision):
     """Within 5 % of the way down: the last ten steps on average."""

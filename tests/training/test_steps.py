@@ -92,7 +92,9 @@ def train(strategy, optimizer_name, dtype):
 
 
 @pytest.mark.usefixtures("short_network")
-@pytest.mark.parametrize("optimizer", ["lars", "momentum"])
+@pytest.mark.parametrize(
+    "optimizer", [pytest.param("lars", marks=pytest.mark.slow), "momentum"]
+)
 def test_two_replicas_match_one_with_joined_batch(two_replicas, optimizer):
     one = train(tf.distribute.OneDeviceStrategy("/cpu:0"), optimizer, "float64")
     two = train(two_replicas, optimizer, "float64")

@@ -96,6 +96,7 @@ def desk(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_commands_of_readme_run(desk, data_dir):
     with tarfile.open(ROOT / "tests/golden/reference_run/files.tar.xz") as archive:
         archive.extractall(desk / "path/to", filter="data")
@@ -126,6 +127,7 @@ def test_the_commands_of_the_page_on_the_encoder_run(desk, data_dir, finished):
     assert (desk / "h.parquet").exists() and (desk / "near.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heading", sections("docs/evaluation.md"))
 def test_the_commands_of_the_page_on_evaluation_run(heading, desk, data_dir, finished):
     commands = sections("docs/evaluation.md")[heading]

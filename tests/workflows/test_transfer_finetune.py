@@ -153,6 +153,7 @@ def test_the_network_starts_from_the_encoder(tmp_path, colours, encoder):
     assert not network.fits(both) and network.batch == 24
 
 
+@pytest.mark.slow
 def test_a_set_that_diverges_takes_no_other_result_with_it(
     tmp_path, colours, encoder, monkeypatch, caplog
 ):
@@ -237,6 +238,7 @@ def test_logits_are_float32_after_training_in_bfloat16(tmp_path, colours, encode
     assert abs(rounded - exact).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_replicas_share_each_batch_and_change_only_rounding(
     tmp_path, colours, encoder, two_replicas, monkeypatch
 ):
