@@ -27,8 +27,9 @@ ARGUMENTS = {
     "sk_ratio": 0.25,
     "strides": 1,
 }
-# As exported and as trained; over replicas: SyncBatchNormalization, one of the layers.
-KINDS = {"stock": {}, "fused": {"fused_batch_norm": True}}
+# As trained, and as exported, which differs in single layers only.
+KINDS = {"fused": {"fused_batch_norm": True}, "stock": {}}
+SINGLE = ("conv2d", "batch_norm")
 SHAPE, WIDTH = (5, 5, 3), 7  # of an image's map, and of its h
 
 
@@ -85,9 +86,9 @@ PARTS = {
     for name, kind in LAYERS.items()
 }
 for name, build in BLOCKS.items():
-    for kind, settings in KINDS.items():
-        PARTS[f"{name}-{kind}"] = lambda build=build, settings=settings, **options: (
-            of_block(build, settings, **options)
+    for kind in KINDS if name in SINGLE else ("fused",):
+        PARTS[f"{name}-{kind}"] = lambda build=build, kind=kind, **options: of_block(
+            build, KINDS[kind], **options
         )
 HEADS = {f"projection_head-{mode}": of_head(mode) for mode in heads.MODES}
 HEADS["supervised_head"] = lambda **_: heads.build_supervised_head(WIDTH, 3)
