@@ -86,6 +86,13 @@ def test_a_python_program_of_a_page_exists(command):
         assert importlib.util.find_spec(command.program)
 
 
+@pytest.mark.parametrize("page", page_commands.PAGES)
+def test_a_module_that_the_text_of_a_page_starts_exists(page):
+    text = (ROOT / page).read_text()
+    for name in set(re.findall(r"`python -m ([\w.]+)", text)):
+        assert importlib.util.find_spec(name), name
+
+
 def test_commands_are_read_as_a_shell_reads_them(tmp_path, monkeypatch):
     page = """
 Text with `python run.py --a`.
