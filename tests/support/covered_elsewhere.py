@@ -4,7 +4,6 @@ TABLE = """
 augmentations/test_fused                augmentations: branching crop numba_draws
 augmentations/test_fused                augmentations: numba_kernels
 augmentations/test_golden               augmentations: planes
-augmentations/test_operations           augmentations: blur erase noise rotate sobel
 augmentations/test_statistics           augmentations: sampling
 data/test_array_files                   data: array_labels
 data/test_datasets                      data: opening prepare
