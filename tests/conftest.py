@@ -41,6 +41,21 @@ def _nothing_said_before():
     once.tell.cache_clear()
 
 
+@pytest.fixture(scope="module")
+def short_network():
+    """Make ResNet-10 of two groups, not four: all its kinds of layers, traced sooner.
+
+    For tests of what is done with a network. Files of other networks do not fit it.
+    """
+    from simclr_tf2.models import residual_blocks
+
+    short = (residual_blocks.basic_block, (1, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(residual_blocks.DEPTHS, 10, short)
+        patch.setattr("simclr_tf2.models.resnet.GROUP_FILTERS", (64, 128))
+        yield
+
+
 @pytest.fixture(scope="session")  # a second one in a process would abort
 def two_replicas():
     """A MirroredStrategy over the two logical CPU devices."""

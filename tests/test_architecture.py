@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.command_line import ROOT
+from tests.support import covered_elsewhere
 
 LIBRARY = ROOT / "simclr_tf2"
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
@@ -83,3 +84,24 @@ def test_the_readme_links_the_page_for_contributors():
 
 def test_the_page_is_short():
     assert len(ARCHITECTURE.splitlines()) <= 150
+
+
+def library_modules():
+    """Modules of the library as paths: "data/records"."""
+    paths = [p.relative_to(LIBRARY) for p in LIBRARY.rglob("*.py")]
+    return {p.with_suffix("").as_posix() for p in paths if p.name != "__init__.py"}
+
+
+def test_every_module_is_tested_in_a_file_of_its_name_or_a_named_other():
+    """``data/order.py`` has ``tests/data/test_order.py``; the list is of the others."""
+    tests, elsewhere = ROOT / "tests", covered_elsewhere.by_module()
+    own = {
+        name
+        for name in library_modules()
+        if (tests / name).with_name(f"test_{name.split('/')[-1]}.py").exists()
+    }
+    assert library_modules() - own - set(elsewhere) == set()  # have none: write one
+    assert set(elsewhere) & own == set()  # have one now: take them off the list
+    assert set(elsewhere) - library_modules() == set()  # are no more
+    named = set(elsewhere.values())
+    assert {name for name in named if not (tests / f"{name}.py").exists()} == set()

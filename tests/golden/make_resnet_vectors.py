@@ -3,7 +3,7 @@
 The full files come from running the reference code (google-research/simclr, tf2,
 commit 383d414), unmodified, on TensorFlow 2.15.1. They hold whole feature maps; here
 each map is kept as its mean over space [n, c] and its mean over channels [n, h, w].
-Weights and inputs are regenerated from a seed (see tests/models/reference_vectors.py).
+Weights and inputs are regenerated from a seed (see tests/support/reference_vectors.py).
 
     python tests/golden/make_resnet_vectors.py FOLDER_WITH_FULL_FILES
 """

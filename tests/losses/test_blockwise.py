@@ -124,7 +124,10 @@ def run_on_replicas(strategy, function, shares, **options):
     return np.stack(local(loss)), np.stack(local(gradient)), per_replica
 
 
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(
+    "options",
+    [OPTIONS[0], *(pytest.param(x, marks=pytest.mark.slow) for x in OPTIONS[1:])],
+)
 def test_two_replicas_equal_the_plain_form_on_each(two_replicas, options):
     shares = np.stack([projections(5, 4, seed) for seed in (1, 2)])
     expected = run_on_replicas(
@@ -156,7 +159,7 @@ def test_without_what_the_other_replica_sends_the_gradient_would_be_wrong(
 
 
 @pytest.mark.parametrize("temperature", [0.01, 0.1])
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_compiles_to_the_same_numbers(temperature, jit):
     z = tf.constant(projections(7, 8))
     run = tf.function(

@@ -72,27 +72,11 @@ def test_random_projections_cost_about_the_chance_level():
     assert abs(loss - math.log(255)) < 0.02
 
 
-def test_is_not_the_sum_of_both_directions():
-    # The scale of the reference code, Model Garden and TensorFlow Similarity.
-    z = projections(5, 4)
-    loss = losses.nt_xent(z, temperature=0.5)
-    assert abs(2 * nt_xent_loops(z, 0.5) - loss) > 0.5
-
-
 def test_pairs_are_rows_i_and_n_plus_i_not_neighbours():
     view = projections(4, 16, seed=3)[:4]
     halves = losses.nt_xent(np.concatenate([view, view]))
     neighbours = losses.nt_xent(np.repeat(view, 2, axis=0))
     assert halves < 0.1 < 1 < neighbours
-
-
-def test_is_invariant_to_a_permutation_of_images_and_to_swapped_views():
-    z = projections(5, 6)
-    order = np.random.default_rng(0).permutation(5)
-    expected = losses.nt_xent(z)
-    permuted = losses.nt_xent(np.concatenate([z[:5][order], z[5:][order]]))
-    swapped = losses.nt_xent(np.concatenate([z[5:], z[:5]]))
-    np.testing.assert_allclose([permuted, swapped], [expected] * 2, rtol=1e-12)
 
 
 @pytest.mark.parametrize("temperature", [0.01, 0.1])

@@ -3,7 +3,6 @@ import math
 import keras
 import numpy as np
 import pytest
-import reference_vectors
 import tensorflow as tf
 
 from simclr_tf2.config import ModelConfig
@@ -11,6 +10,7 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.models import build_resnet, build_simclr, freeze_up_to_block
 from simclr_tf2.models.resnet import open_residual_branches, scaled_filters
 from simclr_tf2.reference.names import reference_variables
+from tests.support import reference_vectors
 
 ENDPOINTS = [
     "initial_conv",

@@ -7,12 +7,12 @@ networks amplify rounding; a fixed tolerance would be too tight or mean nothing.
 
 import numpy as np
 import pytest
-import reference_vectors
 import tensorflow as tf
 
 from simclr_tf2.config import ModelConfig
 from simclr_tf2.models import build_simclr
 from simclr_tf2.reference.names import assign_reference_weights, reference_variables
+from tests.support import reference_vectors
 
 pytestmark = pytest.mark.golden
 NETWORKS = [  # vectors, whether in stock layers (else with fused batch norm)

@@ -197,6 +197,7 @@ def test_one_micro_batch_is_the_plain_step_on_two_replicas(two_replicas):
     assert_same(found, train(two_replicas, whole(frozen=False)))
 
 
+@pytest.mark.slow
 def test_micro_batches_on_two_replicas_equal_twice_as_large_ones_on_one(
     two_replicas, one
 ):
@@ -316,6 +317,7 @@ def test_graph_does_not_grow_with_the_number_of_micro_batches():
     assert operations(1) == operations(3)
 
 
+@pytest.mark.slow
 def test_the_step_compiles_with_xla(one):
     expected = train(one, cached(3, "micro"), count=1)
     found = train(one, cached(3, "micro"), count=1, jit_compile=True)

@@ -109,8 +109,9 @@ def test_a_resumed_loop_does_only_what_is_left():
     assert calls["log"] == [(6, 6.0), (7, 7.0)] and calls["save"] == [7]
 
 
-def test_never_means_never():
-    assert run(4, save=0, monitor=0)["save"] == []
+def test_a_cadence_of_0_saves_and_monitors_at_no_step():
+    calls = run(4, save=0, monitor=0)
+    assert calls["save"] == [] and calls["monitor"] == []
 
 
 def test_scalars_are_averaged_over_replicas(two_replicas):

@@ -11,6 +11,7 @@ from simclr_tf2.optimizers import loss_scale
 from simclr_tf2.runs import checkpoints
 from simclr_tf2.training import cached_gradients, steps
 
+pytestmark = pytest.mark.usefixtures("short_network")
 SIZE, ROWS = 9, 12
 
 
@@ -64,10 +65,11 @@ def curve(precision, count, **kwargs):
 
 
 @pytest.fixture(scope="module")
-def float32():
+def float32(short_network):
     return curve("off", 100)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_hundred_steps_reach_the_loss_of_float32(float32, precision):
     """Within 5 % of the way down: the last ten steps on average."""

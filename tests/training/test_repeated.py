@@ -9,6 +9,7 @@ from simclr_tf2 import models, optimizers
 from simclr_tf2.config import ModelConfig
 from simclr_tf2.training import repeated, steps
 
+pytestmark = pytest.mark.usefixtures("short_network")
 STEPS, RATE, DECAY = 5, 0.05, 0.3
 
 
@@ -31,7 +32,7 @@ def values(model):
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained(short_network):
     """A model after one trial of other rates, then the one that is looked at."""
     model = build()
     trainer = repeated.RepeatedTraining(model, repeated.softmax_loss, steps=STEPS)
@@ -73,7 +74,7 @@ def test_trials_do_not_remember_each_other(trained):
         np.testing.assert_array_equal(found, before)
     moved = [not np.array_equal(a, b) for a, b in zip(other, last, strict=True)]
     # Not the projection head, which is not in use.
-    assert sum(moved) > 40
+    assert sum(moved) > 20
 
 
 def test_a_trial_that_diverges_is_told_and_harms_no_later_one(trained):

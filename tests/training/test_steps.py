@@ -9,7 +9,7 @@ from simclr_tf2 import losses, models, optimizers
 from simclr_tf2.config import LossConfig, ModelConfig, OptimizerConfig
 from simclr_tf2.training import steps
 
-CLASSES, SIZE, STEPS = 3, 8, 5
+CLASSES, SIZE, STEPS = 3, 8, 3
 
 
 def batches(dtype):
@@ -91,7 +91,10 @@ def train(strategy, optimizer_name, dtype):
     return found, {v.path: v.numpy() for v in model.variables}
 
 
-@pytest.mark.parametrize("optimizer", ["lars", "momentum"])
+@pytest.mark.usefixtures("short_network")
+@pytest.mark.parametrize(
+    "optimizer", [pytest.param("lars", marks=pytest.mark.slow), "momentum"]
+)
 def test_two_replicas_match_one_with_joined_batch(two_replicas, optimizer):
     one = train(tf.distribute.OneDeviceStrategy("/cpu:0"), optimizer, "float64")
     two = train(two_replicas, optimizer, "float64")
@@ -105,9 +108,10 @@ def test_two_replicas_match_one_with_joined_batch(two_replicas, optimizer):
             two[1][path], value, rtol=1e-9, atol=1e-10, err_msg=path
         )
         moved += 1
-    assert moved > 50
+    assert moved > 30
 
 
+@pytest.mark.usefixtures("short_network")
 def test_the_probe_does_not_move_the_encoder():
     """With labels or with shuffled labels the encoder gets the same update."""
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")

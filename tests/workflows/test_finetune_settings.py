@@ -17,7 +17,7 @@ from simclr_tf2.runs import flag_file
 from simclr_tf2.training import finetune_settings
 from simclr_tf2.training.labelled import training_images
 from tests import command_line
-from tests.saved_model import reference_layout
+from tests.support import reference_layout
 from tests.support.program_flags import parsed
 from tests.support.reference_commands import COMMANDS, arguments
 

@@ -117,6 +117,7 @@ def on_one(*parts):
     return np.concatenate(outputs), means
 
 
+@pytest.mark.usefixtures("short_network")
 @pytest.mark.parametrize("global_bn", [True, False])
 def test_global_bn_decides_whose_statistics_normalise(two_replicas, global_bn):
     """Those of the joined batch, or of each half its own."""
@@ -127,6 +128,7 @@ def test_global_bn_decides_whose_statistics_normalise(two_replicas, global_bn):
     np.testing.assert_allclose(found, want, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.usefixtures("short_network")
 def test_without_global_bn_the_moving_statistics_are_the_mean_over_replicas(
     two_replicas,
 ):

@@ -68,6 +68,7 @@ def test_two_replicas_give_what_one_device_gives(
         assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_the_network_of_five_depths_is_copied_to_replicas_too(
     encoder, split, two_replicas, monkeypatch
 ):

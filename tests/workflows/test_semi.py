@@ -161,6 +161,8 @@ def test_by_the_command_line_with_a_baseline_beside(finished):
     assert repeated == found
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("short_network")
 def test_each_recipe_has_its_folder_and_a_finished_one_is_used_again(
     data_dir, tmp_path, monkeypatch
 ):

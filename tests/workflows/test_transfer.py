@@ -67,6 +67,7 @@ def test_names_folders_and_all_of_the_twelve():
             parse_datasets(items)
 
 
+@pytest.mark.slow
 def test_sets_of_the_paper_and_others_are_measured_with_their_own_splits(
     prepared, encoder, caplog
 ):
@@ -135,6 +136,7 @@ def splits_of_cifar10(config):
     return [opening.open_split(data, spec) for spec in specs]
 
 
+@pytest.mark.slow
 def test_kept_features_are_the_same_bits_and_are_computed_once(
     prepared, encoder, tmp_path, monkeypatch
 ):
@@ -217,6 +219,7 @@ def test_a_view_is_the_centre_after_the_shorter_side_is_resized(tmp_path, size):
     np.testing.assert_allclose(view[inner, inner], centre[inner, inner], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_voc_is_multi_label_with_difficult_objects_ignored(
     tmp_path, encoder, monkeypatch
 ):

@@ -32,6 +32,7 @@ from tests.support.subjects import conditions_of
 from tests.support.tiny_runs import tiny_config
 from tests.workflows import stand_ins
 
+pytestmark = pytest.mark.usefixtures("short_network")
 SIDE = 16
 MODEL = ModelConfig(resnet_depth=10, width_multiplier=0.125, stem="stride2")
 
@@ -48,7 +49,7 @@ def config_for(folder, **changes):
 
 
 @pytest.fixture(scope="module")
-def encoder():
+def encoder(short_network):
     keras.utils.set_random_seed(5)
     model = models.build_simclr(MODEL, image_size=SIDE, export=True)
     return models.build_encoder(model.backbone)
@@ -160,6 +161,7 @@ def test_the_network_starts_from_the_encoder(tmp_path, colours, encoder):
     assert not network.fits(both) and network.batch == 24
 
 
+@pytest.mark.slow
 def test_a_set_that_diverges_takes_no_other_result_with_it(
     tmp_path, colours, encoder, monkeypatch, caplog
 ):
@@ -249,6 +251,7 @@ def test_logits_are_float32_after_training_in_bfloat16(tmp_path, colours, encode
     assert abs(rounded - exact).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_replicas_share_each_batch_and_change_only_rounding(
     tmp_path, colours, encoder, two_replicas, monkeypatch
 ):

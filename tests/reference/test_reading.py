@@ -6,7 +6,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import reference_layout
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
@@ -19,6 +18,7 @@ from simclr_tf2.reference.structure import head_free
 from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.training.initialization import restore
 from tests import command_line
+from tests.support import reference_layout
 
 FORMS = ["ckpt-8", "saved_model/8"]
 # The SavedModel was run on TensorFlow 2.15. Inference agrees to rounding; training

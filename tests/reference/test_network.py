@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-import reference_layout
 import tensorflow as tf
-from reference_layout import Layout
 
 from simclr_tf2 import saved_model
 from simclr_tf2.errors import ConfigError
@@ -12,7 +10,8 @@ from simclr_tf2.models.resnet import GROUP_FILTERS, scaled_filters
 from simclr_tf2.reference.names import reference_variables
 from simclr_tf2.reference.network import model_config
 from simclr_tf2.reference.structure import has_resnet_d, our_names
-from tests.models import reference_vectors
+from tests.support import reference_layout, reference_vectors
+from tests.support.reference_layout import Layout
 
 # depth, width, sk_ratio of the published networks: SimCLRv1 and SimCLRv2
 V1 = [(50, 1, 0), (50, 2, 0), (50, 4, 0)]
