@@ -5,6 +5,11 @@ augmentations/test_fused                augmentations: branching crop numba_draw
 augmentations/test_fused                augmentations: numba_kernels
 augmentations/test_golden               augmentations: planes
 augmentations/test_statistics           augmentations: sampling
+augmentations/test_view_shapes          augmentations: backends
+config/test_sections                    config: augmentation checks config data
+config/test_sections                    config: distribution evaluation export loss
+config/test_sections                    config: model optimizer training
+config/test_settings                    config: modes
 data/test_array_files                   data: array_labels
 data/test_datasets                      data: opening prepare
 data/test_file_index                    data: index_cache index_columns
@@ -12,6 +17,7 @@ data/test_image_files                   data: image_headers
 data/test_layouts                       data: layout_rules side_files
 data/test_manifest                      data: manifest_paths presence
 data/test_order                         data: sources
+data/test_pipeline                      data: views
 data/test_record_files                  data: records
 data/test_shapes_drawing                data: shapes_builder shapes_fields shapes_scene
 evaluation/features/test_depths         evaluation/protocols: depths
@@ -36,11 +42,12 @@ models/test_resnet                      models: squeeze_excite
 optimizers/test_weight_decay            optimizers: decoupled
 reference/test_reading                  reference: files structure weights
 reference/test_reading                  training: initialization
-report/test_report                      report: facts nearest_images page pictures
-report/test_report                      report: run_report sections tables verdict
+report/test_report                      report: contents facts nearest_images page
+report/test_report                      report: pictures run_report sections tables
+report/test_report                      report: verdict
 results/test_document                   results: rows
 test_files                              endings
-test_flags                              command_help config errors settings
+test_flags                              command_help errors
 test_plots                              plots: drawing embeddings history pictures
 test_plots                              plots: preview scores
 test_plots                              runs: tensorboard_pictures
@@ -57,7 +64,7 @@ workflows/test_eval_data                evaluation: runner
 workflows/test_eval_data                runs: eval_settings restoring
 workflows/test_eval_honesty             training: splits
 workflows/test_eval_honesty             workflows: evaluate
-workflows/test_features_protocol        evaluation: classifier network_protocols
+workflows/test_features_protocol        evaluation: classifier stage_features
 workflows/test_finetune_rates           training: labelled optimizer
 workflows/test_finetune_settings        training: finetune_settings
 workflows/test_fitted                   training: fitted
@@ -65,17 +72,18 @@ workflows/test_fitted                   workflows: scan
 workflows/test_following                runs: following
 workflows/test_input_failures           training: input_failures
 workflows/test_kept_features            evaluation/features: extractor
-workflows/test_label_free_runs          results: label_free_comparison
+workflows/test_label_free_runs          evaluation: pairs_of_views
+workflows/test_label_free_runs          results: label_free_comparison label_free_table
 workflows/test_own_images               runs: images
 workflows/test_pixels                   runs: pixels
 workflows/test_precision                training: precision
 workflows/test_pretrain                 runs: timing
 workflows/test_pretrain                 workflows: conclusion export
 workflows/test_representations          evaluation: baselines inputs provenance
-workflows/test_representations          evaluation: representations
+workflows/test_representations          evaluation: representations subject
 workflows/test_semi                     evaluation: semi_supervised
 workflows/test_small_folders            training: length session
-workflows/test_stop_and_go_on           runs: folder logs
+workflows/test_stop_and_go_on           runs: logs
 workflows/test_training_end             evaluation: finetuning
 workflows/test_training_end             training: chance supervised
 workflows/test_transfer                 data: transfer_splits
