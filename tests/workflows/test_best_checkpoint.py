@@ -161,18 +161,12 @@ def chosen(evaluation, folder):
 def test_a_metric_that_is_not_measured_is_refused_before_anything(tmp_path):
     evaluation = EvaluationConfig(best_metric="rankme", protocols=("knn",))
     with pytest.raises(ConfigError, match="add label_free to --protocols=knn"):
-        best_metric.from_config(
-            Config(evaluation=evaluation), RunFolder(tmp_path), NOTHING
-        )
+        chosen(evaluation, tmp_path)
     evaluation = EvaluationConfig(best_metric="knn", protocols=("knn",))
     with pytest.raises(ConfigError, match="knn cannot be measured: no labelled"):
-        best_metric.from_config(
-            Config(evaluation=evaluation), RunFolder(tmp_path), NOTHING
-        )
+        chosen(evaluation, tmp_path)
     evaluation = EvaluationConfig(best_metric="rankme", protocols=("label_free",))
-    assert best_metric.from_config(
-        Config(evaluation=evaluation), RunFolder(tmp_path), NOTHING
-    )
+    assert chosen(evaluation, tmp_path)
     with pytest.raises(ConfigError, match="--best_metric must be one of"):
         EvaluationConfig(best_metric="loss")
 
