@@ -179,19 +179,10 @@ def build_simclr(
         fused_batch_norm=not (synchronized or export),
         dtype=head_dtype,
     )
-    classifier = None
-    if num_classes:
-        reads = head.outputs[config.ft_proj_selector].shape[-1]
-        classifier = build_supervised_head(
-            reads,
-            num_classes,
-            zero_init=config.zero_init_logits_layer,
-            dtype=head_dtype,
-        )
     model = SimCLR(
         backbone,
         head,
-        classifier,
+        _supervised_head(config, head, num_classes, head_dtype),
         name="simclr",
         ft_proj_selector=config.ft_proj_selector,
     )
@@ -205,6 +196,23 @@ def build_simclr(
         any_size=True,
     )
     return model
+
+
+def _supervised_head(
+    config: ModelConfig,
+    projection_head: keras.Model,
+    num_classes: int | None,
+    dtype: str,
+) -> keras.Model | None:
+    """Build the head on the layer of g that is selected; None without classes."""
+    if not num_classes:
+        return None
+    return build_supervised_head(
+        projection_head.outputs[config.ft_proj_selector].shape[-1],
+        num_classes,
+        zero_init=config.zero_init_logits_layer,
+        dtype=dtype,
+    )
 
 
 def export_copy(model: SimCLR) -> SimCLR:

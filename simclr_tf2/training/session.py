@@ -160,16 +160,15 @@ def run(
         monitor: Measures the model as it is, at ``--monitor_epochs``; None: never.
         best: Keeps the checkpoint with the lowest held-out loss, if that is asked for.
     """
-    config, folder, optimizer = session.config, session.folder, session.optimizer
-    training, start_step = config.training, session.start_step
-    log = logs.MetricsLog(folder, start_step=start_step)
+    config, training = session.config, session.config.training
+    start_step = session.start_step
+    log = logs.MetricsLog(session.folder, start_step=start_step)
     progress = logs.Progress(
         training.progress,
         total_steps=session.total_steps,
         start_step=start_step,
         describe=describe,
     )
-    keep = _Keeper(session)
     rhythm = cadence_of(
         config,
         total_steps=session.total_steps,
@@ -179,6 +178,37 @@ def run(
         ),
         looks=monitor is not None,
     )
+    try:
+        loop.train(
+            step,
+            dataset,
+            strategy=session.strategy,
+            cadence=rhythm,
+            hooks=_hooks(session, log, progress, monitor, best),
+            examples_per_step=training.train_batch_size,
+            start_step=start_step,
+            jit_compile=training.jit_compile,
+            steps_per_loop=_steps_per_loop(training.steps_per_loop, session.strategy),
+        )
+    except tf.errors.OpError as error:
+        if input_failures.is_of_the_input(error):
+            input_failures.name_broken_file(session.train, error)
+        input_failures.name_lack_of_memory(error)
+        raise
+    finally:
+        log.close()
+        progress.close()
+
+
+def _hooks(
+    session: Session,
+    log: logs.MetricsLog,
+    progress: logs.Progress,
+    monitor: Callable[[], Scalars] | None,
+    best: BestCheckpoint | None,
+) -> loop.Hooks:
+    """Make what the loop calls: log and show scalars, save, measure, keep the best."""
+    optimizer, keep = session.optimizer, _Keeper(session)
 
     def show(now: int, scalars: Scalars) -> None:
         log.write(now, scalars)
@@ -199,28 +229,7 @@ def run(
         if best is not None:
             keep.best(best, now, found.get(VALID_LOSS, math.nan))
 
-    try:
-        loop.train(
-            step,
-            dataset,
-            strategy=session.strategy,
-            cadence=rhythm,
-            hooks=loop.Hooks(
-                log=on_log, save=keep.save, monitor=on_monitor, ran=progress.move
-            ),
-            examples_per_step=training.train_batch_size,
-            start_step=start_step,
-            jit_compile=training.jit_compile,
-            steps_per_loop=_steps_per_loop(training.steps_per_loop, session.strategy),
-        )
-    except tf.errors.OpError as error:
-        if input_failures.is_of_the_input(error):
-            input_failures.name_broken_file(session.train, error)
-        input_failures.name_lack_of_memory(error)
-        raise
-    finally:
-        log.close()
-        progress.close()
+    return loop.Hooks(log=on_log, save=keep.save, monitor=on_monitor, ran=progress.move)
 
 
 class _Keeper:

@@ -82,13 +82,7 @@ def voc_low_shot(
     used, skipped = usable(ks, _too_large(binary, ks))
     scored = np.flatnonzero((binary.test_targets == 1).any(axis=0))
     places = [(k, s, int(c)) for k in used for s in range(samples) for c in scored]
-    fits = over_threads(
-        lambda place: _class_aps(binary, place, costs, seed),
-        places,
-        numbers=20 * used[-1] * binary.train.shape[1],
-        threads=threads,
-    )
-    aps, missed = zip(*fits, strict=True)
+    aps, missed = _all_aps(binary, places, costs, seed, threads=threads)
     shape = (len(used), samples, len(scored), len(costs))
     values = np.reshape(aps, shape).mean(axis=2)  # [k, sample, cost]
     best = values.mean(axis=1).argmax(axis=1)
@@ -96,13 +90,6 @@ def voc_low_shot(
     interval, class_values = _at_last_k(
         binary, used[-1], scored, samples, costs[best[-1]], seed
     )
-    if sum(missed):
-        logger.warning(
-            "%d of %d SVM fits stopped at %d iterations",
-            sum(missed),
-            len(places) * len(costs),
-            MAX_ITER,
-        )
     return {
         "shots": used,
         "map_mean": at_best.mean(axis=1).tolist(),
@@ -120,8 +107,8 @@ def voc_low_shot(
         "classes": binary.classes.tolist(),
         "classes_without_test_positives": len(binary.classes) - len(scored),
         "fits": len(places) * len(costs),
-        "fits_not_converged": sum(missed),
-        "converged": not sum(missed),
+        "fits_not_converged": missed,
+        "converged": not missed,
         "normalization": "x / (|x| + 1e-5)",
         "seed": seed,
         "seconds": time.perf_counter() - start,
@@ -165,6 +152,39 @@ def _chosen(binary: Binary, place: tuple[int, int, int], seed: int) -> np.ndarra
     positives = rng.permutation(np.flatnonzero(targets == 1))[:k]
     negatives = rng.permutation(np.flatnonzero(targets == 0))[: NEGATIVES * k]
     return np.sort(np.concatenate([positives, negatives]))
+
+
+def _all_aps(
+    binary: Binary,
+    places: Sequence[tuple[int, int, int]],
+    costs: Sequence[float],
+    seed: int,
+    *,
+    threads: int | None,
+) -> tuple[list[list[float]], int]:
+    """Call ``_class_aps`` for each place, in threads.
+
+    Returns:
+        Average precisions by place and cost, and the number of fits that did not
+        converge, which is logged.
+    """
+    largest = max(k for k, _, _ in places)
+    fits = over_threads(
+        lambda place: _class_aps(binary, place, costs, seed),
+        places,
+        numbers=20 * largest * binary.train.shape[1],
+        threads=threads,
+    )
+    aps = [found for found, _ in fits]
+    missed = sum(count for _, count in fits)
+    if missed:
+        logger.warning(
+            "%d of %d SVM fits stopped at %d iterations",
+            missed,
+            len(places) * len(costs),
+            MAX_ITER,
+        )
+    return aps, missed
 
 
 def _class_aps(
