@@ -5,7 +5,6 @@ augmentations/test_fused                augmentations: branching crop numba_draw
 augmentations/test_fused                augmentations: numba_kernels
 augmentations/test_golden               augmentations: planes
 augmentations/test_statistics           augmentations: sampling
-augmentations/test_view_shapes          augmentations: backends
 config/test_sections                    config: augmentation checks config data
 config/test_sections                    config: distribution evaluation export loss
 config/test_sections                    config: model optimizer training
@@ -17,7 +16,6 @@ data/test_image_files                   data: image_headers
 data/test_layouts                       data: layout_rules side_files
 data/test_manifest                      data: manifest_paths presence
 data/test_order                         data: sources
-data/test_pipeline                      data: views
 data/test_record_files                  data: records
 data/test_shapes_drawing                data: shapes_builder shapes_fields shapes_scene
 evaluation/features/test_depths         evaluation/protocols: depths
@@ -42,7 +40,7 @@ models/test_resnet                      models: squeeze_excite
 optimizers/test_weight_decay            optimizers: decoupled
 reference/test_reading                  reference: files structure weights
 reference/test_reading                  training: initialization
-report/test_report                      report: contents facts nearest_images page
+report/test_report                      report: facts nearest_images page
 report/test_report                      report: pictures run_report sections tables
 report/test_report                      report: verdict
 results/test_document                   results: rows
