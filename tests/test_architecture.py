@@ -1,5 +1,6 @@
 """docs/architecture.md and CONTRIBUTING.md name what is there, and all of it."""
 
+import ast
 import re
 import sys
 
@@ -105,3 +106,40 @@ def test_every_module_is_tested_in_a_file_of_its_name_or_a_named_other():
     assert set(elsewhere) - library_modules() == set()  # are no more
     named = set(elsewhere.values())
     assert {name for name in named if not (tests / f"{name}.py").exists()} == set()
+
+
+# Everything else below the workflows takes sections of the config, or values.
+NAME_THE_CONFIG = {
+    "evaluation/finetuning": "starts runs of its own",
+    "evaluation/inputs": "opens the splits that all settings of a run name",
+    "evaluation/semi_supervised": "starts runs of its own",
+    "evaluation/subject": "takes from the config what protocols read",
+    "training/finetune_settings": "returns the settings of a run with others in place",
+    "training/fitted": "returns the settings of a run with others in place",
+    "training/labelled": "opens the splits that all settings of a run name",
+    "training/precision": "returns the settings of a run with another precision",
+    "training/session": "starts a run, which keeps its whole config",
+    "training/supervised": "starts a run, which keeps its whole config",
+}
+
+
+def names_the_config(path):
+    """Whether a module imports ``Config`` itself, the whole of all settings."""
+    tree = ast.parse(path.read_text())
+    imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    return any(
+        alias.name == "Config"
+        for node in imports
+        if node.module and node.module.startswith("simclr_tf2.config")
+        for alias in node.names
+    )
+
+
+def test_below_the_workflows_few_modules_take_the_whole_config():
+    above = ("config/", "workflows/", "report/", "runs/")
+    naming = {name for name in library_modules() if names_the_config(module_path(name))}
+    assert {n for n in naming if not n.startswith(above)} == set(NAME_THE_CONFIG)
+
+
+def module_path(name):
+    return LIBRARY / f"{name}.py"

@@ -112,7 +112,7 @@ def _shared_text(splits: Splits, shared: int) -> str:
 
 
 def _open(config: Config, *, strict: bool) -> Splits:
-    train = open_split(config, config.data.train_split)
+    train = open_split(config.data, config.evaluation, config.data.train_split)
     config = pixels.resolve(config, train)  # the same for the other splits
     if "transfer" in config.evaluation.protocols:
         check_names(config.data, config.evaluation.transfer_datasets)
@@ -123,25 +123,31 @@ def _open(config: Config, *, strict: bool) -> Splits:
         probe = _labelled_or_none(config, train)
         return Splits(train, probe, None)
     name = config.evaluation.probe_split
-    probe = open_split(config, name) if name else train
+    probe = open_split(config.data, config.evaluation, name) if name else train
     several = set(asked) == set(protocols.that_take("several", asked))
     if probe.label_shape and several:
-        return Splits(train, probe, open_split(config, config.evaluation.eval_split))
+        return Splits(
+            train,
+            probe,
+            open_split(config.data, config.evaluation, config.evaluation.eval_split),
+        )
     if probe.label_shape:
         takers = _listed(protocols.that_take("several"))
         raise ConfigError(
             f"split {probe.split!r} of {probe.name} has several yes-or-no labels an "
             f"image; only --protocols={takers} take those"
         )
-    probe = labelled_part(config, probe)
+    probe = labelled_part(config.data, probe)
     if not probe.has_labels:
         raise ConfigError(
             f"--protocols={','.join(config.evaluation.protocols)} need labels, and "
             f"split {probe.split!r} of {probe.name} has none; name a labelled one with "
             "--probe_split, or pass --protocols= to skip the evaluation"
         )
-    evaluation = open_split(config, config.evaluation.eval_split)
-    evaluation = labelled_part(config, evaluation)
+    evaluation = open_split(
+        config.data, config.evaluation, config.evaluation.eval_split
+    )
+    evaluation = labelled_part(config.data, evaluation)
     datasets.require_labels(evaluation)
     published = config.data.source == semi_recipe.IMAGENET  # has its own subsets
     if "semi" in config.evaluation.protocols and not published:
@@ -166,7 +172,10 @@ def with_own_classifier(config: Config, splits: Splits) -> Splits:
     if config.evaluation.protocols or splits.probe is None:
         return splits
     config = pixels.resolve(config, splits.train)
-    split = labelled_part(config, open_split(config, config.evaluation.eval_split))
+    split = labelled_part(
+        config.data,
+        open_split(config.data, config.evaluation, config.evaluation.eval_split),
+    )
     single = split.has_labels and not split.label_shape
     return dataclasses.replace(splits, eval=split) if single else splits
 
@@ -224,7 +233,9 @@ def _only_class(config: Config, train: datasets.Split) -> str | None:
 
 def _labelled_or_none(config: Config, train: datasets.Split) -> datasets.Split | None:
     if config.evaluation.probe_split:
-        train = open_split(config, config.evaluation.probe_split)
-        return labelled_part(config, train)
-    part = labelled_part(config, train)
+        train = open_split(
+            config.data, config.evaluation, config.evaluation.probe_split
+        )
+        return labelled_part(config.data, train)
+    part = labelled_part(config.data, train)
     return part if part.has_labels else None

@@ -63,7 +63,11 @@ def measure_semi(
         ConfigError: No share of the labels can be made.
     """
     fraction, count = config.data.label_fraction, config.data.labels_per_class
-    split = open_split(config, config.evaluation.probe_split or config.data.train_split)
+    split = open_split(
+        config.data,
+        config.evaluation,
+        config.evaluation.probe_split or config.data.train_split,
+    )
     results: dict[str, dict[str, Any]] = {}
     for share in semi_recipe.shares(
         label_fraction=fraction,

@@ -1,12 +1,14 @@
-"""Write the formats that ``--export_formats`` names."""
+"""The formats that ``--export_formats`` names: one record each."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from simclr_tf2 import models
-from simclr_tf2.config import Config
+from simclr_tf2.config import ExportConfig
 from simclr_tf2.exports.hub import save_hub_module
 from simclr_tf2.exports.keras_file import save_encoder
 from simclr_tf2.exports.uint8_encoder import with_preprocessing
@@ -15,46 +17,115 @@ from simclr_tf2.run_paths import RunFolder
 
 logger = logging.getLogger(__name__)
 
-KERAS_TEXT = "keras.models.load_model(path)(images in [0, 1]) -> h"
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What is exported.
+
+    Attributes:
+        model: The network in export form.
+        image_size: Side of the images that it was trained on, or (height, width).
+        step: Of the weights.
+        keep: Number of SavedModels of earlier steps that stay.
+    """
+
+    model: models.SimCLR
+    image_size: int | tuple[int, int]
+    step: int
+    keep: int
 
 
-UINT8_TEXT = "keras.models.load_model(path)(uint8 images of any size) -> h"
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A form of the encoder that other programs load.
+
+    Attributes:
+        place: Run folder -> the file or folder that it is written to.
+        write: Writes it there, whole or not at all; returns the path to load.
+        usage: How to load what ``write`` returned.
+        listed: How to load it from ``place``, where that is another path.
+    """
+
+    place: Callable[[RunFolder], Path]
+    write: Callable[[Exported, Path], Path]
+    usage: str
+    listed: str = ""
+
+
+def _write_keras(exported: Exported, path: Path) -> Path:
+    return save_encoder(models.build_encoder(exported.model.backbone), path)
+
+
+def _write_keras_uint8(exported: Exported, path: Path) -> Path:
+    backbone = exported.model.backbone
+    whole = with_preprocessing(
+        models.build_encoder(backbone),
+        image_size=exported.image_size,
+        channels=backbone.input_shape[-1],
+    )
+    return save_encoder(whole, path)
+
+
+def _write_saved_model(exported: Exported, path: Path) -> Path:
+    if has_pattern(path.parent):
+        logger.warning(
+            "%s: TensorFlow reads [ ] * ? and \\ in a path as a pattern; copy "
+            "saved_model to a path without them before you load it",
+            path.parent,
+        )
+    return save_hub_module(exported.model, path, step=exported.step, keep=exported.keep)
+
+
+FORMATS = {
+    "keras": Format(
+        place=lambda folder: folder.encoder,
+        write=_write_keras,
+        usage="keras.models.load_model(path)(images in [0, 1]) -> h",
+    ),
+    "keras_uint8": Format(
+        place=lambda folder: folder.encoder_uint8,
+        write=_write_keras_uint8,
+        usage="keras.models.load_model(path)(uint8 images of any size) -> h",
+    ),
+    "saved_model": Format(
+        place=lambda folder: folder.saved_model,
+        write=_write_saved_model,
+        usage="tf.saved_model.load(path)(images) -> dict of endpoints",
+        listed="tf.saved_model.load(path/STEP)(images) -> dict of endpoints",
+    ),
+}
 
 
 def write_exports(
-    config: Config, model: models.SimCLR, folder: Path, *, step: int
+    asked: ExportConfig,
+    model: models.SimCLR,
+    folder: RunFolder,
+    *,
+    image_size: int | tuple[int, int],
+    step: int,
 ) -> list[tuple[Path, str]]:
-    """Write the formats of ``config.export``; ``model`` is in export form.
+    """Write the formats that are asked for.
+
+    Args:
+        asked: Names of the formats, and how many SavedModels stay.
+        model: In export form.
+        folder: The run folder.
+        image_size: Side of the images that it was trained on, or (height, width).
+        step: Of the weights.
 
     Returns:
         (path, how to load it) of each.
     """
-    files = []
-    if "saved_model" in config.export.export_formats and has_pattern(folder):
-        logger.warning(
-            "%s: TensorFlow reads [ ] * ? and \\ in a path as a pattern; copy "
-            "saved_model to a path without them before you load it",
-            folder,
-        )
-    if "keras" in config.export.export_formats:
-        path = save_encoder(
-            models.build_encoder(model.backbone), RunFolder(folder).encoder
-        )
-        files.append((path, KERAS_TEXT))
-    if "keras_uint8" in config.export.export_formats:
-        whole = with_preprocessing(
-            models.build_encoder(model.backbone),
-            image_size=config.data.image_size,
-            channels=model.backbone.input_shape[-1],
-        )
-        path = save_encoder(whole, RunFolder(folder).encoder_uint8)
-        files.append((path, UINT8_TEXT))
-    if "saved_model" in config.export.export_formats:
-        path = save_hub_module(
-            model,
-            RunFolder(folder).saved_model,
-            step=step,
-            keep=config.export.keep_hub_module_max,
-        )
-        files.append((path, "tf.saved_model.load(path)(images) -> dict of endpoints"))
-    return files
+    exported = Exported(
+        model=model, image_size=image_size, step=step, keep=asked.keep_hub_module_max
+    )
+    return [
+        (found.write(exported, found.place(folder)), found.usage)
+        for name, found in FORMATS.items()
+        if name in asked.export_formats
+    ]
+
+
+def listed_formats(folder: RunFolder) -> dict[Path, str]:
+    """Map the place of each format in a run folder to how it is loaded from there."""
+    return {f.place(folder): f.listed or f.usage for f in FORMATS.values()}

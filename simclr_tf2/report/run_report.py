@@ -19,7 +19,7 @@ from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation import Features
 from simclr_tf2.evaluation.inputs import Splits, lack_of_labels
 from simclr_tf2.evaluation.measured import Measured
-from simclr_tf2.exports.formats import KERAS_TEXT, UINT8_TEXT
+from simclr_tf2.exports.formats import listed_formats
 from simclr_tf2.files import writing
 from simclr_tf2.protocols import that_take
 from simclr_tf2.report import page, tables
@@ -327,10 +327,7 @@ def _followed(folder: RunFolder) -> list[dict[str, float]]:
 def files_there(folder: RunFolder) -> list[tuple[Path, str]]:
     """List the files of a run folder that the report tells about, with a text."""
     known = {
-        folder.encoder: KERAS_TEXT,
-        folder.encoder_uint8: UINT8_TEXT,
-        folder.saved_model: "tf.saved_model.load(path/STEP)(images) -> dict of "
-        "endpoints",
+        **listed_formats(folder),
         folder.results: "all results, with settings and intervals",
         folder.evaluations: "one line per measured checkpoint",
         folder.predictions: "predicted labels, for --compare_with",

@@ -107,13 +107,13 @@ def with_eval_split(config: Config) -> Config:
     if "eval_split" in config_lib.given_settings(config):
         return config
     try:
-        open_split(config, asked)
+        open_split(config.data, config.evaluation, asked)
         return config
     except ConfigError as error:
         if repr(asked) not in str(error):
             raise
         try:
-            open_split(config, FALLBACK_SPLIT)
+            open_split(config.data, config.evaluation, FALLBACK_SPLIT)
         except ConfigError:
             raise ConfigError(
                 f"{error}; the results need labelled images that are not trained on: "

@@ -7,7 +7,6 @@ import logging
 import tensorflow as tf
 
 from simclr_tf2 import models, saved_model
-from simclr_tf2.config import Config
 from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import checkpoints
 
@@ -15,23 +14,21 @@ logger = logging.getLogger(__name__)
 
 
 def restore(
-    config: Config,
+    source: str | None,
     checkpoint: tf.train.Checkpoint,
     model: models.SimCLR,
     folder: RunFolder,
     *,
     with_head: bool = True,
-    source: bool = True,
 ) -> int:
     """Resume from the folder, else start from --checkpoint, else from scratch.
 
     Args:
-        config: Whole config.
+        source: ``--checkpoint``; None where the model has its weights, or for scratch.
         checkpoint: What a checkpoint of this run holds.
         model: Gets the weights of ``--checkpoint``.
         folder: The run folder.
         with_head: Whether the supervised head must be in ``--checkpoint`` as well.
-        source: Whether ``--checkpoint`` is read; False where the model has its weights.
 
     Returns:
         Steps done.
@@ -45,11 +42,10 @@ def restore(
             "%s was started before but holds no checkpoint yet: starting from step 0",
             folder,
         )
-    name = config.training.checkpoint
-    if name and source:
-        if saved_model.is_reference(name):
-            saved_model.load_reference_weights(model, name, with_head=with_head)
+    if source:
+        if saved_model.is_reference(source):
+            saved_model.load_reference_weights(model, source, with_head=with_head)
         else:
-            checkpoints.initialize_weights(model, name, with_head=with_head)
-        logger.info("weights initialised from %s", name)
+            checkpoints.initialize_weights(model, source, with_head=with_head)
+        logger.info("weights initialised from %s", source)
     return 0

@@ -46,10 +46,10 @@ def open_labelled(config: Config) -> Labelled:
     Raises:
         ConfigError: No such split, no labels, or too few for the share asked for.
     """
-    whole = open_split(config, config.data.train_split)
+    whole = open_split(config.data, config.evaluation, config.data.train_split)
     config = pixels.resolve(config, whole)
-    test = open_split(config, config.evaluation.eval_split)
-    whole, test = (labelled_part(config, split) for split in (whole, test))
+    test = open_split(config.data, config.evaluation, config.evaluation.eval_split)
+    whole, test = (labelled_part(config.data, split) for split in (whole, test))
     for split in (whole, test):
         datasets.require_labels(split)
     chosen = _choose(config, whole)
@@ -63,7 +63,9 @@ def require_classes(config: Config) -> None:
     Raises:
         ConfigError: No such split, no labels, or less than two classes.
     """
-    train = labelled_part(config, open_split(config, config.data.train_split))
+    train = labelled_part(
+        config.data, open_split(config.data, config.evaluation, config.data.train_split)
+    )
     if config.data.own_images and not train.num_classes:
         raise ConfigError(
             f"{config.data.source} has no labels, and fine-tuning needs some: put the "
@@ -85,7 +87,7 @@ def training_images(config: Config, train: Split) -> Split:
     """
     if "finetune" not in (config.mode, config.train_mode):
         return divided(config.data, train)[0]
-    train = labelled_part(config, train)
+    train = labelled_part(config.data, train)
     return _hold_out(config, _take(train, _choose(config, train)))[0]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from simclr_tf2 import distribution
-from simclr_tf2.config import Config
+from simclr_tf2.config import DataConfig, TrainingConfig
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.optimizers import total_steps
@@ -36,7 +36,7 @@ def last_step(merged: Merged, folder: Path, train: Split) -> int | None:
         return trained.training.train_steps
     data = merged.config.data
     if merged.own and data.train_split == trained.data.train_split:
-        return steps_of(trained, training_images(trained, train))
+        return steps_of(trained.training, trained.data, training_images(trained, train))
     finished = _finished_step(folder)
     if finished is not None:
         return finished
@@ -46,7 +46,7 @@ def last_step(merged: Merged, folder: Path, train: Split) -> int | None:
         data=dataclasses.replace(trained.data, data_dir=place, download=False),
     )
     try:
-        images = open_split(there, trained.data.train_split)
+        images = open_split(there.data, there.evaluation, trained.data.train_split)
     except ConfigError as error:
         logger.warning(
             "measuring the newest checkpoint once: cannot determine the run's last "
@@ -54,7 +54,7 @@ def last_step(merged: Merged, folder: Path, train: Split) -> int | None:
             error,
         )
         return None
-    return steps_of(trained, training_images(trained, images))
+    return steps_of(trained.training, trained.data, training_images(trained, images))
 
 
 def _finished_step(folder: Path) -> int | None:
@@ -64,23 +64,25 @@ def _finished_step(folder: Path) -> int | None:
     return step if found.get("finished") and isinstance(step, int) else None
 
 
-def check_steps(config: Config, split: Split, replicas: int) -> int:
+def check_steps(
+    training: TrainingConfig, data: DataConfig, split: Split, replicas: int
+) -> int:
     """Check that batch, data and replicas fit, and return the number of steps.
 
     Raises:
         ConfigError: The batch does not divide, or the split is smaller than one batch.
     """
-    batch = config.training.train_batch_size
+    batch = training.train_batch_size
     distribution.per_replica_batch_size(batch, replicas, "train_batch_size")
     if split.num_examples < batch:
         raise ConfigError(
             f"split {split.split!r} of {split.name} has {split.num_examples} images, "
             f"less than one batch of --train_batch_size={batch}"
         )
-    return steps_of(config, split)
+    return steps_of(training, data, split)
 
 
-def check_compile(config: Config, strategy: tf.distribute.Strategy) -> None:
+def check_compile(training: TrainingConfig, strategy: tf.distribute.Strategy) -> None:
     """Refuse XLA where replicas have to meet inside the step.
 
     Raises:
@@ -88,7 +90,7 @@ def check_compile(config: Config, strategy: tf.distribute.Strategy) -> None:
     """
     several = strategy.num_replicas_in_sync > 1
     if (
-        config.training.jit_compile
+        training.jit_compile
         and several
         and not isinstance(strategy, tf.distribute.TPUStrategy)
     ):
@@ -99,15 +101,14 @@ def check_compile(config: Config, strategy: tf.distribute.Strategy) -> None:
         )
 
 
-def steps_of(config: Config, split: Split) -> int:
+def steps_of(training: TrainingConfig, data: DataConfig, split: Split) -> int:
     """Return the number of steps of a run on ``split``.
 
     For a data set by name this is as in the reference code, which rounds up. For the
     user's own images a pass has whole batches, so that ``--train_epochs=20`` ends at
     20.
     """
-    training = config.training
-    if training.train_steps or config.data.by_name:
+    if training.train_steps or data.by_name:
         return total_steps(
             num_examples=split.num_examples,
             global_batch_size=training.train_batch_size,
@@ -118,16 +119,18 @@ def steps_of(config: Config, split: Split) -> int:
     return max(1, round(whole_batches * training.train_epochs))
 
 
-def images_per_epoch(config: Config, split: Split) -> int:
+def images_per_epoch(training: TrainingConfig, data: DataConfig, split: Split) -> int:
     """Return the images in an epoch of the schedule; of own images those seen."""
-    batch = config.training.train_batch_size
-    if config.data.by_name:
+    batch = training.train_batch_size
+    if data.by_name:
         return split.num_examples
     return split.num_examples // batch * batch
 
 
-def epoch_length(config: Config, total_steps: int, steps_per_epoch: int) -> float:
+def epoch_length(
+    training: TrainingConfig, total_steps: int, steps_per_epoch: int
+) -> float:
     """Return the shown steps of an epoch: the last step is at ``--train_epochs``."""
-    if config.training.train_steps:
+    if training.train_steps:
         return steps_per_epoch
-    return total_steps / config.training.train_epochs
+    return total_steps / training.train_epochs

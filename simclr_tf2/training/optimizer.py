@@ -5,27 +5,38 @@ from __future__ import annotations
 import keras
 
 from simclr_tf2 import models, optimizers
-from simclr_tf2.config import Config
-from simclr_tf2.data.datasets import Split
-from simclr_tf2.training.length import images_per_epoch
+from simclr_tf2.config import OptimizerConfig, TrainingConfig
 
 
 def make_optimizer(
-    config: Config, split: Split, total_steps: int, model: models.SimCLR
+    asked: OptimizerConfig,
+    training: TrainingConfig,
+    model: models.SimCLR,
+    *,
+    total_steps: int,
+    images_per_epoch: int,
 ) -> keras.optimizers.Optimizer:
-    """Make the optimizer of a run with schedule and exclusions, not yet built."""
+    """Make the optimizer of a run with schedule and exclusions, not yet built.
+
+    Args:
+        asked: Update rule, learning rate and decay.
+        training: Batch and epochs.
+        model: What is trained.
+        total_steps: Steps of the run.
+        images_per_epoch: Images in an epoch of the schedule.
+    """
     schedule = optimizers.warmup_cosine(
-        config.optimizer.learning_rate,
-        scaling=config.optimizer.learning_rate_scaling,
-        global_batch_size=config.training.train_batch_size,
-        num_examples=images_per_epoch(config, split),
-        train_epochs=config.training.train_epochs,
+        asked.learning_rate,
+        scaling=asked.learning_rate_scaling,
+        global_batch_size=training.train_batch_size,
+        num_examples=images_per_epoch,
+        train_epochs=training.train_epochs,
         train_steps=total_steps,
-        warmup_epochs=config.optimizer.warmup_epochs,
+        warmup_epochs=asked.warmup_epochs,
     )
     roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
     return optimizers.build_optimizer(
-        config.optimizer,
+        asked,
         learning_rate=schedule,
-        exclude=optimizers.exclusions(config.optimizer.optimizer, roles),
+        exclude=optimizers.exclusions(asked.optimizer, roles),
     )

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from simclr_tf2 import models
-from simclr_tf2.config import Config
+from simclr_tf2.config import Config, TrainingConfig
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import folder as run_folder
 
@@ -119,6 +119,6 @@ def seconds_per_step(config: Config, policy: str | None, images: int) -> float:
     return min(times[1:])
 
 
-def layer_dtype(config: Config) -> str | None:
+def layer_dtype(training: TrainingConfig) -> str | None:
     """Keras dtype policy of the backbone's layers."""
-    return POLICIES[config.training.mixed_precision]
+    return POLICIES[training.mixed_precision]

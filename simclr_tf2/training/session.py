@@ -61,7 +61,9 @@ class Session:
     @property
     def epoch_length(self) -> float:
         """Steps of an epoch as it is shown."""
-        return length.epoch_length(self.config, self.total_steps, self.steps_per_epoch)
+        return length.epoch_length(
+            self.config.training, self.total_steps, self.steps_per_epoch
+        )
 
     @property
     def is_complete(self) -> bool:
@@ -112,12 +114,11 @@ def open_session(
         models.copy_weights(initial.projection_head, model.projection_head)
     checkpoint = checkpoints.run_checkpoint(model, optimizer)
     start_step = initialization.restore(
-        config,
+        None if initial is not None else config.training.checkpoint,
         checkpoint,
         model,
         run_folder.of(config),
         with_head=with_head,
-        source=initial is None,
     )
     folder = run_folder.create(config, asked)
     images.record(config, folder)

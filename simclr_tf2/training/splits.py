@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from simclr_tf2.config import Config
+from simclr_tf2.config import DataConfig, EvaluationConfig
 from simclr_tf2.data import datasets, opening, subset
 from simclr_tf2.errors import ConfigError
 
 
-def labelled_part(config: Config, split: datasets.Split) -> datasets.Split:
+def labelled_part(data: DataConfig, split: datasets.Split) -> datasets.Split:
     """Return the labelled images of the user's own ``split``, if there are some."""
-    own = config.data.own_images or config.data.array_file
+    own = data.own_images or data.array_file
     return subset.labelled_part(split) if own else split
 
 
-def open_split(config: Config, split: str) -> datasets.Split:
-    """Open one split of the images that the config names.
+def open_split(data: DataConfig, asked: EvaluationConfig, split: str) -> datasets.Split:
+    """Open one split of the images.
+
+    Args:
+        data: Which images.
+        asked: Names the splits of the protocols, for the error.
+        split: Name of the split.
 
     Raises:
         ConfigError: It cannot be opened; names the flag that chooses another split.
     """
     try:
-        return opening.open_split(config.data, split)
+        return opening.open_split(data, split)
     except ConfigError as error:
         named = {
-            "train_split": config.data.train_split,
-            "probe_split": config.evaluation.probe_split,
-            "eval_split": config.evaluation.eval_split,
+            "train_split": data.train_split,
+            "probe_split": asked.probe_split,
+            "eval_split": asked.eval_split,
         }
         flag = next((name for name, value in named.items() if value == split), None)
         if flag is None or f"has no split {split!r}" not in str(error):

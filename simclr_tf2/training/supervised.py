@@ -77,8 +77,10 @@ def train_classifier(
     """
     started = time.perf_counter()
     train = labelled.train
-    total_steps = length.check_steps(config, train, strategy.num_replicas_in_sync)
-    length.check_compile(config, strategy)
+    total_steps = length.check_steps(
+        config.training, config.data, train, strategy.num_replicas_in_sync
+    )
+    length.check_compile(config.training, strategy)
     _check_odd_share(config, strategy)
     run_history.check(
         config,
@@ -144,14 +146,22 @@ def _build(
         channels=config.data.image_channels,
         num_classes=train.num_classes,
         num_replicas=strategy.num_replicas_in_sync,
-        dtype=precision.layer_dtype(config),
+        dtype=precision.layer_dtype(config.training),
     )
     models.freeze_up_to_block(model.backbone, config.model.fine_tune_after_block)
     variables = model.finetune_trainable_variables
     models.recompute(model, config.training.remat)
     optimizer = optimizers.with_loss_scale(
         optimizers.with_multipliers(
-            make_optimizer(config, train, total_steps, model),
+            make_optimizer(
+                config.optimizer,
+                config.training,
+                model,
+                total_steps=total_steps,
+                images_per_epoch=length.images_per_epoch(
+                    config.training, config.data, train
+                ),
+            ),
             _multipliers(config, model, variables),
         ),
         config.training.mixed_precision,

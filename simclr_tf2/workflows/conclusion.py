@@ -93,7 +93,13 @@ def conclude(
     conditions = Conditions.of(config, splits)
     keep_predictions(conditions, folder, measured)
     with timed(timings, "export"):
-        files = write_exports(config, exported, folder.path, step=step)
+        files = write_exports(
+            config.export,
+            exported,
+            folder,
+            image_size=config.data.image_size,
+            step=step,
+        )
     if config.evaluation.report:
         with timed(timings, "report"):
             path = run_report.write(

@@ -195,7 +195,10 @@ def _seen_by_the_classifier(trained: Config, splits: Splits) -> int:
     if splits.eval is None:
         return 0
     try:
-        train = labelled_part(trained, open_split(trained, trained.data.train_split))
+        train = labelled_part(
+            trained.data,
+            open_split(trained.data, trained.evaluation, trained.data.train_split),
+        )
     except ConfigError:  # no longer there
         return 0
     return overlap.shared_images(train, splits.eval) if train.has_labels else 0

@@ -38,7 +38,13 @@ def export(config: Config) -> dict[str, Any]:
         trained = run_folder.read_config(folder)
         config = dataclasses.replace(config, data=trained.data)
         model, step = restore_model(trained, folder)
-    files = write_exports(config, model, folder, step=step)
+    files = write_exports(
+        config.export,
+        model,
+        RunFolder(folder),
+        image_size=config.data.image_size,
+        step=step,
+    )
     for path, text in files:
         print(f"{path}: {text}", flush=True)
     return {"step": step, "files": [str(path) for path, _ in files]}

@@ -75,12 +75,14 @@ def pretrain(config: Config) -> dict[str, Any]:
     splits = valid_loss.with_held_out(config.data, splits)
     check_valid_loss(config, splits)
     config = pixels.resolve(config, splits.train)
-    total_steps = length.check_steps(config, splits.train, replicas)
+    total_steps = length.check_steps(
+        config.training, config.data, splits.train, replicas
+    )
     classes = run_history.class_names(splits.train, splits.probe)
     run_history.check(config, splits.train, classes=classes, total_steps=total_steps)
     check_micro_batches(config, replicas)
     augment_backend(config)
-    length.check_compile(config, strategy)
+    length.check_compile(config.training, strategy)
     config = precision.resolve(config, strategy)
     startup.log_kernels()
     timings = {"start": time.perf_counter() - started}
@@ -161,12 +163,20 @@ def build(
         channels=config.data.image_channels,
         num_classes=classes if supervised else None,
         num_replicas=strategy.num_replicas_in_sync,
-        dtype=layer_dtype(config),
+        dtype=layer_dtype(config.training),
         any_size=config.augmentation.num_local_views > 0,
     )
     models.recompute(model, config.training.remat)
     optimizer = optimizers.with_loss_scale(
-        make_optimizer(config, train, total_steps, model),
+        make_optimizer(
+            config.optimizer,
+            config.training,
+            model,
+            total_steps=total_steps,
+            images_per_epoch=length.images_per_epoch(
+                config.training, config.data, train
+            ),
+        ),
         config.training.mixed_precision,
     )
     optimizer.build(model.trainable_variables)
@@ -232,7 +242,9 @@ def _train(opened: session.Session, splits: Splits) -> None:
             chance=chance,
             chance_formula=formula,
             warmup_steps=optimizers.warmup_steps(
-                num_examples=length.images_per_epoch(config, opened.train),
+                num_examples=length.images_per_epoch(
+                    config.training, config.data, opened.train
+                ),
                 warmup_epochs=config.optimizer.warmup_epochs,
                 global_batch_size=batch,
             ),

@@ -7,12 +7,14 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2.evaluation import finetuning
 from simclr_tf2.evaluation.protocols import knn
 from simclr_tf2.evaluation.transfer import grid
+from simclr_tf2.exports import formats
 from simclr_tf2.models import residual_blocks
 from simclr_tf2.training import precision
 
 # Losses, optimizers, protocols and modes have such tests beside their own.
 OFFERED = {
     "augment_backend": (config_lib.AUGMENT_BACKENDS, {"auto", *augmentations.BACKENDS}),
+    "export_formats": (config_lib.EXPORT_FORMATS, formats.FORMATS),
     "finetune_baselines": (config_lib.FINETUNE_BASELINES, finetuning.BASELINE_ROWS),
     "knn_metric": (config_lib.KNN_METRICS, knn.SIMILARITY),
     "knn_weighting": (config_lib.KNN_WEIGHTINGS, knn.VOTES_IN_WORDS),

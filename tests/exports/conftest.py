@@ -9,12 +9,11 @@ import pytest
 from simclr_tf2 import models
 from simclr_tf2.config import (
     EXPORT_FORMATS,
-    Config,
-    DataConfig,
     ExportConfig,
     ModelConfig,
 )
 from simclr_tf2.exports import formats
+from simclr_tf2.run_paths import RunFolder
 
 SIZE = 32  # evaluation reads images of this size uncropped, as the uint8 encoder does
 
@@ -52,12 +51,10 @@ def exported(tmp_path_factory):
     files = {}
     for name in EXPORT_FORMATS:
         (folder / name).mkdir()
-        config = Config(
-            data=DataConfig(image_size=SIZE),
-            model=network,
-            export=ExportConfig(export_formats=(name,), keep_hub_module_max=1),
+        asked = ExportConfig(export_formats=(name,), keep_hub_module_max=1)
+        (files[name],) = formats.write_exports(
+            asked, copy, RunFolder(folder / name), image_size=SIZE, step=7
         )
-        (files[name],) = formats.write_exports(config, copy, folder / name, step=7)
     pixels = random.integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.uint8)
     images = pixels.astype(np.float32) / 255
     return SimpleNamespace(

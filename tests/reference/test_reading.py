@@ -138,7 +138,9 @@ def test_pretraining_starts_from_a_reference_checkpoint(
     model = narrow()
     config = configured(checkpoint=reference_run)
     checkpoint = tf.train.Checkpoint(model=model)
-    assert restore(config, checkpoint, model, RunFolder(tmp_path)) == 0
+    assert (
+        restore(config.training.checkpoint, checkpoint, model, RunFolder(tmp_path)) == 0
+    )
     z = model(reference_outputs["input"], training=False)["projection"]
     expected = reference_outputs["infer_proj_head_output"]
     np.testing.assert_allclose(z, expected, rtol=0, atol=2e-6 * abs(expected).max())

@@ -87,7 +87,7 @@ def test_a_classifier_is_not_scored_on_what_it_learned_from(run):
     data = dataclasses.replace(config.data, train_split="train")
     trained = dataclasses.replace(config, data=data)
     for split, seen in (("train[90%:]", 50), ("test", 0)):
-        splits = Splits(None, None, open_split(trained, split))
+        splits = Splits(None, None, open_split(trained.data, trained.evaluation, split))
         assert _seen_by_the_classifier(trained, splits) == seen
         assert _seen_by_the_classifier(config, splits) == 0  # unlabelled
 

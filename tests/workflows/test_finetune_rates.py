@@ -180,9 +180,12 @@ def test_a_share_of_the_labels_counts_as_all_steps_of_its_run(data_dir):
         "data_dir": str(data_dir),
     }
     config = tiny_config(label_fraction=0.1, model_dir="run", **settings)
-    split = open_split(config, "train")
+    split = open_split(config.data, config.evaluation, "train")
     assert split.num_examples == 500
-    assert length.steps_of(config, training_images(config, split)) == 2 * 50 // 16 + 1
+    assert (
+        length.steps_of(config.training, config.data, training_images(config, split))
+        == 2 * 50 // 16 + 1
+    )
     pretraining = dataclasses.replace(config, mode="pretrain")
     assert training_images(pretraining, split) is split
 

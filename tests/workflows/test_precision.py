@@ -148,9 +148,9 @@ def test_float16_logs_its_scale_and_resumes_with_it(data_dir, tmp_path, changes)
 
 def test_what_compiles_one_device_is_refused_on_several(two_replicas):
     config = tiny_config(jit_compile=True)
-    length.check_compile(config, ONE)
+    length.check_compile(config.training, ONE)
     with pytest.raises(ConfigError, match="there are 2 replicas; drop it or pass"):
-        length.check_compile(config, two_replicas)
+        length.check_compile(config.training, two_replicas)
 
 
 def test_auto_is_one_step_per_loop_on_a_cpu():

@@ -193,14 +193,18 @@ def test_a_data_set_by_name_has_the_references_steps_and_the_same_last_epoch():
     flat = {"dataset": "cifar10", "train_epochs": 1000.0, "train_batch_size": 512}
     by_name = config_lib.from_flat(flat)
     own = config_lib.from_flat({**flat, "image_dir": "cifar10"})
-    assert length.steps_of(by_name, cifar10) == 97_657
-    assert length.steps_of(own, cifar10) == 97_000
-    assert length.epoch_length(by_name, 97_657, 97) == pytest.approx(97.657)
-    assert length.epoch_length(own, 97_000, 97) == pytest.approx(97)
+    assert length.steps_of(by_name.training, by_name.data, cifar10) == 97_657
+    assert length.steps_of(own.training, own.data, cifar10) == 97_000
+    assert length.epoch_length(by_name.training, 97_657, 97) == pytest.approx(97.657)
+    assert length.epoch_length(own.training, 97_000, 97) == pytest.approx(97)
     for total, asked in ((97_657, by_name), (97_000, own)):
-        assert total / length.epoch_length(asked, total, 97) == pytest.approx(1000)
-    assert length.images_per_epoch(by_name, cifar10) == 50_000
-    assert length.images_per_epoch(own, cifar10) == 97 * 512  # the warm-up's epoch too
+        assert total / length.epoch_length(asked.training, total, 97) == pytest.approx(
+            1000
+        )
+    assert length.images_per_epoch(by_name.training, by_name.data, cifar10) == 50_000
+    assert (
+        length.images_per_epoch(own.training, own.data, cifar10) == 97 * 512
+    )  # the warm-up's epoch too
     assert by_name.data.valid_size is None
 
 
