@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.turns import show, take_turns
+from benchmarks.interleaved import show, take_turns
 
 
 def finishing(batch: int, size: int, jit_compile: bool):

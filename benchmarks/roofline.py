@@ -14,9 +14,9 @@ import argparse
 import functools
 import statistics
 
+from benchmarks.interleaved import take_turns
 from benchmarks.scaling import gigaflop
 from benchmarks.step import STAGES, ours
-from benchmarks.turns import take_turns
 
 SIDE = 2048
 

@@ -16,8 +16,8 @@ import argparse
 import math
 import statistics
 
+from benchmarks.interleaved import take_turns
 from benchmarks.step import ours
-from benchmarks.turns import take_turns
 
 BASE = {"batch": 64, "size": 32, "depth": 18, "width": 0.25, "replicas": 1}
 CHANGES = {

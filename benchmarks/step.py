@@ -19,7 +19,7 @@ import argparse
 from importlib.util import find_spec
 
 from benchmarks import machine_line
-from benchmarks.turns import show, take_turns
+from benchmarks.interleaved import show, take_turns
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # ResNet-18: two blocks each
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simclr_tf2.config import DataConfig
-from simclr_tf2.data import array_files, datasets, image_sets, presence, record_files
+from simclr_tf2.data import array_files, datasets, image_sets, multi_label, record_files
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
 
@@ -39,8 +39,8 @@ def open_split(data: DataConfig, split: str) -> Split:
             channels=data.image_channels,
             pixels=data.pixel_range,
         )
-    if data.label_key != DataConfig.label_key and presence.has_presence(data):
-        return presence.open_presence(data, split)
+    if data.label_key != DataConfig.label_key and multi_label.has_several_labels(data):
+        return multi_label.open_multi_label(data, split)
     return datasets.open_split(
         data.dataset,
         split,

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from simclr_tf2.config import DataConfig
 from simclr_tf2.data import datasets, image_sets, opening, prepare
 from simclr_tf2.data.datasets import Split
-from simclr_tf2.data.presence import open_presence
+from simclr_tf2.data.multi_label import open_multi_label
 from simclr_tf2.data.transfer_sets import TRANSFER_SETS, TransferSet
 from simclr_tf2.errors import ConfigError
 
@@ -168,7 +168,7 @@ def _open_known(data: DataConfig, known: TransferSet) -> TransferSplits:
             "FOLDER/train/CLASS/, FOLDER/validation/CLASS/ and FOLDER/test/CLASS/"
         )
     data = _plain(data, dataset=known.dataset, label_key=known.label_key)
-    opens = open_presence if known.metric == "map11" else opening.open_split
+    opens = open_multi_label if known.metric == "map11" else opening.open_split
     read = functools.partial(opens, data)
     train, validation, test = map(read, (known.train, known.validation, known.test))
     return TransferSplits(train, validation, test, read, known.metric)

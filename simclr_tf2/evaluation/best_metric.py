@@ -44,7 +44,7 @@ def make(conditions: Conditions, folder: RunFolder) -> BestCheckpoint | None:
             "are read; name --probe_split and --eval_split and a protocol that scores "
             "labels such as knn, or choose by --best_metric=rankme"
         )
-    of_other = "" if images.own else f"{conditions.data.source}:"
+    of_other = "" if images.same_data else f"{conditions.data.source}:"
     return BestCheckpoint(
         folder,
         metric=asked.best_metric,

@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 class Splits:
     """Training split and, where protocols need them, the labelled ones.
 
-    ``own`` says whether they are of the data set that the network learned from, and
-    ``unseen`` whether its classifier may be scored: on no other set, and on none of the
+    ``same_data`` says whether they are of the data set that the network learned from, and
+    ``score_classifier`` whether its classifier may be scored: on no other set, and on none of the
     images that it was trained on. ``held`` is what ``--valid_size`` takes out of
     ``train`` for the contrastive loss, or None.
     """
@@ -34,8 +34,8 @@ class Splits:
     train: datasets.Split
     probe: datasets.Split | None
     eval: datasets.Split | None
-    own: bool = True
-    unseen: bool = True
+    same_data: bool = True
+    score_classifier: bool = True
     held: datasets.Split | None = None
 
     @property

@@ -54,7 +54,11 @@ def measure_model(
         measure_network = protocols.load(protocols.PROTOCOLS[name].measure)
         with assert_unchanged(model):
             measured = measured.with_more(measure_network(subject))
-    if model.supervised_head is not None and images.eval is not None and images.unseen:
+    if (
+        model.supervised_head is not None
+        and images.eval is not None
+        and images.score_classifier
+    ):
         own = classify(conditions, images.eval, model, row=_own_row(conditions))
         measured = measured.joined(*own)
     digest = feature_cache.digest_of_weights(model)
@@ -165,7 +169,7 @@ def predicted(conditions: Conditions) -> list[str]:
         names += [f"{row}/features" for row in stage_features.ROWS]
     has_labels = images.train.has_labels
     online = conditions.training.lineareval_while_pretraining and has_labels
-    if images.unseen and (online or conditions.finetuned):
+    if images.score_classifier and (online or conditions.finetuned):
         names.append(f"{_own_row(conditions)}/supervised")
     return names
 

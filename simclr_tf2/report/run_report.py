@@ -244,8 +244,8 @@ def _is_finetuned(config: Config) -> bool:
 
 def _what(config: Config, splits: Splits) -> str:
     if _is_finetuned(config):
-        return "SimCLR fine-tuned" if splits.own else "Fine-tuned SimCLR measured"
-    return "SimCLR" if splits.own else "SimCLR measured"
+        return "SimCLR fine-tuned" if splits.same_data else "Fine-tuned SimCLR measured"
+    return "SimCLR" if splits.same_data else "SimCLR measured"
 
 
 def _history(config: Config, folder: Path) -> list[dict[str, float]]:

@@ -35,13 +35,13 @@ class Merged:
     Attributes:
         config: To measure with.
         trained: The run's own.
-        own: Whether the images are those of the data set that the run learned from.
+        same_data: Whether the images are those of the data set that the run learned from.
         asked: Names of the settings that the command line gave.
     """
 
     config: Config
     trained: Config
-    own: bool
+    same_data: bool
     asked: frozenset[str]
 
 
@@ -56,18 +56,18 @@ def merged(asked: Config, trained: Config) -> Merged:
     if "image_channels" in given:
         _require_channels(asked.data, trained.data)
     data = _data(asked, trained.data, given)
-    own = _identity(data) == _identity(trained.data)
+    same_data = _identity(data) == _identity(trained.data)
     config = dataclasses.replace(
         trained,
         data=data,
         model=_model(trained.model, data, trained.data),
-        evaluation=_evaluation(asked, trained, data, given, own=own),
+        evaluation=_evaluation(asked, trained, data, given, same_data=same_data),
         distribution=asked.distribution,
         model_dir=asked.model_dir,
         seed=asked.seed if "seed" in given else trained.seed,
         given=given,
     )
-    return Merged(config, trained, own, given)
+    return Merged(config, trained, same_data, given)
 
 
 def warn_of_unread_dataset(asked: Config) -> None:
@@ -153,19 +153,19 @@ def _evaluation(
     data: DataConfig,
     given: frozenset[str],
     *,
-    own: bool,
+    same_data: bool,
 ) -> EvaluationConfig:
     names = [f.name for f in dataclasses.fields(EvaluationConfig)]
     changes = {n: getattr(asked.evaluation, n) for n in names if n in given}
     base: dict[str, Any] = {"compare_with": ()}
-    if not own:
+    if not same_data:
         base["eval_name"] = name_of(data)
         changes = {n: v for n, v in changes.items() if v or n != "eval_name"}
     if _source(data) != _source(trained.data):  # its splits are no splits of these
         base |= {"eval_split": EvaluationConfig().eval_split, "probe_split": ""}
     elif data.train_split != trained.data.train_split:
         base["probe_split"] = ""  # what is learned from is named by --train_split
-    if not own or data.train_split != trained.data.train_split:
+    if not same_data or data.train_split != trained.data.train_split:
         if trained.evaluation.best_metric == "valid_loss":  # of images held out there
             base["best_metric"] = ""
     return dataclasses.replace(trained.evaluation, **{**base, **changes})

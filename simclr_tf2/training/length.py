@@ -35,7 +35,7 @@ def last_step(merged: Merged, folder: Path, train: Split) -> int | None:
     if trained.training.train_steps:
         return trained.training.train_steps
     data = merged.config.data
-    if merged.own and data.train_split == trained.data.train_split:
+    if merged.same_data and data.train_split == trained.data.train_split:
         return steps_of(trained.training, trained.data, training_images(trained, train))
     finished = _finished_step(folder)
     if finished is not None:

@@ -112,7 +112,7 @@ def _measure_each(
     ):
         model, step = restore_model(config, folder.path)
         _require_trained(folder, step)
-        has_classifier = model.supervised_head is not None and splits.unseen
+        has_classifier = model.supervised_head is not None and splits.score_classifier
         best_metric.require_classifier(config.evaluation, has_classifier)
         with best.holding(step) if best else contextlib.nullcontext():
             if baselines is None:
@@ -133,7 +133,7 @@ def _measure_each(
         values = {key: record["value"] for key, record in results.items()}
         log.write(step, values | scalars(measured.others))
         write_followed(folder.evaluations, step, results, measured.others)
-        where = f", {_measured_on(config)}" if not splits.own else ""
+        where = f", {_measured_on(config)}" if not splits.same_data else ""
         print(f"step {step}{where}\n{render(measured)}", flush=True)
         document = _write_results(merged, conditions, measured, step, chosen, others)
         if config.evaluation.report:
@@ -146,7 +146,7 @@ def _with_held_out(merged: Merged, splits: Splits) -> Splits:
     """Add the images that the run holds out, if the best is chosen on them."""
     same = merged.config.data.train_split == merged.trained.data.train_split
     chosen_on = merged.config.evaluation.best_metric == VALID_LOSS
-    if not (chosen_on and merged.own and same):
+    if not (chosen_on and merged.same_data and same):
         return splits
     _, held = divided(merged.trained.data, splits.train)
     return dataclasses.replace(splits, held=held)
@@ -169,10 +169,10 @@ def _open(merged: Merged) -> Splits:
     """
     config = merged.config
     same = config.evaluation.protocols == merged.trained.evaluation.protocols
-    strict = "protocols" in merged.asked and not (merged.own and same)
+    strict = "protocols" in merged.asked and not (merged.same_data and same)
     splits = open_splits(config, strict=strict, refuse_shared=True)
-    if not merged.own:
-        return dataclasses.replace(splits, own=False, unseen=False)
+    if not merged.same_data:
+        return dataclasses.replace(splits, same_data=False, score_classifier=False)
     splits = with_own_classifier(config, splits)
     seen = _seen_by_the_classifier(merged.trained, splits)
     if seen and not config.evaluation.protocols:
@@ -187,7 +187,7 @@ def _open(merged: Merged) -> Splits:
             seen,
             config.evaluation.eval_split,
         )
-    return dataclasses.replace(splits, unseen=not seen)
+    return dataclasses.replace(splits, score_classifier=not seen)
 
 
 def _seen_by_the_classifier(trained: Config, splits: Splits) -> int:
@@ -255,7 +255,7 @@ def _other_run(
 def _require_same_images_as_before(merged: Merged) -> None:
     """Raise if another data set already has results under this automatic name."""
     path, source = run_folder.of(merged.config).results, merged.config.data.source
-    if merged.own or "eval_name" in merged.asked:
+    if merged.same_data or "eval_name" in merged.asked:
         return
     before = results_file.read(path).get("dataset", source)
     if before != source:
@@ -295,7 +295,7 @@ def _measure_export(
             ", ".join(sorted(left_out)),
         )
     measured = measure(conditions, encoder)
-    title = "" if merged.own else f"{_measured_on(config)}\n"
+    title = "" if merged.same_data else f"{_measured_on(config)}\n"
     print(f"{title}{evaluation.render(measured.results)}", flush=True)
     return _write_results(merged, conditions, measured, None, {}, others)
 
@@ -329,7 +329,7 @@ def _write_results(
         step=step,
         weights=measured.weights,
         facts={
-            "trained_on": "" if merged.own else merged.trained.data.source,
+            "trained_on": "" if merged.same_data else merged.trained.data.source,
             **facts_of_splits(conditions.images),
             "best": best,
         },

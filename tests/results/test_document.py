@@ -45,7 +45,7 @@ SOURCES = {
     "evaluation/semi_supervised.py": ["measure_semi", "_measure", "_facts"],
     "evaluation/solvers/low_shot_svm.py": ["voc_low_shot"],
     "evaluation/solvers/penalty_sweep.py": ["lbfgs_logistic", "sweep"],
-    "evaluation/solvers/sgd_heads.py": ["judge"],
+    "evaluation/solvers/sgd_heads.py": ["score_linear"],
     "evaluation/transfer/finetune.py": ["measure_finetuned"],
     "evaluation/transfer/linear.py": ["run_linear", "binary_sweep"],
     "evaluation/transfer/protocol.py": [

@@ -14,7 +14,7 @@ data/test_datasets                      data: opening prepare
 data/test_file_index                    data: index_cache index_columns
 data/test_image_files                   data: image_headers
 data/test_layouts                       data: layout_rules side_files
-data/test_manifest                      data: manifest_paths presence
+data/test_manifest                      data: manifest_paths multi_label
 data/test_order                         data: sources
 data/test_record_files                  data: records
 data/test_shapes_drawing                data: shapes_builder shapes_fields shapes_scene

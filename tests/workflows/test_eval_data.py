@@ -85,7 +85,7 @@ def _noise(tmp_path_factory):
 
 def test_without_data_flags_the_images_are_the_runs():
     merged = settings("--data_dir=/b")
-    assert merged.own and merged.config.data == dataclasses.replace(
+    assert merged.same_data and merged.config.data == dataclasses.replace(
         TRAINED.data, data_dir="/b"
     )
     assert merged.config.seed == 3
@@ -121,7 +121,7 @@ def test_a_config_of_python_gives_what_differs_from_the_defaults():
 def test_other_images_take_no_split_and_no_share_of_labels_from_the_run():
     merged = settings("--dataset=fashion_mnist", "--eval_split=test[:9]")
     data, asked = merged.config.data, merged.config.evaluation
-    assert not merged.own and data.dataset == "fashion_mnist"
+    assert not merged.same_data and data.dataset == "fashion_mnist"
     assert (data.image_size, data.data_dir) == (28, "/a")
     assert (data.train_split, data.labels_per_class, data.download) == (
         "train",
@@ -137,13 +137,13 @@ def test_other_images_take_no_split_and_no_share_of_labels_from_the_run():
 
 
 def test_the_runs_data_set_by_name_is_the_runs(caplog):
-    assert settings("--dataset=mnist").own
+    assert settings("--dataset=mnist").same_data
     folder = dataclasses.replace(TRAINED, data=DataConfig(image_dir="photos"))
-    assert settings("--image_dir=./photos/", trained=folder).own
-    assert settings("--dataset=mnist", "--image_dir=photos", trained=folder).own
+    assert settings("--image_dir=./photos/", trained=folder).same_data
+    assert settings("--dataset=mnist", "--image_dir=photos", trained=folder).same_data
     assert "--dataset=mnist is not read: the images are those of photos" in caplog.text
-    assert not settings("--dataset=mnist", trained=folder).own
-    assert not settings("--label_key=parity").own  # other labels, the same splits
+    assert not settings("--dataset=mnist", trained=folder).same_data
+    assert not settings("--label_key=parity").same_data  # other labels, the same splits
     assert settings("--label_key=parity").config.evaluation.eval_split == "test"
 
 
@@ -278,7 +278,7 @@ def test_the_classifier_of_the_run_is_scored_on_its_own_images_only(run):
     opened = inputs.with_own_classifier(config, inputs.open_splits(config))
     found = runner.measure_model(Conditions.of(config, opened), model).results
     assert list(found) == ["Online linear head/supervised"]
-    other = dataclasses.replace(opened, own=False, unseen=False)
+    other = dataclasses.replace(opened, same_data=False, score_classifier=False)
     assert runner.measure_model(Conditions.of(config, other), model).results == {}
 
 

@@ -13,9 +13,9 @@ from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.solvers.sgd_heads import (
     clip_batch,
     fit_heads,
-    judge,
     read_batches,
     require_training,
+    score_linear,
     steps_of,
 )
 from simclr_tf2.optimizers.lars import LARS
@@ -73,7 +73,7 @@ def average_pool_linear(
         read_batches([train.features], targets, batch, steps=steps, seed=seed),
     )
     weights, bias = (variable.numpy() for variable in model.trainable_variables)
-    return judge(test, weights, bias, known, all_classes(train, test)) | {
+    return score_linear(test, weights, bias, known, all_classes(train, test)) | {
         "dim": train.features.shape[1],
         "optimizer": "lars",
         "epochs": epochs,

@@ -14,9 +14,9 @@ from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.solvers.sgd_heads import (
     clip_batch,
     fit_heads,
-    judge,
     read_batches,
     require_training,
+    score_linear,
     steps_of,
 )
 from simclr_tf2.optimizers.schedules import WarmupCosine, scaled_learning_rate
@@ -81,7 +81,7 @@ def linear_sgd(
     batches = read_batches([train.features], targets, batch, steps=steps, seed=seed)
     loss = fit_heads(model, optimizer, batches)
     weights, bias = (variable.numpy() for variable in model.trainable_variables)
-    return judge(test, weights, bias, known, all_classes(train, test)) | {
+    return score_linear(test, weights, bias, known, all_classes(train, test)) | {
         "optimizer": "sgd, nesterov",
         "epochs": epochs,
         "steps": steps,

@@ -25,9 +25,9 @@ from simclr_tf2.evaluation.solvers.penalty_sweep import (
 )
 from simclr_tf2.evaluation.solvers.sgd_heads import (
     clip_batch,
-    judge,
     read_batches,
     require_training,
+    score_linear,
     steps_of,
 )
 
@@ -100,7 +100,7 @@ def logreg_adam(
     ((weights, bias),) = _fit_all(train_x, targets, [ordered[best]], **settings)
     scaled = Features(test_x, test.labels, test.name)
     batch = clip_batch(global_batch_size, len(train))
-    return judge(scaled, weights, bias, known, all_classes(train, test)) | {
+    return score_linear(scaled, weights, bias, known, all_classes(train, test)) | {
         "weight_decay": ordered[best],
         "weight_decay_at_edge": len(ordered) > 1 and best in (0, len(ordered) - 1),
         "weight_decays": ordered,

@@ -129,7 +129,7 @@ def voc_svm(
             total,
             linear_svm.MAX_ITER,
         )
-    result = _judged(np.stack(scores, axis=1), binary)
+    result = _scores(np.stack(scores, axis=1), binary)
     interval = map_interval(result["scores"], binary.test_targets, seed=seed)
     return result | {
         "map_ci95": list(interval),
@@ -175,7 +175,7 @@ def _fit_class(
     return costs[best], float(mean[best]), scores, missed + (not converged)
 
 
-def _judged(scores: np.ndarray, binary: Binary) -> dict[str, Any]:
+def _scores(scores: np.ndarray, binary: Binary) -> dict[str, Any]:
     targets = binary.test_targets
     mean, each, skipped = mean_average_precision(scores, targets, points="interpolated")
     if skipped:

@@ -16,7 +16,7 @@ from simclr_tf2.evaluation.classifiable import require_classifiable
 from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.evaluation.solvers.blas_threads import blas_threads
 from simclr_tf2.evaluation.solvers.lbfgs import COPY_BYTES, Part, fit_logistic
-from simclr_tf2.evaluation.solvers.sgd_heads import columns_of, judge
+from simclr_tf2.evaluation.solvers.sgd_heads import columns_of, score_linear
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def sweep(
             train + validation, [ordered[chosen]], len(known), start=warm
         )
         weights, iterations, converged = next(refit)
-        found = judge(test, weights[:-1], weights[-1], known, every)
+        found = score_linear(test, weights[:-1], weights[-1], known, every)
     if not all([*reached, converged]):
         logger.warning(
             "logistic regression: %d of %d fits stopped short of the optimum",

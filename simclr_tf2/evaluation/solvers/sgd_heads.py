@@ -26,7 +26,7 @@ SCORE_BYTES = 64 * 2**20  # of features and scores read at once
 Batch = tuple[Sequence[np.ndarray], np.ndarray]
 
 
-def judge(
+def score_linear(
     test: Features,
     weights: np.ndarray,
     bias: np.ndarray,

@@ -115,11 +115,13 @@ def test_choice_refit_and_report_equal_a_scikit_learn_loop(classes, measure):
     found = lbfgs_logistic(
         train, validation, test, seed=0, lambdas=FEW, measure=measure
     )
-    judge = balanced_accuracy_score if measure == "mean_per_class" else np.equal
+    score_linear = balanced_accuracy_score if measure == "mean_per_class" else np.equal
     scores = [
         float(
             np.mean(
-                judge(validation.labels, exact(train, p).predict(validation.features))
+                score_linear(
+                    validation.labels, exact(train, p).predict(validation.features)
+                )
             )
         )
         for p in FEW[::-1]

@@ -16,7 +16,7 @@ from simclr_tf2.data.datasets import Split
 SURE = "labels_no_difficult"  # VOC: of the labels, those not marked difficult
 
 
-def has_presence(data: DataConfig) -> bool:
+def has_several_labels(data: DataConfig) -> bool:
     """Return whether ``label_key`` of a prepared TFDS set is a list of classes."""
     builder = prepare.prepared_builder(
         data.dataset, data_dir=data.data_dir, download=data.download
@@ -26,7 +26,7 @@ def has_presence(data: DataConfig) -> bool:
     return isinstance(getattr(found, "feature", None), tfds.features.ClassLabel)
 
 
-def open_presence(data: DataConfig, split: str) -> Split:
+def open_multi_label(data: DataConfig, split: str) -> Split:
     """Open a split with the classes an image shows, int64 [l] of 1, 0 and -1.
 
     -1 where all objects of the class are marked difficult, as VOC's own evaluation
