@@ -822,8 +822,8 @@ _string(
 
 
 # Words of the reference's README that its program no longer reads.
-_LEFTOVERS = ("train_summary_steps", "variable_schema")
-for _name in _LEFTOVERS:
+_IGNORED_FLAGS = ("train_summary_steps", "variable_schema")
+for _name in _IGNORED_FLAGS:
     flags.DEFINE_string(
         _name,
         None,
@@ -939,7 +939,7 @@ def _stray(word: str, argv: Sequence[str]) -> str:
 
 def leftovers(values: flags.FlagValues) -> list[str]:
     """List the flags that were given and have no effect."""
-    known = (*_LEFTOVERS, *_OF_ABSL)
+    known = (*_IGNORED_FLAGS, *_OF_ABSL)
     return [name for name in known if name in values and values[name].present]
 
 

@@ -25,10 +25,14 @@ logger = logging.getLogger(__name__)
 class Splits:
     """Training split and, where protocols need them, the labelled ones.
 
-    ``same_data`` says whether they are of the data set that the network learned from, and
-    ``score_classifier`` whether its classifier may be scored: on no other set, and on none of the
-    images that it was trained on. ``held`` is what ``--valid_size`` takes out of
-    ``train`` for the contrastive loss, or None.
+    Attributes:
+        train: Images to learn from without labels.
+        probe: Labelled images that protocols learn from.
+        eval: Labelled images that protocols are scored on.
+        same_data: Whether they are of the data set that the network learned from.
+        score_classifier: Whether the run's classifier may be scored: on no other data
+            set, and on none of the images that it was trained on.
+        held: What ``--valid_size`` takes out of ``train`` for the contrastive loss.
     """
 
     train: datasets.Split

@@ -35,7 +35,7 @@ class Merged:
     Attributes:
         config: To measure with.
         trained: The run's own.
-        same_data: Whether the images are those of the data set that the run learned from.
+        same_data: Whether the images are of the data set that the run learned from.
         asked: Names of the settings that the command line gave.
     """
 

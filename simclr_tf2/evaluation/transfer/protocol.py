@@ -227,7 +227,7 @@ def encode_with(
 
     def key(split: Split) -> dict[str, Any]:
         size = list(conditions.data.height_width)
-        # One set of images can be read with other labels: several an image, or another key.
+        # One set of images can be read with other labels.
         labels = [split.num_classes, *split.label_shape]
         return {"view": {"size": size, "window": PROPORTION}, "labels": labels}
 
