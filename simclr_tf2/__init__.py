@@ -11,7 +11,7 @@ from typing import Any
 
 from simclr_tf2 import startup as _startup
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = (
     "augmentations",
