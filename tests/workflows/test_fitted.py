@@ -169,7 +169,7 @@ def test_flags_txt_shows_what_was_fitted_as_a_comment(photos):
     config = config_lib.from_flat(flat(photos, train_batch_size=16, use_blur=False))
     lines = flag_file.text(asked, config).splitlines()
     for line in (
-        f"--image_dir={photos}",
+        f"--image_dir={photos / 'photos'}",
         "# --train_batch_size=16",
         "# --use_blur=false",
     ):
