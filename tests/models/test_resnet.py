@@ -43,6 +43,8 @@ def test_parameters_are_the_references(entry):
         model = build_simclr(
             config, image_size=want["image_size"], num_classes=10, export=True
         )
+    # Otherwise Keras initialises them all when it next builds a model: 8 GB, a minute.
+    keras.backend.clear_session()
     parts = {
         "resnet": model.backbone,
         "projection_head": model.projection_head,
