@@ -69,10 +69,22 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
 def read(path: Path) -> dict[str, Any]:
     """Read a document; empty where there is none that can be read."""
     try:
-        found = json.loads(path.read_text())
+        return read_strictly(path)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+
+
+def read_strictly(path: Path) -> dict[str, Any]:
+    """Read a document that must be there.
+
+    Raises:
+        OSError: It is not there, or cannot be read.
+        ValueError: It is damaged.
+    """
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict):
+        raise ValueError("it holds no JSON object")
+    return found
 
 
 def other_protocols(document: Mapping[str, Any]) -> dict[str, Any]:

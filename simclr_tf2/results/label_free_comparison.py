@@ -61,11 +61,12 @@ def load(run: str, *, name: str | None) -> LabelFreeRun:
         ConfigError: The folder keeps nothing of the kind, or it cannot be read.
     """
     folder = RunFolder(Path(run), name)
-    path = folder.neighbours
     if not folder.path.is_dir():
         raise ConfigError(f"--compare_with={run} is not a folder: name a run folder")
     try:
-        record = document.read(folder.results)["label_free"]
+        path = folder.results
+        record = document.read_strictly(path)["label_free"]
+        path = folder.neighbours
         with np.load(path) as file:
             images = json.loads(str(file["images"]))
             return LabelFreeRun(run, record, file["neighbours"], images)

@@ -71,7 +71,7 @@ workflows/test_following                runs: following
 workflows/test_input_failures           training: input_failures
 workflows/test_kept_features            evaluation/features: extractor
 workflows/test_label_free_runs          evaluation: pairs_of_views
-workflows/test_label_free_runs          results: label_free_comparison label_free_table
+workflows/test_label_free_runs          results: label_free_table
 workflows/test_own_images               runs: images
 workflows/test_pixels                   runs: pixels
 workflows/test_precision                training: precision
