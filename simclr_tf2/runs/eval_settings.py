@@ -87,7 +87,7 @@ def warn_of_no_effect(asked: Config, trained: Config) -> None:
     now, then = config_lib.to_flat(asked), config_lib.to_flat(trained)
     differ = [
         f"--{name}"
-        for name in config_lib.unread("eval")
+        for name in config_lib.reported_by_workflow("eval")
         if name in given and now[name] != then[name]
     ]
     if differ:

@@ -195,6 +195,7 @@ def test_what_cannot_have_an_effect_is_named_once(caplog):
             "--temperature=0.1",
             "--resnet_depth=18",
             "--valid_size=0.2",
+            "--input=photos",  # of embed: the command line says so
         )
     )
     eval_settings.warn_of_no_effect(asked, TRAINED)
