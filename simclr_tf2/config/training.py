@@ -1,4 +1,4 @@
-"""Settings of training: how long, how much at once, how often saved and shown."""
+"""Settings of training: length, batch, memory, checkpoints, logs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRESS = ("auto", "bar", "plain", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Settings of training: how long, how much at once, how often saved and shown."""
+    """Settings of training: length, batch, memory, checkpoints, logs."""
 
     train_batch_size: int = setting(512, changes=WEIGHTS, modes=TRAINING)
     train_epochs: float = setting(100.0, changes=WEIGHTS, modes=TRAINING)
@@ -44,7 +44,7 @@ class TrainingConfig:
     log_steps: int = setting(50, changes=OUTPUT, modes=TRAINING, ours=True)
     # Online kNN and collapse metrics
     monitor_epochs: float = setting(1.0, changes=MEASUREMENT, modes=TRAINING, ours=True)
-    # Of the training images, held out
+    # Fraction of the training images that is held out
     finetune_validation: float = setting(
         0.0, changes=WEIGHTS, modes=FINETUNE, ours=True
     )
