@@ -748,7 +748,8 @@ _integer(
     "With --protocols=semi: images per training step. 0: 4096 / 1,281,167 of all "
     "labelled images (the batch of the paper as a share of ImageNet), at least 32 and "
     "at most 4096. A batch never exceeds the number of labelled images that are used; "
-    "with 0 it also does not exceed the number of views per step in pretraining.",
+    "with 0 it also does not exceed the number of views that pretraining had in the "
+    "network at once.",
 )
 _list(
     "finetune_baselines",

@@ -37,22 +37,22 @@ def make_monitor(
 
     Args:
         encode_h_z: ``[b, s, s, c] -> (h [b, d], z [b, p])`` in inference mode.
-        bank: Fixed small set of labelled examples, elements as for ``extract``. It may
-            be without labels (-1): then there is no kNN.
+        bank: Fixed small set of labelled examples, elements as for ``extract``. Without
+            labels (-1) there is no kNN.
         queries: Examples that are not in the bank.
         views: Two augmentations ``[n, s, s, c]`` of the same images, for alignment;
-            None leaves alignment out.
-        knn: False leaves kNN out, of a bank that is known to have no labels.
-        strategy: Where to run; None is the default device.
+            None: alignment is not measured.
+        knn: False: kNN is not measured, because the bank is known to have no labels.
+        strategy: Devices; None: the default device.
 
     Returns:
         A function without arguments -> scalars ``knn_top1_k20`` and ``knn_top1_k200``
         (k clipped to the bank), ``std_h`` and ``std_z`` (mean over dimensions of the
-        deviation of L2-normalised rows; 0 is collapse, 1/sqrt(d) is the healthy
-        order), ``alignment``, ``uniformity`` (arXiv 2005.10242) and ``rankme`` (arXiv
-        2210.02885), the last two of z of the queries. What cannot be measured (no
-        labels, one class, features that are not finite) is absent, with a log line;
-        no line is logged twice.
+        standard deviation of L2-normalised rows; 0 is collapse, 1/sqrt(d) an even
+        spread), ``alignment``, ``uniformity`` (arXiv 2005.10242) and ``rankme`` (arXiv
+        2210.02885), the last two for z of the queries. A scalar that cannot be measured
+        (no labels, one class, features that are not finite) is missing and a message is
+        logged once.
     """
     width: list[int] = []
     said: set[str] = set()

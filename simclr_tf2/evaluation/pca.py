@@ -1,4 +1,4 @@
-"""The pixel baseline: what linear compression of the images gives without learning."""
+"""The pixel baseline: principal components of the pixels, without learning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCALER = "StandardScaler on pixels, before PCA"
 def pca256(
     train_images: Features, test_images: Features, seed: int
 ) -> tuple[Features, Features]:
-    """Standardise the pixels and project them on their 256 main components.
+    """Standardise the pixels and project them on their first 256 components.
 
     Scaler and components come from the train split only. With fewer than 256 images
     or pixels there are as many components as the smaller number.
@@ -28,7 +28,7 @@ def pca256(
     Args:
         train_images: Raw pixels ``[n, d]`` (``features.raw_pixels``).
         test_images: Raw pixels ``[m, d]``.
-        seed: Of the randomised SVD.
+        seed: Seed of the randomised SVD.
 
     Returns:
         Train and test features ``[., min(256, n, d)]``, marked as scaled already.

@@ -1,4 +1,4 @@
-"""Write pictures and an embedding for TensorBoard beside the scalars of a run."""
+"""Write pictures and an embedding for TensorBoard next to the scalars of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_picture(folder: Path, name: str, png: bytes, *, step: int) -> None:
     """Add a picture to the events of a run.
 
     Args:
-        folder: Of the events.
+        folder: Folder of the events.
         name: Tag of the picture.
         png: The encoded picture.
         step: Step it belongs to.
@@ -47,7 +47,7 @@ def write_projector(
         images: uint8 ``[n, h, w, 3]``.
         labels: int64 ``[n]``, -1 for none; None for no labels.
         class_names: Names in label order.
-        name: Of the embedding.
+        name: Name of the embedding.
     """
     from google.protobuf import text_format
     from tensorboard.plugins import projector
