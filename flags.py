@@ -244,9 +244,9 @@ _float(
     "Fraction of the training images, from 0 to below 1, that --mode=pretrain holds "
     "out. Their contrastive loss, with fixed views, is logged as valid_loss every "
     "--monitor_epochs. A hash chooses the images: of the path of a file, or of the "
-    "index of an image in arrays and other data sets. So the choice stays when images "
-    "are added. 0: no image is held out. Default: 0.05 of your own images without "
-    "labels if there are 400 or more, else 0.",
+    "index of an image in arrays and other data sets. So the choice stays when files, "
+    "or images at the end of an array, are added. 0: no image is held out. Default: "
+    "0.05 of your own images without labels if there are 400 or more, else 0.",
 )
 _float(
     "label_fraction",
@@ -611,8 +611,8 @@ _integer(
 _string(
     "eval_name",
     "Name of this evaluation in result files and TensorBoard, of letters, digits, '.', "
-    "'_' and '-'. Default: on the run's own images that of the run (mostly none), on "
-    "other images the name of the data set.",
+    "'_' and '-'. Default: that of the run (usually none), or the name of the data set "
+    "if it is not the data set of the run.",
 )
 _list(
     "protocols",
@@ -649,9 +649,9 @@ _section("Evaluation of a run")
 _list(
     "compare_with",
     "Folders of other runs that were evaluated on the same images as this one, "
-    "comma-separated. McNemar's test says whether the trained network of each and this "
-    "one differ on images like these; it does not compare recipes or seeds, which "
-    "takes several runs of each. Without labels, or with --protocols=label_free, a "
+    "comma-separated. McNemar's test says whether the trained networks of two runs "
+    "differ on images like these. It does not compare recipes or seeds: that takes "
+    "several runs of each. Without labels, or with --protocols=label_free, a "
     "table compares the label-free numbers and the share of nearest images in common. "
     "Empty: no comparison.",
 )

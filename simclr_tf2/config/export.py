@@ -33,7 +33,7 @@ class ExportConfig:
     preview: str | None = setting(None, changes=OUTPUT, modes=EMBED | SCAN, ours=True)
     # Embed: image files
     neighbours_of: tuple[str, ...] = setting((), changes=OUTPUT, modes=EMBED, ours=True)
-    # Embed: of each of them
+    # Embed: number of similar images per image
     num_neighbours: int = setting(8, changes=OUTPUT, modes=EMBED, ours=True)
 
     def __post_init__(self) -> None:

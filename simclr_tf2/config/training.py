@@ -30,7 +30,7 @@ class TrainingConfig:
     lineareval_while_pretraining: bool = setting(True, changes=WEIGHTS, modes=PRETRAIN)
     mixed_precision: str = setting("off", changes=WEIGHTS, modes=TRAINING, ours=True)
     jit_compile: bool = setting(False, changes=SPEED, modes=TRAINING, ours=True)
-    # The reference: until a checkpoint
+    # The reference code: all steps until a checkpoint
     steps_per_loop: str | int = setting(
         "auto", changes=SPEED, modes=TRAINING, ours=True
     )
@@ -48,9 +48,9 @@ class TrainingConfig:
     finetune_validation: float = setting(
         0.0, changes=WEIGHTS, modes=FINETUNE, ours=True
     )
-    # Eval shows no progress and accepts it without a warning
+    # Evaluation shows no progress, but accepts the flag without a warning
     progress: str = setting("auto", changes=OUTPUT, modes=MEASURING, ours=True)
-    # Op determinism
+    # Deterministic TensorFlow operations
     deterministic: bool = setting(False, changes=WEIGHTS, modes=TRAINING, ours=True)
     # Cached gradients (arXiv 2101.06983); 0: off
     micro_batch_size: int = setting(0, changes=WEIGHTS, modes=PRETRAIN, ours=True)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from simclr_tf2 import augmentations
 from simclr_tf2.config import AugmentationConfig
 
-LOCAL_VIEW_SALT = 0x10CA1  # any number will do
+LOCAL_VIEW_SALT = 0x10CA1  # arbitrary
 Size = int | tuple[int, int]
 Example = dict[str, Any]
 
@@ -131,7 +131,7 @@ class ViewSpec:
             made = make(
                 seed=tf.bitwise.bitwise_xor(
                     seed, LOCAL_VIEW_SALT
-                ),  # apart from the other views'
+                ),  # unlike the other views'
                 num_views=self.num_local_views,
                 image_size=self.local_image_size,
                 area_range=augmentations.LOCAL_AREA_RANGE,

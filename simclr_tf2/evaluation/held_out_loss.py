@@ -70,7 +70,7 @@ def make_held_out_loss(
     def measure() -> dict[str, float]:
         try:
             z = collect(runner, views, limit=None, name="held-out images").features
-        except ConfigError as error:  # watching must not end a run that can go on
+        except ConfigError as error:  # must not end a run that can continue
             if not said:
                 logger.warning("held-out loss not measured: %s", error)
             said.append(error)

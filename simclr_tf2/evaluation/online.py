@@ -80,7 +80,7 @@ def make_monitor(
         try:
             with logged_once(*LOGGERS, before=logged):
                 return everything()
-        except ConfigError as error:  # watching must not end a run that can go on
+        except ConfigError as error:  # must not end a run that can continue
             say_once(logging.WARNING, "online evaluation skipped", error)
             return {}
 
@@ -114,7 +114,7 @@ def monitor(
 
 
 def _knn(bank: Features, queries: Features) -> dict[str, float]:
-    used = {k: min(k, len(bank)) for k in KS}  # no word on it: the bank is a sample
+    used = {k: min(k, len(bank)) for k in KS}  # not logged: the bank is a sample
     found = weighted_knn(bank, queries, ks=tuple(used.values()))
     return {f"knn_top1_k{k}": found[f"top1_k{n}"] for k, n in used.items()}
 
@@ -125,6 +125,6 @@ def _geometry(h: np.ndarray, z: np.ndarray) -> dict[str, float]:
         "std_z": metrics.embedding_std(z),
         "rankme": metrics.rankme(z[:MAX_ROWS]),
     }
-    if len(z) > 1:  # a pair at least
+    if len(z) > 1:  # needs a pair
         measured["uniformity"] = metrics.uniformity(z[:MAX_ROWS])
     return {name: float(value) for name, value in measured.items()}

@@ -13,7 +13,7 @@ from simclr_tf2.evaluation.solvers.blas_threads import blas_threads
 logger = logging.getLogger(__name__)
 
 COMPONENTS = 256
-ROWS = 1024  # projected at once: bounds the memory beyond the pixels themselves
+ROWS = 1024  # projected at once, to limit memory in addition to the pixels
 SCALER = "StandardScaler on pixels, before PCA"
 
 
@@ -40,7 +40,7 @@ def pca256(
         require_classifiable(train_images, test_images)  # several labels: svm checks
     scaler = StandardScaler().fit(train_images.features)
     count = min(COMPONENTS, *train_images.features.shape)
-    # copy=False: the standardised pixels are ours, PCA may centre them in place.
+    # copy=False: nothing else uses the standardised pixels, so PCA may change them.
     pca = PCA(count, svd_solver="randomized", random_state=seed, copy=False)
 
     def project(split: Features) -> Features:

@@ -107,7 +107,7 @@ def _measure(
         record = finetuning.train_beside(
             run, strategy, labelled, row=FINETUNED_ROW, initial=model
         )
-    except NotFinite as error:  # no reason to lose what else is measured
+    except NotFinite as error:  # the other results are kept
         reason = f"{error}, or a smaller --semi_batch_size"
         logger.warning("semi: %s", reason)
         unmeasured = {"value": None, "not_measured": reason}

@@ -15,7 +15,7 @@ from simclr_tf2.evaluation.protocols.depths import five_linear
 from simclr_tf2.evaluation.subject import Subject
 
 ROW = "SimCLR"
-AVERAGE_POOL = "AvgPool"  # the benchmark's name of the column
+AVERAGE_POOL = "AvgPool"  # the column in the MMSelfSup benchmark
 ROWS = tuple(f"{ROW} {name}" for name in (*depths.STAGES, AVERAGE_POOL))
 
 

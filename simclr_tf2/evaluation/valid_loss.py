@@ -19,7 +19,7 @@ from simclr_tf2.training.labelled import divided
 
 logger = logging.getLogger(__name__)
 
-SEED = 0x5EED  # any number will do: the same views in every run
+SEED = 0x5EED  # arbitrary; every run has the same views
 VIEWS = 256  # [ours] views that pass through the network at once
 
 

@@ -140,13 +140,13 @@ def is_kept(folder: RunFolder) -> bool:
 
 
 def _host() -> str:
-    """Return this machine's name; others that share the folder run other processes."""
+    """Return the name of this machine, because other machines may share the folder."""
     return socket.gethostname()
 
 
 def _runs(pid: int) -> bool:
     if os.name != "posix":
-        return True  # elsewhere the question would end it
+        return True  # on Windows os.kill would end the process
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

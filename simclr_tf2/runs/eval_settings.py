@@ -115,7 +115,7 @@ def _data(asked: Config, trained: DataConfig, given: frozenset[str]) -> DataConf
     names = [f.name for f in dataclasses.fields(DataConfig)]
     flat = {name: getattr(asked.data, name) for name in names}
     changes = {n: v for n, v in flat.items() if n in given and n not in SOURCES}
-    if given & set(LABELS):  # one excludes the other
+    if given & set(LABELS):  # only one of them may be set
         changes |= {name: flat[name] for name in LABELS}
     if given & SOURCES and _source(asked.data) != _source(trained):
         named = {*SOURCES, *READING, *LABELS, "download", "train_split"}
@@ -164,12 +164,12 @@ def _evaluation(
     if not same_data:
         base["eval_name"] = name_of(data)
         changes = {n: v for n, v in changes.items() if v or n != "eval_name"}
-    if _source(data) != _source(trained.data):  # its splits are no splits of these
+    if _source(data) != _source(trained.data):  # other images have other splits
         base |= {"eval_split": EvaluationConfig().eval_split, "probe_split": ""}
     elif data.train_split != trained.data.train_split:
-        base["probe_split"] = ""  # what is learned from is named by --train_split
+        base["probe_split"] = ""  # --train_split names it
     if not same_data or data.train_split != trained.data.train_split:
-        if trained.evaluation.best_metric == "valid_loss":  # of images held out there
+        if trained.evaluation.best_metric == "valid_loss":  # is of held-out images
             base["best_metric"] = ""
     return dataclasses.replace(trained.evaluation, **{**base, **changes})
 

@@ -79,7 +79,7 @@ def _label_names(
         return ["unlabelled"] * count
     known = dict(enumerate(class_names))
     names = (known.get(int(i), str(i) if i >= 0 else "unlabelled") for i in labels)
-    return [" ".join(name.split()) for name in names][:count]  # a tab ends a column
+    return [" ".join(name.split()) for name in names][:count]  # tabs separate columns
 
 
 def _sprite(images: np.ndarray) -> tuple[bytes, int]:
