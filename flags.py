@@ -1,7 +1,7 @@
-"""Every command-line flag, grouped like ``Config``; defaults are quoted from there.
+"""All command-line flags, grouped like ``Config``, which holds their defaults.
 
-A flag's help is read alone: its first sentence says what the flag is, with the unit,
-and stands in ``--help``; what its values mean follows.
+The help of a flag is read alone. Its first sentence says what the flag is, with the
+unit, and is the text of ``--help``. The other sentences say what its values mean.
 """
 
 from __future__ import annotations
@@ -243,9 +243,10 @@ _float(
     "valid_size",
     "Fraction of the training images, from 0 to below 1, that --mode=pretrain holds "
     "out. Their contrastive loss, with fixed views, is logged as valid_loss every "
-    "--monitor_epochs. Images are chosen by a hash of their path, so that the choice "
-    "stays when files are added. 0: no image is held out. Default: 0.05 of your own "
-    "images without labels if there are 400 or more, else 0.",
+    "--monitor_epochs. A hash chooses the images: of the path of a file, or of the "
+    "index of an image in arrays and other data sets. So the choice stays when files, "
+    "or images at the end of an array, are added. 0: no image is held out. Default: "
+    "0.05 of your own images without labels if there are 400 or more, else 0.",
 )
 _float(
     "label_fraction",
@@ -262,9 +263,9 @@ _integer(
 _string(
     "image_size",
     "Side of the training images in pixels, from 8 to 1024, or HEIGHTxWIDTH. Default "
-    "in pretraining with your own images: the largest of 32, 64, 96 and 224 to which a "
-    "typical image need not be enlarged. Default in fine-tuning: the image size of the "
-    "checkpoint.",
+    "in pretraining with your own images: the largest of 32, 64, 96 and 224 that does "
+    "not enlarge a typical image, 32 for smaller images (which are enlarged), and 224 "
+    "for TFRecords. Default in fine-tuning: the image size of the checkpoint.",
 )
 _integer(
     "image_channels",
@@ -277,7 +278,7 @@ _string(
     "auto. LO,HI: two numbers, such as 0,4095 for 12-bit scans or -1000,3000 for CT. "
     "full: the whole range of the type, 0 to 1 for floats. auto: found from the type "
     "and the values of the whole data set, logged and kept with the run. Images of 8 "
-    "bits always have the range 0 to 255.",
+    "bits have the range 0 to 255, unless LO,HI lies within it.",
 )
 _bool(
     "cache_dataset",
@@ -409,7 +410,8 @@ _integer(
     "ft_proj_selector",
     "Fine-tuning: layer of the projection head whose input the classifier reads, from "
     "-1 to the number of layers. 0: h, the backbone's output; -1: z, the head's "
-    "output. SimCLRv2 uses 1.",
+    "output. SimCLRv2 uses 1. --mode=export reads this flag with --checkpoint, because "
+    "a google-research/simclr checkpoint does not record the layer.",
 )
 _bool(
     "zero_init_logits_layer",
@@ -484,8 +486,9 @@ _section("Training")
 _integer(
     "train_batch_size",
     "Images per training step, summed over all replicas, 2 or more. Default in "
-    "pretraining with your own images: the largest power of two up to 512 that leaves "
-    "four steps an epoch. Default in fine-tuning: reduced for small data sets.",
+    "pretraining with your own images: the largest power of two from 16 to 512 that "
+    "gives at least four steps per epoch; 16 for fewer than 64 images, and all images "
+    "for fewer than 16. Default in fine-tuning: reduced for small data sets.",
 )
 _float(
     "train_epochs",
@@ -547,8 +550,8 @@ _enum(
 )
 _string(
     "checkpoint",
-    "Run folder or checkpoint whose weights training, or an export, starts from. If it "
-    "is not given, training starts from random weights.",
+    "Run folder or checkpoint whose weights are loaded before training or before an "
+    "export. If it is not given, training starts from random weights.",
 )
 _bool(
     "extend",
@@ -608,8 +611,8 @@ _integer(
 _string(
     "eval_name",
     "Name of this evaluation in result files and TensorBoard, of letters, digits, '.', "
-    "'_' and '-'. Default: on the run's own images that of the run (mostly none), on "
-    "other images the name of the data set.",
+    "'_' and '-'. Default: that of the run (usually none), or the name of the data set "
+    "if it is not the data set of the run.",
 )
 _list(
     "protocols",
@@ -646,9 +649,9 @@ _section("Evaluation of a run")
 _list(
     "compare_with",
     "Folders of other runs that were evaluated on the same images as this one, "
-    "comma-separated. McNemar's test says whether the trained network of each and this "
-    "one differ on images like these; it does not compare recipes or seeds, which "
-    "takes several runs of each. Without labels, or with --protocols=label_free, a "
+    "comma-separated. McNemar's test says whether the trained networks of two runs "
+    "differ on images like these. It does not compare recipes or seeds: that takes "
+    "several runs of each. Without labels, or with --protocols=label_free, a "
     "table compares the label-free numbers and the share of nearest images in common. "
     "Empty: no comparison.",
 )
@@ -743,8 +746,10 @@ _float(
 _integer(
     "semi_batch_size",
     "With --protocols=semi: images per training step. 0: 4096 / 1,281,167 of all "
-    "labelled images (the batch of the paper as a share of ImageNet), but at least 32 "
-    "and at most the number of labels or of views per step in pretraining.",
+    "labelled images (the batch of the paper as a share of ImageNet), at least 32 and "
+    "at most 4096. A batch never exceeds the number of labelled images that are used; "
+    "with 0 it also does not exceed the number of views that pretraining had in the "
+    "network at once.",
 )
 _list(
     "finetune_baselines",
@@ -813,7 +818,7 @@ _integer(
     "num_neighbours",
     "Number of similar images to show for each image of --neighbours_of, 1 or more.",
 )
-_section("Looking through images")
+_section("Preview")
 _string(
     "preview",
     "Picture (.png) to write. With --mode=scan: images beside their augmented views. "
@@ -821,16 +826,16 @@ _string(
 )
 
 
-# Words of the reference's README that its program no longer reads.
+# Flags in commands of the reference's README that its program no longer reads.
 _IGNORED_FLAGS = ("train_summary_steps", "variable_schema")
 for _name in _IGNORED_FLAGS:
     flags.DEFINE_string(
         _name,
         None,
-        "No effect; accepted because commands of google-research/simclr carry it.",
+        "No effect; accepted because commands of google-research/simclr contain it.",
     )
 
-# Flags that absl's logging brings; this program does not log by it.
+# Flags that absl's logging defines; this program does not use it.
 _OF_ABSL = ("log_dir", "logtostderr", "alsologtostderr", "stderrthreshold")
 
 
@@ -838,8 +843,8 @@ def parse(argv: Sequence[str]) -> list[str]:
     """Parse a command line into ``absl.flags.FLAGS``; return the program's name only.
 
     Raises:
-        ConfigError: Unknown flags or recipes, values that are of the wrong kind or
-            missing, words that are no flags; names what is probably meant.
+        ConfigError: A flag or recipe is unknown, a value is missing or of the wrong
+            kind, or an argument is not a flag. The message suggests a correction.
     """
     argv = _with_recipes(argv)
     _check_values_are_given(argv)
@@ -855,7 +860,7 @@ def parse(argv: Sequence[str]) -> list[str]:
     except UnicodeDecodeError:
         raise config_lib.ConfigError("--flagfile is not UTF-8 text") from None
     except (flags.Error, ValueError) as error:
-        if isinstance(error.__context__, config_lib.ConfigError):  # of our parsers
+        if isinstance(error.__context__, config_lib.ConfigError):  # from our parsers
             raise error.__context__ from None
         raise config_lib.ConfigError(_reworded(str(error))) from None
     if rest[1:]:
@@ -877,7 +882,7 @@ def _with_recipes(argv: Sequence[str]) -> list[str]:
 
 
 def _check_values_are_given(argv: Sequence[str]) -> None:
-    """Refuse ``--model_dir --mode=eval``, which would name a folder "--mode=eval"."""
+    """Refuse ``--model_dir --mode=eval``, which would name the folder "--mode=eval"."""
     for argument, after in itertools.pairwise(argv):
         name, equals, _ = argument.lstrip("-").partition("=")
         if not argument.startswith("-") or equals or name not in _NAMES:
@@ -892,7 +897,7 @@ def _without_value(name: str) -> str:
 
 
 def _unknown(name: str) -> str:
-    """Say that a flag does not exist, and which are like it."""
+    """Return the message on an unknown flag, with similar flags."""
     bare = name.removeprefix("no")
     if name.startswith("no") and bare in _NAMES:
         return f"--{name}: --{bare} is no yes-or-no flag; write --{bare}= to empty it"
@@ -915,7 +920,7 @@ def _reworded(message: str) -> str:
 
 
 def _stray(word: str, argv: Sequence[str]) -> str:
-    """Say what is wrong with a word that is no flag."""
+    """Return the message on an argument that is not a flag."""
     if word[0] in "\u2010\u2011\u2012\u2013\u2014\u2212":
         bare = word.lstrip("-\u2010\u2011\u2012\u2013\u2014\u2212")
         return f"{word} begins with a long dash; type two hyphens: --{bare}"
@@ -979,8 +984,8 @@ def _as_shown(flag: flags.Flag) -> command_help.Flag:
 def of_other_modes(values: flags.FlagValues, mode: str) -> list[str]:
     """List the flags that were given and that ``mode`` does not read.
 
-    Left out are those of which its workflow warns, and those that fine-tuning keeps for
-    an evaluation (``measured_later``).
+    The list leaves out the flags that the workflow itself warns of, and those that
+    fine-tuning keeps for a later evaluation (``measured_later``).
     """
     unread = set(config_lib.unread(mode)) - _kept_for_eval(mode)
     unread -= set(config_lib.reported_by_workflow(mode))
@@ -988,15 +993,16 @@ def of_other_modes(values: flags.FlagValues, mode: str) -> list[str]:
 
 
 def measured_later(values: flags.FlagValues, mode: str) -> list[str]:
-    """List the flags of protocols that were given to fine-tuning, which runs none."""
+    """List the protocol flags given to fine-tuning, which runs no protocol."""
     kept = _kept_for_eval(mode)
     return [n for n in _NAMES if n in kept and values[n].present and values[n].value]
 
 
 def _kept_for_eval(mode: str) -> set[str]:
-    """Return what fine-tuning leaves to an evaluation of its run.
+    """Return the settings that fine-tuning keeps for a later evaluation of its run.
 
-    It is what pretraining, which measures protocols at its end, and evaluation read.
+    They are the settings that both pretraining and evaluation read and fine-tuning does
+    not.
     """
     if mode != "finetune":
         return set()
@@ -1013,7 +1019,7 @@ def config_from_flags(values: flags.FlagValues) -> config_lib.Config:
     """Read the parsed flags into a validated ``Config``.
 
     Raises:
-        ConfigError: A value cannot be.
+        ConfigError: A value is not allowed.
     """
     flat = {name: getattr(values, name) for name in _NAMES}
     given = frozenset(name for name in _NAMES if values[name].present)

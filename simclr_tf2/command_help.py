@@ -28,8 +28,8 @@ class Mode:
 MODES = (
     Mode(
         "scan",
-        "Look through a folder of images: what is there, what is broken, which "
-        "settings fit. Trains nothing.",
+        "Check a folder of images: count them, list broken files, suggest settings. "
+        "Trains nothing.",
         "--mode=scan --image_dir=photos",
         needs=(),
     ),
@@ -67,20 +67,20 @@ NOTATION = (
     "Each flag is shown with its default (--seed=0) or, where it has none, with the "
     "kind of its value (--model_dir=TEXT). --use_blur and --nouse_blur are short for "
     "--use_blur=true and =false. --flagfile=FILE reads flags from a file, one a line, "
-    "and --flagfile=NAME from the recipe of that name, unless a file is called so; "
-    "what follows it on the command line wins."
+    "and --flagfile=NAME from the recipe of that name, unless a file has that name. "
+    "Flags that follow it on the command line take priority."
 )
 REFERENCE_MODES = (
-    "train and train_then_eval are the words of google-research/simclr: "
-    "--train_mode=pretrain or finetune says which. They are the default."
+    "train and train_then_eval are modes of google-research/simclr: they run the mode "
+    "that --train_mode names, pretrain or finetune. --mode=train is the default."
 )
 FIRST_COMMANDS = (
     ("a first run on embedded data, in minutes", "--flagfile=quickstart"),
-    ("look through your own images", MODES[0].example),
+    ("check your own images", MODES[0].example),
     ("pretrain on them", MODES[1].example),
 )
 MORE = (
-    ("--help", "every mode with an example, every flag in a line"),
+    ("--help", "every mode with an example, every flag in one line"),
     ("--helpfull", "every flag in full"),
     ("README.md, docs/", "results to expect, data, evaluation, performance"),
     ("--flagfile=NAME", "published settings by name; --help lists these recipes"),

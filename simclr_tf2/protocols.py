@@ -1,8 +1,8 @@
-"""The evaluation protocols: what each one reads, needs, prints and is ranked by.
+"""The evaluation protocols: one record for each.
 
-A protocol is added by one file with its function and one entry here. Functions are
-named, not imported: the command line, the tables and the settings read these records
-without TensorFlow. ``load`` returns a function by its name.
+To add a protocol, write one file with its function and one entry here. A record names
+its functions as text and does not import them, because the command line, the tables
+and the settings read the records without TensorFlow. ``load`` imports a function.
 """
 
 from __future__ import annotations
@@ -28,25 +28,26 @@ class Protocol:
 
     Attributes:
         title: Name in tables.
-        plot_title: Name in plots; "" is ``title``.
-        help: What it is, in a few words, for the help of ``--protocols``.
+        help: Short description for the help of ``--protocols``.
+        measure: "module:function" that runs the protocol. If it reads features:
+            ``(train, test, *, seed, **settings) -> record``. If it reads the network:
+            ``(subject) -> Measured``.
+        plot_title: Name in plots; "" means ``title``.
         reads: "features": the frozen features of two splits; "network": the network.
-        measure: "module:function". On features ``(train, test, *, seed, **settings) ->
-            record``; on the network ``(subject) -> Measured``.
         settings: Parameter of ``measure`` -> setting of ``EvaluationConfig``.
-        features: Setting that chooses the features; "" always reads h.
-        labels: Labels of an image that it can do with: one class, several yes-or-no
-            labels, none.
-        published: Whether its published values learned from every training image.
+        features: Setting that selects the features; "" means that h is read.
+        labels: Kinds of labels that it accepts: "one" class per image, "several"
+            yes-or-no labels per image, "none".
+        published: Whether its published values were measured with all training images.
         ranks: Name for ``--best_metric`` -> key of its record; larger is better.
-        rows: Whether its records are rows of ``results`` in results.json; else they
-            are keys of their own, which begin with the name of the protocol.
-        table: "module:function" that formats its records as a table of their own; "":
+        rows: Whether its records are rows of ``results`` in results.json. If not, they
+            are under keys of their own, which begin with the name of the protocol.
+        table: "module:function" that formats its records as a separate table; "" if
             they are a column of the common table.
-        scalars: "module:function" from its records to tags and values for TensorBoard,
-            of records that are no rows.
-        report: "module:function" from its records to a table of the report, beside the
-            common one; "" for none.
+        scalars: "module:function" that returns tags and values for TensorBoard; only
+            for records that are not rows.
+        report: "module:function" that makes a table of the report in addition to the
+            common one; "" if there is none.
     """
 
     title: str
@@ -184,7 +185,7 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
 }
 
-# What --best_metric can choose by beside the numbers of protocols.
+# Metrics of --best_metric that no protocol measures.
 OWN_CLASSIFIER = "supervised"
 VALID_LOSS = "valid_loss"
 
@@ -197,7 +198,7 @@ def load(name: str) -> Callable[..., Any]:
 
 
 def ranking() -> dict[str, str]:
-    """Map what ``--best_metric`` can choose by to the protocol that measures it."""
+    """Map the metrics of ``--best_metric`` to the protocols that measure them."""
     return {name: key for key, p in PROTOCOLS.items() for name in p.ranks}
 
 
@@ -220,33 +221,33 @@ def on_network(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def that_take(labels: Labels, names: Iterable[str] = PROTOCOLS) -> tuple[str, ...]:
-    """Select the protocols that can do with such labels."""
+    """Select the protocols that accept such labels."""
     return tuple(name for name in names if labels in PROTOCOLS[name].labels)
 
 
 def published(names: Iterable[str] = PROTOCOLS) -> tuple[str, ...]:
-    """Select those whose published values learned from every training image."""
+    """Select those whose published values were measured with all training images."""
     return tuple(name for name in names if PROTOCOLS[name].published)
 
 
 def with_chosen_features(names: Iterable[str] = PROTOCOLS) -> tuple[str, ...]:
-    """Select those that can read other features than h."""
+    """Select the protocols that can read features other than h."""
     return tuple(name for name in names if PROTOCOLS[name].features)
 
 
 def title(name: str) -> str:
-    """Return the name of a protocol, or of the run's own classifier, in tables."""
+    """Return the title of a protocol, or of the run's own classifier, in tables."""
     if name == OWN_CLASSIFIER:
         return "classifier"
     return PROTOCOLS[name].title if name in PROTOCOLS else name
 
 
 def records_of(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Select the records of a protocol that are no rows: keys that begin with it.
+    """Select the records of a protocol that are not rows, by the name of their keys.
 
     Args:
-        name: Of the protocol.
-        document: What results.json holds, or the part of it that is no table.
+        name: Name of the protocol.
+        document: The contents of results.json, or the part of it without ``results``.
     """
     if PROTOCOLS[name].rows:
         return {}
@@ -258,5 +259,5 @@ def records_of(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def help_text() -> str:
-    """Describe every protocol in one line of text, for ``--help``."""
+    """Return one line of text that describes all protocols, for ``--help``."""
     return " ".join(f"{name}: {p.help}." for name, p in PROTOCOLS.items())

@@ -1,7 +1,7 @@
-"""Where a run folder keeps what: the name of every file and folder in it.
+"""The paths of all files and folders in a run folder.
 
-Needs nothing, so that results, exports and runs, which must not import one another, can
-all use it.
+This module imports nothing of the library, so that ``results``, ``exports`` and
+``runs``, which must not import one another, can all use it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths in the folder of a run (``--model_dir``); whether they exist or not.
+    """The paths in the folder of a run (``--model_dir``), which need not exist.
 
-    It is a path itself: ``Path(folder)``, ``os.listdir(folder)`` and ``f"{folder}"``
-    work.
+    A ``RunFolder`` can be used as a path: ``Path(folder)``, ``os.listdir(folder)`` and
+    ``f"{folder}"`` work.
 
     Attributes:
         path: The folder.
-        name: ``--eval_name``; what an evaluation writes has it in its name. None for
-            the run's own files.
+        name: ``--eval_name``, a part of the names of files that an evaluation writes;
+            None for the run's own files.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class RunFolder:
         return RunFolder(self.path)
 
     def _named(self, stem: str, suffix: str = "") -> Path:
-        """Return a path of an evaluation: NAME is a part of it, if there is one."""
+        """Return the path of an evaluation's file, with NAME if there is one."""
         mark = f"_{self.name}" if self.name else ""
         return self.path / f"{stem}{mark}{suffix}"
 
@@ -56,7 +56,7 @@ class RunFolder:
 
     @property
     def history(self) -> Path:
-        """Its starts: images and length, from which step on."""
+        """The starts of the run: images and length from a step on."""
         return self.path / "history.json"
 
     @property
@@ -71,7 +71,7 @@ class RunFolder:
 
     @property
     def labelled_subset(self) -> Path:
-        """The choice of images whose labels are used."""
+        """The images whose labels are used."""
         return self.path / "labelled_subset.json"
 
     # Checkpoints.
@@ -86,7 +86,7 @@ class RunFolder:
         return self.path / f"ckpt-{step}"
 
     def checkpoint_index(self, step: int) -> Path:
-        """Return the file with which the checkpoint of a step is complete."""
+        """Return the index file of a checkpoint, which is written last."""
         return self.path / f"ckpt-{step}.index"
 
     @property
@@ -96,7 +96,7 @@ class RunFolder:
 
     @property
     def best_record(self) -> Path:
-        """Why a checkpoint is the best, in the folder that holds it."""
+        """The metric and value of the best checkpoint, in the folder ``best``."""
         return self.path / "best.json"
 
     # Logs.
@@ -113,7 +113,7 @@ class RunFolder:
 
     @property
     def evaluation_events(self) -> Path:
-        """What ``--mode=eval`` measures, for TensorBoard."""
+        """The scalars of ``--mode=eval`` for TensorBoard."""
         return self.events / (self.name or "eval")
 
     @property
@@ -121,21 +121,21 @@ class RunFolder:
         """Pictures and the projector, for TensorBoard."""
         return self.events / self.name if self.name else self.events
 
-    # What an evaluation leaves.
+    # Files of an evaluation.
 
     @property
     def results(self) -> Path:
-        """All that was measured."""
+        """All results."""
         return self._named("results", ".json")
 
     @property
     def evaluations(self) -> Path:
-        """A line for each checkpoint that was measured."""
+        """A log with a line for each checkpoint that was measured."""
         return self._named("evaluations", ".jsonl")
 
     @property
     def predictions(self) -> Path:
-        """What was predicted for every test image."""
+        """The predictions for every test image."""
         return self._named("predictions", ".npz")
 
     @property
@@ -145,19 +145,19 @@ class RunFolder:
 
     @property
     def report(self) -> Path:
-        """The page about the run."""
+        """The report, report.html."""
         return self._named("report", ".html")
 
     # Exports.
 
     @property
     def encoder(self) -> Path:
-        """The encoder of images in [0, 1]."""
+        """The exported encoder for images in [0, 1]."""
         return self.path / "encoder.keras"
 
     @property
     def encoder_uint8(self) -> Path:
-        """The encoder of uint8 images of any size."""
+        """The exported encoder for uint8 images of any size."""
         return self.path / "encoder_uint8.keras"
 
     @property
@@ -165,7 +165,7 @@ class RunFolder:
         """The SavedModels, numbered by step."""
         return self.path / "saved_model"
 
-    # What later starts and evaluations read again.
+    # Files that later starts and evaluations read.
 
     @property
     def features(self) -> Path:
@@ -173,7 +173,7 @@ class RunFolder:
         return self.path / "features"
 
     def trials(self, method: str, dataset: str) -> Path:
-        """Return the file of trials of ``--transfer_methods`` on a data set."""
+        """Return the file with the trials of a transfer method on a data set."""
         return self.path / "transfer" / f"{method}-{dataset}.json"
 
     def baseline(self, name: str) -> RunFolder:
@@ -184,8 +184,8 @@ class RunFolder:
         """Return the folder of runs on a share of the labels (``--protocols=semi``).
 
         Args:
-            digest: Of the weights that they start from.
-            share: Its title.
+            digest: Digest of the weights that the runs start from.
+            share: Title of the share.
         """
         return RunFolder(self.path / "semi" / digest / share)
 

@@ -1,12 +1,11 @@
-"""Configuration of a run: frozen dataclasses, the only home of every default.
+"""Configuration of a run: frozen dataclasses with all settings and their defaults.
 
 Each field of each section is one command-line flag of the same name (``flags.py``).
 Defaults are those of the reference code (google-research/simclr, tf2) unless the field
-says ``ours``; docs/differences.md lists the deviations. ``changes`` says what another
-value changes, and so whether a run may be started again with it; ``modes`` says which
-modes read it. A section checks what can be checked from its own values; ``Config``
-checks what spans sections. Numbers that follow from the data (steps, scaled learning
-rate) are functions elsewhere, never written back.
+has ``ours=True``; docs/differences.md lists the differences. ``changes`` says what
+another value changes, and so whether a run may be started again with it; ``modes`` says
+which modes read it. Each section checks its own values. Numbers that follow from the
+data (steps, scaled learning rate) are computed elsewhere and not stored here.
 """
 
 from simclr_tf2.config.augmentation import (

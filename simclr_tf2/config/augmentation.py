@@ -1,4 +1,4 @@
-"""Settings of how an image's views are drawn."""
+"""Settings of the augmentation."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ AUGMENT_PLACES = ("host", "device")
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
-    """Settings of how an image's views are drawn (paper section 3 and appendix A)."""
+    """Settings of the augmentation (paper section 3 and appendix A)."""
 
     color_jitter_strength: float = setting(1.0, changes=WEIGHTS, modes=VIEWING)
-    # Of own images above 32 pixels
+    # Default with the user's own images: for views of more than 32 pixels
     use_blur: bool = setting(True, changes=WEIGHTS, modes=VIEWING)
     num_views: int = setting(2, changes=WEIGHTS, modes=VIEWING, ours=True)
     # Multi-crop, arXiv 2006.09882
@@ -50,9 +50,10 @@ class AugmentationConfig:
             object.__setattr__(self, "local_image_size", size)
 
     def local_size(self, height_width: tuple[int, int]) -> tuple[int, int]:
-        """Return rows and columns of a local view beside views of ``height_width``.
+        """Return height and width of a local view, given those of other views.
 
-        By default 96 beside 224, as in SwAV (arXiv 2006.09882), in multiples of 4.
+        By default they are 3/7 of these (96 for 224, as in SwAV, arXiv 2006.09882),
+        rounded to a multiple of 4.
         """
         size = self.local_image_size
         if size is None:

@@ -1,4 +1,4 @@
-"""Checks of one value: what ``--name`` must be, and the error if it is not."""
+"""Checks of one value, which raise an error that says what ``--name`` must be."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def require(ok: bool, name: str, must: str, received: Any) -> None:
 def refusal(
     name: str, must: str, received: Any, *, meant: str | None = None
 ) -> ConfigError:
-    """Make the error that says what ``--name`` must be, what it is, what is meant."""
+    """Return an error with the accepted and the given value, and what is meant."""
     hint = f"; did you mean {meant}?" if meant else "."
     return ConfigError(
         f"--{name} must be {must}. Received: {_as_typed(received)}{hint}"
@@ -26,7 +26,7 @@ def refusal(
 
 
 def _as_typed(value: Any) -> str:
-    """Write a value as one types it on the command line."""
+    """Return a value as it is typed on the command line."""
     if value is None or value == "" or value == ():
         return "nothing"
     if isinstance(value, bool):
@@ -69,7 +69,7 @@ def parse_image_size(value: Any, flag: str = "image_size") -> int | tuple[int, i
     """Read ``224``, ``"224"`` or ``"HxW"`` (also as a pair) as side or (height, width).
 
     Raises:
-        ConfigError: It is none of these.
+        ConfigError: ``value`` is none of these.
     """
     parts = str(value).lower().split("x") if isinstance(value, str) else value
     parts = list(parts) if isinstance(parts, list | tuple) else [parts]

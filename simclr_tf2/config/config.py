@@ -1,4 +1,4 @@
-"""``Config``: all sections of settings, and the settings that belong to none."""
+"""``Config``: all sections of settings, and the settings without a section."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from simclr_tf2.config.training import TrainingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Settings of everything a workflow needs to know."""
+    """All settings of a run."""
 
     mode: str = setting("train", changes=OUTPUT, modes=EVERY_MODE)
-    # Eval knows it from the run
+    # Evaluation reads it from the run
     train_mode: str = setting("pretrain", changes=OUTPUT, modes=EVERY_MODE - EVAL)
     model_dir: str | None = setting(None, changes=PLACE, modes=EVERY_MODE)
     seed: int = setting(0, changes=WEIGHTS, modes=EVERY_MODE, ours=True)
@@ -37,7 +37,7 @@ class Config:
     distribution: DistributionConfig = field(default_factory=DistributionConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     # Names of the settings that were given; None: those that differ from their default.
-    # Says how the config was made: no setting, and no part of what it is.
+    # It is not a setting, and two configs that differ only here are equal.
     given: frozenset[str] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Settings of the images: which are read, and at which size."""
+"""Settings of the images: which images are read, and at which size."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ FILE_CHECKS = ("decode", "header")
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Settings of the images: which are read, and at which size."""
+    """Settings of the images: which images are read, and at which size."""
 
     dataset: str = setting("imagenet2012", changes=WEIGHTS, modes=OPENING)
-    # The next three take the place of dataset
+    # The next three replace dataset
     image_dir: str | None = setting(None, changes=WEIGHTS, modes=OPENING, ours=True)
     manifest: str | None = setting(None, changes=WEIGHTS, modes=OPENING, ours=True)
     tfrecords: str | None = setting(None, changes=WEIGHTS, modes=OPENING, ours=True)
@@ -40,16 +40,16 @@ class DataConfig:
     )
     image_key: str = setting("image", changes=WEIGHTS, modes=OPENING, ours=True)
     label_key: str = setting("label", changes=WEIGHTS, modes=OPENING, ours=True)
-    # data in a checkout, elsewhere TFDS's folder
+    # "data" in a checkout, elsewhere the folder of tensorflow-datasets
     data_dir: str = setting(
         places.data_dir(), changes=PLACE, modes=OPENING | EMBED, ours=True
     )
-    # The reference downloads unasked
+    # The reference code downloads without being asked
     download: bool = setting(False, changes=PLACE, modes=OPENING | EMBED, ours=True)
     train_split: str = setting("train", changes=WEIGHTS, modes=OPENING)
     # None: 0.05 of own images without labels
     valid_size: float | None = setting(None, changes=WEIGHTS, modes=PRETRAIN, ours=True)
-    # Share of the labels of each class; labels_per_class is a number instead
+    # Fraction of the labels of each class; labels_per_class is a number instead
     label_fraction: float = setting(
         1.0, changes=WEIGHTS, modes=FINETUNE | EVAL, protocols=("semi",), ours=True
     )
@@ -124,23 +124,23 @@ class DataConfig:
 
     @property
     def cache_mode(self) -> str:
-        """Form in which images are kept; ``--cache_dataset`` is the older word."""
+        """Form in which images are kept in memory; reads ``--cache_dataset`` too."""
         return "encoded" if self.cache_dataset and self.cache == "auto" else self.cache
 
     @property
     def height_width(self) -> tuple[int, int]:
-        """Rows and columns of a view."""
+        """Height and width of a view."""
         size = self.image_size
         return (size, size) if isinstance(size, int) else size
 
     @property
     def source(self) -> str:
-        """The images by the name that the user gave them."""
+        """The name or path by which the user selected the images."""
         return self.manifest or self.image_dir or self.tfrecords or self.dataset
 
     @property
     def by_name(self) -> bool:
-        """Whether the images are a data set with a name, not files of the user."""
+        """Whether the images are a data set selected by name, not the user's files."""
         return not self.own_images and not self.dataset.endswith((".npz", ".npy"))
 
     @property
@@ -155,10 +155,10 @@ class DataConfig:
 
 
 def parse_pixel_range(value: Any) -> str:
-    """Read ``auto``, ``full`` or ``LO,HI`` (also as a pair) and spell it one way.
+    """Read ``auto``, ``full`` or ``LO,HI`` (also as a pair); return it as text.
 
     Raises:
-        ConfigError: It is none of these, or LO is not below HI.
+        ConfigError: ``value`` is none of these, or LO is not below HI.
     """
     if value in ("auto", "full"):
         return str(value)

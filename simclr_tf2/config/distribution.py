@@ -13,7 +13,7 @@ STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
 @dataclass(frozen=True, kw_only=True)
 class DistributionConfig:
-    """Settings of the devices it runs on; what has no comment is about TPUs."""
+    """Settings of the devices that the program runs on; the last four are for TPUs."""
 
     strategy: str = setting("auto", changes=PLACE, modes=EVERY_MODE, ours=True)
     # Logical CPUs, to try replicas anywhere

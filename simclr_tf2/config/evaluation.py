@@ -1,4 +1,4 @@
-"""Settings of what is measured, and on which images."""
+"""Settings of the evaluation: what is measured, and on which images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EVAL_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Settings of what is measured on the frozen h, and on which images."""
+    """Settings of the evaluation: what is measured, and on which images."""
 
     eval_split: str = setting("validation", changes=MEASUREMENT, modes=MEASURING)
     eval_batch_size: int = setting(256, changes=SPEED, modes=MEASURING | EMBED)
@@ -57,7 +57,7 @@ class EvaluationConfig:
     transfer_grid: str = setting("7x8", changes=MEASUREMENT, modes=MEASURING, ours=True)
     # 0: the paper's (appendix B.5)
     semi_epochs: float = setting(0.0, changes=MEASUREMENT, modes=MEASURING, ours=True)
-    # 0: the paper's part of the images
+    # 0: the same share of the images as in the paper
     semi_batch_size: int = setting(0, changes=MEASUREMENT, modes=MEASURING, ours=True)
     finetune_baselines: tuple[str, ...] = setting(
         (), changes=MEASUREMENT, modes=FINETUNE | EVAL, protocols=("semi",), ours=True
@@ -76,7 +76,7 @@ class EvaluationConfig:
     svm_features: str = setting(
         "feature5", changes=MEASUREMENT, modes=MEASURING, ours=True
     )
-    # features_*: of the benchmark, on ImageNet
+    # features_*: of the MMSelfSup benchmark, on ImageNet
     features_epochs: float = setting(
         90.0, changes=MEASUREMENT, modes=MEASURING, ours=True
     )
@@ -87,7 +87,7 @@ class EvaluationConfig:
     probe_split: str = setting(
         "", changes=MEASUREMENT, modes=PRETRAIN | EVAL, ours=True
     )
-    # At most so many images of probe_split
+    # Maximum number of images of probe_split
     probe_examples: int = setting(
         50_000, changes=MEASUREMENT, modes=PRETRAIN | EVAL, ours=True
     )
@@ -99,7 +99,7 @@ class EvaluationConfig:
     compare_with: tuple[str, ...] = setting(
         (), changes=MEASUREMENT, modes=EVAL, ours=True
     )
-    # Eval of an unfinished run follows it (reference)
+    # Evaluation follows an unfinished run, as in the reference code
     watch: bool = setting(True, changes=MEASUREMENT, modes=EVAL, ours=True)
     # Which checkpoint is kept as the best; pretraining: valid_loss only
     best_metric: str = setting(
@@ -165,7 +165,7 @@ class EvaluationConfig:
 
 
 def _neighbour_counts(values: Any) -> tuple[int, ...]:
-    """Read numbers of neighbours, also from words; at least one, each 1 or more."""
+    """Read one or more numbers of neighbours, each 1 or more, also from text."""
     texts = [str(value).strip() for value in values]
     ok = bool(texts) and all(text.isdigit() and int(text) > 0 for text in texts)
     require(ok, "knn_k", "one or more numbers above 0", ",".join(texts))
@@ -173,7 +173,7 @@ def _neighbour_counts(values: Any) -> tuple[int, ...]:
 
 
 def _milestones(values: Any, epochs: float) -> tuple[float, ...]:
-    """Read where a rate falls, also from words: ascending epochs below ``epochs``."""
+    """Read ascending milestones below ``epochs``, also from text."""
     texts = [text for value in values if (text := str(value).strip())]
     try:
         found = tuple(map(float, texts))

@@ -1,4 +1,4 @@
-"""Settings of what is written for others to load, and of ``--mode=embed``."""
+"""Settings of the exports, of ``--mode=embed`` and of previews."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXPORT_FORMATS = ("keras", "saved_model", "keras_uint8")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """Settings of what is written for others to load, and of ``--mode=embed``."""
+    """Settings of the exports, of ``--mode=embed`` and of previews."""
 
     export_formats: tuple[str, ...] = setting(
         ("keras", "saved_model"), changes=OUTPUT, modes=TRAINING | EXPORT, ours=True
@@ -33,7 +33,7 @@ class ExportConfig:
     preview: str | None = setting(None, changes=OUTPUT, modes=EMBED | SCAN, ours=True)
     # Embed: image files
     neighbours_of: tuple[str, ...] = setting((), changes=OUTPUT, modes=EMBED, ours=True)
-    # Embed: of each of them
+    # Embed: number of similar images per image
     num_neighbours: int = setting(8, changes=OUTPUT, modes=EMBED, ours=True)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Settings by the names of their flags, over all sections."""
+"""The settings of all sections by the names of their flags."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simclr_tf2.errors import ConfigError
 
 
 def given_settings(config: Config) -> frozenset[str]:
-    """Return names of the settings that were given, be it with their default value."""
+    """Return the names of the settings that were given, also with the default value."""
     if config.given is not None:
         return config.given
     defaults = field_defaults()
@@ -22,7 +22,7 @@ def given_settings(config: Config) -> frozenset[str]:
 
 
 def _settings() -> list[dataclasses.Field[Any]]:
-    """Return the fields of ``Config`` that are settings or sections of such."""
+    """Return the fields of ``Config`` that are settings or sections of settings."""
     return [f for f in dataclasses.fields(Config) if f.name != "given"]
 
 
@@ -53,7 +53,7 @@ def field_defaults() -> dict[str, Any]:
 
 
 def learned_settings() -> frozenset[str]:
-    """Return names of settings that change what is learned: those that make the run.
+    """Return the names of the settings that change the weights.
 
     All others may change between two starts of one run.
     """
@@ -66,8 +66,8 @@ def unread(mode: str, protocols: Collection[str] = ()) -> list[str]:
     """List the settings that ``mode`` does not read from the command line.
 
     Args:
-        mode: In ``WORKFLOW_MODES``.
-        protocols: Those that are measured; some read a setting in any mode.
+        mode: One of ``WORKFLOW_MODES``.
+        protocols: Protocols that are measured; some read a setting in any mode.
     """
     return [
         name
@@ -78,10 +78,10 @@ def unread(mode: str, protocols: Collection[str] = ()) -> list[str]:
 
 
 def reported_by_workflow(mode: str, protocols: Collection[str] = ()) -> list[str]:
-    """List the settings that ``mode`` does not read and of which its workflow warns.
+    """List the settings that ``mode`` does not read and that its workflow warns of.
 
-    They are those of training: evaluation compares them with its run, pretraining with
-    the defaults. Of all others, and in other modes, the command line warns.
+    They are settings of training: evaluation compares them with those of its run,
+    pretraining with the defaults. ``run.py`` warns of all others, and in other modes.
     """
     if mode not in ("pretrain", "eval"):
         return []
@@ -94,7 +94,7 @@ def reported_by_workflow(mode: str, protocols: Collection[str] = ()) -> list[str
 
 
 def from_flat(values: dict[str, Any]) -> Config:
-    """Build a ``Config`` from flag names; names that no section has are an error."""
+    """Build a ``Config`` from a dict by flag names; unknown names are an error."""
     rest = dict(values)
     parts: dict[str, Any] = {}
     for name, kind in sections().items():

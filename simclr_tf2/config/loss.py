@@ -28,9 +28,9 @@ class LossConfig:
     hidden_norm: bool = setting(True, changes=WEIGHTS, modes=PRETRAIN)
     # One of the paper's grid (table 4)
     margin: float = setting(0.8, changes=WEIGHTS, modes=PRETRAIN, ours=True)
-    # Negatives, of nt_logistic and margin
+    # Of nt_logistic and margin: which negatives are used
     semi_hard: bool = setting(False, changes=WEIGHTS, modes=PRETRAIN, ours=True)
-    # Of nt_xent; off, auto or rows
+    # Of nt_xent: off, auto or a number of rows
     loss_block_size: str | int = setting(
         "auto", changes=SPEED, modes=PRETRAIN, ours=True
     )

@@ -1,10 +1,10 @@
-"""Modes of the program, and the groups of modes that settings name as their readers."""
+"""The modes of the program, and the groups of modes that read a setting."""
 
 from __future__ import annotations
 
 TRAIN_MODES = ("pretrain", "finetune")
 WORKFLOW_MODES = (*TRAIN_MODES, "eval", "embed", "export", "scan")
-MODES = (*WORKFLOW_MODES, "train", "train_then_eval")  # two words for --train_mode
+MODES = (*WORKFLOW_MODES, "train", "train_then_eval")  # these two run --train_mode
 
 PRETRAIN = frozenset({"pretrain"})
 FINETUNE = frozenset({"finetune"})

@@ -1,4 +1,4 @@
-"""Settings of update rule and learning rate."""
+"""Settings of the optimizer and the learning rate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEARNING_RATE_SCALINGS = ("linear", "sqrt", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Settings of update rule and learning rate (paper section 2.2, appendix B)."""
+    """Settings of optimizer and learning rate (paper section 2.2, appendix B)."""
 
     optimizer: str = setting("lars", changes=WEIGHTS, modes=TRAINING)
     learning_rate: float = setting(0.3, changes=WEIGHTS, modes=TRAINING)
@@ -29,7 +29,7 @@ class OptimizerConfig:
     momentum: float = setting(0.9, changes=WEIGHTS, modes=TRAINING)
     # Of the classifier, in finetune
     head_lr_multiplier: float = setting(1.0, changes=WEIGHTS, modes=FINETUNE, ours=True)
-    # Of all below it, in finetune
+    # Of all layers below the classifier, in finetune
     backbone_lr_multiplier: float = setting(
         1.0, changes=WEIGHTS, modes=FINETUNE, ours=True
     )

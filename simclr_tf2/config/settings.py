@@ -1,4 +1,4 @@
-"""What a setting says of itself, beside its default: metadata of a dataclass field."""
+"""The metadata of a setting: what a change of it means, and which modes read it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 Changes = Literal["weights", "measurement", "speed", "place", "output"]
 WEIGHTS: Changes = "weights"  # what is learned
-MEASUREMENT: Changes = "measurement"  # what is measured of it
-SPEED: Changes = "speed"  # how fast, or in how much memory; not what
-PLACE: Changes = "place"  # where data lie, and where the run runs
-OUTPUT: Changes = "output"  # what is shown, written and kept
+MEASUREMENT: Changes = "measurement"  # what is measured of the learned network
+SPEED: Changes = "speed"  # only time and memory, no result
+PLACE: Changes = "place"  # where the data are, and which devices are used
+OUTPUT: Changes = "output"  # what is shown and written
 
 
 def setting(
@@ -24,12 +24,13 @@ def setting(
     """Declare a setting: a field of one of the sections of ``Config``.
 
     Args:
-        default: Its value where none is given.
+        default: Value if none is given.
         changes: What another value changes. A run may be started again with another
-            value of anything but what changes its weights.
-        modes: Modes that read the value on the command line (``config.modes``). A mode
-            that takes it from the config of the run does not read it.
-        protocols: Protocols that read it also in modes that do not read it themselves.
+            value of any setting except those with ``WEIGHTS``.
+        modes: Modes that read the value from the command line (``config.modes``). A
+            mode that takes it from the config of the run does not count.
+        protocols: Protocols that read the value, also in modes that are not in
+            ``modes``.
         ours: Whether the reference code has no such setting, or another default.
     """
     metadata = {

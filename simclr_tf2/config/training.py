@@ -1,4 +1,4 @@
-"""Settings of training: how long, how much at once, how often saved and shown."""
+"""Settings of training: length, batch, memory, checkpoints, logs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRESS = ("auto", "bar", "plain", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Settings of training: how long, how much at once, how often saved and shown."""
+    """Settings of training: length, batch, memory, checkpoints, logs."""
 
     train_batch_size: int = setting(512, changes=WEIGHTS, modes=TRAINING)
     train_epochs: float = setting(100.0, changes=WEIGHTS, modes=TRAINING)
@@ -30,7 +30,7 @@ class TrainingConfig:
     lineareval_while_pretraining: bool = setting(True, changes=WEIGHTS, modes=PRETRAIN)
     mixed_precision: str = setting("off", changes=WEIGHTS, modes=TRAINING, ours=True)
     jit_compile: bool = setting(False, changes=SPEED, modes=TRAINING, ours=True)
-    # The reference: until a checkpoint
+    # The reference code: all steps until a checkpoint
     steps_per_loop: str | int = setting(
         "auto", changes=SPEED, modes=TRAINING, ours=True
     )
@@ -44,13 +44,13 @@ class TrainingConfig:
     log_steps: int = setting(50, changes=OUTPUT, modes=TRAINING, ours=True)
     # Online kNN and collapse metrics
     monitor_epochs: float = setting(1.0, changes=MEASUREMENT, modes=TRAINING, ours=True)
-    # Of the training images, held out
+    # Fraction of the training images that is held out
     finetune_validation: float = setting(
         0.0, changes=WEIGHTS, modes=FINETUNE, ours=True
     )
-    # Eval shows no progress and accepts it without a warning
+    # Evaluation shows no progress, but accepts the flag without a warning
     progress: str = setting("auto", changes=OUTPUT, modes=MEASURING, ours=True)
-    # Op determinism
+    # Deterministic TensorFlow operations
     deterministic: bool = setting(False, changes=WEIGHTS, modes=TRAINING, ours=True)
     # Cached gradients (arXiv 2101.06983); 0: off
     micro_batch_size: int = setting(0, changes=WEIGHTS, modes=PRETRAIN, ours=True)

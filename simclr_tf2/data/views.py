@@ -1,4 +1,4 @@
-"""The views that pretraining makes of an image, as a record that can draw them."""
+"""``ViewSpec`` describes and draws the views that pretraining makes of an image."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import tensorflow as tf
 from simclr_tf2 import augmentations
 from simclr_tf2.config import AugmentationConfig
 
-LOCAL_VIEW_SALT = 0x10CA1  # any number will do
+LOCAL_VIEW_SALT = 0x10CA1  # arbitrary
 Size = int | tuple[int, int]
 Example = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewSpec:
-    """Which views are made of an image, and by which code.
+    """The views that are made of an image, and the code that makes them.
 
     Attributes:
         image_size: Side of a view, or (height, width).
-        strength: Of the colour distortion (paper, appendix A).
+        strength: Strength of the colour distortion (paper, appendix A).
         use_blur: Whether views are blurred with probability 0.5.
         num_views: Views per image; two in the paper (section 2.1).
-        num_local_views: Small views of small parts per image, beside those.
-        local_image_size: Their side, or (height, width).
-        backend: Of ``augmentations.BACKENDS``.
+        num_local_views: Additional small views per image, each of a small part of it.
+        local_image_size: Side of a local view, or (height, width).
+        backend: A key of ``augmentations.BACKENDS``.
         on_device: Stop after the crop; ``augmentations.finish_batch`` does the rest.
     """
 
@@ -50,7 +50,7 @@ class ViewSpec:
         *,
         backend: str,
     ) -> ViewSpec:
-        """Return the views that a run trains on, made by ``backend``."""
+        """Return the spec of the views that a run trains on, made by ``backend``."""
         return cls(
             image_size=height_width,
             strength=config.color_jitter_strength,
@@ -64,7 +64,7 @@ class ViewSpec:
 
     @classmethod
     def for_pairs(cls, config: AugmentationConfig, image_size: Size) -> ViewSpec:
-        """Return two views of an image like those of training, for measures of them."""
+        """Return the spec of two views like those of training, for measurements."""
         return cls(
             image_size=image_size,
             strength=config.color_jitter_strength,
@@ -73,7 +73,7 @@ class ViewSpec:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Arguments of ``augmentations.pretrain_view`` and ``describe_view``."""
+        """The arguments of ``augmentations.pretrain_view`` and ``describe_view``."""
         return {
             "image_size": self.image_size,
             "strength": self.strength,
@@ -93,9 +93,9 @@ class ViewSpec:
             seed: int32 [2].
 
         Returns:
-            {"views": (v1, v2, ..)}, each [height, width, c]; local views stand in
-            "local_views". With ``on_device`` views are windows, and what was drawn for
-            them, each float32 [9], stands in "draws" and "local_draws".
+            {"views": (v1, v2, ..)}, each [height, width, c], and "local_views". With
+            ``on_device`` the views are only cropped, and the random numbers for the
+            rest, each float32 [9], are in "draws" and "local_draws".
         """
         backend = augmentations.BACKENDS[self.backend]
         make = backend.windows if self.on_device else backend.views
@@ -108,7 +108,7 @@ class ViewSpec:
 
         Args:
             images: [n, h, w, c].
-            index: int64 [b], which of them.
+            index: int64 [b], the images to take.
             seed: int32 [b, 2].
 
         Returns:
@@ -131,7 +131,7 @@ class ViewSpec:
             made = make(
                 seed=tf.bitwise.bitwise_xor(
                     seed, LOCAL_VIEW_SALT
-                ),  # apart from the other views'
+                ),  # unlike the other views'
                 num_views=self.num_local_views,
                 image_size=self.local_image_size,
                 area_range=augmentations.LOCAL_AREA_RANGE,

@@ -1,6 +1,7 @@
 """Measure an encoder: features, protocols, baselines, and online evaluation.
 
-A new protocol: a file in ``protocols/``, an entry in ``simclr_tf2.protocols``, a test.
+To add a protocol, write a file in ``protocols/``, an entry in ``simclr_tf2.protocols``
+and a test (CONTRIBUTING.md).
 """
 
 from simclr_tf2.evaluation.features.extraction import Features, extract, raw_pixels

@@ -1,4 +1,4 @@
-"""Features without training: a random encoder and the pixels themselves."""
+"""Features without training: those of a random encoder, and the pixels."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ PIXELS_GIB = 4.0  # [ours] the PCA baseline is left out above
 
 
 def baseline_rows(conditions: Conditions) -> Baselines:
-    """Measure features without training: of a random encoder and of pixels.
+    """Compute features without training: of a random encoder and of the pixels.
 
     Returns:
-        For each representation that a protocol reads, rows of the same view.
+        Representation that a protocol reads -> rows of features of the same view.
     """
     chosen = representations.chosen(conditions.evaluation, conditions.data)
     if not (conditions.evaluation.baselines and chosen and conditions.images.eval):
@@ -50,7 +50,7 @@ def baseline_rows(conditions: Conditions) -> Baselines:
 
 
 def random_encoder(conditions: Conditions) -> keras.Model:
-    """Build the encoder of ``random_network``: what the architecture alone gives."""
+    """Build the encoder of ``random_network``, which shows the architecture alone."""
     return models.build_encoder(random_network(conditions).backbone)
 
 
@@ -81,9 +81,9 @@ def rows_of(
 
     Args:
         conditions: Images, settings and devices.
-        part: Which features of which view.
+        part: The features and their view.
         encoder: Images -> h.
-        keep: The folder that keeps them; None keeps nothing.
+        keep: Folder of the cached features; None: they are not cached.
     """
     make = conditions.features_of(keep, part.view)
     network = representations.network_of(part.name, conditions.data, encoder)

@@ -1,4 +1,4 @@
-"""``--best_metric``: which number chooses the checkpoint that is kept."""
+"""``--best_metric``: the metric by which the best checkpoint is chosen."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from simclr_tf2.runs.best_checkpoint import BestCheckpoint, remove_stale
 
 
 def make(conditions: Conditions, folder: RunFolder) -> BestCheckpoint | None:
-    """Return what ``--best_metric`` asks for, or None.
+    """Return the keeper of the best checkpoint for ``--best_metric``, or None.
 
     Raises:
-        ConfigError: The metric is not among what will be measured.
+        ConfigError: No protocol that is run measures the metric.
     """
     remove_stale(folder.path)
     asked, images = conditions.evaluation, conditions.images
@@ -73,7 +73,7 @@ def by_valid_loss(
 
 
 def require_classifier(asked: EvaluationConfig, present: bool) -> None:
-    """Refuse a choice by the run's own classifier where the run has none."""
+    """Refuse ``supervised`` for a run that has no classifier of its own."""
     if asked.best_metric == OWN_CLASSIFIER and not present:
         raise ConfigError(
             f"--best_metric={OWN_CLASSIFIER} cannot be measured: the run has no "
@@ -87,10 +87,10 @@ def value_of(
     results: Mapping[str, Mapping[str, Any]],
     others: Mapping[str, Any],
 ) -> float:
-    """Return the number to compare, of the run itself (never of a baseline).
+    """Return the metric of the run itself (never of a baseline).
 
     Raises:
-        ConfigError: It was not measured.
+        ConfigError: The metric was not measured.
     """
     if metric in others.get("held_out", {}):
         return float(others["held_out"][metric])

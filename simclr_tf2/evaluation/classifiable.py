@@ -1,4 +1,4 @@
-"""A pair of splits that a classifier can be fitted on and scored with."""
+"""Checks of the splits that a classifier is fitted on and scored with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STANDARD_SCALER = "StandardScaler"
 
 
 def require_classifiable(train: Features, test: Features) -> None:
-    """Refuse what no classifier can be fitted on or scored with, in one line.
+    """Refuse splits that no classifier can be fitted on or scored with.
 
     A class that only the test split has is allowed (its images count as errors) and
     logged; so is one that the test split lacks.
@@ -60,18 +60,18 @@ def require_classifiable(train: Features, test: Features) -> None:
 
 
 def all_classes(train: Features, test: Features) -> np.ndarray:
-    """Return sorted labels of both splits, since either may lack a class."""
+    """Return the sorted labels of both splits, because either may lack a class."""
     return np.union1d(train.labels, test.labels)
 
 
 def standardize(train: Features, test: Features) -> tuple[np.ndarray, np.ndarray, str]:
-    """Standardise both features to the train split's mean 0 and variance 1.
+    """Standardise both splits with mean and variance of the train split.
 
     Features that carry a ``scaler`` (the PCA baseline, whose pixels were standardised
     before the projection) are returned as they are.
 
     Returns:
-        Train ``[n, d]`` and test ``[m, d]`` float32, and the scaler's name.
+        Train ``[n, d]`` and test ``[m, d]`` float32, and the name of the scaler.
     """
     if train.scaler != test.scaler:
         raise ConfigError(

@@ -25,8 +25,8 @@ def classify(
 
     Args:
         conditions: Images, settings and devices.
-        split: Where; labelled.
-        model: With a supervised head.
+        split: A labelled split.
+        model: A network with a supervised head.
         row: Name of the row in the table.
 
     Returns:

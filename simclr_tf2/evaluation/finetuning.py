@@ -1,4 +1,4 @@
-"""Baselines of a fine-tuned network: random weights on the same images."""
+"""Fine-tuning within a run: train and score a classifier, and its baselines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LONGER = 2
 
 
 def check_baselines(config: Config) -> None:
-    """Refuse baselines of a run that starts from random weights itself."""
+    """Refuse baselines for a run that itself starts from random weights."""
     names = config.evaluation.finetune_baselines
     if names and not config.training.checkpoint:
         raise ConfigError(
@@ -59,7 +59,7 @@ def measure_baseline(
     """Train one of ``BASELINE_ROWS`` in ``baselines/NAME`` of the run, and score it.
 
     Returns:
-        A record, as ``classify`` makes them, without predictions.
+        A record as ``classify`` makes it, without predictions.
     """
     row = BASELINE_ROWS[name]
     logger.info("%s: %s", name, row)
@@ -68,9 +68,9 @@ def measure_baseline(
 
 
 def baseline_config(config: Config, name: str) -> Config:
-    """Return the run ``config`` from random weights.
+    """Return the config of the same run from random weights.
 
-    ``random_init`` changes nothing else: what is frozen stays random. ``supervised``
+    ``random_init`` changes nothing else, so frozen layers stay random. ``supervised``
     trains every layer, with one learning rate, for twice as long.
     """
     assert config.model_dir is not None
@@ -101,14 +101,14 @@ def baseline_config(config: Config, name: str) -> Config:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """A classifier at its last step, and how good it is.
+    """A trained classifier and its accuracy.
 
     Attributes:
-        model: The network with it, in export form: float32.
-        measured: Its accuracy and what it predicted.
-        folder: Of the run.
-        step: The last one.
-        timings: Seconds by phase.
+        model: The network with the classifier, in export form: float32.
+        measured: Its accuracy and predictions.
+        folder: The run folder.
+        step: The last training step.
+        timings: Phase -> seconds.
     """
 
     model: models.SimCLR
@@ -127,18 +127,18 @@ def train_and_score(
     row: str = FINETUNED_ROW,
     initial: models.SimCLR | None = None,
 ) -> Finetuned:
-    """Train a classifier to the last step, or go on there, and score it.
+    """Train a classifier to its last step, or resume its training, and score it.
 
     Args:
-        config: Whole config.
-        strategy: Where it runs.
+        config: The whole config.
+        strategy: The devices.
         labelled: The images.
         asked: The settings as they were given, for flags.txt; None: ``config``.
-        row: Name of the result.
-        initial: Network whose weights are the start, in place of ``--checkpoint``.
+        row: Name of the row in the table.
+        initial: Network with the initial weights, instead of ``--checkpoint``.
 
     Raises:
-        ConfigError: A setting, the data or the run folder cannot be.
+        ConfigError: A setting, the data or the run folder cannot be used.
     """
     trained = train_classifier(
         config,
@@ -173,10 +173,10 @@ def train_beside(
     row: str,
     initial: models.SimCLR | None = None,
 ) -> dict[str, Any]:
-    """Call ``train_and_score`` in a folder within a run; read it if finished.
+    """Call ``train_and_score`` in a folder within a run; if finished, read its results.
 
     Returns:
-        The record of its accuracy.
+        The record of the classifier's accuracy.
     """
     run_folder.check(config)
     found = run_folder.completed_results(config)
@@ -202,12 +202,13 @@ def make_validation_monitor(
     model: models.SimCLR,
     strategy: tf.distribute.Strategy,
 ) -> Callable[[], dict[str, float]] | None:
-    """Build a function that scores ``model`` on images it does not train on.
+    """Build a function that scores ``model`` on held-out images.
 
-    Traced once, on all replicas of this machine, in float32 as the results are.
+    It is traced once and runs on all replicas of this machine, in float32 like the
+    evaluation of the results.
 
     Returns:
-        None if nothing is held out or online evaluation is off.
+        The function; None if no image is held out or online evaluation is off.
     """
     if watched is None or not config.training.monitor_epochs:
         return None

@@ -25,8 +25,9 @@ def batch_sizes(num_images: int, train_batch_size: int) -> list[int]:
         train_batch_size: Global batch of training.
 
     Returns:
-        Sizes that differ by one at most and sum to ``num_images``: a single batch below
-        twice the training batch, else each at least as large as that.
+        Sizes that differ by one at most and sum to ``num_images``. For fewer images
+        than two training batches there is one batch; else each is at least as large as
+        a training batch.
     """
     count = max(1, num_images // train_batch_size)
     return [len(part) for part in np.array_split(np.arange(num_images), count)]
@@ -40,18 +41,18 @@ def make_held_out_loss(
     sizes: list[int],
     strategy: tf.distribute.Strategy | None = None,
 ) -> Callable[[], dict[str, float]]:
-    """Build a function that measures the loss of the weights as they are at each call.
+    """Build a function that measures the loss with the weights at the time of a call.
 
-    Replicas share the work of the network; the loss is computed at one place over
-    batches that do not depend on their number, and every image counts once.
+    The replicas share the work of the network. The loss is computed in one place, over
+    batches that do not depend on the number of replicas. Every image counts once.
 
     Args:
         project: ``[b, s, s, c] -> z [b, d]`` in inference mode.
-        views: Finite, the same at each pass: view 1 and view 2 of the first image, of
-            the second, ..., elements as for ``extract``.
+        views: Finite and the same at each pass: view 1 and view 2 of the first image,
+            then of the second, and so on; elements as for ``extract``.
         loss: ``[2n, d]``, rows of view 1 then of view 2 -> (mean loss, metrics).
         sizes: Images of each batch of the loss, in order.
-        strategy: Where the network runs; None is the default device.
+        strategy: Devices of the network; None: the default device.
 
     Returns:
         A function without arguments -> ``valid_loss`` and, by the names of the metrics,
@@ -69,7 +70,7 @@ def make_held_out_loss(
     def measure() -> dict[str, float]:
         try:
             z = collect(runner, views, limit=None, name="held-out images").features
-        except ConfigError as error:  # watching must not end a run that can go on
+        except ConfigError as error:  # must not end a run that can continue
             if not said:
                 logger.warning("held-out loss not measured: %s", error)
             said.append(error)

@@ -1,4 +1,4 @@
-"""The splits a run reads, opened and checked before anything is written."""
+"""The splits of a run, opened and checked before anything is written."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Splits:
-    """Training split and, where protocols need them, the labelled ones.
+    """The training split and, if protocols need them, the labelled splits.
 
     Attributes:
         train: Images to learn from without labels.
-        probe: Labelled images that protocols learn from.
+        probe: Labelled images that protocols are trained on.
         eval: Labelled images that protocols are scored on.
-        same_data: Whether they are of the data set that the network learned from.
-        score_classifier: Whether the run's classifier may be scored: on no other data
-            set, and on none of the images that it was trained on.
-        held: What ``--valid_size`` takes out of ``train`` for the contrastive loss.
+        same_data: Whether they are from the data set that the network was trained on.
+        score_classifier: Whether the run's classifier is scored. It is not scored on
+            another data set or on images that it was trained on.
+        held: Images that ``--valid_size`` holds out of ``train``.
     """
 
     train: datasets.Split
@@ -44,7 +44,7 @@ class Splits:
 
     @property
     def labelled(self) -> tuple[datasets.Split, datasets.Split]:
-        """The split that probes learn from and the one they are scored on."""
+        """The split that protocols are trained on and the one they are scored on."""
         assert self.probe is not None and self.eval is not None, "no labels"
         return self.probe, self.eval
 
@@ -52,14 +52,14 @@ class Splits:
 def open_splits(
     config: Config, *, strict: bool = False, refuse_shared: bool = False
 ) -> Splits:
-    """Open what the config names.
+    """Open the splits that the config names.
 
     Args:
-        config: Whole config.
+        config: The whole config.
         strict: Refuse the user's own images if they have no labels and a protocol needs
-            some; else it is left out, with a warning.
-        refuse_shared: Refuse images that are both learned from and tested on; else it
-            is a warning.
+            some; if False, the protocol is left out with a warning.
+        refuse_shared: Refuse images that are in the training and in the test split; if
+            False, log a warning.
 
     Raises:
         ConfigError: Unknown set or split, labels missing where a protocol needs them.
@@ -77,7 +77,7 @@ def open_splits(
 def capped_probes(
     asked: EvaluationConfig, probe: datasets.Split | None
 ) -> tuple[str, ...]:
-    """List published protocols that --probe_examples keeps from using all images."""
+    """List the published protocols for which --probe_examples leaves images out."""
     if probe is None or probe.num_examples <= asked.probe_examples:
         return ()
     return protocols.published(asked.protocols)
@@ -99,7 +99,7 @@ def _warn_of_capped_probes(config: Config, probe: datasets.Split | None) -> None
 
 
 def shared_images(splits: Splits) -> int:
-    """Count the evaluation images that the protocols also learn from."""
+    """Count the evaluation images that the protocols are also trained on."""
     if splits.probe is None or splits.eval is None:
         return 0
     return overlap.shared_images(splits.probe, splits.eval)
@@ -185,7 +185,7 @@ def with_own_classifier(config: Config, splits: Splits) -> Splits:
 
 
 def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> bool:
-    """Return whether these are the user's own images of less than two classes."""
+    """Return whether these are the user's own images with fewer than two classes."""
     several = train.num_classes and (train.num_classes > 1 or train.label_shape)
     own = config.data.own_images or config.data.array_file
     if not own or several or config.evaluation.probe_split:
@@ -205,7 +205,7 @@ def _without_labels(config: Config, train: datasets.Split, *, strict: bool) -> b
 
 
 def _say_what_is_left(config: Config, has: str, skipped: str) -> None:
-    """Log in one line the protocols left out; warn where they were given."""
+    """Log the protocols that are left out; warn if they were given."""
     source = config.data.source
     if "protocols" in config_lib.given_settings(config):
         logger.warning("%s has %s: --protocols=%s are skipped", source, has, skipped)

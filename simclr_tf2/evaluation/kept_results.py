@@ -1,4 +1,4 @@
-"""What an evaluation keeps for comparisons with later runs."""
+"""The files that an evaluation writes for ``--compare_with``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simclr_tf2.run_paths import RunFolder
 
 
 def facts_of_splits(splits: Splits) -> dict[str, Any]:
-    """Return the record of images that are both learned from and tested on."""
+    """Return the record of images that are in the training and in the test split."""
     shared = shared_images(splits)
     return {"images_in_both_splits": shared} if shared else {}
 
@@ -23,7 +23,7 @@ def facts_of_splits(splits: Splits) -> dict[str, Any]:
 def keep_predictions(
     conditions: Conditions, folder: RunFolder, measured: Measured
 ) -> None:
-    """Write what ``--compare_with`` reads: predictions, and neighbours of h."""
+    """Write the files that ``--compare_with`` reads: predictions, neighbours of h."""
     if measured.neighbours is not None:
         label_free_comparison.save(
             folder.neighbours,
@@ -41,11 +41,11 @@ def keep_predictions(
 
 
 def tested_images(conditions: Conditions) -> dict[str, Any]:
-    """Identify the images of the tests, as predictions record them."""
+    """Return the identity of the test images, as recorded with predictions."""
     _, tested = conditions.images.labelled
     return identity.images_of(tested, conditions.limits[1])
 
 
 def label_free_images(conditions: Conditions) -> dict[str, Any]:
-    """Identify the images that neighbours are kept of."""
+    """Return the identity of the images whose neighbours are recorded."""
     return identity.images_of(unlabelled_split(conditions.images), COMPARED_IMAGES)

@@ -13,12 +13,13 @@ from simclr_tf2.evaluation.features.extraction import Features
 
 @dataclass(frozen=True)
 class Measured:
-    """Results by name, and the features they come from (None when none were made).
+    """Results by name, and the features that they were measured on.
 
     ``predictions`` holds the predicted label of every test image, by the same names,
-    and ``labels`` what these images are; ``others`` what is no row of the table, by
-    protocol; ``weights`` the digest of the measured network; ``neighbours`` are those
-    of the images that ``label_free`` was measured on.
+    and ``labels`` the true labels. ``others`` holds records that are not rows of the
+    table, by protocol. ``weights`` is the digest of the measured network.
+    ``neighbours`` are those of the images that ``label_free`` was measured on. Features
+    and arrays are None if they were not computed.
     """
 
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -31,7 +32,7 @@ class Measured:
     neighbours: np.ndarray | None = None  # int32 [n, k]: nearest other images by h
 
     def with_more(self, other: Measured) -> Measured:
-        """Return this with what another protocol measured of the same network."""
+        """Return these results joined with those of another protocol."""
         return dataclasses.replace(
             self,
             results=self.results | other.results,
@@ -46,7 +47,7 @@ class Measured:
     def joined(
         self, records: dict[str, dict[str, Any]], labels: np.ndarray
     ) -> Measured:
-        """Return this with more records; move predictions out of the records."""
+        """Return these results with more records, whose predictions are moved out."""
         predictions = {
             name: np.asarray(record.pop("predictions"))
             for name, record in records.items()

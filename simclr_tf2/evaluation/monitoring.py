@@ -1,4 +1,4 @@
-"""Online evaluation of the encoder in pretraining, without training a probe."""
+"""Online evaluation of the encoder in pretraining, without training a classifier."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def make_run_monitor(
 ) -> Callable[[], dict[str, float]]:
     """Build a function that measures ``model``: kNN, spread, alignment, rank.
 
-    With held-out images the contrastive loss on these images comes first.
+    If images are held out, it also measures the contrastive loss on them.
 
-    Bank and queries are disjoint samples of the labelled probe split (of the training
-    split, and without kNN, when nothing is labelled), never of the evaluation split:
-    what is watched must not choose on test.
+    Bank and queries are disjoint samples of the labelled probe split. Without labels
+    they are samples of the training split, and there is no kNN. They are never from the
+    evaluation split, so that nobody chooses on test by the log.
     """
     splits = conditions.images
     if not conditions.training.monitor_epochs:

@@ -1,4 +1,4 @@
-"""Log what several rows and protocols find of the same images only once."""
+"""Log a message on the images once, also if several rows or protocols cause it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-# What these say is about the images, whatever encoder is measured on them.
+# Their messages are about the images and do not depend on the encoder.
 LOGGERS = tuple(
     f"simclr_tf2.evaluation.{name}"
     for name in (
@@ -37,11 +37,12 @@ class _Once(logging.Filter):
 
 @contextlib.contextmanager
 def logged_once(*names: str, before: set[str] | None = None) -> Iterator[None]:
-    """Drop repetitions of a message by the loggers ``names`` inside the block.
+    """Drop repeated messages of the loggers ``names`` inside the block.
 
     Args:
-        names: Of loggers.
-        before: Messages of earlier blocks, dropped too; those of this one are added.
+        names: Names of loggers.
+        before: Messages of earlier blocks, which are dropped too. The messages of this
+            block are added to it.
     """
     once = _Once(set() if before is None else before)
     loggers = [logging.getLogger(name) for name in names]

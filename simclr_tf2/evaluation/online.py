@@ -37,22 +37,22 @@ def make_monitor(
 
     Args:
         encode_h_z: ``[b, s, s, c] -> (h [b, d], z [b, p])`` in inference mode.
-        bank: Fixed small set of labelled examples, elements as for ``extract``. It may
-            be without labels (-1): then there is no kNN.
+        bank: Fixed small set of labelled examples, elements as for ``extract``. Without
+            labels (-1) there is no kNN.
         queries: Examples that are not in the bank.
         views: Two augmentations ``[n, s, s, c]`` of the same images, for alignment;
-            None leaves alignment out.
-        knn: False leaves kNN out, of a bank that is known to have no labels.
-        strategy: Where to run; None is the default device.
+            None: alignment is not measured.
+        knn: False: kNN is not measured, because the bank is known to have no labels.
+        strategy: Devices; None: the default device.
 
     Returns:
         A function without arguments -> scalars ``knn_top1_k20`` and ``knn_top1_k200``
         (k clipped to the bank), ``std_h`` and ``std_z`` (mean over dimensions of the
-        deviation of L2-normalised rows; 0 is collapse, 1/sqrt(d) is the healthy
-        order), ``alignment``, ``uniformity`` (arXiv 2005.10242) and ``rankme`` (arXiv
-        2210.02885), the last two of z of the queries. What cannot be measured (no
-        labels, one class, features that are not finite) is absent, with a log line;
-        no line is logged twice.
+        standard deviation of L2-normalised rows; 0 is collapse, 1/sqrt(d) an even
+        spread), ``alignment``, ``uniformity`` (arXiv 2005.10242) and ``rankme`` (arXiv
+        2210.02885), the last two for z of the queries. A scalar that cannot be measured
+        (no labels, one class, features that are not finite) is missing and a message is
+        logged once.
     """
     width: list[int] = []
     said: set[str] = set()
@@ -80,7 +80,7 @@ def make_monitor(
         try:
             with logged_once(*LOGGERS, before=logged):
                 return everything()
-        except ConfigError as error:  # watching must not end a run that can go on
+        except ConfigError as error:  # must not end a run that can continue
             say_once(logging.WARNING, "online evaluation skipped", error)
             return {}
 
@@ -114,7 +114,7 @@ def monitor(
 
 
 def _knn(bank: Features, queries: Features) -> dict[str, float]:
-    used = {k: min(k, len(bank)) for k in KS}  # no word on it: the bank is a sample
+    used = {k: min(k, len(bank)) for k in KS}  # not logged: the bank is a sample
     found = weighted_knn(bank, queries, ks=tuple(used.values()))
     return {f"knn_top1_k{k}": found[f"top1_k{n}"] for k, n in used.items()}
 
@@ -125,6 +125,6 @@ def _geometry(h: np.ndarray, z: np.ndarray) -> dict[str, float]:
         "std_z": metrics.embedding_std(z),
         "rankme": metrics.rankme(z[:MAX_ROWS]),
     }
-    if len(z) > 1:  # a pair at least
+    if len(z) > 1:  # needs a pair
         measured["uniformity"] = metrics.uniformity(z[:MAX_ROWS])
     return {name: float(value) for name, value in measured.items()}

@@ -1,4 +1,4 @@
-"""``--protocols=label_free``: pairs of views under the network, without labels."""
+"""``--protocols=label_free``: measures of pairs of views, without labels."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from simclr_tf2.evaluation.protocols.label_free import label_free
 from simclr_tf2.evaluation.subject import Conditions, Subject
 
 IMAGES = 2000  # [ours] pairs of views
-COMPARED_IMAGES = 2000  # [ours] of which neighbours are kept
+COMPARED_IMAGES = 2000  # [ours] whose neighbours are recorded
 
 
 def measure(subject: Subject) -> Measured:
     """Measure spread, rank and alignment of h and z on pairs of views.
 
     Returns:
-        Under ``label_free`` what ``protocols.label_free`` returns, with the split, and
-        the same numbers of a random network under ``random_encoder``; the nearest
-        other images of each image, by h.
+        Under ``label_free``: the result of ``protocols.label_free`` with the split, and
+        the same measures of a random network under ``random_encoder``. Also the
+        nearest other images of each image, by h.
     """
     conditions, split = subject.conditions, unlabelled_split(subject.conditions.images)
     random = random_network(conditions) if conditions.evaluation.baselines else None
@@ -48,13 +48,13 @@ def unlabelled_split(images: Splits) -> Split:
 def measure_pairs(
     conditions: Conditions, model: models.SimCLR, *, random: models.SimCLR | None = None
 ) -> dict[str, Any]:
-    """Measure pairs of views under a network, and under a random one.
+    """Measure pairs of views with a network, and with a random one.
 
     Args:
         conditions: Images, settings and seed; the images need no labels.
-        model: In export form.
-        random: The same network with random weights, measured on the same views; None
-            leaves it out.
+        model: The network in export form.
+        random: The same network with random weights, measured on the same views; None:
+            no random network is measured.
     """
     split, seed = unlabelled_split(conditions.images), conditions.seed
     count = min(IMAGES, split.num_examples)

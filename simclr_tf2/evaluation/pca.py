@@ -1,4 +1,4 @@
-"""The pixel baseline: what linear compression of the images gives without learning."""
+"""The pixel baseline: principal components of the pixels, without learning."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from simclr_tf2.evaluation.solvers.blas_threads import blas_threads
 logger = logging.getLogger(__name__)
 
 COMPONENTS = 256
-ROWS = 1024  # projected at once: bounds the memory beyond the pixels themselves
+ROWS = 1024  # projected at once, to limit memory in addition to the pixels
 SCALER = "StandardScaler on pixels, before PCA"
 
 
 def pca256(
     train_images: Features, test_images: Features, seed: int
 ) -> tuple[Features, Features]:
-    """Standardise the pixels and project them on their 256 main components.
+    """Standardise the pixels and project them on their first 256 components.
 
     Scaler and components come from the train split only. With fewer than 256 images
     or pixels there are as many components as the smaller number.
@@ -28,7 +28,7 @@ def pca256(
     Args:
         train_images: Raw pixels ``[n, d]`` (``features.raw_pixels``).
         test_images: Raw pixels ``[m, d]``.
-        seed: Of the randomised SVD.
+        seed: Seed of the randomised SVD.
 
     Returns:
         Train and test features ``[., min(256, n, d)]``, marked as scaled already.
@@ -40,7 +40,7 @@ def pca256(
         require_classifiable(train_images, test_images)  # several labels: svm checks
     scaler = StandardScaler().fit(train_images.features)
     count = min(COMPONENTS, *train_images.features.shape)
-    # copy=False: the standardised pixels are ours, PCA may centre them in place.
+    # copy=False: nothing else uses the standardised pixels, so PCA may change them.
     pca = PCA(count, svd_solver="randomized", random_state=seed, copy=False)
 
     def project(split: Features) -> Features:

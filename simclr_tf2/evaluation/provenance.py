@@ -1,4 +1,4 @@
-"""The provenance of every number of an evaluation: view, precision, machine."""
+"""The conditions of all numbers of an evaluation: view, precision, machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simclr_tf2.startup import describe_environment
 def provenance(
     data: DataConfig, *, seed: int, strategy: tf.distribute.Strategy
 ) -> dict[str, Any]:
-    """Describe what the numbers of an evaluation rest on, ready for results.json."""
+    """Describe the conditions of an evaluation's numbers, ready for results.json."""
     return {
         "dataset": data.source,
         "view": f"eval view, {view_size(data)} px, float32",
@@ -32,5 +32,5 @@ def provenance(
 
 
 def view_size(data: DataConfig) -> str:
-    """Return the size of a view in words: "224", "64x96"."""
+    """Return the size of a view as text: "224", "64x96"."""
     return "x".join(map(str, dict.fromkeys(data.height_width)))

@@ -21,8 +21,8 @@ class Representation:
 
     Attributes:
         name: One of ``NAMES``.
-        protocols: In the order of ``--protocols``.
-        view: How images are shown to the network.
+        protocols: Names in the order of ``--protocols``.
+        view: View of the images that the network reads.
         geometry: The view in numbers, ready for JSON.
         view_text: The view in words.
     """
@@ -45,7 +45,7 @@ class Representation:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a record says of the features that it rests on."""
+        """The keys of a record that describe its features."""
         return {
             "features": self.name,
             "view": self.view_text,
@@ -54,7 +54,7 @@ class Representation:
 
 
 def chosen(asked: EvaluationConfig, data: DataConfig) -> list[Representation]:
-    """Return what ``--protocols`` on frozen features read; h first, none if unread."""
+    """Return the representations that ``--protocols`` read, h first."""
     names = protocols.on_features(asked.protocols)
     return [
         _representation(features, readers, data, asked.eval_batch_size)
@@ -96,7 +96,7 @@ def _representation(
 
 
 def eval_geometry(data: DataConfig) -> dict[str, Any]:
-    """Describe how an image becomes the view that h is made of."""
+    """Describe how an image becomes the view from which h is computed."""
     proportion = policy.eval_proportion(data.image_size)
     return _geometry(data) | {
         "window": "centre, of the view's aspect",
@@ -105,7 +105,7 @@ def eval_geometry(data: DataConfig) -> dict[str, Any]:
 
 
 def squashed_geometry(data: DataConfig) -> dict[str, Any]:
-    """Describe how an image becomes the view of feature5 of ``svm``."""
+    """Describe how an image becomes the view from which feature5 is computed."""
     return _geometry(data) | {
         "window": "the whole image, aspect not kept",
         "shorter_side_first": extractor.shorter_side_first(data),

@@ -1,4 +1,4 @@
-"""Score rows of features (network, random encoder, pixels) with every protocol."""
+"""Score rows of features (network, random encoder, pixels) with protocols."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def evaluate_rows(
         rows: Name ("SimCLR h", "Random encoder h", "PCA-256 of pixels") -> train and
             test features.
         names: Protocols that read features (``simclr_tf2.protocols``).
-        seed: Passed to every evaluator and kept in the results.
+        seed: Passed to every protocol and recorded in the results.
         keep_predictions: Keep as ``predictions`` the predicted label of each test
             image, in test order, or the average precision of each class.
-        settings: Protocol -> arguments of its evaluator beside the splits and the seed.
+        settings: Protocol -> arguments of its function besides splits and seed.
 
     Returns:
-        Ready for JSON: "row/protocol" -> ``value`` (top-1 in [0, 1]), the settings it
-        rests on (C, k, seed, scaler), splits and their sizes, interval, confusion.
+        Ready for JSON: "row/protocol" -> ``value`` (top-1 in [0, 1]), its settings (C,
+        k, seed, scaler), splits and their sizes, interval, confusion.
 
     Raises:
-        ConfigError: An unknown protocol, or splits that cannot be scored.
+        ConfigError: A protocol is unknown, or the splits cannot be scored.
     """
     known = protocols.on_features(protocols.PROTOCOLS)
     for name in names:

@@ -1,4 +1,4 @@
-"""The evaluation of one encoder: protocols on h, with random weights and pixels too."""
+"""The evaluation of one network: protocols on its features and those of baselines."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def measure_model(
 
     Args:
         conditions: Images, settings and devices.
-        model: In export form.
-        baselines: What ``baseline_rows`` gave before; None makes them now.
-        keep: The folder that keeps the features.
+        model: The network in export form.
+        baselines: An earlier result of ``baseline_rows``; None: it is computed now.
+        keep: Folder of the cached features.
     """
     subject = Subject.of(conditions, model, keep)
     images = conditions.images
@@ -81,9 +81,9 @@ def measure(
 
     Args:
         conditions: Images, settings and devices.
-        encoder: Images -> h; not moved by this (checked bit for bit).
-        baselines: What ``baseline_rows`` gave before; None makes them now.
-        keep: The folder that keeps the features of ``encoder``.
+        encoder: Images -> h; its weights do not change (checked bit for bit).
+        baselines: An earlier result of ``baseline_rows``; None: it is computed now.
+        keep: Folder of the cached features of ``encoder``.
     """
     asked = conditions.evaluation
     chosen = representations.chosen(asked, conditions.data)
@@ -122,9 +122,10 @@ def _settings_of(name: str, asked: EvaluationConfig) -> dict[str, Any]:
 
 
 def _of_the_network(conditions: Conditions) -> tuple[str, ...]:
-    """Return the protocols that measure the network, of those that can be measured.
+    """Return the protocols that read the network and can be measured.
 
-    Without labels there is one at least, if there is any protocol: ``label_free``.
+    Without labels, ``label_free`` is always among them unless no protocol was asked
+    for.
     """
     asked = set(conditions.evaluation.protocols)
     if measures_without_labels(conditions):
@@ -137,7 +138,7 @@ def _of_the_network(conditions: Conditions) -> tuple[str, ...]:
 def _in_order(
     results: dict[str, dict[str, Any]], chosen: list[Representation]
 ) -> dict[str, dict[str, Any]]:
-    """Sort rows of the network first, then of the random one, then of pixels."""
+    """Sort the rows: the network first, then the random encoder, then pixels."""
     rows = [p.row for p in chosen] + [p.random_row for p in chosen]
     rows.append(PIXELS_ROW)
     keys = sorted(results, key=lambda key: rows.index(results[key]["row"]))
@@ -156,7 +157,7 @@ def _mark_capped(conditions: Conditions, results: dict[str, dict[str, Any]]) -> 
 
 
 def predicted(conditions: Conditions) -> list[str]:
-    """Name what ``measure_model`` keeps predictions of; of a classifier, if any."""
+    """Return the names of the rows of which ``measure_model`` keeps predictions."""
     images, asked = conditions.images, conditions.evaluation
     if images.eval is None:
         return []
@@ -175,18 +176,18 @@ def predicted(conditions: Conditions) -> list[str]:
 
 
 def _own_row(conditions: Conditions) -> str:
-    """Return the row of the classifier that a run has trained."""
+    """Return the name of the row of the run's own classifier."""
     return FINETUNED_ROW if conditions.finetuned else ONLINE_ROW
 
 
 def measures_without_labels(conditions: Conditions) -> bool:
-    """Return whether ``label_free`` is measured: asked for, or all there is."""
+    """Return whether ``label_free`` is measured: asked for, or in lack of labels."""
     chosen = conditions.evaluation.protocols
     return "label_free" in chosen or bool(chosen and conditions.images.probe is None)
 
 
 def render(measured: Measured) -> str:
-    """Render everything measured as tables of plain text."""
+    """Render all results as tables of plain text."""
     common = dict(measured.results)
     tables = []
     for name, protocol in protocols.PROTOCOLS.items():

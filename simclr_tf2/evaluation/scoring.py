@@ -13,14 +13,14 @@ from simclr_tf2.evaluation.features.extraction import Features
 from simclr_tf2.metrics import classification, significance
 
 Z_95 = 1.959964  # 97.5 % quantile of the normal distribution
-BOOTSTRAP_SEED = 0  # of every interval of a mean over classes: a result repeats
+BOOTSTRAP_SEED = 0  # of all intervals of means over classes, so that they repeat
 
 
 def interval95(correct: int, total: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a proportion.
 
-    Closed form, so without a seed, and honest for tiny test sets: 3 of 3 right gives
-    (0.44, 1), where a bootstrap of the images would give (1, 1).
+    It has a closed form, so it needs no seed, and it is reliable for tiny test sets.
+    For 3 correct out of 3 it is (0.44, 1); a bootstrap of the images gives (1, 1).
 
     Source: E. B. Wilson, JASA 22 (1927) 209-212.
     """
@@ -76,11 +76,11 @@ def classifier_accuracy(logits: Features) -> dict[str, Any]:
         logits: ``[n, classes]`` with the true labels, every example once.
 
     Returns:
-        As ``summarize``, without the predictions, and ``top5``, ``num_classes`` and
-        ``chance``.
+        The keys of ``summarize`` except ``predictions``, and ``top5``, ``num_classes``
+        and ``chance``.
 
     Raises:
-        ConfigError: An example without a label, or one the classifier cannot name.
+        ConfigError: An example has no label, or a label of no class of the classifier.
     """
     count = logits.features.shape[1]
     if len(logits) and not 0 <= logits.labels.min() <= logits.labels.max() < count:

@@ -29,9 +29,9 @@ from simclr_tf2.training.splits import open_split
 
 logger = logging.getLogger(__name__)
 
-# Of digests, in names of folders.
+# Number of digits of digests in the names of folders.
 DIGITS_OF_WEIGHTS, DIGITS_OF_SETTINGS = 12, 6
-# Of a fine-tuning: checkpoints, and lines of its log at least.
+# Number of checkpoints of a fine-tuning, and minimum number of lines of its log.
 PARTS = 10
 
 
@@ -49,15 +49,15 @@ def measure_semi(
     """Fine-tune on each share of the labels, in ``semi/`` of the run folder.
 
     Args:
-        config: Whole config of the run; labels are those of ``--probe_split`` or
-            ``--train_split``.
-        model: Where fine-tuning starts; not moved.
-        strategy: Where it runs.
+        config: The whole config of the run; the labels are those of ``--probe_split``
+            or ``--train_split``.
+        model: The network that fine-tuning starts from; its weights do not change.
+        strategy: The devices.
 
     Returns:
-        Title of the share -> record: ``value`` is top-1 in [0, 1] (None: not measured,
-        and ``not_measured`` says why), ``top5``, the recipe; and so for each of
-        ``--finetune_baselines``.
+        Title of the share -> record with ``value``, top-1 in [0, 1] (None: not
+        measured, and ``not_measured`` says why), ``top5`` and the recipe. There are
+        such records for each of ``--finetune_baselines``, too.
 
     Raises:
         ConfigError: No share of the labels can be made.
@@ -107,7 +107,7 @@ def _measure(
         record = finetuning.train_beside(
             run, strategy, labelled, row=FINETUNED_ROW, initial=model
         )
-    except NotFinite as error:  # no reason to lose what else is measured
+    except NotFinite as error:  # the other results are kept
         reason = f"{error}, or a smaller --semi_batch_size"
         logger.warning("semi: %s", reason)
         unmeasured = {"value": None, "not_measured": reason}
@@ -130,15 +130,15 @@ def _with_batch(
     images: int,
     replicas: int,
 ) -> Config:
-    """Return the planned run with its batch, its length, and a save each tenth.
+    """Return the planned run with batch, length and ten checkpoints.
 
     Args:
-        config: Whole config of the run that is measured.
-        share: Of the labels.
-        planned: What ``_without_batch`` gave.
-        labels: Images that are trained on.
-        images: Those that they are a share of.
-        replicas: That share a batch.
+        config: The whole config of the run that is measured.
+        share: Share of the labels.
+        planned: The result of ``_without_batch``.
+        labels: Number of images that are trained on.
+        images: Number of all labelled images.
+        replicas: Number of replicas, which share a batch.
     """
     asked, training = config.evaluation, planned.training
     held = asked.semi_batch_size or _held_at_once(config, replicas)
@@ -167,7 +167,7 @@ def _with_batch(
 
 
 def _name_of_settings(run: Config) -> str:
-    """Name a folder for each recipe: other settings are another run beside it."""
+    """Return a name for the folder that depends on the settings of the recipe."""
     defaults, learned = config_lib.field_defaults(), config_lib.learned_settings()
     settings = {
         name: value
@@ -183,7 +183,7 @@ def _name_of_settings(run: Config) -> str:
 
 
 def _facts(run: Config, share: Share, labelled: Labelled) -> dict[str, Any]:
-    """Return what a number of the table rests on."""
+    """Return the keys of a record that describe its recipe."""
     return {
         "protocol": "semi",
         "dataset": run.data.source,
@@ -197,7 +197,7 @@ def _facts(run: Config, share: Share, labelled: Labelled) -> dict[str, Any]:
 
 
 def _held_at_once(config: Config, replicas: int) -> int:
-    """Return the images that pretraining had in the network at once, known to fit."""
+    """Return the number of views that pretraining had in the network at once."""
     micro = config.training.micro_batch_size * replicas
     images = micro or config.training.train_batch_size
     return images * config.augmentation.num_views
@@ -208,7 +208,8 @@ def _without_batch(
 ) -> Config:
     """Return the run that fine-tunes on ``share``, without its batch and length.
 
-    Without ``--checkpoint``: ``model`` is handed over, its digest names the folder.
+    It has no ``--checkpoint``: the network is passed as an argument, and its digest is
+    a part of the folder's name.
     """
     assert config.model_dir is not None
     digest = feature_cache.digest_of_weights(model)[:DIGITS_OF_WEIGHTS]
@@ -246,7 +247,7 @@ def _without_batch(
 
 
 def _published_subset(config: Config, share: Share) -> str:
-    """Name the paper's subset of ImageNet, if the run uses ImageNet; else ""."""
+    """Return the name of the paper's subset of ImageNet; "" for other data sets."""
     data = config.data
     name = semi_recipe.IMAGENET_SUBSETS.get(share.fraction, "")
     if not name or share.count or data.source != semi_recipe.IMAGENET:

@@ -15,7 +15,7 @@ from simclr_tf2.evaluation.protocols.depths import five_linear
 from simclr_tf2.evaluation.subject import Subject
 
 ROW = "SimCLR"
-AVERAGE_POOL = "AvgPool"  # the benchmark's name of the column
+AVERAGE_POOL = "AvgPool"  # the column in the MMSelfSup benchmark
 ROWS = tuple(f"{ROW} {name}" for name in (*depths.STAGES, AVERAGE_POOL))
 
 
@@ -23,7 +23,7 @@ def measure(subject: Subject) -> Measured:
     """Fit linear classifiers on five depths and on h (AvgPool), and score them.
 
     Returns:
-        A record per depth, as ``evaluate_rows`` makes them, and the predictions.
+        One record per depth, as ``evaluate_rows`` makes them, and the predictions.
     """
     conditions = subject.conditions
     train, test = _features(subject)
@@ -48,7 +48,7 @@ def measure(subject: Subject) -> Measured:
 
 
 def _features(subject: Subject) -> list[list[Features]]:
-    """Return the features of each depth and h, of the probe and the test images."""
+    """Return the features at each depth and h, of the probe and the test images."""
     conditions = subject.conditions
     fixed = models.build_simclr(
         conditions.model,

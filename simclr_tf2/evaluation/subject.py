@@ -1,4 +1,4 @@
-"""The subject of an evaluation: a network, and the conditions it is measured under."""
+"""``Conditions`` and ``Subject``: the images, settings and network of an evaluation."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ FeaturesOf = Callable[[keras.Model, Split, int | None], Features]
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What all measurements of an evaluation share: images, settings, devices.
+    """The images, settings and devices that all measurements of an evaluation share.
 
     Attributes:
         images: The opened splits.
         data: Settings of the images.
-        augmentation: Settings of the views that label-free numbers rest on.
-        model: Settings of the network; a random one beside it is built from them.
+        augmentation: Settings of the views that label-free measures use.
+        model: Settings of the network; the random encoder is built from them too.
         loss: Settings of the contrastive loss, for held-out images.
         training: Settings of the training: precision and compilation.
-        evaluation: Settings of what is measured.
-        strategy: Devices.
-        seed: Of every draw.
+        evaluation: Settings of the evaluation.
+        strategy: The devices.
+        seed: Random seed.
         folder: The run folder, or None.
         finetuned: Whether the run trained a classifier on the network.
-        run: Whole settings of the run. Only protocols that start a run of their own,
-            within the run folder, read them.
+        run: The whole config of the run. Only protocols that start a run of their own,
+            within the run folder, read it.
     """
 
     images: Splits
@@ -62,7 +62,7 @@ class Conditions:
 
     @classmethod
     def of(cls, config: Config, images: Splits) -> Conditions:
-        """Take from the whole config what an evaluation reads."""
+        """Take the settings that an evaluation reads from the whole config."""
         return cls(
             images=images,
             data=config.data,
@@ -86,11 +86,11 @@ class Conditions:
     def features_of(
         self, keep: Path | None, view: extractor.View | None = None
     ) -> FeaturesOf:
-        """Build what extracts features: on all replicas of this machine.
+        """Build the feature extractor, which uses all replicas of this machine.
 
         Args:
-            keep: The folder that keeps them; None keeps nothing.
-            view: Of the images; None is the view of an evaluation.
+            keep: Folder of the cached features; None: they are not cached.
+            view: View of the images; None: the centre view of an evaluation.
         """
         shown = view or extractor.eval_view(self.data, self.evaluation.eval_batch_size)
         return extractor.make_extractor(
@@ -100,13 +100,13 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A network that is measured.
+    """A network to measure, with its conditions.
 
     Attributes:
         conditions: Images, settings and devices.
         model: The network in export form.
         encoder: The part of it that maps images to h.
-        keep: The folder that keeps features; None keeps none.
+        keep: Folder of the cached features; None: they are not cached.
     """
 
     conditions: Conditions

@@ -19,22 +19,22 @@ from simclr_tf2.training.labelled import divided
 
 logger = logging.getLogger(__name__)
 
-SEED = 0x5EED  # any number will do: the same views in every run
-VIEWS = 256  # [ours] in the network at once
+SEED = 0x5EED  # arbitrary; every run has the same views
+VIEWS = 256  # [ours] views that pass through the network at once
 
 
 def with_held_out(data: DataConfig, splits: Splits) -> Splits:
-    """Divide the training split as ``--valid_size`` says; probes keep all of it.
+    """Hold out a part of the training split (``--valid_size``); probes keep all of it.
 
     Raises:
-        ConfigError: The split cannot be divided so.
+        ConfigError: The split cannot be divided in this way.
     """
     train, held = divided(data, splits.train)
     return dataclasses.replace(splits, train=train, held=held)
 
 
 def announce(conditions: Conditions) -> None:
-    """Say once what is held out, and what its loss would be without learning."""
+    """Log how many images are held out, and the chance level of their loss."""
     held = conditions.images.held
     if held is not None:
         logger.info(
@@ -51,8 +51,8 @@ def make(
 ) -> Callable[[], dict[str, float]]:
     """Build a function that measures the contrastive loss on the held-out images.
 
-    Views are those of training, drawn once for all (two an image); batch norm uses its
-    moving statistics. Without held-out images it measures nothing.
+    Each image has two views, drawn as in training, that are the same at each call.
+    Batch norm uses its moving statistics. Without held-out images nothing is measured.
     """
     held = conditions.images.held
     if held is None:
@@ -74,7 +74,7 @@ def make(
 
 
 def chance(conditions: Conditions) -> float:
-    """Return chance level of the held-out loss: batches may differ from training."""
+    """Return the chance level of the held-out loss, whose batches may be smaller."""
     held, loss = conditions.images.held, conditions.loss
     assert held is not None
     sizes = batch_sizes(held.num_examples, conditions.training.train_batch_size)

@@ -1,4 +1,4 @@
-"""The formats that ``--export_formats`` names: one record each."""
+"""The formats of ``--export_formats``: one record for each."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What is exported.
+    """A network to export.
 
     Attributes:
         model: The network in export form.
         image_size: Side of the images that it was trained on, or (height, width).
-        step: Of the weights.
-        keep: Number of SavedModels of earlier steps that stay.
+        step: Training step of the weights.
+        keep: Number of SavedModels to keep, the newest ones; 0: all.
     """
 
     model: models.SimCLR
@@ -37,13 +37,14 @@ class Exported:
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A form of the encoder that other programs load.
+    """A format in which other programs load the encoder.
 
     Attributes:
-        place: Run folder -> the file or folder that it is written to.
-        write: Writes it there, whole or not at all; returns the path to load.
-        usage: How to load what ``write`` returned.
-        listed: How to load it from ``place``, where that is another path.
+        place: Function from the run folder to the path that is written.
+        write: Function that writes this path, whole or not at all, and returns the
+            path to load.
+        usage: How to load the path that ``write`` returned.
+        listed: How to load from ``place`` if that is another path; "" if it is not.
     """
 
     place: Callable[[RunFolder], Path]
@@ -104,17 +105,17 @@ def write_exports(
     image_size: int | tuple[int, int],
     step: int,
 ) -> list[tuple[Path, str]]:
-    """Write the formats that are asked for.
+    """Write the formats of ``--export_formats``.
 
     Args:
-        asked: Names of the formats, and how many SavedModels stay.
-        model: In export form.
+        asked: Names of the formats, and the number of SavedModels to keep.
+        model: The network in export form.
         folder: The run folder.
         image_size: Side of the images that it was trained on, or (height, width).
-        step: Of the weights.
+        step: Training step of the weights.
 
     Returns:
-        (path, how to load it) of each.
+        (path, how to load it) of each format.
     """
     exported = Exported(
         model=model, image_size=image_size, step=step, keep=asked.keep_hub_module_max
@@ -127,5 +128,5 @@ def write_exports(
 
 
 def listed_formats(folder: RunFolder) -> dict[Path, str]:
-    """Map the place of each format in a run folder to how it is loaded from there."""
+    """Map the path of each format in a run folder to a text on how to load it."""
     return {f.place(folder): f.listed or f.usage for f in FORMATS.values()}

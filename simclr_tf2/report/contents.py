@@ -11,17 +11,17 @@ from simclr_tf2.report.facts import Config
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Accuracies of the run and what they are compared with.
+    """Accuracies of the run and of its baselines.
 
     Attributes:
         rows: Rows of the result table: ``row`` and accuracies in [0, 1]. The first
             row is the run's own.
-        tables: More results: ``title``, ``about`` and either ``heads`` and ``rows`` of
-            texts, the first of each row its name, or ``text``, shown as it is. With
-            ``words`` the last column is prose.
-        chance: Share of the commonest class of the test images; by default the
-            accuracies stand beside 1 / classes.
-        missing: Why there are no ``rows``, a sentence.
+        tables: More tables, each with ``title``, ``about`` and its contents: either
+            ``heads`` and ``rows`` of texts, where the first text names the row, or a
+            preformatted ``text``. With ``words`` the last column is prose.
+        chance: Share of the commonest class of the test images; None: accuracies are
+            compared with 1 / classes.
+        missing: Sentence that says why there are no ``rows``.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
@@ -38,7 +38,7 @@ class Views:
         originals: [k, s, s, 3] in [0, 1] or uint8.
         view1: As ``originals``.
         view2: As ``originals``.
-        notes: What was drawn for view 1 and view 2 of each image.
+        notes: Description of the augmentation of view 1 and view 2 of each image.
     """
 
     originals: Any
@@ -68,7 +68,7 @@ class Confusion:
 
     Attributes:
         counts: [c, c], row = true class.
-        title: Whose predictions they count.
+        title: Row and protocol whose predictions are counted.
     """
 
     counts: Any
@@ -77,26 +77,26 @@ class Confusion:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """Everything that the report of one run shows; what is missing is left out.
+    """Everything that the report of one run shows; sections without data are left out.
 
     Attributes:
-        title: Heading, e.g. the name of the run.
-        notice: Shown on top, e.g. that the run was interrupted.
+        title: Heading, such as the name of the run.
+        notice: Text at the top, such as that the run was interrupted.
         config: Section -> setting -> value, as used.
-        defaults: The same for the defaults; differences are highlighted.
-        history: Lines of metrics.jsonl: ``step`` and scalars, of any mix.
-        chance_loss: ln(2N - 1), drawn into the loss curve.
-        supervised: Whether the views are those of a classifier's training.
+        defaults: Section -> setting -> default; differences are highlighted.
+        history: Lines of metrics.jsonl: ``step`` and any scalars.
+        chance_loss: Chance level of the loss, such as ln(2N - 1), drawn in its curve.
+        supervised: Whether the views are from the training of a classifier.
         results: Accuracies.
-        views: Examples of what the network was trained on.
-        test: Images that are mapped and whose neighbours are shown.
+        views: Examples of training images and their views.
+        test: Images of the map, and the queries whose neighbours are shown.
         bank: Images in which neighbours are searched; None: the other test images.
-        images_are: What ``test`` is, in words of the page.
+        images_are: What the page calls the images of ``test``.
         class_names: Names of the classes.
         confusion: Confusion matrix of a classifier.
         timings: Phase -> seconds.
         environment: Name -> version, device and so on.
-        files: (path, description) of what the run wrote.
+        files: (path, description) of each file that the run wrote.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Keep the checkpoint with the best value of a metric, whatever a run deletes."""
+"""Keep the checkpoint with the best value of a metric, also if the run deletes it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ logger = logging.getLogger(__name__)
 
 
 class BestCheckpoint:
-    """A folder ``best`` that itself is a run folder, with one checkpoint.
+    """The folder ``best``: a run folder with one checkpoint.
 
-    Files are hard links where the file system has them: they take no room while the run
-    keeps the checkpoint too, and stay when it drops it.
+    The files are hard links if the file system has them. They take no space while the
+    run keeps the checkpoint, and stay when the run deletes it.
 
     Args:
-        folder: The run folder; that of the checkpoint is its ``best``.
-        metric: A protocol's name, ``supervised`` or ``rankme``, where higher is better,
-            or ``valid_loss``, where lower is.
-        split: The one that is measured, for the record: the choice is made on it.
+        folder: The folder of the run, in which ``best`` is made.
+        metric: A protocol's name, ``supervised`` or ``rankme`` (higher is better), or
+            ``valid_loss`` (lower is better).
+        split: The split on which the metric is measured; it is recorded.
     """
 
     def __init__(self, folder: RunFolder, *, metric: str, split: str = "") -> None:
@@ -45,7 +45,7 @@ class BestCheckpoint:
 
     @contextlib.contextmanager
     def holding(self, step: int) -> Iterator[None]:
-        """Keep the files of a checkpoint while it is measured, however that ends."""
+        """Keep the files of a checkpoint while it is measured, also after an error."""
         shutil.rmtree(self._held.path, ignore_errors=True)
         try:
             self._held.path.mkdir()
@@ -64,11 +64,11 @@ class BestCheckpoint:
         """Keep the held checkpoint if it is better than the best so far.
 
         Args:
-            step: Of the checkpoint.
-            value: Of the metric, measured of this checkpoint.
+            step: Step of the checkpoint.
+            value: Metric of this checkpoint.
 
         Returns:
-            What best.json says; empty while no value was finite.
+            The contents of best.json; empty while no value was finite.
         """
         if not math.isfinite(value):
             metric = self._facts["metric"]
@@ -135,18 +135,18 @@ def remove_stale(folder: Path) -> None:
 
 
 def is_kept(folder: RunFolder) -> bool:
-    """Return whether ``BestCheckpoint`` made a folder: no run will add to it."""
+    """Return whether ``BestCheckpoint`` made the folder, so that no run adds to it."""
     return folder.best_record.exists()
 
 
 def _host() -> str:
-    """Return this machine's name; others that share the folder run other processes."""
+    """Return the name of this machine, because other machines may share the folder."""
     return socket.gethostname()
 
 
 def _runs(pid: int) -> bool:
     if os.name != "posix":
-        return True  # elsewhere the question would end it
+        return True  # on Windows os.kill would end the process
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

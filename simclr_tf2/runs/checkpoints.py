@@ -40,10 +40,10 @@ def save(
     config_json: str,
     keep: int,
 ) -> str:
-    """Write ``ckpt-{step}`` and its config, then drop all but the newest ``keep``.
+    """Write ``ckpt-{step}`` and its config, then delete all but the newest ``keep``.
 
     Returns:
-        The prefix that was written.
+        The prefix of the checkpoint.
 
     Raises:
         RunFailed: The disk is full or not writable; older checkpoints are intact.
@@ -77,13 +77,13 @@ def save(
 def restore_newest(
     checkpoint: tf.train.Checkpoint, folder: str | os.PathLike
 ) -> int | None:
-    """Read the newest checkpoint that can be read; log which, and which are skipped.
+    """Read the newest readable checkpoint; log its step and the steps that are skipped.
 
     Returns:
-        Its step, or None when the folder holds no checkpoint at all.
+        Its step, or None if the folder has no checkpoint.
 
     Raises:
-        ConfigError: There are checkpoints and none can be read.
+        ConfigError: There are checkpoints, but none can be read.
     """
     candidates = list_checkpoints(folder)
     for step, prefix in candidates:
@@ -115,7 +115,7 @@ def _remove(prefix: str) -> None:
 
 @contextlib.contextmanager
 def _reader(prefix: str) -> Iterator[Any]:
-    """Open the values of a checkpoint by key; the path may have any characters."""
+    """Open a checkpoint to read values by key; the path may have any characters."""
     with files.plain_prefix(prefix) as plain:
         yield tf.train.load_checkpoint(plain)
 
@@ -123,10 +123,10 @@ def _reader(prefix: str) -> Iterator[Any]:
 def run_checkpoint(
     model: keras.Model, optimizer: keras.optimizers.Optimizer
 ) -> tf.train.Checkpoint:
-    """Build what a run saves: every variable under its own path.
+    """Build the checkpoint object of a run: every variable under its own path.
 
-    Keys are ``model/PATH`` and ``optimizer/NUMBER|PATH`` ("/" of a path written "|"),
-    so that a checkpoint can be read by name and does not depend on how Keras nests its
+    Keys are ``model/PATH`` and ``optimizer/NUMBER|PATH``, with "|" for the "/" of a
+    path. So a checkpoint can be read by name and does not depend on how Keras nests its
     objects.
     """
     slots = [(f"{i}|{v.path}", v) for i, v in enumerate(optimizer.variables)]
@@ -152,15 +152,15 @@ def restore_weights(
     """Read only the model's weights from the newest readable checkpoint.
 
     Args:
-        model: Any model whose variables the checkpoint holds.
+        model: A model whose variables the checkpoint contains.
         folder: The run folder.
-        step: Read that of this step instead of the newest.
+        step: Step of the checkpoint to read, instead of the newest.
 
     Returns:
-        The step of that checkpoint.
+        The step of the checkpoint.
 
     Raises:
-        ConfigError: There is none, or none fits the model.
+        ConfigError: There is no checkpoint, or none fits the model.
     """
     for found, prefix in list_checkpoints(folder):
         if step not in (None, found):
@@ -180,7 +180,7 @@ def prefix_of(source: str) -> str:
     """Return a checkpoint's prefix: ``source`` itself, or the newest of a run folder.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no checkpoint.
     """
     newest = list_checkpoints(source) if Path(source).is_dir() else []
     prefix = newest[0][1] if newest else source
@@ -190,7 +190,7 @@ def prefix_of(source: str) -> str:
 
 
 def _near(source: str) -> str:
-    """Say what is in the place of a checkpoint: other steps, or no such folder."""
+    """Return a hint for a missing checkpoint: other steps, or a missing folder."""
     folder = Path(source).parent
     others = [Path(prefix).name for _, prefix in list_checkpoints(folder)]
     if re.fullmatch(r"ckpt-\d+", Path(source).name) and others:
@@ -202,15 +202,15 @@ def _near(source: str) -> str:
 def initialize_weights(
     model: keras.Model, source: str, *, with_head: bool = True
 ) -> None:
-    """Start a model from a checkpoint prefix or a run folder, wholly or not at all.
+    """Assign all weights of a checkpoint prefix or a run folder to a model, or none.
 
     Args:
         model: A ``SimCLR`` model.
         source: A prefix such as ``runs/a/ckpt-100``, or a run folder.
-        with_head: Read the supervised head as well; without, it stays as it is.
+        with_head: Whether to read the supervised head, too.
 
     Raises:
-        ConfigError: Nothing there, or not every weight of the model is in it.
+        ConfigError: There is no checkpoint, or it lacks a weight of the model.
     """
     prefix = prefix_of(source)
     variables = model.variables
@@ -226,7 +226,7 @@ def initialize_weights(
 
 
 def _assign(variables: list[keras.Variable], prefix: str) -> None:
-    """Assign all variables or none; what is missing or of another shape is named."""
+    """Assign all variables or none; an error lists missing ones and wrong shapes."""
     names = [f"model/{_key(v.path)}/.ATTRIBUTES/VARIABLE_VALUE" for v in variables]
     with _reader(prefix) as reader:
         shapes = reader.get_variable_to_shape_map()
@@ -256,7 +256,7 @@ def weights(prefix: str) -> dict[str, np.ndarray]:
 
 
 def num_classes(folder: str | os.PathLike) -> int | None:
-    """Count the classes of the supervised head in checkpoints, None without a head.
+    """Return the number of classes of the supervised head, None without a head.
 
     Raises:
         ConfigError: No checkpoint can be read.

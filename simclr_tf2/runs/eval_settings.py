@@ -1,8 +1,7 @@
-"""Settings of ``--mode=eval``: those of the run, and of the command line.
+"""The settings of ``--mode=eval``: those of the run and of the command line.
 
-The network is the run's. The images are, unless the command line names others; the
-protocols and their splits are what the command line says and, where it says nothing,
-the run's.
+The network is the run's. Images, protocols and splits are the run's, unless the command
+line sets them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from simclr_tf2.runs import folder as run_folder
 
 logger = logging.getLogger(__name__)
 
-# Settings that say which images these are, and how they are read.
+# Settings that select the images, and those that say how they are read.
 SOURCES = frozenset({"dataset", "image_dir", "manifest", "tfrecords"})
 READING = ("image_layout", "label_columns", "image_key", "label_key")
 LABELS = ("label_fraction", "labels_per_class")
@@ -33,9 +32,9 @@ class Merged:
     """The settings of an evaluation.
 
     Attributes:
-        config: To measure with.
-        trained: The run's own.
-        same_data: Whether the images are of the data set that the run learned from.
+        config: The settings of the evaluation.
+        trained: The settings of the run.
+        same_data: Whether the images are from the data set of the run.
         asked: Names of the settings that the command line gave.
     """
 
@@ -46,10 +45,14 @@ class Merged:
 
 
 def merged(asked: Config, trained: Config) -> Merged:
-    """Return the settings of the run ``trained`` with what was ``asked`` for.
+    """Return the settings of the run, with those of the command line.
+
+    Args:
+        asked: The settings of the command line.
+        trained: The settings of the run.
 
     Raises:
-        ConfigError: Images of other channels than the network reads.
+        ConfigError: The network reads images with another number of channels.
     """
     given = config_lib.given_settings(asked)
     warn_of_unread_dataset(asked)
@@ -71,7 +74,7 @@ def merged(asked: Config, trained: Config) -> Merged:
 
 
 def warn_of_unread_dataset(asked: Config) -> None:
-    """Log that a ``--dataset`` that was given is not the source of the images."""
+    """Log that ``--dataset`` has no effect because another flag names the images."""
     if "dataset" in config_lib.given_settings(asked) and asked.data.own_images:
         logger.warning(
             "--dataset=%s is not read: the images are those of %s",
@@ -81,7 +84,7 @@ def warn_of_unread_dataset(asked: Config) -> None:
 
 
 def warn_of_no_effect(asked: Config, trained: Config) -> None:
-    """Log in one line the given settings that differ from those of the run."""
+    """Log the given settings that differ from those of the run and have no effect."""
     given = config_lib.given_settings(asked)
     asked = run_folder.with_earlier_choices(asked, trained)
     now, then = config_lib.to_flat(asked), config_lib.to_flat(trained)
@@ -112,7 +115,7 @@ def _data(asked: Config, trained: DataConfig, given: frozenset[str]) -> DataConf
     names = [f.name for f in dataclasses.fields(DataConfig)]
     flat = {name: getattr(asked.data, name) for name in names}
     changes = {n: v for n, v in flat.items() if n in given and n not in SOURCES}
-    if given & set(LABELS):  # one excludes the other
+    if given & set(LABELS):  # only one of them may be set
         changes |= {name: flat[name] for name in LABELS}
     if given & SOURCES and _source(asked.data) != _source(trained):
         named = {*SOURCES, *READING, *LABELS, "download", "train_split"}
@@ -161,12 +164,12 @@ def _evaluation(
     if not same_data:
         base["eval_name"] = name_of(data)
         changes = {n: v for n, v in changes.items() if v or n != "eval_name"}
-    if _source(data) != _source(trained.data):  # its splits are no splits of these
+    if _source(data) != _source(trained.data):  # other images have other splits
         base |= {"eval_split": EvaluationConfig().eval_split, "probe_split": ""}
     elif data.train_split != trained.data.train_split:
-        base["probe_split"] = ""  # what is learned from is named by --train_split
+        base["probe_split"] = ""  # --train_split names it
     if not same_data or data.train_split != trained.data.train_split:
-        if trained.evaluation.best_metric == "valid_loss":  # of images held out there
+        if trained.evaluation.best_metric == "valid_loss":  # is of held-out images
             base["best_metric"] = ""
     return dataclasses.replace(trained.evaluation, **{**base, **changes})
 

@@ -1,4 +1,4 @@
-"""flags.txt: the settings of a run as a flag file, which starts the run again."""
+"""flags.txt: the settings of a run as a flag file that can start the run again."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 
-# A later start decides these anew or reads them in config.json: the comment says the
-# default, not what this start decided.
+# A later start decides these again or reads them from config.json, so the comment shows
+# the default, not the value that this start chose.
 DECIDED_AT_A_START = frozenset({"pixel_range", "extend"})
 
 
 def text(asked: Config, config: Config | None = None) -> str:
-    """Return the text of a flag file: ``--flagfile=flags.txt`` starts the run again.
+    """Return the text of flags.txt: ``--flagfile=flags.txt`` starts the run again.
 
-    What was not given is a comment, so that reading the file back does not mark it as
-    given. A comment says what was chosen in its place.
+    A setting that was not given is a comment, so that it does not count as given when
+    the file is read. The comment shows the value that was chosen for it.
 
     Args:
         asked: The settings as they were given.
-        config: The settings of the run, with what was chosen; None: nothing was.
+        config: The settings of the run, with the chosen values; None: ``asked``.
     """
     lines = []
     defaults, given = config_lib.field_defaults(), config_lib.given_settings(asked)
@@ -40,7 +40,7 @@ def typed(name: str, value: Any) -> str | None:
     """Return the value of a setting as it is typed on the command line.
 
     Returns:
-        None for None.
+        The text, or None for None.
     """
     if isinstance(value, list | tuple):
         return ("x" if name.endswith("image_size") else ",").join(map(str, value))

@@ -1,4 +1,4 @@
-"""The run folder: what it may hold at the start, and the files every run leaves."""
+"""The run folder: checks it at the start of a run, creates it, reads its settings."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from simclr_tf2.runs import checkpoints, flag_file
 
 logger = logging.getLogger(__name__)
 
-# Where the images are: may change as long as they are the same (``run_history``).
+# Paths of images; they may change if the images are the same (``runs/history.py``).
 PLACES = ("image_dir", "manifest", "tfrecords")
-ARRAYS = (".npz", ".npy")  # in place of the name of a data set
+ARRAYS = (".npz", ".npy")  # suffixes of files that --dataset may name
 LENGTH = {"train_epochs", "train_steps"}  # may change with --extend
 
 
-# What runs did before there was a setting, where that is not its default.
+# Values of settings for runs that are older than the setting, if not its default.
 BEFORE = {"pixel_range": "full"}
 
 
 def of(config: Config) -> RunFolder:
-    """Return the paths of the run, and of its evaluation ``--eval_name``."""
+    """Return the paths of the run and of its evaluation ``--eval_name``."""
     assert config.model_dir is not None
     return RunFolder(Path(config.model_dir), config.evaluation.eval_name)
 
@@ -46,7 +46,7 @@ def read_config(folder: str | os.PathLike) -> Config:
     """Read the config of an earlier run.
 
     Raises:
-        ConfigError: There is none, or it cannot be read.
+        ConfigError: There is no config, or it cannot be read.
     """
     path = RunFolder(Path(folder)).config
     if not path.exists():
@@ -56,20 +56,20 @@ def read_config(folder: str | os.PathLike) -> Config:
 
 
 def config_of_checkpoint(prefix: str) -> Config | None:
-    """Read the config with which ``prefix`` was saved, if it is still there.
+    """Read the config with which the checkpoint was saved, if the file exists.
 
     Raises:
-        ConfigError: It cannot be read.
+        ConfigError: The file cannot be read.
     """
     places = (checkpoint_config(prefix), RunFolder(Path(prefix).parent).config)
     return next((_read(path) for path in places if path.exists()), None)
 
 
 def earlier_config(folder: str | os.PathLike) -> Config | None:
-    """Read the settings of an earlier start; None before it has learned anything.
+    """Read the settings of an earlier start; None if nothing was trained yet.
 
     Raises:
-        ConfigError: They cannot be read.
+        ConfigError: The settings cannot be read.
     """
     there = RunFolder(Path(folder)).config.is_file() and has_trained(folder)
     return read_config(folder) if there else None
@@ -84,7 +84,7 @@ def _read(path: Path) -> Config:
 
 
 def _with_a_name_of_files(flat: dict[str, Any]) -> dict[str, Any]:
-    """Leave out an ``eval_name`` that is one no longer; runs of 0.1.0 took any."""
+    """Leave out an ``eval_name`` that is not allowed; runs of 0.1.0 allowed any."""
     if re.fullmatch(config_lib.EVAL_NAME, flat.get("eval_name") or "x"):
         return flat
     return {key: value for key, value in flat.items() if key != "eval_name"}
@@ -114,11 +114,11 @@ def with_pixel_range(config: Config, pixel_range: str) -> Config:
 
 
 def check(config: Config) -> None:
-    """Check that the run can start or go on in ``model_dir``; writes nothing.
+    """Check that the run can start or resume in ``model_dir``; writes nothing.
 
     Raises:
-        ConfigError: No folder given, not writable, another run's, or with files that
-            are neither a run nor nothing.
+        ConfigError: No folder is given, it is not writable, it belongs to another run,
+            or it has files that do not belong to a run.
     """
     if not config.model_dir:
         raise ConfigError("--model_dir is required: the folder this run is kept in")
@@ -194,7 +194,7 @@ def _check_same(config: Config, before: Config, folder: RunFolder) -> None:
 
 
 def _shown(value: Any) -> str:
-    """Return a setting as a flag shows it."""
+    """Return a setting as it is written on the command line."""
     if value is None or value in ("", ()):
         return "not set"
     if isinstance(value, bool):
@@ -203,9 +203,9 @@ def _shown(value: Any) -> str:
 
 
 def has_trained(folder: str | os.PathLike) -> bool:
-    """Return whether a run folder holds something that training made.
+    """Return whether a run folder has files that training wrote.
 
-    Else nothing has been learned that other settings would lose.
+    If not, nothing is lost when the run starts with other settings.
     """
     run = RunFolder(Path(folder))
     made = (run.checkpoint_state, run.results, run.encoder, run.saved_model)
@@ -213,7 +213,7 @@ def has_trained(folder: str | os.PathLike) -> bool:
 
 
 def _only_moved(name: str, old: Any, new: Any) -> bool:
-    """Return whether a setting only moved: it names a place of images both times."""
+    """Return whether both values are paths of images, so that they may have moved."""
     if name == "dataset":
         return all(str(path).endswith(ARRAYS) for path in (old, new))
     return name in PLACES and bool(old) and bool(new)
@@ -222,10 +222,10 @@ def _only_moved(name: str, old: Any, new: Any) -> bool:
 def create(config: Config, asked: Config | None = None) -> RunFolder:
     """Make the folder with config.json and flags.txt.
 
-    Results of a finished run that goes on under other settings are no longer final.
+    If a finished run resumes with other settings, its results are marked as not final.
 
     Args:
-        config: The settings of the run, with what was chosen.
+        config: The settings of the run, with the chosen values.
         asked: The settings as they were given, for flags.txt; None: ``config``.
     """
     folder, text = of(config), config_json(config)
@@ -250,7 +250,7 @@ def _text_of(path: Path) -> str:
 
 
 def _reopen(folder: RunFolder) -> None:
-    """Take back that the run is finished."""
+    """Remove the mark that the run is finished from its results."""
     path = folder.without_name().results
     found = document.read(path)
     if found.pop("finished", None):
@@ -258,7 +258,7 @@ def _reopen(folder: RunFolder) -> None:
 
 
 def completed_results(config: Config) -> dict[str, Any] | None:
-    """Return the results of a run that was finished under this very config, or None."""
+    """Return the results of a run that was finished with this config, or None."""
     folder = of(config).without_name()
     found = document.read(folder.results)
     if not found.get("finished"):

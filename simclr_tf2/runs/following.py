@@ -1,4 +1,4 @@
-"""Follow a run: each new checkpoint once."""
+"""Follow a run that is still training: yield each new checkpoint once."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def new_checkpoints(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[int]:
-    """Yield steps of checkpoints to measure: the newest at each check, each once.
+    """Yield the step of the newest checkpoint at each check, each step once.
 
-    Checkpoints that came and went between two checks are left out, as in the reference
-    code; the last one never is.
+    Checkpoints that were written and deleted between two checks are left out, as in the
+    reference code. The last checkpoint is never left out.
 
     Args:
         folder: The run folder.
-        total_steps: The step at which the run ends, and this with it.
-        watch: Wait for more; else the newest one is all.
-        timeout: Minutes without a new checkpoint after which to stop; 0 for never.
+        total_steps: The last step of the run, after which this function ends.
+        watch: Wait for more checkpoints; if False, only the newest one is yielded.
+        timeout: Minutes without a new checkpoint after which to stop; 0: no limit.
         poll: Seconds between two checks.
-        sleep: Waits so many seconds.
-        clock: Seconds, from any start.
+        sleep: Function that waits for a number of seconds.
+        clock: Function that returns the time in seconds.
 
     Yields:
-        The step of a checkpoint that was there a moment ago.
+        The step of a checkpoint that existed at the check.
     """
     last, since = -1, clock()
     while True:

@@ -1,7 +1,6 @@
-"""The data of a run: classes, images and length, from which step on.
+"""history.json: the classes, images and length of a run at each of its starts.
 
-``history.json`` in the run folder. A start of the run compares it with what is there
-now, before it writes anything.
+Before a start writes anything, it compares the current data with this file.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ NAMED = 5  # classes named in a message
 
 
 def class_names(*splits: Split | None) -> tuple[str, ...]:
-    """Return the classes of the first split that has some."""
+    """Return the classes of the first split that has classes."""
     return next((s.class_names for s in splits if s and s.class_names), ())
 
 
 def starts(folder: RunFolder) -> list[dict[str, Any]]:
-    """List changes of images or length: ``from_step``, ``last_step``, ``images``."""
+    """List the starts that changed images or length, as records of history.json."""
     return list(_read(folder).get("starts", []))
 
 
@@ -44,23 +43,24 @@ def check(
     total_steps: int,
     fixed: bool = False,
 ) -> None:
-    """Compare with the last start of the run in ``model_dir``; writes nothing.
+    """Compare the data with the last start of the run in ``model_dir``; writes nothing.
 
-    Images that were added, are gone or have changed are accepted and logged: then
-    batches are drawn from what is there. Classes must be the same. Images from another
-    place (``--image_dir``) must be the same. Before the first checkpoint nothing has
-    been learned, and all is accepted.
+    Added, removed and changed images are accepted and logged; batches are then drawn
+    from the current images. The classes must be the same. Images at another path
+    (``--image_dir``) must be the same. Before the first checkpoint everything is
+    accepted, because nothing has been learned.
 
     Args:
-        config: Whole config.
-        train: Images that are learned from.
-        classes: Their names, in the order of labels.
-        total_steps: Of the whole run, as of now.
-        fixed: Whether another set of images is refused (labels were chosen in it).
+        config: The whole config.
+        train: The training images.
+        classes: Names of the classes, in the order of labels.
+        total_steps: Number of steps of the whole run, with the current settings.
+        fixed: Whether another set of images is refused, because a share of the labels
+            was chosen from it.
 
     Raises:
-        ConfigError: Other classes, other images in another place, or fewer steps than
-            are trained already.
+        ConfigError: The classes differ, images at another path differ, or the run has
+            fewer steps than are already trained.
     """
     folder = run_folder.of(config)
     trained = checkpoints.list_checkpoints(folder)
@@ -111,7 +111,7 @@ def write(
     start_step: int,
     total_steps: int,
 ) -> None:
-    """Record this start where it differs from the last; classes.json has the names."""
+    """Record this start if it differs from the last one; write classes.json."""
     entry = {
         "from_step": start_step,
         "last_step": total_steps,
@@ -127,7 +127,7 @@ def write(
 
 
 def _read(folder: RunFolder) -> dict[str, Any]:
-    """Read the records of the folder; only the classes where it has no such file."""
+    """Read history.json; without that file, only the classes of classes.json."""
     for path in (folder.history, folder.classes):
         try:
             found = json.loads(path.read_text())
@@ -170,7 +170,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _absolute(place: str) -> str:
-    """Return a path in one form: photos, ./photos and photos/ are the same place."""
+    """Return a path in one form: photos, ./photos and photos/ are the same path."""
     return place if "://" in place else os.path.abspath(os.path.expanduser(place))
 
 
@@ -182,7 +182,7 @@ def _check_images(
     *,
     fixed: bool,
 ) -> str:
-    """Return what has changed in the images, for a message; empty if nothing has."""
+    """Return a text on what has changed in the images; empty if nothing has."""
     place = run_folder.read_config(folder).data.source
     moved = _absolute(place) != _absolute(config.data.source)
     if before is None:

@@ -12,7 +12,7 @@ from simclr_tf2.run_paths import RunFolder
 
 
 def summarize(images: ImageSet, pixels: str) -> dict[str, Any]:
-    """Return the record of files for scan.json; ``pixels`` is ``--pixel_range``."""
+    """Return the contents of scan.json; ``pixels`` is ``--pixel_range``."""
     return scan_report.summarize(
         images.listing,
         images.index,
@@ -23,7 +23,7 @@ def summarize(images: ImageSet, pixels: str) -> dict[str, Any]:
 
 
 def record(config: Config, folder: RunFolder) -> None:
-    """Keep with a run what its image files were: scan.json."""
+    """Write scan.json, the record of the image files of a run."""
     if config.data.image_dir or config.data.manifest:
         images = image_sets.open_image_set(config.data)
         files.write_json(folder.scan, summarize(images, config.data.pixel_range))

@@ -1,4 +1,4 @@
-"""Where numbers go during a run: metrics.jsonl, TensorBoard, the progress line."""
+"""The logs of a run: metrics.jsonl, TensorBoard and the progress display."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class EventLog:
-    """Scalars for TensorBoard, in a folder of their own, made with the first one."""
+    """Writes scalars for TensorBoard to a folder that is made with the first one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -31,7 +31,7 @@ class EventLog:
         return tf.summary.create_file_writer(str(self._folder))
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Write what is known at ``step``, at once."""
+        """Write the scalars of a step to disk at once."""
         with files.writing(self._folder):
             with self._writer.as_default(step=step):
                 for name, value in scalars.items():
@@ -39,18 +39,18 @@ class EventLog:
             self._writer.flush()
 
     def close(self) -> None:
-        """Close the file, if there is one."""
+        """Close the file if there is one."""
         if "_writer" in self.__dict__:
             self._writer.close()
 
 
 class MetricsLog:
-    """Append scalars to ``metrics.jsonl`` and to TensorBoard events.
+    """Appends scalars to ``metrics.jsonl`` and to TensorBoard events.
 
     Args:
         folder: The run folder.
-        start_step: Lines after this step are dropped: they belong to work that was
-            lost between the checkpoint and the stop, and will be written again.
+        start_step: Step of the checkpoint. Lines of later steps are dropped, because
+            these steps are trained and logged again.
     """
 
     def __init__(self, folder: str | os.PathLike, *, start_step: int = 0) -> None:
@@ -72,7 +72,7 @@ class MetricsLog:
 
 
 def read_metrics(folder: str | os.PathLike) -> list[dict[str, float]]:
-    """Read every whole line of ``metrics.jsonl``; a torn last line is left out."""
+    """Read every line of ``metrics.jsonl``; an incomplete last line is left out."""
     path = RunFolder(Path(folder)).metrics
     lines = []
     if path.exists():
@@ -94,15 +94,15 @@ def _truncate(path: Path, start_step: int) -> None:
 class Progress:
     """The progress display of a training run.
 
-    On a terminal a live bar (rich), with lines and messages above it; in a file plain
-    lines. ``none`` is silent.
+    On a terminal it is a live bar (rich) with log lines and messages above it; in a
+    file it is plain lines. ``none`` shows nothing.
 
     Args:
         style: auto, bar, plain or none.
-        total_steps: Steps of the whole run.
-        start_step: Steps done before this start.
-        describe: (step, scalars, columns) -> the text of one log line, on several lines
-            where it would be wider than ``columns``; None: no limit.
+        total_steps: Number of steps of the whole run.
+        start_step: Number of steps done before this start.
+        describe: ``(step, scalars, columns) -> text`` of one log line, which is wrapped
+            at ``columns``; None: no limit.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Progress:
                 rich_progress.TimeElapsedColumn(),
                 rich_progress.TimeRemainingColumn(),
                 transient=True,
-                # What is written to a file stays there; the rest goes above the bar.
+                # Output to a file is left alone; other output goes above the bar.
                 redirect_stdout=sys.stdout.isatty(),
                 redirect_stderr=sys.stderr.isatty(),
             )
@@ -138,12 +138,12 @@ class Progress:
             self._move_messages(before)
 
     def move(self, step: int) -> None:
-        """Move the bar; what it shows is drawn by a thread, ten times a second."""
+        """Move the bar, which a thread draws ten times a second."""
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
 
     def show(self, step: int, scalars: dict[str, float]) -> None:
-        """Show a log line; moves the bar."""
+        """Show a log line and move the bar."""
         if self._style == "none":
             return
         if self._bar is not None:
@@ -157,7 +157,7 @@ class Progress:
             print(self._describe(step, scalars, columns), flush=True)
 
     def close(self) -> None:
-        """Take the bar away; its lines stay."""
+        """Remove the bar; the lines above it stay."""
         if self._bar is not None:
             self._bar.stop()
         for handler, stream in self._moved:
@@ -165,12 +165,12 @@ class Progress:
         self._moved.clear()
 
     def _move_messages(self, before: TextIO) -> None:
-        """Let the handlers of our log write above the bar, where they share its place.
+        """Let the log handlers that write to the same stream write above the bar.
 
-        A handler keeps the stream that it was made with, so that rich, which puts
-        another one in the place of ``sys.stderr``, would not see it.
+        A handler keeps the stream that it was made with, so rich, which replaces
+        ``sys.stderr`` by another stream, would not see its messages.
         """
-        if sys.stderr is before:  # a file: the bar does not stand there
+        if sys.stderr is before:  # a file, which has no bar
             return
         for handler in [
             *logging.getLogger("simclr_tf2").handlers,

@@ -1,4 +1,4 @@
-"""``--pixel_range=auto``: decided with the training images, kept with the run."""
+"""``--pixel_range=auto``: found from the training images and stored with the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simclr_tf2.runs import folder as run_folder
 def recorded(config: Config) -> Config:
     """Return ``config`` with the range of the resumed run, or of ``--checkpoint``.
 
-    One of ``--checkpoint`` is that of a run of this program; others say nothing.
+    Only a ``--checkpoint`` of this program has a range; others do not record it.
     """
     if config.data.pixel_range != "auto":
         return config

@@ -1,4 +1,4 @@
-"""Write pictures and an embedding for TensorBoard beside the scalars of a run."""
+"""Write pictures and an embedding for TensorBoard next to the scalars of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_picture(folder: Path, name: str, png: bytes, *, step: int) -> None:
     """Add a picture to the events of a run.
 
     Args:
-        folder: Of the events.
+        folder: Folder of the events.
         name: Tag of the picture.
         png: The encoded picture.
         step: Step it belongs to.
@@ -47,7 +47,7 @@ def write_projector(
         images: uint8 ``[n, h, w, 3]``.
         labels: int64 ``[n]``, -1 for none; None for no labels.
         class_names: Names in label order.
-        name: Of the embedding.
+        name: Name of the embedding.
     """
     from google.protobuf import text_format
     from tensorboard.plugins import projector
@@ -79,7 +79,7 @@ def _label_names(
         return ["unlabelled"] * count
     known = dict(enumerate(class_names))
     names = (known.get(int(i), str(i) if i >= 0 else "unlabelled") for i in labels)
-    return [" ".join(name.split()) for name in names][:count]  # a tab ends a column
+    return [" ".join(name.split()) for name in names][:count]  # tabs separate columns
 
 
 def _sprite(images: np.ndarray) -> tuple[bytes, int]:

@@ -1,4 +1,4 @@
-"""Seconds per phase of a run."""
+"""The seconds of each phase of a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class timed:
-    """Add the seconds of a block to ``timings[name]``."""
+    """Add the duration of a block in seconds to ``timings[name]``."""
 
     def __init__(self, timings: dict[str, float], name: str) -> None:
         self._timings, self._name = timings, name

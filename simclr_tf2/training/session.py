@@ -1,4 +1,4 @@
-"""The training phase that all workflows share: data, cadence, hooks, and the loop."""
+"""A training phase, for all workflows: data, cadence, hooks and the loop."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ Build = Callable[[], tuple[models.SimCLR, keras.optimizers.Optimizer]]
 
 @dataclass(frozen=True)
 class Session:
-    """One training phase of a run: what is trained, from which step to which.
+    """One training phase of a run.
 
     Attributes:
-        config: Whole config.
-        train: The images.
-        strategy: Where it runs.
-        model: What is trained.
-        optimizer: Of its variables.
-        checkpoint: What is saved.
+        config: The whole config.
+        train: The training images.
+        strategy: The devices.
+        model: The network that is trained.
+        optimizer: The optimizer of its variables.
+        checkpoint: The variables that are saved.
         folder: The run folder.
-        start_step: Steps done before.
-        total_steps: Steps in all.
+        start_step: Number of steps done by earlier starts.
+        total_steps: Number of steps in all.
     """
 
     config: Config
@@ -55,19 +55,19 @@ class Session:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in one pass over the images."""
+        """Number of whole batches in one pass over the images."""
         return self.train.num_examples // self.config.training.train_batch_size
 
     @property
     def epoch_length(self) -> float:
-        """Steps of an epoch as it is shown."""
+        """Number of steps per epoch that the log shows; it need not be whole."""
         return length.epoch_length(
             self.config.training, self.total_steps, self.steps_per_epoch
         )
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last step was done before."""
+        """Whether an earlier start did the last step."""
         return self.start_step >= self.total_steps
 
     @property
@@ -90,18 +90,18 @@ def open_session(
 ) -> Session:
     """Build model and optimizer, restore them, and write the first files of the run.
 
-    Nothing is refused after the first file.
+    All refusals come before the first file is written.
 
     Args:
-        config: Whole config.
-        train: The images that are trained on.
-        strategy: Where it runs; ``build`` is called in its scope.
-        build: Makes the model and the optimizer with their variables.
-        total_steps: Steps in all.
-        classes: Names to record with the run.
+        config: The whole config.
+        train: The training images.
+        strategy: The devices; ``build`` is called in its scope.
+        build: Function that makes the model and the optimizer with their variables.
+        total_steps: Number of steps in all.
+        classes: Names of the classes, which are recorded with the run.
         asked: The settings as they were given, for flags.txt; None: ``config``.
-        initial: Network whose weights are the start, in place of ``--checkpoint``.
-        with_head: Whether the supervised head must be in ``--checkpoint`` as well.
+        initial: Network with the initial weights, instead of ``--checkpoint``.
+        with_head: Whether ``--checkpoint`` must contain the supervised head.
 
     Raises:
         ConfigError: ``--checkpoint`` or the checkpoints of the run cannot be read.
@@ -154,12 +154,14 @@ def run(
     """Train to the last step; log, save and evaluate online in the run folder.
 
     Args:
-        session: What is trained.
-        step: What one replica does with one element of ``dataset``.
+        session: The training phase.
+        step: Function of one replica for one element of ``dataset``.
         dataset: Elements in the order of steps, from the start step on.
-        describe: Text of a log line, and for a terminal's width.
-        monitor: Measures the model as it is, at ``--monitor_epochs``; None: never.
-        best: Keeps the checkpoint with the lowest held-out loss, if that is asked for.
+        describe: ``(step, scalars, columns) -> text`` of a log line; ``columns`` is
+            the width of the terminal or None.
+        monitor: Function that measures the current model, called every
+            ``--monitor_epochs``; None: there is no online evaluation.
+        best: Keeps the checkpoint with the lowest held-out loss; None: none is kept.
     """
     config, training = session.config, session.config.training
     start_step = session.start_step
@@ -208,7 +210,7 @@ def _hooks(
     monitor: Callable[[], Scalars] | None,
     best: BestCheckpoint | None,
 ) -> loop.Hooks:
-    """Make what the loop calls: log and show scalars, save, measure, keep the best."""
+    """Make the functions that the loop calls to log, show, save and measure."""
     optimizer, keep = session.optimizer, _Keeper(session)
 
     def show(now: int, scalars: Scalars) -> None:
@@ -234,7 +236,7 @@ def _hooks(
 
 
 class _Keeper:
-    """Saves checkpoints of a session, and keeps the best of them."""
+    """Saves the checkpoints of a session, and keeps the best one."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -268,12 +270,12 @@ def cadence_of(
     several_workers: bool,
     looks: bool = True,
 ) -> cadence.Cadence:
-    """Return when the run logs, saves and evaluates online: as asked, else by cost.
+    """Return when the run logs, saves and evaluates online.
 
-    Where nothing was asked, the first steps are logged and a line comes every few
-    seconds; of the user's own images, whose epochs may be short, checkpoints and
-    online evaluations that come too soon after the last one are left out. Several
-    workers must agree without a clock: they go by steps alone.
+    Flags that were given are followed. Without such a flag, the first steps are logged
+    and a line comes every few seconds. With the user's own images, whose epochs may be
+    short, checkpoints and online evaluations that come too soon after the last one are
+    left out. With several workers only steps count, because their clocks differ.
     """
     training, given = config.training, config_lib.given_settings(config)
     timed_logs = "log_steps" not in given
@@ -295,7 +297,7 @@ def cadence_of(
 
 
 def _steps_per_loop(steps: str | int, strategy: tf.distribute.Strategy) -> int:
-    """Return the value for the loop; auto is 1 on a CPU, where Python costs little."""
+    """Return the number for the loop; auto is 1 on a CPU, where Python costs little."""
     if steps != "auto":
         return int(steps)
     tpu = isinstance(strategy, tf.distribute.TPUStrategy)
@@ -303,5 +305,5 @@ def _steps_per_loop(steps: str | int, strategy: tf.distribute.Strategy) -> int:
 
 
 def _steps(epochs: float, steps_per_epoch: int) -> int:
-    """Return the whole steps of some epochs: 0 for 0, else at least 1."""
+    """Return the number of steps in ``epochs``: 0 for 0, else at least 1."""
     return max(1, round(epochs * steps_per_epoch)) if epochs else 0

@@ -31,7 +31,7 @@ SOURCES = {
     "evaluation/protocols/logistic_adam.py": ["logreg_adam"],
     "evaluation/protocols/logistic_sweep.py": ["logreg_sweep"],
     "evaluation/protocols/low_shot.py": ["low_shot", "k_shot"],
-    "evaluation/protocols/svm.py": ["svm", "voc_svm", "_judged"],
+    "evaluation/protocols/svm.py": ["svm", "voc_svm", "_scores"],
     "evaluation/provenance.py": ["provenance"],
     "evaluation/representations.py": [
         "facts",
