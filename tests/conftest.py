@@ -1,5 +1,6 @@
 """Two logical CPU devices stand in for replicas; every test starts from one seed."""
 
+import contextlib
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -41,8 +42,8 @@ def _nothing_said_before():
     once.tell.cache_clear()
 
 
-@pytest.fixture(scope="module")
-def short_network():
+@contextlib.contextmanager
+def two_groups():
     """Make ResNet-10 of two groups, not four: all its kinds of layers, traced sooner.
 
     For tests of what is done with a network. Files of other networks do not fit it.
@@ -53,6 +54,20 @@ def short_network():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(residual_blocks.DEPTHS, 10, short)
         patch.setattr("simclr_tf2.models.resnet.GROUP_FILTERS", (64, 128))
+        yield
+
+
+@pytest.fixture
+def short_network():
+    """ResNet-10 of two groups in one test."""
+    with two_groups():
+        yield
+
+
+@pytest.fixture(scope="module")
+def short_networks():
+    """ResNet-10 of two groups in all tests of a module; none may load ``finished``."""
+    with two_groups():
         yield
 
 

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import models
+from simclr_tf2.config import PROJ_HEAD_MODES
 from simclr_tf2.models import heads
 from simclr_tf2.models.layers import LayerSettings
 
@@ -90,7 +91,7 @@ for name, build in BLOCKS.items():
         PARTS[f"{name}-{kind}"] = lambda build=build, kind=kind, **options: of_block(
             build, KINDS[kind], **options
         )
-HEADS = {f"projection_head-{mode}": of_head(mode) for mode in heads.MODES}
+HEADS = {f"projection_head-{mode}": of_head(mode) for mode in PROJ_HEAD_MODES}
 HEADS["supervised_head"] = lambda **_: heads.build_supervised_head(WIDTH, 3)
 
 every_part = pytest.mark.parametrize("build", PARTS.values(), ids=PARTS)

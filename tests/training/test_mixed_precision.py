@@ -11,7 +11,7 @@ from simclr_tf2.optimizers import loss_scale
 from simclr_tf2.runs import checkpoints
 from simclr_tf2.training import cached_gradients, steps
 
-pytestmark = pytest.mark.usefixtures("short_network")
+pytestmark = pytest.mark.usefixtures("short_networks")
 SIZE, ROWS = 9, 12
 
 
@@ -65,7 +65,7 @@ def curve(precision, count, **kwargs):
 
 
 @pytest.fixture(scope="module")
-def float32(short_network):
+def float32(short_networks):
     return curve("off", 100)[0]
 
 

@@ -9,7 +9,7 @@ from simclr_tf2 import models, optimizers
 from simclr_tf2.config import ModelConfig
 from simclr_tf2.training import repeated, steps
 
-pytestmark = pytest.mark.usefixtures("short_network")
+pytestmark = pytest.mark.usefixtures("short_networks")
 STEPS, RATE, DECAY = 5, 0.05, 0.3
 
 
@@ -32,7 +32,7 @@ def values(model):
 
 
 @pytest.fixture(scope="module")
-def trained(short_network):
+def trained(short_networks):
     """A model after one trial of other rates, then the one that is looked at."""
     model = build()
     trainer = repeated.RepeatedTraining(model, repeated.softmax_loss, steps=STEPS)

@@ -32,7 +32,7 @@ from tests.support.subjects import conditions_of
 from tests.support.tiny_runs import tiny_config
 from tests.workflows import stand_ins
 
-pytestmark = pytest.mark.usefixtures("short_network")
+pytestmark = pytest.mark.usefixtures("short_networks")
 SIDE = 16
 MODEL = ModelConfig(resnet_depth=10, width_multiplier=0.125, stem="stride2")
 
@@ -49,7 +49,7 @@ def config_for(folder, **changes):
 
 
 @pytest.fixture(scope="module")
-def encoder(short_network):
+def encoder(short_networks):
     keras.utils.set_random_seed(5)
     model = models.build_simclr(MODEL, image_size=SIDE, export=True)
     return models.build_encoder(model.backbone)
@@ -248,7 +248,8 @@ def test_logits_are_float32_after_training_in_bfloat16(tmp_path, colours, encode
     rounded = network.model.finetune_logits(batch["image"]).numpy()
     exact = models.export_copy(network.model).finetune_logits(batch["image"]).numpy()
     np.testing.assert_allclose(found.features, exact, atol=1e-5)
-    assert abs(rounded - exact).max() > 1e-4
+    rounding = abs(rounded - exact).max()
+    assert abs(found.features - exact).max() < 0.1 * rounding
 
 
 @pytest.mark.slow
