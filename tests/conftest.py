@@ -1,6 +1,7 @@
 """Two logical CPU devices stand in for replicas; every test starts from one seed."""
 
 import contextlib
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -40,6 +41,15 @@ def _nothing_said_before():
 
     once.warn.cache_clear()
     once.tell.cache_clear()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_models():
+    """Drop what Keras keeps of a module's models: it slows down all later ones."""
+    yield
+    keras.backend.clear_session()
+    gc.collect()
+    gc.freeze()
 
 
 @contextlib.contextmanager

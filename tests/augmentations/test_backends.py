@@ -12,6 +12,7 @@ INDEX = tf.constant([4, 1], tf.int64)
 OPTIONS = {"num_views": 2, "image_size": (7, 8), "strength": 0.5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["views", "windows"])
 def test_backends_draw_the_same(kind):
     pytest.importorskip("numba")

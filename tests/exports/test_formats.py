@@ -59,6 +59,7 @@ def test_saved_model_gives_every_endpoint_and_the_same_h(exported, module):
     np.testing.assert_allclose(served["final_avg_pool"], h, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_trainable_uses_batch_statistics_and_gives_gradients(exported, module):
     images = tf.constant(exported.images)
     with tf.GradientTape() as tape:

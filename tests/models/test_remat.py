@@ -97,6 +97,7 @@ def short_network(monkeypatch):
     monkeypatch.setattr("simclr_tf2.models.resnet.GROUP_FILTERS", (64, 128))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", ["blocks", "groups"])
 def test_losses_weights_and_moving_statistics_are_the_plain_steps(remat):
     parts = {"resnet_depth": 10}
@@ -130,6 +131,7 @@ def test_the_inside_of_segments_is_run_twice(remat):
     assert found == convolutions * (1 if remat == "off" else 2)
 
 
+@pytest.mark.slow
 def test_with_cached_gradients_too():
     def make(*args, **kwargs):
         return cached_gradients.cached_gradient_step(

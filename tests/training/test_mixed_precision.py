@@ -82,6 +82,7 @@ def test_a_hundred_steps_reach_the_loss_of_float32(float32, precision):
         assert loss_scale.scalars(optimizer, 100)["skipped_steps"] <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["whole", "micro"])
 def test_the_scale_cancels(make):
     """A power of two: float32 networks do the same step with it and without."""

@@ -81,6 +81,7 @@ def test_batch_norm_momentum_is_that_of_the_paper():
     assert batch_norm_momentum(25_600, 256) == 0.9
 
 
+@pytest.mark.slow
 def test_one_pair_is_chosen_on_validation_and_trained_on_both(
     tmp_path, colours, encoder, monkeypatch
 ):
@@ -125,6 +126,7 @@ def test_one_pair_is_chosen_on_validation_and_trained_on_both(
     encoder.weights[0].assign(before[0])
 
 
+@pytest.mark.slow
 def test_from_random_weights_the_encoder_plays_no_part(tmp_path, colours, encoder):
     config, settings = config_for(tmp_path), {"method": "random_init", "keep": tmp_path}
     first = measure(config, encoder, colours, **settings)
