@@ -24,6 +24,8 @@ TAKES_BYTES = {"keras_uint8"}
 PROGRAM = """
 import json, sys
 import numpy as np
+
+pytestmark = pytest.mark.slow  # every format is written first: half a minute
 folder = sys.argv[1]
 for name, path, code in json.load(open(folder + "/formats.json")):
     images = np.load(f"{folder}/{name}.images.npy")
