@@ -45,6 +45,16 @@ class LossConfig:
                 "--semi_hard chooses negatives of --loss=nt_logistic or margin; "
                 "nt_xent uses all of them"
             )
+        if self.semi_hard and self.loss == "margin" and self.margin == 0:
+            raise ConfigError(
+                "--margin must be greater than 0 with --semi_hard: no negative lies in "
+                "a margin of 0, so that the loss would always be 0."
+            )
+
+    @property
+    def block_rows(self) -> str | int | None:
+        """Rows of a block of the similarity matrix, or auto; None: all rows at once."""
+        return None if self.loss_block_size == "off" else self.loss_block_size
 
 
 def _block_size(value: Any) -> str | int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -19,10 +19,55 @@ from simclr_tf2.losses.view_pairs import over_view_pairs
 
 LossFn = Callable[[tf.Tensor], tuple[tf.Tensor, dict[str, tf.Tensor]]]
 
-LOSSES: dict[str, Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]] = {
-    "nt_xent": blockwise_nt_xent_and_metrics,
-    "nt_logistic": nt_logistic_and_metrics,
-    "margin": margin_triplet_and_metrics,
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A contrastive loss.
+
+    Attributes:
+        function: Projections ``[2n, d]`` -> (loss, metrics); settings by keyword.
+        settings: Parameter of ``function`` -> property of ``LossConfig``.
+        chance: Settings, images of a global batch -> loss where all similarities are 0.
+        chance_formula: The same as a formula, for the log.
+    """
+
+    function: Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]
+    settings: Mapping[str, str]
+    chance: Callable[[LossConfig, int], float]
+    chance_formula: str
+
+
+LOSSES = {
+    "nt_xent": Loss(
+        function=blockwise_nt_xent_and_metrics,
+        settings={
+            "temperature": "temperature",
+            "normalize": "hidden_norm",
+            "block_size": "block_rows",
+        },
+        chance=lambda _, batch: math.log(2 * batch - 1),
+        chance_formula="ln(2N-1)",
+    ),
+    "nt_logistic": Loss(
+        function=nt_logistic_and_metrics,
+        settings={
+            "temperature": "temperature",
+            "normalize": "hidden_norm",
+            "semi_hard": "semi_hard",
+        },
+        chance=lambda *_: 2 * math.log(2),
+        chance_formula="2 ln(2)",
+    ),
+    "margin": Loss(
+        function=margin_triplet_and_metrics,
+        settings={
+            "margin": "margin",
+            "normalize": "hidden_norm",
+            "semi_hard": "semi_hard",
+        },
+        chance=lambda config, _: config.margin,
+        chance_formula="the margin",
+    ),
 }
 
 
@@ -34,45 +79,35 @@ def build_loss(config: LossConfig) -> LossFn:
             and whether negatives are semi-hard.
 
     Raises:
-        ConfigError: No loss of that name, or one that would always be 0.
+        ConfigError: No loss of that name.
     """
+    found = _named(config)
+    options = {name: getattr(config, key) for name, key in found.settings.items()}
+    return functools.partial(found.function, **options)
+
+
+def chance_level(config: LossConfig, *, global_batch_size: int) -> tuple[float, str]:
+    """Return the loss when all similarities are 0, and its formula.
+
+    Raises:
+        ConfigError: No loss of that name.
+    """
+    found = _named(config)
+    return found.chance(config, global_batch_size), found.chance_formula
+
+
+def _named(config: LossConfig) -> Loss:
     if config.loss not in LOSSES:
         raise ConfigError(
             f"--loss must be one of {', '.join(sorted(LOSSES))}. "
             f"Received: {config.loss!r}."
         )
-    return functools.partial(LOSSES[config.loss], **_options(config))
-
-
-def _options(config: LossConfig) -> dict[str, Any]:
-    """Return what the loss of that name takes, by keyword."""
-    options: dict[str, Any] = {"normalize": config.hidden_norm}
-    if config.loss != "margin":
-        options["temperature"] = config.temperature
-    if config.loss == "nt_xent":
-        size = config.loss_block_size
-        return options | {"block_size": None if size == "off" else size}
-    chosen = ("margin", "semi_hard") if config.loss == "margin" else ("semi_hard",)
-    options |= {name: getattr(config, name) for name in chosen}
-    if options.get("semi_hard") and options.get("margin") == 0:
-        raise ConfigError(
-            "--margin must be greater than 0 with --semi_hard: no negative lies in a "
-            "margin of 0, so that the loss would always be 0."
-        )
-    return options
-
-
-def chance_level(config: LossConfig, *, global_batch_size: int) -> tuple[float, str]:
-    """Return the loss when all similarities are 0 or equal, and its formula."""
-    if config.loss == "nt_xent":
-        return math.log(2 * global_batch_size - 1), "ln(2N-1)"
-    if config.loss == "nt_logistic":
-        return 2 * math.log(2), "2 ln(2)"
-    return config.margin, "the margin"
+    return LOSSES[config.loss]
 
 
 __all__ = [
     "LOSSES",
+    "Loss",
     "LossFn",
     "blockwise_nt_xent",
     "blockwise_nt_xent_and_metrics",

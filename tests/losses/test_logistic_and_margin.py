@@ -240,14 +240,6 @@ def test_a_gather_without_gradient_would_be_noticed(
     assert abs(gradient - expected_gradient.numpy()).max() > 0.1 * largest
 
 
-def section(**fields):
-    """A LossConfig with ``fields``, whether its class has them yet or not."""
-    config = LossConfig()
-    for name, value in fields.items():
-        object.__setattr__(config, name, value)
-    return config
-
-
 @pytest.mark.parametrize("normalize", [True, False])
 def test_build_loss_gives_each_loss_its_fields(normalize):
     z = projections(5, 3)
@@ -262,14 +254,14 @@ def test_build_loss_gives_each_loss_its_fields(normalize):
         "margin": margin_loops(z, 0.4, normalize, semi_hard=True),
     }
     for name, value in expected.items():
-        loss, _ = losses.build_loss(section(loss=name, **fields))(z)
+        loss, _ = losses.build_loss(LossConfig(loss=name, **fields))(z)
         np.testing.assert_allclose(loss, value, rtol=1e-11)
-    loss, _ = losses.build_loss(section(loss="nt_xent", **fields))(z)
+    loss, _ = losses.build_loss(LossConfig(loss="nt_xent", **fields))(z)
     plain = losses.nt_xent(z, temperature=0.5, normalize=normalize)
     np.testing.assert_array_equal(loss, plain)
 
 
 def test_a_loss_that_would_always_be_zero_is_refused():
     with pytest.raises(ConfigError, match="--margin must be greater than 0"):
-        losses.build_loss(section(loss="margin", margin=0.0, semi_hard=True))
-    losses.build_loss(section(loss="margin", margin=0.0, semi_hard=False))
+        losses.build_loss(LossConfig(loss="margin", margin=0.0, semi_hard=True))
+    losses.build_loss(LossConfig(loss="margin", margin=0.0, semi_hard=False))

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import losses
-from simclr_tf2.config import LossConfig
+from simclr_tf2.config import LOSSES, LossConfig
 
 every_loss = pytest.mark.parametrize("name", losses.LOSSES)
 IMAGES = 7
@@ -19,7 +19,7 @@ def built(name, **changes):
 
 
 def parameters(name):
-    return inspect.signature(losses.LOSSES[name]).parameters
+    return inspect.signature(losses.LOSSES[name].function).parameters
 
 
 def projections(images=IMAGES, dtype=np.float64):
@@ -167,11 +167,35 @@ def test_a_wrong_temperature_or_margin_is_refused(name, value):
     if setting == "margin" and value == 0:
         pytest.skip("a margin of 0 is one")
     with pytest.raises(ValueError, match=f"{setting} must be"):
-        losses.LOSSES[name](projections(), **{setting: value})
+        losses.LOSSES[name].function(projections(), **{setting: value})
 
 
 @every_loss
 @pytest.mark.parametrize("shape", [(5, 3), (4,), (2, 2, 3)])
 def test_what_is_not_two_views_is_refused(name, shape):
     with pytest.raises(ValueError, match="projections must be"):
-        losses.LOSSES[name](np.ones(shape, np.float32))
+        losses.LOSSES[name].function(np.ones(shape, np.float32))
+
+
+@every_loss
+def test_settings_are_parameters_and_properties_of_the_config(name):
+    record = losses.LOSSES[name]
+    assert set(record.settings) <= set(parameters(name))
+    assert all(hasattr(LossConfig(), key) for key in record.settings.values())
+    assert "normalize" in record.settings
+
+
+@every_loss
+@pytest.mark.parametrize("images", [2, IMAGES])
+def test_orthogonal_rows_cost_the_chance_level(name, images):
+    """All similarities are 0, of the two views of an image too."""
+    level, formula = losses.chance_level(
+        LossConfig(loss=name), global_batch_size=images
+    )
+    loss, _ = built(name)(np.eye(2 * images))
+    np.testing.assert_allclose(loss, level, rtol=1e-9)
+    assert formula
+
+
+def test_the_registry_has_the_losses_of_the_config():
+    assert tuple(losses.LOSSES) == LOSSES

@@ -238,12 +238,6 @@ def test_build_loss_reads_every_field():
     assert set(metrics) == {"contrastive_accuracy", "contrastive_entropy"}
 
 
-def test_every_loss_of_the_config_is_built():
-    from simclr_tf2 import config
-
-    assert set(config.LOSSES) == set(losses.LOSSES)
-
-
 def test_unknown_loss_names_the_choices():
     section = LossConfig()
     object.__setattr__(section, "loss", "triplet")
