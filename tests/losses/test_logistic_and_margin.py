@@ -256,7 +256,8 @@ def test_build_loss_gives_each_loss_its_fields(normalize):
     for name, value in expected.items():
         loss, _ = losses.build_loss(LossConfig(loss=name, **fields))(z)
         np.testing.assert_allclose(loss, value, rtol=1e-11)
-    loss, _ = losses.build_loss(LossConfig(loss="nt_xent", **fields))(z)
+    plain_fields = fields | {"semi_hard": False}
+    loss, _ = losses.build_loss(LossConfig(loss="nt_xent", **plain_fields))(z)
     plain = losses.nt_xent(z, temperature=0.5, normalize=normalize)
     np.testing.assert_array_equal(loss, plain)
 
