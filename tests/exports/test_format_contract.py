@@ -24,8 +24,6 @@ TAKES_BYTES = {"keras_uint8"}
 PROGRAM = """
 import json, sys
 import numpy as np
-
-pytestmark = pytest.mark.slow  # every format is written first: half a minute
 folder = sys.argv[1]
 for name, path, code in json.load(open(folder + "/formats.json")):
     images = np.load(f"{folder}/{name}.images.npy")
@@ -50,6 +48,7 @@ def loaded(exported, tmp_path_factory):
     return {name: np.load(folder / f"{name}.h.npy") for name in EXPORT_FORMATS}
 
 
+pytestmark = pytest.mark.slow  # every format is written first: half a minute
 every_format = pytest.mark.parametrize("name", EXPORT_FORMATS)
 
 
