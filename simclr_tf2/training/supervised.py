@@ -156,11 +156,10 @@ def _build(
             make_optimizer(
                 config.optimizer,
                 config.training,
+                config.data,
+                train,
                 model,
                 total_steps=total_steps,
-                images_per_epoch=length.images_per_epoch(
-                    config.training, config.data, train
-                ),
             ),
             _multipliers(config, model, variables),
         ),

@@ -171,11 +171,10 @@ def build(
         make_optimizer(
             config.optimizer,
             config.training,
+            config.data,
+            train,
             model,
             total_steps=total_steps,
-            images_per_epoch=length.images_per_epoch(
-                config.training, config.data, train
-            ),
         ),
         config.training.mixed_precision,
     )
