@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 # Paths of images; they may change if the images are the same (``runs/history.py``).
 PLACES = ("image_dir", "manifest", "tfrecords")
 ARRAYS = (".npz", ".npy")  # suffixes of files that --dataset may name
+WORKERS = {"cluster", "task_index", "worker_timeout"}  # may change at each start
 LENGTH = {"train_epochs", "train_steps"}  # may change with --extend
 
 
@@ -268,4 +269,10 @@ def completed_results(config: Config) -> dict[str, Any] | None:
     except ConfigError:
         return None
     now = with_earlier_choices(config, before)
-    return found if config_lib.to_flat(before) == config_lib.to_flat(now) else None
+    return found if _of_any_workers(before) == _of_any_workers(now) else None
+
+
+def _of_any_workers(config: Config) -> dict[str, Any]:
+    """Return all settings but those that say which workers take part."""
+    flat = config_lib.to_flat(config)
+    return {name: value for name, value in flat.items() if name not in WORKERS}
