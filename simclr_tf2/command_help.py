@@ -62,6 +62,13 @@ MODES = (
         "checkpoint.",
         "--mode=export --model_dir=runs/photos",
     ),
+    Mode(
+        "plan",
+        "Estimate memory, communication and time of a run on given hardware. Trains "
+        "nothing and needs no images.",
+        "--flagfile=imagenet_r50_100ep --mode=plan --hardware=tpu_v3_32,8xh100",
+        needs=(),
+    ),
 )
 NOTATION = (
     "Each flag is shown with its default (--seed=0) or, where it has none, with the "
