@@ -1012,10 +1012,11 @@ def _as_shown(flag: flags.Flag) -> command_help.Flag:
 def of_other_modes(values: flags.FlagValues, mode: str) -> list[str]:
     """List the flags that were given and that ``mode`` does not read.
 
-    The list leaves out the flags that the workflow itself warns of, and those that
-    fine-tuning keeps for a later evaluation (``measured_later``).
+    The list leaves out the flags that the workflow itself warns of, those that
+    fine-tuning keeps for a later evaluation (``measured_later``), and those of the run
+    that is planned.
     """
-    unread = set(config_lib.unread(mode)) - _kept_for_eval(mode)
+    unread = set(config_lib.unread(mode)) - _kept_for_eval(mode) - _of_the_plan(mode)
     unread -= set(config_lib.reported_by_workflow(mode))
     return [name for name in _NAMES if name in unread and values[name].present]
 
@@ -1024,6 +1025,18 @@ def measured_later(values: flags.FlagValues, mode: str) -> list[str]:
     """List the protocol flags given to fine-tuning, which runs no protocol."""
     kept = _kept_for_eval(mode)
     return [n for n in _NAMES if n in kept and values[n].present and values[n].value]
+
+
+def _of_the_plan(mode: str) -> set[str]:
+    """Return the settings that a planned run reads and the plan itself does not.
+
+    A plan takes all flags of a run, such as a recipe, but its cost does not depend on
+    each of them.
+    """
+    if mode != "plan":
+        return set()
+    both = {*config_lib.unread("pretrain")} & {*config_lib.unread("finetune")}
+    return set(config_lib.unread(mode)) - both
 
 
 def _kept_for_eval(mode: str) -> set[str]:

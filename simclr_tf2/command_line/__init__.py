@@ -11,7 +11,7 @@ from pathlib import Path
 from simclr_tf2 import places
 
 HOME = places.home()
-if HOME != Path(__file__).parent:
+if Path(__file__).parent != HOME:
     __path__.append(str(HOME))
 
 

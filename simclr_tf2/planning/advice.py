@@ -33,35 +33,38 @@ def tightest_limit(found: Estimate) -> str:
 def how_to_fit(found: Estimate) -> list[str]:
     """List flags with which the replica fits its device, with memory and hours.
 
-    The list is empty if it fits already, or if no flag makes it fit.
+    Of each flag the value that saves least and is sufficient; two flags together only
+    if none is sufficient alone. The list is empty if it fits already, or if no flag
+    makes it fit.
     """
     if found.fits:
         return []
-    lines = []
+    lines: dict[tuple[str, ...], str] = {}
     for flags, work in _savings(found.work):
+        names = tuple(flag.partition("=")[0] for flag in flags)
+        if names in lines or (len(names) > 1 and lines):
+            continue
         other = estimate(work, found.hardware)
         if other.fits:
-            lines.append(
-                f"{flags}: {other.memory.total / GIB:,.1f} GiB, "
-                f"{other.seconds / 3600:,.1f} hours"
-            )
-    return lines
+            size, hours = other.memory.total / GIB, other.seconds / 3600
+            lines[names] = f"{' '.join(flags)}: {size:,.1f} GiB, {hours:,.1f} hours"
+    return list(lines.values())
 
 
-def _savings(work: Workload) -> Iterator[tuple[str, Workload]]:
+def _savings(work: Workload) -> Iterator[tuple[tuple[str, ...], Workload]]:
     """Yield (flags, run with these flags): each saving alone, then two together."""
     if work.mode == "pretrain" and not work.blockwise:
         if work.config.loss.loss == "nt_xent":
-            yield "--loss_block_size=512", work.changed(block_size=512)
+            yield ("--loss_block_size=512",), work.changed(block_size=512)
     for remat in ("groups", "blocks"):
-        yield f"--remat={remat}", work.changed(remat=remat)
+        yield (f"--remat={remat}",), work.changed(remat=remat)
     if work.mode != "pretrain":  # fine-tuning has no micro-batches
         return
     for size in _smaller_parts(work):
-        yield f"--micro_batch_size={size}", work.changed(micro_batch=size)
+        yield (f"--micro_batch_size={size}",), work.changed(micro_batch=size)
     both = work.changed(remat="blocks")
     for size in _smaller_parts(work):
-        flags = f"--micro_batch_size={size} --remat=blocks"
+        flags = (f"--micro_batch_size={size}", "--remat=blocks")
         yield flags, both.changed(micro_batch=size)
 
 

@@ -75,7 +75,7 @@ def all_reduce_seconds(size: float, hardware: Hardware) -> float:
 
 def all_gather_seconds(size: float, hardware: Hardware) -> float:
     """Return the time until each device has the ``size`` bytes of all others."""
-    inside, systems = _systems(hardware)
+    _, systems = _systems(hardware)
     received = all_gather_bytes(size, hardware.devices)
     from_network = all_gather_bytes(size, systems)
     seconds = latency_seconds(hardware) / 2  # one way
@@ -140,7 +140,7 @@ def _systems(hardware: Hardware) -> tuple[int, int]:
 
 def _torus_hops(devices: int, dimensions: int) -> int:
     """Return the hops from one end of each ring of a torus to the other and on."""
-    side = math.ceil(round(devices ** (1 / dimensions), 6))
+    side = math.ceil(round(math.pow(devices, 1 / dimensions), 6))
     return dimensions * (side - 1)
 
 

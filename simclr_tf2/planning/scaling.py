@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from simclr_tf2.planning import memory
 from simclr_tf2.planning.estimate import Estimate, estimate, loss_flops, view_flops
 from simclr_tf2.planning.hardware import Hardware
-from simclr_tf2.planning.workload import Workload
 
 # Batches up to which training is published: SimCLR (section 5.3, figure 9), and LARS
 # with labels (arXiv 1708.03888).

@@ -46,6 +46,8 @@ def render_scaling(start: Estimate, last: int) -> str:
     for title, found in tables:
         lines += [f"{hardware.name} up to {last:,} devices: {title}"]
         lines += [*_aligned([SCALING_TITLES, *map(_scaling_row, found)]), ""]
+    if not start.fits:
+        lines += ["! does not fit into the memory of a device", ""]
     grown = tables[1][1][-1]
     lines += [*_at_the_end(grown), "", "What breaks first:"]
     words = {"fixed": "same batch", "growing": "growing batch", "both": "any batch"}
@@ -82,12 +84,15 @@ SCALING_TITLES = [
 
 
 def _scaling_row(found: Estimate) -> list[str]:
+    devices, batch = f"{found.hardware.devices:,}", f"{found.work.batch:,}"
+    if found.work.per_replica < 1:  # nothing to do for some devices
+        return [devices, batch, "below 1", *["-"] * (len(SCALING_TITLES) - 3)]
     parts = {exchange.name: exchange.seconds for exchange in found.exchanges}
     hours = found.seconds / 3600
     failures = hours / scaling.hours_between_failures(found.hardware)
     return [
-        f"{found.hardware.devices:,}",
-        f"{found.work.batch:,}",
+        devices,
+        batch,
         f"{found.work.per_replica:,.4g}",
         _milliseconds(found.step),
         _milliseconds(max(found.compute, found.moving)),
@@ -96,9 +101,9 @@ def _scaling_row(found: Estimate) -> list[str]:
             for name in ("gradients", "batch norm", "projections")
         ),
         f"{100 * scaling.efficiency(found):.0f} %",
-        f"{hours:,.3g}",
-        f"{found.memory.total / GIB:,.1f}",
-        f"{failures:.3g}",
+        _short(hours),
+        f"{found.memory.total / GIB:,.1f}{'' if found.fits else ' !'}",
+        f"{failures:.2g}",
     ]
 
 
@@ -108,11 +113,13 @@ def _at_the_end(found: Estimate) -> list[str]:
     size = found.work.images.bytes
     stored = f", {wanted * size / 1e9:,.1f} GB/s of stored images" if size else ""
     between = scaling.hours_between_failures(hardware)
+    source = hardware.figures["device_hours_between_failures"]
     return [
         f"On {hardware.devices:,} devices with a growing batch: the input must deliver "
         f"{wanted:,.0f} images/s{stored}.",
         f"A device fails every {between:,.1f} hours on average; checkpoints every "
-        f"{scaling.checkpoint_minutes(found):,.0f} minutes lose least.",
+        f"{scaling.checkpoint_minutes(found):,.0f} minutes lose least "
+        f"({source.kind}: {source.source}).",
     ]
 
 
@@ -125,8 +132,8 @@ def _about(work: Workload) -> list[str]:
         f"{work.images.count:,} images ({work.images.source})",
         f"ResNet-{config.model.resnet_depth}, width {config.model.width_multiplier:g}: "
         f"{counts.trained / 1e6:,.2f} M trained of {counts.numbers / 1e6:,.2f} M "
-        f"numbers, {counts.multiply_adds / 1e9:,.2f} G multiply-adds a view forward",
-        f"{view_flops(work) / 1e9:,.1f} GFLOP an image and step, views: {views}",
+        f"numbers, {_short(counts.multiply_adds / 1e9)} G multiply-adds a view forward",
+        f"{_short(view_flops(work) / 1e9)} GFLOP an image and step, views: {views}",
         f"batch {work.batch:,}, {work.steps:,} steps, {config.optimizer.optimizer}",
     ]
 
@@ -150,22 +157,24 @@ def _rows(found: Sequence[Estimate]) -> list[Row]:
         rows.append((f"  {name}", _memory_cell(name)))
     rows += [
         ("  of", lambda e: f"{e.memory_limit / GIB:,.1f}"),
-        ("sent a step and device, MB", lambda e: ""),
     ]
     names = dict.fromkeys(x.name for one in found for x in one.exchanges)
+    if names:
+        rows.append(("sent a step and device, MB", lambda e: ""))
     rows += [(f"  {name}", _exchange_cell(name)) for name in names]
-    return rows + [
+    rows += [
         ("time a step, ms", lambda e: ""),
         ("  computing", lambda e: _milliseconds(e.compute)),
         ("  or memory bandwidth", lambda e: _milliseconds(e.moving)),
         ("  communication", lambda e: _milliseconds(e.communication)),
         ("  input of the hosts", lambda e: _milliseconds(e.input)),
         ("  step", lambda e: _milliseconds(e.step)),
-        ("the run, hours", lambda e: f"{e.seconds / 3600:,.2f}"),
+        ("the run, hours", lambda e: _short(e.seconds / 3600)),
         ("input to deliver, images/s", _wanted),
         ("  a host", lambda e: f"{e.wanted_images_per_second / e.hardware.hosts:,.0f}"),
         ("  a host, MB/s", _host_megabytes),
     ]
+    return rows
 
 
 def _memory_cell(name: str) -> Callable[[Estimate], str]:
@@ -211,7 +220,7 @@ def _remedies(found: Estimate) -> list[str]:
             else "  It does not fit: use more devices or a smaller --train_batch_size."
         ]
     lines = ["  It does not fit. It would with"]
-    lines += [f"    {line}" for line in fitting[:4]]
+    lines += [f"    {line}" for line in fitting]
     if found.hardware.compiled:
         lines.append(
             "  XLA recomputes some activations by itself, so it may fit without."
@@ -220,13 +229,35 @@ def _remedies(found: Estimate) -> list[str]:
 
 
 def _assumptions(found: Sequence[Estimate]) -> list[str]:
-    """Name the figures of the hardware files that nobody measured or published."""
+    """Name the figures behind the table that nobody measured or published."""
     lines = []
     for one in found:
-        assumed = [k for k, f in one.hardware.figures.items() if f.kind == "assumed"]
+        assumed = [
+            name
+            for name, figure in one.hardware.figures.items()
+            if figure.kind == "assumed" and _is_used(name, one)
+        ]
         if assumed:
             lines.append(f"{one.hardware.name} assumes {', '.join(assumed)}.")
     return lines
+
+
+def _is_used(figure: str, found: Estimate) -> bool:
+    """Return whether an estimate depends on a figure of the hardware file."""
+    hardware, precision = found.hardware, found.hardware.precision(found.work.dtype)
+    several_systems = hardware.devices > hardware.value("system_devices")
+    if figure.endswith(("_tflops", "_achieved")):
+        return figure.startswith(precision)
+    if figure.startswith("network_"):
+        return several_systems
+    if figure.startswith(("link_", "call_", "system_")):
+        return hardware.devices > 1
+    return figure != "device_hours_between_failures"
+
+
+def _short(number: float) -> str:
+    """Write three digits, or whole numbers from 100 on."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _milliseconds(seconds: float) -> str:

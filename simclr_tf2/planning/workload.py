@@ -60,7 +60,7 @@ class Workload:
     def of(
         cls, config: Config, images: Images, *, mode: str, steps: int, replicas: int
     ) -> Workload:
-        """Take the settings of a run; ``--mixed_precision=auto`` counts as off."""
+        """Take the settings of a run; ``--mixed_precision=auto`` is off at first."""
         pretrain = mode == "pretrain"
         precision = config.training.mixed_precision
         return cls(

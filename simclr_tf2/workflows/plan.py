@@ -42,7 +42,7 @@ def plan(config: Config) -> dict[str, Any]:
         work = Workload.of(
             config, images, mode=mode, steps=steps, replicas=machine.devices
         )
-        found.append(estimate(work, machine))
+        found.append(estimate(_with_precision(work, machine), machine))
     print(table.render(found), flush=True)
     largest = config.planning.plan_scaling
     for one in found if largest else []:
@@ -58,6 +58,15 @@ def _machine(config: Config, name: str) -> Hardware:
     found = hardware.find(name)
     devices = config.planning.plan_devices
     return found.with_devices(devices) if devices else found
+
+
+def _with_precision(work: Workload, machine: Hardware) -> Workload:
+    """Replace ``--mixed_precision=auto`` by bfloat16 where that is no slower."""
+    if work.config.training.mixed_precision != "auto":
+        return work
+    there = machine.precision("bfloat16") == "bfloat16"
+    fast = machine.flops("bfloat16") >= machine.flops("float32")
+    return work.changed(precision="bfloat16") if there and fast else work
 
 
 def _mode(config: Config) -> str:
