@@ -66,7 +66,7 @@ MODES = (
         "plan",
         "Estimate memory, communication and time of a run on given hardware. Trains "
         "nothing and needs no images.",
-        "--flagfile=imagenet_r50_100ep --mode=plan --hardware=tpu_v3_32,8xh100",
+        "--mode=plan --dataset=cifar10 --image_size=32 --hardware=1xa100,2_cpu_cores",
         needs=(),
     ),
 )

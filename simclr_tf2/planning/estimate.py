@@ -19,7 +19,7 @@ UPDATE_NUMBERS = 5
 # blocks the loss once more; the metrics compare a quarter.
 LOSS_PRODUCTS = 3.25
 # Source images with two views per core and second, by the side of a view: measured on
-# AMD Zen 4 (docs/performance.md, "Input"), without and with blur.
+# an AVX-512 Xeon (docs/performance.md, "Input"), without and with blur.
 INPUT_RATES = ((32, 10_792, 8_511), (96, 2_795, 2_431), (224, 319, 305))
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from simclr_tf2.planning import advice, scaling
+from simclr_tf2.planning import advice, memory, scaling
 from simclr_tf2.planning.advice import GIB
-from simclr_tf2.planning.estimate import Estimate, view_flops
+from simclr_tf2.planning.estimate import (
+    Estimate,
+    loss_flops,
+    step_flops,
+    view_flops,
+)
 from simclr_tf2.planning.workload import Workload
 
 Row = tuple[str, Callable[[Estimate], str]]
@@ -114,12 +119,31 @@ def _at_the_end(found: Estimate) -> list[str]:
     stored = f", {wanted * size / 1e9:,.1f} GB/s of stored images" if size else ""
     between = scaling.hours_between_failures(hardware)
     source = hardware.figures["device_hours_between_failures"]
+    checkpoint = memory.checkpoint_bytes(found.work) / 1e9
     return [
-        f"On {hardware.devices:,} devices with a growing batch: the input must deliver "
-        f"{wanted:,.0f} images/s{stored}.",
-        f"A device fails every {between:,.1f} hours on average; checkpoints every "
+        f"On {hardware.devices:,} devices with a growing batch the input must deliver "
+        f"{wanted:,.0f} images/s{stored}, {wanted / hardware.hosts:,.0f} images/s to "
+        "each host.",
+        *_of_the_loss(found),
+        f"A checkpoint has {checkpoint:,.2f} GB. A device fails every {between:,.1f} "
+        "hours on average; checkpoints every "
         f"{scaling.checkpoint_minutes(found):,.0f} minutes lose least "
         f"({source.kind}: {source.source}).",
+    ]
+
+
+def _of_the_loss(found: Estimate) -> list[str]:
+    """Describe the similarities of one device; nothing in fine-tuning."""
+    work = found.work
+    if work.mode == "finetune":
+        return []
+    whole = memory.loss_bytes(work.changed(block_size="off"))
+    share = 100 * loss_flops(work) / step_flops(work)
+    return [
+        f"The loss of a device compares {work.rows:,.0f} rows with "
+        f"{work.rows * work.replicas:,.0f}: {whole / GIB:,.2f} GiB at once, "
+        f"{memory.loss_bytes(work) / GIB:,.2f} GiB as configured, {share:,.0f} % of "
+        "the arithmetic.",
     ]
 
 
@@ -132,8 +156,8 @@ def _about(work: Workload) -> list[str]:
         f"{work.images.count:,} images ({work.images.source})",
         f"ResNet-{config.model.resnet_depth}, width {config.model.width_multiplier:g}: "
         f"{counts.trained / 1e6:,.2f} M trained of {counts.numbers / 1e6:,.2f} M "
-        f"numbers, {_short(counts.multiply_adds / 1e9)} G multiply-adds a view forward",
-        f"{_short(view_flops(work) / 1e9)} GFLOP an image and step, views: {views}",
+        f"numbers, {_large(counts.multiply_adds)} multiply-adds a view forward",
+        f"{_large(view_flops(work))}FLOP an image and step, views: {views}",
         f"batch {work.batch:,}, {work.steps:,} steps, {config.optimizer.optimizer}",
     ]
 
@@ -258,6 +282,13 @@ def _is_used(figure: str, found: Estimate) -> bool:
 def _short(number: float) -> str:
     """Write three digits, or whole numbers from 100 on."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def _large(number: float) -> str:
+    """Write a number in millions (M) or thousand millions (G)."""
+    if number < 1e8:
+        return f"{_short(number / 1e6)} M"
+    return f"{_short(number / 1e9)} G"
 
 
 def _milliseconds(seconds: float) -> str:

@@ -43,10 +43,11 @@ def plan(config: Config) -> dict[str, Any]:
             config, images, mode=mode, steps=steps, replicas=machine.devices
         )
         found.append(estimate(_with_precision(work, machine), machine))
-    print(table.render(found), flush=True)
     largest = config.planning.plan_scaling
     for one in found if largest else []:
         _check_scaling(one, largest)
+    print(table.render(found), flush=True)
+    for one in found if largest else []:
         print(f"\n{table.render_scaling(one, largest)}", flush=True)
     result = document.of(found, largest)
     if config.export.output:

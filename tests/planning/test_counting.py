@@ -49,12 +49,8 @@ def test_the_sizes_of_simclrv2_are_those_of_its_paper():
 
 def float_operations(model, images):
     """Float operations of convolutions and products, by TensorFlow's profiler."""
-    from tensorflow.python.framework import convert_to_constants as constants
-
     function = tf.function(lambda x: model(x, training=False)["projection"])
-    graph = constants.convert_variables_to_constants_v2(
-        function.get_concrete_function(images)
-    ).graph
+    graph = function.get_concrete_function(images).graph
     profiler = tf.compat.v1.profiler
     options = profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"

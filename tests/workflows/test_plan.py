@@ -7,6 +7,7 @@ import pytest
 
 from tests import command_line
 from tests.command_line import ROOT
+from tests.support import page_commands
 
 RECIPES = sorted(
     path.stem
@@ -35,7 +36,7 @@ def test_a_plan_is_printed_for_a_recipe(capsys, recipe):
     for name in ("tpu_v3_32", "tpu_v4_128", "8xh100", "1xa100", "2_cpu_cores"):
         assert f"\n{name}: tightest limit is " in out
     rows = {line.split("   ")[0].strip(): line for line in out.splitlines()}
-    hours = re.findall(r"[\d,.]+", rows["the run, hours"])
+    hours = rows["the run, hours"].removeprefix("the run, hours").split()
     assert len(hours) == 5
     assert all(float(value.replace(",", "")) > 0 for value in hours)
     assert "All numbers are estimates" in out
@@ -82,11 +83,26 @@ def test_ten_thousand_devices_are_planned_on_paper(capsys):
     assert "What breaks first:" in out and "\n10,000 " in out
 
 
+def test_the_page_shows_what_its_commands_print(capsys):
+    page = (ROOT / "docs/plan.md").read_text()
+    commands = [
+        x
+        for x in page_commands.commands("docs/plan.md")
+        if "--mode=plan" in x.arguments
+    ]
+    shown = re.findall(r"```text\n(.*?)\n```", page, re.DOTALL)
+    assert len(commands) == len(shown) == 2
+    for command, block in zip(commands, shown, strict=True):
+        code, out, errors = plan(capsys, *command.arguments)
+        assert code == 0, errors
+        assert out.rstrip().endswith(block)
+
+
 def test_the_number_of_images_is_that_given_known_or_counted(capsys, tmp_path):
     import numpy as np
 
     path = tmp_path / "images.npz"
-    np.savez(path, image=np.zeros([48, 8, 8, 3], np.uint8), label=np.arange(48) % 3)
+    np.savez(path, images=np.zeros([48, 8, 8, 3], np.uint8), labels=np.arange(48) % 3)
     small = ("--mode=plan", "--resnet_depth=18", "--hardware=2_cpu_cores")
     own = (*small, f"--dataset={path}", "--image_size=8", "--train_batch_size=16")
     _, out, errors = plan(capsys, *own)
