@@ -104,7 +104,8 @@ def test_the_number_of_images_is_that_given_known_or_counted(capsys, tmp_path):
     path = tmp_path / "images.npz"
     np.savez(path, images=np.zeros([48, 8, 8, 3], np.uint8), labels=np.arange(48) % 3)
     small = ("--mode=plan", "--resnet_depth=18", "--hardware=2_cpu_cores")
-    own = (*small, f"--dataset={path}", "--image_size=8", "--train_batch_size=16")
+    own = (*small, f"--dataset={path}", "--train_split=all", "--image_size=8")
+    own = (*own, "--train_batch_size=16")
     _, out, errors = plan(capsys, *own)
     assert "48 images (counted)" in out, errors
     _, out, _ = plan(capsys, *own, "--plan_examples=1000")
