@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from simclr_tf2.data import shapes_builder, shapes_scene
+
 
 @dataclass(frozen=True)
 class Known:
@@ -51,4 +53,23 @@ KNOWN = {
 
 def known(dataset: str, split: str) -> Known | None:
     """Return what is known of a split; the version of the data set does not count."""
-    return KNOWN.get((dataset.partition(":")[0], split))
+    name = dataset.partition(":")[0]
+    if name.partition("/")[0] == "simclr_shapes":
+        return _of_shapes(name.partition("/")[2], split)
+    return KNOWN.get((name, split))
+
+
+def _of_shapes(variant: str, split: str) -> Known | None:
+    """Return the size of a split of the embedded data set, which need not be drawn."""
+    for config in shapes_builder.SimclrShapes.BUILDER_CONFIGS:
+        if config.name == (variant or "default"):
+            counts = {
+                "train": config.num_train,
+                "test": config.num_test,
+                "unlabeled": config.num_unlabeled,
+            }
+            classes = 0 if split == "unlabeled" else len(shapes_scene.CLASS_NAMES)
+            size = config.image_size**2 * 3
+            if split in counts:
+                return Known(counts[split], classes, size, "embedded data set")
+    return None

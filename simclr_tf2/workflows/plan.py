@@ -99,7 +99,7 @@ def _images(config: Config, mode: str) -> tuple[Config, Images]:
         images = Images(known.images, known.classes, known.bytes, known.source)
         return config, _part(config, images, mode)
     if data.by_name and data.dataset.partition("/")[0] == "simclr_shapes":
-        raise ConfigError(_unknown(data.dataset, data.train_split))
+        raise ConfigError(_unknown(data.dataset, data.train_split))  # would be drawn
     try:
         split = opening.open_split(
             dataclasses.replace(data, download=False), data.train_split

@@ -1,9 +1,12 @@
 """Times: by hand, and against published runs."""
 
+import re
+
 import pytest
 
 from simclr_tf2.planning import advice, document, estimate, image_counts, table
 from simclr_tf2.planning.estimate import loss_flops, view_flops
+from tests.command_line import ROOT
 from tests.planning.plans import planned, workload
 
 PUBLISHED = {"train_batch_size": 4096, "steps": 31_279}  # 100 epochs of ImageNet
@@ -144,7 +147,20 @@ def test_a_document_has_what_the_table_shows():
     assert [x["devices"] for x in one["scaling"]["fixed_batch"]] == [32, 64]
 
 
-def test_known_numbers_of_images_are_those_that_the_recipes_are_tested_with():
+def test_the_images_of_every_recipe_are_known():
+    for path in (ROOT / "recipes").glob("*.flags"):
+        flags = dict(re.findall(r"^--(\w+)=(.*)$", path.read_text(), re.MULTILINE))
+        found = image_counts.known(flags["dataset"], flags["train_split"])
+        assert found is not None and found.images > 0, path.stem
+
+
+def test_the_embedded_images_are_counted_without_drawing_them():
+    assert image_counts.known("simclr_shapes", "unlabeled").images == 20_000
+    assert image_counts.known("simclr_shapes/tiny", "train").classes == 10
+    assert image_counts.known("simclr_shapes/none", "train") is None
+
+
+def test_the_version_of_a_data_set_does_not_count():
     assert image_counts.known("imagenet2012", "train").images == 1_281_167
     assert image_counts.known("imagenet2012:5.1.0", "train").images == 1_281_167
     assert image_counts.known("imagenet2012", "validation") is None
