@@ -153,3 +153,18 @@ def test_json_is_no_form_of_representations(capsys):
     arguments = ("--mode=embed", "--model_dir=x", "--input=y", "--output=h.json")
     code, _, errors = plan(capsys, *arguments)
     assert code == 2 and "ends in .npz, .csv or .parquet in --mode=embed" in errors
+
+
+def test_fine_tuning_is_planned_for_its_part_of_the_labels(capsys):
+    arguments = ("--flagfile=finetune_100pct", "--mode=plan", "--hardware=1xa100")
+    _, out, _ = plan(capsys, *arguments, "--label_fraction=0.1")
+    assert "128,117 images" in out
+    _, out, _ = plan(capsys, *arguments, "--labels_per_class=10")
+    assert "10,000 images" in out
+
+
+def test_automatic_precision_is_bfloat16_where_the_hardware_has_it(capsys):
+    arguments = ("--flagfile=quickstart", "--mode=plan")
+    _, out, _ = plan(capsys, *arguments, "--hardware=2_cpu_cores,8xv100")
+    (line,) = [line for line in out.splitlines() if line.startswith("precision")]
+    assert line.split() == ["precision", "bfloat16", "float32"]
