@@ -153,14 +153,16 @@ _enum(
     "report. finetune: train a classifier on a pretrained encoder. eval: evaluate an "
     "existing run. embed: write the representation of images to a file. export: write "
     "encoder.keras and a SavedModel. scan: check the images, list broken ones and "
-    "suggest settings. train, train_then_eval: names used by google-research/simclr; "
+    "suggest settings. plan: estimate memory, communication and time of a run on given "
+    "hardware. train, train_then_eval: names used by google-research/simclr; "
     "--train_mode selects pretrain or finetune.",
 )
 _enum(
     "train_mode",
     config_lib.TRAIN_MODES,
-    "Task of --mode=train and --mode=train_then_eval. pretrain: learn an encoder "
-    "without labels. finetune: train a classifier.",
+    "Task of --mode=train and --mode=train_then_eval, and the run that --mode=plan "
+    "estimates. pretrain: learn an encoder without labels. finetune: train a "
+    "classifier. Default of --mode=plan: finetune if --fine_tune_after_block is given.",
 )
 _string(
     "model_dir",
@@ -840,7 +842,11 @@ _string(
     "Images to embed: a folder, an .npz or .npy file, or NAME:SPLIT of a data set or "
     "file (cifar10:test).",
 )
-_string("output", "File to write the representations to: .npz, .csv or .parquet.")
+_string(
+    "output",
+    "File to write. With --mode=embed: the representations, as .npz, .csv or .parquet. "
+    "With --mode=plan: the plan, as .json.",
+)
 _list(
     "neighbours_of",
     "Image files, comma-separated, for which the most similar images of --input are "
@@ -856,7 +862,29 @@ _string(
     "Picture (.png) to write. With --mode=scan: images beside their augmented views. "
     "With --mode=embed --neighbours_of: each image beside its most similar ones.",
 )
-
+_section("Plan of a run")
+_list(
+    "hardware",
+    "Hardware to plan for, comma-separated: names of files in recipes/hardware "
+    "(tpu_v3_32, 8xh100, ...) or paths of such files (.json).",
+    convert=_names,
+)
+_integer(
+    "plan_devices",
+    "Number of devices to plan for, on each hardware. 0: the number in the hardware "
+    "file.",
+)
+_integer(
+    "plan_examples",
+    "Number of training images to plan for. 0: the number that is known for --dataset, "
+    "else the number of images on disk.",
+)
+_integer(
+    "plan_scaling",
+    "Largest number of devices in an additional table, which shows what breaks when "
+    "more devices train, with the same global batch and with the same batch per "
+    "device. 0: no such table.",
+)
 
 # Flags in commands of the reference's README that its program no longer reads.
 _IGNORED_FLAGS = ("train_summary_steps", "variable_schema")
@@ -1016,10 +1044,11 @@ def _as_shown(flag: flags.Flag) -> command_help.Flag:
 def of_other_modes(values: flags.FlagValues, mode: str) -> list[str]:
     """List the flags that were given and that ``mode`` does not read.
 
-    The list leaves out the flags that the workflow itself warns of, and those that
-    fine-tuning keeps for a later evaluation (``measured_later``).
+    The list leaves out the flags that the workflow itself warns of, those that
+    fine-tuning keeps for a later evaluation (``measured_later``), and those of the run
+    that is planned.
     """
-    unread = set(config_lib.unread(mode)) - _kept_for_eval(mode)
+    unread = set(config_lib.unread(mode)) - _kept_for_eval(mode) - _of_the_plan(mode)
     unread -= set(config_lib.reported_by_workflow(mode))
     return [name for name in _NAMES if name in unread and values[name].present]
 
@@ -1028,6 +1057,18 @@ def measured_later(values: flags.FlagValues, mode: str) -> list[str]:
     """List the protocol flags given to fine-tuning, which runs no protocol."""
     kept = _kept_for_eval(mode)
     return [n for n in _NAMES if n in kept and values[n].present and values[n].value]
+
+
+def _of_the_plan(mode: str) -> set[str]:
+    """Return the settings that a planned run reads and the plan itself does not.
+
+    A plan takes all flags of a run, such as a recipe, but its cost does not depend on
+    each of them.
+    """
+    if mode != "plan":
+        return set()
+    both = {*config_lib.unread("pretrain")} & {*config_lib.unread("finetune")}
+    return set(config_lib.unread(mode)) - both
 
 
 def _kept_for_eval(mode: str) -> set[str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-FILES = ["run.py", "flags.py", *sorted(map(str, Path("recipes").glob("*.flags")))]
+RECIPES = [*Path("recipes").glob("*.flags"), *Path("recipes/hardware").glob("*.json")]
+FILES = ["run.py", "flags.py", *sorted(map(str, RECIPES))]
 
 
 class BuildWithCommandLine(build_py):

@@ -62,6 +62,13 @@ MODES = (
         "checkpoint.",
         "--mode=export --model_dir=runs/photos",
     ),
+    Mode(
+        "plan",
+        "Estimate memory, communication and time of a run on given hardware. Trains "
+        "nothing and needs no images.",
+        "--mode=plan --dataset=cifar10 --image_size=32 --hardware=1xa100,2_cpu_cores",
+        needs=(),
+    ),
 )
 NOTATION = (
     "Each flag is shown with its default (--seed=0) or, where it has none, with the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 TFDS_FOLDER = "~/tensorflow_datasets"
 
@@ -10,6 +11,17 @@ TFDS_FOLDER = "~/tensorflow_datasets"
 def in_checkout() -> bool:
     """Return whether the current folder is the top of this program's repository."""
     return os.path.isfile("run.py") and os.path.isfile("simclr_tf2/places.py")
+
+
+def home() -> Path:
+    """Return the folder of ``run.py``, ``flags.py`` and ``recipes/``.
+
+    A wheel has them in ``simclr_tf2.command_line``; in a checkout they stand at the top
+    of the repository.
+    """
+    package = Path(__file__).parent
+    installed = package / "command_line"
+    return installed if (installed / "run.py").exists() else package.parent
 
 
 def program() -> str:

@@ -115,6 +115,7 @@ NAME_THE_CONFIG = {
     "evaluation/semi_supervised": "starts runs of its own",
     "evaluation/subject": "takes from the config what protocols read",
     "training/finetune_settings": "returns the settings of a run with others in place",
+    "planning/workload": "takes from the config what decides the cost of a step",
     "training/fitted": "returns the settings of a run with others in place",
     "training/joint_start": "compares all settings between workers",
     "training/labelled": "opens the splits that all settings of a run name",

@@ -125,6 +125,9 @@ def test_the_wheel_has_the_command_line_the_recipes_and_what_the_report_needs(wh
     command = "simclr_tf2/command_line"
     wanted = {f"{command}/{name}.py" for name in ("__init__", "run", "flags")}
     wanted |= {f"{command}/recipes/{name}.flags" for name in RECIPES}
+    hardware = [path.name for path in (ROOT / "recipes/hardware").glob("*.json")]
+    assert len(hardware) >= 5
+    wanted |= {f"{command}/recipes/hardware/{name}" for name in hardware}
     wanted |= {"simclr_tf2/py.typed", "simclr_tf2/report/template.html"}
     assert wanted <= names
     sources = {path.relative_to(ROOT) for path in (ROOT / "simclr_tf2").rglob("*.py")}
@@ -164,6 +167,13 @@ def test_a_recipe_trains_by_name_in_an_empty_folder(installed, tmp_path):
     # The run is complete, so that its own flag file finds it so.
     again = [installed / "python", "-m", "simclr_tf2", "--flagfile=run/flags.txt"]
     call(again, work, **places)
+
+
+def test_a_recipe_is_planned_by_name_in_an_empty_folder(installed, tmp_path):
+    command = [installed / "simclr-tf2", "--flagfile=imagenet_r50_100ep", "--mode=plan"]
+    text = call([*command, "--hardware=tpu_v3_32"], tmp_path)
+    assert "tpu_v3_32: tightest limit is " in text
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_recipe_is_one_line_that_lists_them(installed, tmp_path):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).parent
-# The folder of run.py, flags.py and recipes/.
-HOME = _PACKAGE if (_PACKAGE / "run.py").exists() else _PACKAGE.parent.parent
-if HOME != _PACKAGE:
+from simclr_tf2 import places
+
+HOME = places.home()
+if Path(__file__).parent != HOME:
     __path__.append(str(HOME))
 
 

@@ -63,6 +63,7 @@ from simclr_tf2.config.optimizer import (
     OPTIMIZERS,
     OptimizerConfig,
 )
+from simclr_tf2.config.planning import PlanConfig
 from simclr_tf2.config.training import (
     MICRO_BATCH_NORMS,
     MIXED_PRECISION,
@@ -113,6 +114,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "PlanConfig",
     "TrainingConfig",
     "field_defaults",
     "fields",

@@ -10,7 +10,7 @@ from simclr_tf2.config.checks import (
     require_choice,
     require_not_negative,
 )
-from simclr_tf2.config.modes import VIEWING
+from simclr_tf2.config.modes import PLAN, VIEWING
 from simclr_tf2.config.settings import SPEED, WEIGHTS, setting
 
 AUGMENT_BACKENDS = ("auto", "numba", "tf")
@@ -23,13 +23,13 @@ class AugmentationConfig:
 
     color_jitter_strength: float = setting(1.0, changes=WEIGHTS, modes=VIEWING)
     # Default with the user's own images: for views of more than 32 pixels
-    use_blur: bool = setting(True, changes=WEIGHTS, modes=VIEWING)
-    num_views: int = setting(2, changes=WEIGHTS, modes=VIEWING, ours=True)
+    use_blur: bool = setting(True, changes=WEIGHTS, modes=VIEWING | PLAN)
+    num_views: int = setting(2, changes=WEIGHTS, modes=VIEWING | PLAN, ours=True)
     # Multi-crop, arXiv 2006.09882
-    num_local_views: int = setting(0, changes=WEIGHTS, modes=VIEWING, ours=True)
+    num_local_views: int = setting(0, changes=WEIGHTS, modes=VIEWING | PLAN, ours=True)
     # None: 3/7 of a view
     local_image_size: int | tuple[int, int] | None = setting(
-        None, changes=WEIGHTS, modes=VIEWING, ours=True
+        None, changes=WEIGHTS, modes=VIEWING | PLAN, ours=True
     )
     augment_backend: str = setting("auto", changes=SPEED, modes=VIEWING, ours=True)
     augment_on: str = setting("host", changes=SPEED, modes=VIEWING, ours=True)

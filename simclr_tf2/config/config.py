@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from simclr_tf2.config.augmentation import AugmentationConfig
-from simclr_tf2.config.checks import require_choice
+from simclr_tf2.config.checks import require, require_choice
 from simclr_tf2.config.data import DataConfig
 from simclr_tf2.config.distribution import DistributionConfig
 from simclr_tf2.config.evaluation import EvaluationConfig
@@ -14,6 +14,7 @@ from simclr_tf2.config.loss import LossConfig
 from simclr_tf2.config.model import ModelConfig
 from simclr_tf2.config.modes import EVAL, EVERY_MODE, MODES, TRAIN_MODES
 from simclr_tf2.config.optimizer import OptimizerConfig
+from simclr_tf2.config.planning import PlanConfig
 from simclr_tf2.config.settings import OUTPUT, PLACE, WEIGHTS, setting
 from simclr_tf2.config.training import TrainingConfig
 
@@ -36,6 +37,7 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     distribution: DistributionConfig = field(default_factory=DistributionConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    planning: PlanConfig = field(default_factory=PlanConfig)
     # Names of the settings that were given; None: those that differ from their default.
     # It is not a setting, and two configs that differ only here are equal.
     given: frozenset[str] | None = field(default=None, compare=False, repr=False)
@@ -43,6 +45,15 @@ class Config:
     def __post_init__(self) -> None:
         require_choice("mode", self.mode, MODES)
         require_choice("train_mode", self.train_mode, TRAIN_MODES)
+        output = self.export.output
+        if output is not None and self.mode in ("embed", "plan"):
+            wanted = ".json" if self.mode == "plan" else ".npz, .csv or .parquet"
+            require(
+                output.endswith(".json") == (self.mode == "plan"),
+                "output",
+                f"a path that ends in {wanted} in --mode={self.mode}",
+                output,
+            )
 
     @property
     def workflow(self) -> str:

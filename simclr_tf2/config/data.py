@@ -15,7 +15,15 @@ from simclr_tf2.config.checks import (
     require_not_negative,
     require_positive,
 )
-from simclr_tf2.config.modes import EMBED, EVAL, EVERY_MODE, FINETUNE, OPENING, PRETRAIN
+from simclr_tf2.config.modes import (
+    EMBED,
+    EVAL,
+    EVERY_MODE,
+    FINETUNE,
+    OPENING,
+    PLAN,
+    PRETRAIN,
+)
 from simclr_tf2.config.settings import OUTPUT, PLACE, SPEED, WEIGHTS, setting
 from simclr_tf2.errors import ConfigError
 
@@ -28,48 +36,66 @@ FILE_CHECKS = ("decode", "header")
 class DataConfig:
     """Settings of the images: which images are read, and at which size."""
 
-    dataset: str = setting("imagenet2012", changes=WEIGHTS, modes=OPENING)
+    dataset: str = setting("imagenet2012", changes=WEIGHTS, modes=OPENING | PLAN)
     # The next three replace dataset
-    image_dir: str | None = setting(None, changes=WEIGHTS, modes=OPENING, ours=True)
-    manifest: str | None = setting(None, changes=WEIGHTS, modes=OPENING, ours=True)
-    tfrecords: str | None = setting(None, changes=WEIGHTS, modes=OPENING, ours=True)
-    image_layout: str = setting("auto", changes=WEIGHTS, modes=OPENING, ours=True)
+    image_dir: str | None = setting(
+        None, changes=WEIGHTS, modes=OPENING | PLAN, ours=True
+    )
+    manifest: str | None = setting(
+        None, changes=WEIGHTS, modes=OPENING | PLAN, ours=True
+    )
+    tfrecords: str | None = setting(
+        None, changes=WEIGHTS, modes=OPENING | PLAN, ours=True
+    )
+    image_layout: str = setting(
+        "auto", changes=WEIGHTS, modes=OPENING | PLAN, ours=True
+    )
     # Columns of manifest
     label_columns: tuple[str, ...] = setting(
-        (), changes=WEIGHTS, modes=OPENING, ours=True
+        (), changes=WEIGHTS, modes=OPENING | PLAN, ours=True
     )
-    image_key: str = setting("image", changes=WEIGHTS, modes=OPENING, ours=True)
-    label_key: str = setting("label", changes=WEIGHTS, modes=OPENING, ours=True)
+    image_key: str = setting("image", changes=WEIGHTS, modes=OPENING | PLAN, ours=True)
+    label_key: str = setting("label", changes=WEIGHTS, modes=OPENING | PLAN, ours=True)
     # "data" in a checkout, elsewhere the folder of tensorflow-datasets
     data_dir: str = setting(
-        places.data_dir(), changes=PLACE, modes=OPENING | EMBED, ours=True
+        places.data_dir(), changes=PLACE, modes=OPENING | EMBED | PLAN, ours=True
     )
     # The reference code downloads without being asked
     download: bool = setting(False, changes=PLACE, modes=OPENING | EMBED, ours=True)
-    train_split: str = setting("train", changes=WEIGHTS, modes=OPENING)
+    train_split: str = setting("train", changes=WEIGHTS, modes=OPENING | PLAN)
     # None: 0.05 of own images without labels
-    valid_size: float | None = setting(None, changes=WEIGHTS, modes=PRETRAIN, ours=True)
+    valid_size: float | None = setting(
+        None, changes=WEIGHTS, modes=PRETRAIN | PLAN, ours=True
+    )
     # Fraction of the labels of each class; labels_per_class is a number instead
     label_fraction: float = setting(
-        1.0, changes=WEIGHTS, modes=FINETUNE | EVAL, protocols=("semi",), ours=True
+        1.0,
+        changes=WEIGHTS,
+        modes=FINETUNE | EVAL | PLAN,
+        protocols=("semi",),
+        ours=True,
     )
     labels_per_class: int = setting(
-        0, changes=WEIGHTS, modes=FINETUNE | EVAL, protocols=("semi",), ours=True
+        0, changes=WEIGHTS, modes=FINETUNE | EVAL | PLAN, protocols=("semi",), ours=True
     )
     image_size: int | tuple[int, int] = setting(224, changes=WEIGHTS, modes=EVERY_MODE)
-    image_channels: int = setting(3, changes=WEIGHTS, modes=OPENING | EMBED, ours=True)
+    image_channels: int = setting(
+        3, changes=WEIGHTS, modes=OPENING | EMBED | PLAN, ours=True
+    )
     pixel_range: str = setting(
-        "auto", changes=WEIGHTS, modes=OPENING | EMBED, ours=True
+        "auto", changes=WEIGHTS, modes=OPENING | PLAN | EMBED, ours=True
     )
     cache_dataset: bool = setting(False, changes=SPEED, modes=OPENING)
     cache: str = setting("auto", changes=SPEED, modes=OPENING, ours=True)
     check_files: str = setting(
-        "decode", changes=OUTPUT, modes=OPENING | EMBED, ours=True
+        "decode", changes=OUTPUT, modes=OPENING | EMBED | PLAN, ours=True
     )
-    max_bad_fraction: float = setting(0.01, changes=OUTPUT, modes=OPENING, ours=True)
+    max_bad_fraction: float = setting(
+        0.01, changes=OUTPUT, modes=OPENING | PLAN, ours=True
+    )
     # 400 MB once decoded to RGB
     max_image_pixels: int = setting(
-        1 << 27, changes=WEIGHTS, modes=OPENING | EMBED, ours=True
+        1 << 27, changes=WEIGHTS, modes=OPENING | EMBED | PLAN, ours=True
     )
     data_service: str | None = setting(None, changes=SPEED, modes=OPENING, ours=True)
 

@@ -11,7 +11,7 @@ from simclr_tf2.config.checks import (
     require_not_negative,
     require_positive,
 )
-from simclr_tf2.config.modes import EMBED, EXPORT, SCAN, TRAINING
+from simclr_tf2.config.modes import EMBED, EXPORT, PLAN, SCAN, TRAINING
 from simclr_tf2.config.settings import OUTPUT, setting
 
 EXPORT_FORMATS = ("keras", "saved_model", "keras_uint8")
@@ -27,8 +27,8 @@ class ExportConfig:
     keep_hub_module_max: int = setting(1, changes=OUTPUT, modes=TRAINING | EXPORT)
     # Embed: a folder of images or TFDS name:split
     input: str | None = setting(None, changes=OUTPUT, modes=EMBED, ours=True)
-    # Embed: .npz, .csv or .parquet
-    output: str | None = setting(None, changes=OUTPUT, modes=EMBED, ours=True)
+    # Embed: .npz, .csv or .parquet; plan: .json
+    output: str | None = setting(None, changes=OUTPUT, modes=EMBED | PLAN, ours=True)
     # Scan, embed: a .png
     preview: str | None = setting(None, changes=OUTPUT, modes=EMBED | SCAN, ours=True)
     # Embed: image files
@@ -43,9 +43,9 @@ class ExportConfig:
         require_positive(self, "num_neighbours")
         if self.output is not None:
             require(
-                re.search(r"\.(npz|csv|parquet)$", self.output) is not None,
+                re.search(r"\.(npz|csv|parquet|json)$", self.output) is not None,
                 "output",
-                "a path that ends in .npz, .csv or .parquet",
+                "a path that ends in .npz, .csv or .parquet (--mode=plan: .json)",
                 self.output,
             )
         if self.preview is not None:

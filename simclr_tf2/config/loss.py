@@ -11,7 +11,7 @@ from simclr_tf2.config.checks import (
     require_not_negative,
     require_positive,
 )
-from simclr_tf2.config.modes import PRETRAIN
+from simclr_tf2.config.modes import PLAN, PRETRAIN
 from simclr_tf2.config.settings import SPEED, WEIGHTS, setting
 from simclr_tf2.errors import ConfigError
 
@@ -23,7 +23,7 @@ class LossConfig:
     """Settings of the contrastive loss (paper section 2.1)."""
 
     # The reference has one loss
-    loss: str = setting("nt_xent", changes=WEIGHTS, modes=PRETRAIN, ours=True)
+    loss: str = setting("nt_xent", changes=WEIGHTS, modes=PRETRAIN | PLAN, ours=True)
     temperature: float = setting(0.1, changes=WEIGHTS, modes=PRETRAIN)
     hidden_norm: bool = setting(True, changes=WEIGHTS, modes=PRETRAIN)
     # One of the paper's grid (table 4)
@@ -32,7 +32,7 @@ class LossConfig:
     semi_hard: bool = setting(False, changes=WEIGHTS, modes=PRETRAIN, ours=True)
     # Of nt_xent: off, auto or a number of rows
     loss_block_size: str | int = setting(
-        "auto", changes=SPEED, modes=PRETRAIN, ours=True
+        "auto", changes=SPEED, modes=PRETRAIN | PLAN, ours=True
     )
 
     def __post_init__(self) -> None:

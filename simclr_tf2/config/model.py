@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simclr_tf2.config.checks import require, require_choice, require_positive
-from simclr_tf2.config.modes import EXPORT, TRAINING
+from simclr_tf2.config.modes import EXPORT, PLANNED
 from simclr_tf2.config.settings import WEIGHTS, setting
 
 RESNET_DEPTHS = (10, 18, 34, 50, 101, 152, 200)
@@ -18,20 +18,20 @@ PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
 class ModelConfig:
     """Settings of the backbone f, the projection head g and the supervised head."""
 
-    resnet_depth: int = setting(50, changes=WEIGHTS, modes=TRAINING)
-    width_multiplier: float = setting(1.0, changes=WEIGHTS, modes=TRAINING)
-    sk_ratio: float = setting(0.0, changes=WEIGHTS, modes=TRAINING)
-    se_ratio: float = setting(0.0, changes=WEIGHTS, modes=TRAINING)
+    resnet_depth: int = setting(50, changes=WEIGHTS, modes=PLANNED)
+    width_multiplier: float = setting(1.0, changes=WEIGHTS, modes=PLANNED)
+    sk_ratio: float = setting(0.0, changes=WEIGHTS, modes=PLANNED)
+    se_ratio: float = setting(0.0, changes=WEIGHTS, modes=PLANNED)
     # Auto: cifar up to 32 px, else imagenet (reference)
-    stem: str = setting("auto", changes=WEIGHTS, modes=TRAINING, ours=True)
-    batch_norm_decay: float = setting(0.9, changes=WEIGHTS, modes=TRAINING)
-    global_bn: bool = setting(True, changes=WEIGHTS, modes=TRAINING)
-    proj_head_mode: str = setting("nonlinear", changes=WEIGHTS, modes=TRAINING)
-    proj_out_dim: int = setting(128, changes=WEIGHTS, modes=TRAINING)
-    num_proj_layers: int = setting(3, changes=WEIGHTS, modes=TRAINING)
-    ft_proj_selector: int = setting(0, changes=WEIGHTS, modes=TRAINING | EXPORT)
-    zero_init_logits_layer: bool = setting(False, changes=WEIGHTS, modes=TRAINING)
-    fine_tune_after_block: int = setting(-1, changes=WEIGHTS, modes=TRAINING)
+    stem: str = setting("auto", changes=WEIGHTS, modes=PLANNED, ours=True)
+    batch_norm_decay: float = setting(0.9, changes=WEIGHTS, modes=PLANNED)
+    global_bn: bool = setting(True, changes=WEIGHTS, modes=PLANNED)
+    proj_head_mode: str = setting("nonlinear", changes=WEIGHTS, modes=PLANNED)
+    proj_out_dim: int = setting(128, changes=WEIGHTS, modes=PLANNED)
+    num_proj_layers: int = setting(3, changes=WEIGHTS, modes=PLANNED)
+    ft_proj_selector: int = setting(0, changes=WEIGHTS, modes=PLANNED | EXPORT)
+    zero_init_logits_layer: bool = setting(False, changes=WEIGHTS, modes=PLANNED)
+    fine_tune_after_block: int = setting(-1, changes=WEIGHTS, modes=PLANNED)
 
     def __post_init__(self) -> None:
         require(

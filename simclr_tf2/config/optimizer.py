@@ -10,7 +10,7 @@ from simclr_tf2.config.checks import (
     require_not_negative,
     require_positive,
 )
-from simclr_tf2.config.modes import FINETUNE, TRAINING
+from simclr_tf2.config.modes import FINETUNE, PLANNED, TRAINING
 from simclr_tf2.config.settings import WEIGHTS, setting
 
 OPTIMIZERS = ("lars", "momentum", "adam", "adamw", "lamb")
@@ -21,7 +21,7 @@ LEARNING_RATE_SCALINGS = ("linear", "sqrt", "none")
 class OptimizerConfig:
     """Settings of optimizer and learning rate (paper section 2.2, appendix B)."""
 
-    optimizer: str = setting("lars", changes=WEIGHTS, modes=TRAINING)
+    optimizer: str = setting("lars", changes=WEIGHTS, modes=PLANNED)
     learning_rate: float = setting(0.3, changes=WEIGHTS, modes=TRAINING)
     learning_rate_scaling: str = setting("linear", changes=WEIGHTS, modes=TRAINING)
     warmup_epochs: float = setting(10.0, changes=WEIGHTS, modes=TRAINING)

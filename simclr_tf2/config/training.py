@@ -11,7 +11,15 @@ from simclr_tf2.config.checks import (
     require_not_negative,
     require_positive,
 )
-from simclr_tf2.config.modes import EXPORT, FINETUNE, MEASURING, PRETRAIN, TRAINING
+from simclr_tf2.config.modes import (
+    EXPORT,
+    FINETUNE,
+    MEASURING,
+    PLAN,
+    PLANNED,
+    PRETRAIN,
+    TRAINING,
+)
 from simclr_tf2.config.settings import MEASUREMENT, OUTPUT, SPEED, WEIGHTS, setting
 
 MIXED_PRECISION = ("off", "bfloat16", "float16", "auto")
@@ -24,18 +32,20 @@ PROGRESS = ("auto", "bar", "plain", "none")
 class TrainingConfig:
     """Settings of training: length, batch, memory, checkpoints, logs."""
 
-    train_batch_size: int = setting(512, changes=WEIGHTS, modes=TRAINING)
-    train_epochs: float = setting(100.0, changes=WEIGHTS, modes=TRAINING)
-    train_steps: int = setting(0, changes=WEIGHTS, modes=TRAINING)
-    lineareval_while_pretraining: bool = setting(True, changes=WEIGHTS, modes=PRETRAIN)
-    mixed_precision: str = setting("off", changes=WEIGHTS, modes=TRAINING, ours=True)
+    train_batch_size: int = setting(512, changes=WEIGHTS, modes=PLANNED)
+    train_epochs: float = setting(100.0, changes=WEIGHTS, modes=PLANNED)
+    train_steps: int = setting(0, changes=WEIGHTS, modes=PLANNED)
+    lineareval_while_pretraining: bool = setting(
+        True, changes=WEIGHTS, modes=PRETRAIN | PLAN
+    )
+    mixed_precision: str = setting("off", changes=WEIGHTS, modes=PLANNED, ours=True)
     jit_compile: bool = setting(False, changes=SPEED, modes=TRAINING, ours=True)
     # The reference code: all steps until a checkpoint
     steps_per_loop: str | int = setting(
         "auto", changes=SPEED, modes=TRAINING, ours=True
     )
     # Recompute activations (arXiv 1604.06174)
-    remat: str = setting("off", changes=SPEED, modes=TRAINING, ours=True)
+    remat: str = setting("off", changes=SPEED, modes=PLANNED, ours=True)
     checkpoint: str | None = setting(None, changes=WEIGHTS, modes=TRAINING | EXPORT)
     extend: bool = setting(False, changes=OUTPUT, modes=TRAINING, ours=True)
     checkpoint_epochs: float = setting(1.0, changes=OUTPUT, modes=TRAINING)
@@ -46,14 +56,16 @@ class TrainingConfig:
     monitor_epochs: float = setting(1.0, changes=MEASUREMENT, modes=TRAINING, ours=True)
     # Fraction of the training images that is held out
     finetune_validation: float = setting(
-        0.0, changes=WEIGHTS, modes=FINETUNE, ours=True
+        0.0, changes=WEIGHTS, modes=FINETUNE | PLAN, ours=True
     )
     # Evaluation shows no progress, but accepts the flag without a warning
     progress: str = setting("auto", changes=OUTPUT, modes=MEASURING, ours=True)
     # Deterministic TensorFlow operations
     deterministic: bool = setting(False, changes=WEIGHTS, modes=TRAINING, ours=True)
     # Cached gradients (arXiv 2101.06983); 0: off
-    micro_batch_size: int = setting(0, changes=WEIGHTS, modes=PRETRAIN, ours=True)
+    micro_batch_size: int = setting(
+        0, changes=WEIGHTS, modes=PRETRAIN | PLAN, ours=True
+    )
     micro_batch_norm: str = setting("micro", changes=WEIGHTS, modes=PRETRAIN, ours=True)
 
     def __post_init__(self) -> None:

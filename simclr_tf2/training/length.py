@@ -108,14 +108,19 @@ def steps_of(training: TrainingConfig, data: DataConfig, split: Split) -> int:
     user's own images a pass has whole batches, so that ``--train_epochs=20`` ends at
     20.
     """
+    return steps_for(training, data, split.num_examples)
+
+
+def steps_for(training: TrainingConfig, data: DataConfig, images: int) -> int:
+    """Return ``steps_of`` a split with this number of images."""
     if training.train_steps or data.by_name:
         return total_steps(
-            num_examples=split.num_examples,
+            num_examples=images,
             global_batch_size=training.train_batch_size,
             train_epochs=training.train_epochs,
             train_steps=training.train_steps,
         )
-    whole_batches = split.num_examples // training.train_batch_size
+    whole_batches = images // training.train_batch_size
     return max(1, round(whole_batches * training.train_epochs))
 
 

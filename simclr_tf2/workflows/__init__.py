@@ -11,6 +11,7 @@ from simclr_tf2.workflows.embed import embed
 from simclr_tf2.workflows.evaluate import evaluate
 from simclr_tf2.workflows.export import export
 from simclr_tf2.workflows.finetune import finetune
+from simclr_tf2.workflows.plan import plan
 from simclr_tf2.workflows.pretrain import pretrain
 from simclr_tf2.workflows.scan import scan
 
@@ -22,6 +23,7 @@ WORKFLOWS: dict[str, Workflow] = {
     "export": export,
     "embed": embed,
     "scan": scan,
+    "plan": plan,
 }
 
 

@@ -33,6 +33,10 @@ from simclr_tf2 import config as config_lib
             "keras, .*saved_mo",
         ),
         (config_lib.ExportConfig, {"output": "h.txt"}, "--output"),
+        (config_lib.PlanConfig, {"hardware": ()}, "--hardware"),
+        (config_lib.PlanConfig, {"plan_devices": -1}, "--plan_devices"),
+        (config_lib.PlanConfig, {"plan_examples": -1}, "--plan_examples"),
+        (config_lib.PlanConfig, {"plan_scaling": 2_000_000}, "--plan_scaling"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(section, values, message):

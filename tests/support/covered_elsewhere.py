@@ -7,7 +7,7 @@ augmentations/test_golden               augmentations: planes
 augmentations/test_statistics           augmentations: sampling
 config/test_sections                    config: augmentation checks config data
 config/test_sections                    config: distribution evaluation export loss
-config/test_sections                    config: model optimizer training
+config/test_sections                    config: model optimizer planning training
 config/test_settings                    config: modes
 data/test_array_files                   data: array_labels
 data/test_datasets                      data: opening prepare
@@ -39,6 +39,8 @@ models/test_fused_batch_norm            models: layers
 models/test_resnet                      models: residual_blocks selective_kernel
 models/test_resnet                      models: squeeze_excite
 optimizers/test_weight_decay            optimizers: decoupled
+planning/test_estimate                  planning: advice document image_counts table
+planning/test_memory                    planning: workload
 reference/test_reading                  reference: files structure weights
 reference/test_reading                  training: initialization
 report/test_report                      report: facts nearest_images page

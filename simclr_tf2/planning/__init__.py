@@ -1,0 +1,1 @@
+"""Estimates of memory, communication and time of a run, without running it."""
