@@ -10,22 +10,24 @@ run the same scenarios.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = (
     "--mode=pretrain --dataset=simclr_shapes --eval_split=test --image_size=32 "
     "--resnet_depth=10 --width_multiplier=0.125 --train_batch_size=12 "
-    "--train_steps=80 --warmup_epochs=0 --checkpoint_steps=10 --log_steps=1 "
+    "--train_steps=60 --warmup_epochs=0 --checkpoint_steps=10 --log_steps=1 "
     "--monitor_epochs=0 --nolineareval_while_pretraining --protocols= "
     "--export_formats= --noreport --progress=plain --mixed_precision=off"
 ).split()
@@ -43,6 +45,8 @@ class LocalCluster:
         flags: Flags of all workers, beside ``SETTINGS``.
         own_flags: Worker -> flags of its own.
         start: Workers to start; None: all.
+        networks: Network namespace of each worker, and its address there; None: all
+            are on this machine's own network.
     """
 
     def __init__(
@@ -54,9 +58,16 @@ class LocalCluster:
         flags: Sequence[str] = (),
         own_flags: dict[int, Sequence[str]] | None = None,
         start: Sequence[int] | None = None,
+        networks: Sequence[tuple[str, str]] | None = None,
     ) -> None:
         self.model_dir, self._folder = model_dir, folder
-        self.addresses = [f"localhost:{port}" for port in free_ports(count)]
+        hosts = ["localhost"] * count if networks is None else [n[1] for n in networks]
+        ports = free_ports(count)
+        self.addresses = [f"{h}:{p}" for h, p in zip(hosts, ports, strict=True)]
+        self._within = [
+            [] if networks is None else ["ip", "netns", "exec", networks[i][0]]
+            for i in range(count)
+        ]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         for index in range(count) if start is None else start:
             own = (own_flags or {}).get(index, ())
@@ -64,6 +75,7 @@ class LocalCluster:
 
     def _start(self, index: int, flags: Sequence[str]) -> None:
         command = [
+            *self._within[index],
             sys.executable,
             str(REPOSITORY / "run.py"),
             *SETTINGS,
@@ -199,7 +211,7 @@ def interrupted(folder: Path) -> str:
     with LocalCluster(2, folder, alone) as cluster:
         expect(cluster.wait() == [0, 0], "both workers end well", cluster)
         logged = (alone / "metrics.jsonl").read_text().splitlines()
-        expect(len(logged) == 80, "each step is logged once", cluster)
+        expect(len(logged) == 60, "each step is logged once", cluster)
     run = folder / "interrupted"
     with LocalCluster(2, folder, run) as cluster:
         cluster.wait_for_step(12)
@@ -233,6 +245,61 @@ def hanging(folder: Path) -> str:
             found = "worker 2 (" in cluster.last_line(index)
             expect(found, f"worker {index} names worker 2", cluster)
     return "the other two workers exit and name it"
+
+
+class NotHere(Exception):
+    """Error of a scenario that this machine does not allow."""
+
+
+@contextlib.contextmanager
+def two_networks() -> Iterator[list[tuple[str, str]]]:
+    """Make two network namespaces with a cable between them.
+
+    Yields:
+        Name and address of each.
+
+    Raises:
+        NotHere: That needs root, Linux and the command ``ip``.
+    """
+    mark = secrets.token_hex(3)
+    names = [f"a{mark}", f"b{mark}"]
+    hosts = ["10.213.77.1", "10.213.77.2"]
+    try:
+        for name in names:
+            _ip("netns", "add", name)
+        cable = ["link", "add", names[0], "netns", names[0], "type", "veth"]
+        _ip(*cable, "peer", "name", names[1], "netns", names[1])
+        for name, host in zip(names, hosts, strict=True):
+            _ip("-n", name, "address", "add", f"{host}/24", "dev", name)
+            _ip("-n", name, "link", "set", name, "up")
+            _ip("-n", name, "link", "set", "lo", "up")
+        yield list(zip(names, hosts, strict=True))
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise NotHere(f"network namespaces cannot be made here: {error}") from error
+    finally:
+        for name in names:
+            with contextlib.suppress(OSError, subprocess.CalledProcessError):
+                _ip("netns", "delete", name)
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+def cut_off(folder: Path) -> str:
+    """Cut the cable between two workers; both exit with code 1 and name the other."""
+    with two_networks() as networks:
+        run = folder / "cut_off"
+        with LocalCluster(2, folder, run, networks=networks) as cluster:
+            cluster.wait_for_step(12)
+            name = networks[0][0]
+            _ip("-n", name, "link", "set", name, "down")
+            codes = cluster.wait(seconds=GONE)
+            expect(codes == [1, 1], "both exit 1", cluster)
+            for index in (0, 1):
+                found = f"worker {1 - index} (" in cluster.last_line(index)
+                expect(found, f"worker {index} names the other", cluster)
+    return "both workers exit and name the other one"
 
 
 def absent(folder: Path) -> str:
@@ -293,6 +360,7 @@ def lonely_error(folder: Path) -> str:
 SCENARIOS: dict[str, Callable[[Path], str]] = {
     "interrupted": interrupted,
     "hanging": hanging,
+    "cut_off": cut_off,
     "absent": absent,
     "different": different,
     "apart": apart,
@@ -313,7 +381,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         scenario = SCENARIOS[name]
         print(f"{name}: {(scenario.__doc__ or '').splitlines()[0]}", flush=True)
         with tempfile.TemporaryDirectory(prefix="cluster_demo_") as folder:
-            found = scenario(Path(folder))
+            try:
+                found = scenario(Path(folder))
+            except NotHere as error:
+                found = f"skipped: {error}"
         print(f"  {found} ({time.monotonic() - began:.0f} s)", flush=True)
 
 
