@@ -141,7 +141,7 @@ def sbatch(tmp_path):
         pytest.skip("sbatch is not installed (Debian package slurm-client)")
     conf = tmp_path / "slurm.conf"
     conf.write_text(
-        "ClusterName=test\nSlurmctldHost=localhost\nSlurmctldPort=1\n"
+        "ClusterName=test\nSlurmctldHost=localhost\nMessageTimeout=2\n"
         "AuthType=auth/none\nGresTypes=gpu\nNodeName=n\nPartitionName=all Nodes=n\n"
     )
 
