@@ -16,6 +16,7 @@ SPANS = page_commands.spans_of_flags()
 # Flags that pages name and that are not ours: absl's, scripts', pytest's, benchmarks'.
 FOREIGN = {"flagfile", "help", "helpfull", "source", "randomly-seed"}
 FOREIGN |= {"batches", "depth", "steps", "whole", "width"}
+FOREIGN |= {"dry_run", "network", "spot", "version", "volume"}  # tpu_vm.sh, docker
 
 
 @pytest.fixture(autouse=True)
