@@ -764,8 +764,40 @@ _enum(
     "strategy",
     config_lib.STRATEGIES,
     "Distribution strategy of TensorFlow. one_device: a single device. mirrored: all "
-    "GPUs of this machine. multi_worker: several machines (TF_CONFIG). tpu: a TPU. "
-    "auto: tpu if one is asked for, mirrored with several GPUs, else one_device.",
+    "GPUs of this machine. multi_worker: several machines (--cluster or TF_CONFIG). "
+    "tpu: a TPU. auto: multi_worker if workers are listed, else tpu if one is asked "
+    "for or found, mirrored with several GPUs, else one_device.",
+)
+_list(
+    "cluster",
+    "Training on several machines: host:port of every worker, comma-separated, the "
+    "same list on all. Worker 0 writes the run folder, which all must share. Empty: "
+    "the environment variable TF_CONFIG, if it is set.",
+    convert=_names,
+)
+_integer(
+    "task_index",
+    "Number of this worker in --cluster, from 0.",
+)
+_enum(
+    "communication",
+    config_lib.COMMUNICATION,
+    "How several workers sum gradients. ring: over the network, on any device. nccl: "
+    "NVIDIA's library, between GPUs. auto: TensorFlow decides.",
+)
+_integer(
+    "worker_timeout",
+    "Seconds to wait for the other workers at the start of the training.",
+)
+_list(
+    "visible_devices",
+    "Numbers of the GPUs to use, comma-separated: 0,1. Empty: all.",
+    convert=_names,
+)
+_bool(
+    "memory_growth",
+    "Reserve GPU memory step by step. Otherwise TensorFlow reserves all of it at the "
+    "start.",
 )
 _integer(
     "num_virtual_devices",

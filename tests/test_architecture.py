@@ -116,6 +116,7 @@ NAME_THE_CONFIG = {
     "evaluation/subject": "takes from the config what protocols read",
     "training/finetune_settings": "returns the settings of a run with others in place",
     "training/fitted": "returns the settings of a run with others in place",
+    "training/joint_start": "compares all settings between workers",
     "training/labelled": "opens the splits that all settings of a run name",
     "training/precision": "returns the settings of a run with another precision",
     "training/session": "starts a run, which keeps its whole config",

@@ -21,7 +21,11 @@ from simclr_tf2.config.data import (
     IMAGE_LAYOUTS,
     DataConfig,
 )
-from simclr_tf2.config.distribution import STRATEGIES, DistributionConfig
+from simclr_tf2.config.distribution import (
+    COMMUNICATION,
+    STRATEGIES,
+    DistributionConfig,
+)
 from simclr_tf2.config.evaluation import (
     BEST_METRICS,
     EVAL_NAME,
@@ -73,6 +77,7 @@ __all__ = [
     "AUGMENT_PLACES",
     "BEST_METRICS",
     "CACHES",
+    "COMMUNICATION",
     "EVAL_NAME",
     "EXPORT_FORMATS",
     "FILE_CHECKS",

@@ -84,3 +84,9 @@ def parse_image_size(value: Any, flag: str = "image_size") -> int | tuple[int, i
         value,
     )
     return sides[0] if len(set(sides)) == 1 else (sides[0], sides[1])
+
+
+def is_address(value: Any) -> bool:
+    """Return whether ``value`` is host:port."""
+    host, _, port = str(value).rpartition(":")
+    return bool(host) and port.isdigit() and 0 < int(port) < 65536

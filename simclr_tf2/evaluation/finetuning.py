@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_tf2 import models
+from simclr_tf2 import distribution, models
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
@@ -148,20 +148,25 @@ def train_and_score(
         initial=initial,
         monitor=make_validation_monitor,
     )
-    with timed(trained.timings, "evaluation"):
-        exported = models.export_copy(trained.model)
-        images = Splits(labelled.train, labelled.train, labelled.test)
-        conditions = Conditions.of(config, images)
-        measured = Measured().joined(
-            *classify(conditions, labelled.test, exported, row=row)
+    exported = models.export_copy(trained.model)
+
+    def score() -> Measured:
+        with timed(trained.timings, "evaluation"):
+            images = Splits(labelled.train, labelled.train, labelled.test)
+            conditions = Conditions.of(config, images)
+            measured = Measured().joined(
+                *classify(conditions, labelled.test, exported, row=row)
+            )
+        chance.complete(
+            measured.results.values(),
+            trained.folder.path,
+            step=trained.step,
+            classes=labelled.train.num_classes,
+            quiet=trained.warned,
         )
-    chance.complete(
-        measured.results.values(),
-        trained.folder.path,
-        step=trained.step,
-        classes=labelled.train.num_classes,
-        quiet=trained.warned,
-    )
+        return measured
+
+    measured = distribution.workers(strategy).by_chief(score) or Measured()
     return Finetuned(exported, measured, trained.folder, trained.step, trained.timings)
 
 

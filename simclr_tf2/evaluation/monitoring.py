@@ -19,7 +19,7 @@ VIEWS = 128  # [ours] pairs for alignment
 
 
 def make_run_monitor(
-    conditions: Conditions, model: models.SimCLR
+    conditions: Conditions, model: models.SimCLR, strategy: tf.distribute.Strategy
 ) -> Callable[[], dict[str, float]]:
     """Build a function that measures ``model``: kNN, spread, alignment, rank.
 
@@ -60,6 +60,7 @@ def make_run_monitor(
         queries,
         views=next(iter(pairs))["views"],
         knn=splits.probe is not None,
+        strategy=strategy,
     )
-    held_out_loss = valid_loss.make(conditions, model, conditions.strategy)
+    held_out_loss = valid_loss.make(conditions, model, strategy)
     return lambda: held_out_loss() | monitor()

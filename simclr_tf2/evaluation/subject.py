@@ -71,7 +71,7 @@ class Conditions:
             loss=config.loss,
             training=config.training,
             evaluation=config.evaluation,
-            strategy=distribution.shared_strategy(config.distribution),
+            strategy=distribution.local_strategy(config.distribution),
             seed=config.seed,
             folder=Path(config.model_dir) if config.model_dir else None,
             finetuned="finetune" in (config.mode, config.train_mode),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,37 @@ def save(
     for _, old in list_checkpoints(folder)[keep:]:
         _remove(old)
     return prefix
+
+
+def take_part(checkpoint: tf.train.Checkpoint) -> None:
+    """Take part in a checkpoint that worker 0 writes; what is written here is dropped.
+
+    TensorFlow may gather variables from all workers while it saves, so each of them
+    saves.
+
+    Raises:
+        RunFailed: The folder of temporary files is full or not writable.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="simclr_tf2_") as folder:
+            checkpoint.write(os.path.join(folder, "part"))
+    except (tf.errors.OpError, OSError) as error:
+        raise RunFailed(
+            f"could not write in {tempfile.gettempdir()}: {files.reason(error)}; make "
+            "room for a checkpoint there, or set TMPDIR to another folder"
+        ) from error
+
+
+def digest(checkpoint: tf.train.Checkpoint) -> str:
+    """Return a short name for the values of all variables of ``run_checkpoint``."""
+    found = hashlib.blake2b(digest_size=8)
+    for part in (checkpoint.model, checkpoint.optimizer):
+        children = part._trackable_children()
+        for name in sorted(children):
+            if isinstance(children[name], tf.Variable):
+                found.update(name.encode())
+                found.update(np.ascontiguousarray(children[name].numpy()).tobytes())
+    return found.hexdigest()
 
 
 def restore_newest(

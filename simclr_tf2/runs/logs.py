@@ -51,12 +51,16 @@ class MetricsLog:
         folder: The run folder.
         start_step: Step of the checkpoint. Lines of later steps are dropped, because
             these steps are trained and logged again.
+        write: Whether this process writes the log; else only another worker does.
     """
 
-    def __init__(self, folder: str | os.PathLike, *, start_step: int = 0) -> None:
+    def __init__(
+        self, folder: str | os.PathLike, *, start_step: int = 0, write: bool = True
+    ) -> None:
         paths = RunFolder(Path(folder))
         self._path = paths.metrics
-        _truncate(self._path, start_step)
+        if write:
+            _truncate(self._path, start_step)
         self._events = EventLog(paths.events)
 
     def write(self, step: int, scalars: dict[str, float]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import stopping
+from simclr_tf2.distribution import workers
 from simclr_tf2.errors import NotFinite, Stopped
+from simclr_tf2.training.agreement import Agreement
 from simclr_tf2.training.cadence import Cadence, Schedule
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ def train(
     start_step: int = 0,
     jit_compile: bool = False,
     steps_per_loop: int = 0,
+    variables: Sequence[tf.Variable] = (),
 ) -> None:
     """Run steps ``start_step + 1 .. total_steps``, each exactly once.
 
@@ -59,6 +62,9 @@ def train(
     over replicas and over the steps since the last log line. Time in hooks does not
     count as training time, nor does the first chunk, in which the graph is made: until
     there is another one, "images_per_second" is not among the scalars.
+
+    Several workers run chunks of the same length and stop at the same step
+    (``agreement.py``). All of them save; worker 0 alone logs and monitors.
 
     Args:
         step: What one replica does with one element.
@@ -71,58 +77,65 @@ def train(
         jit_compile: Let XLA compile the step.
         steps_per_loop: Steps of a chunk at most; 0: as many as last ``CHUNK_SECONDS``,
             up to ``MOST_STEPS``. A signal is heard at the end of a chunk.
+        variables: Weights that several workers must have in common.
 
     Raises:
         NotFinite: A logged or about-to-be-saved loss is NaN or infinite.
         Stopped: A signal asked to stop; ``hooks.save`` has been called.
     """
-    chunk = _Chunks(step, strategy, jit_compile=jit_compile, looped=steps_per_loop != 1)
     pace = _Pace(steps_per_loop)
-    iterator = iter(dataset)
-    window: list[Any] = []
-    now = trained = start_step
-    schedule = Schedule(cadence)
-    since: float | None = None  # the rate is counted from the end of the first chunk
     with stopping.StopRequest() as stopped:
+        agreement = Agreement(strategy, workers(strategy), pace, stopped, variables)
+        chunks = _Chunks(
+            step,
+            strategy,
+            agreement,
+            jit_compile=jit_compile,
+            looped=steps_per_loop != 1,
+        )
+        window = _Window(chunks.names, examples_per_step, start_step)
+        iterator, schedule = iter(dataset), Schedule(cadence)
+        now = start_step
         while now < cadence.total_steps:
-            steps = min(pace.steps(), cadence.next_event(now) - now)
-            window.append(chunk(iterator, steps))
+            steps = min(agreement.steps, cadence.next_event(now) - now)
+            window.add(*chunks(iterator, steps))
             stopped.listen()  # from the first step on there is something to save
-            if len(window) > 1:  # waits for the chunk before, while this one runs
-                window[-2] = np.asarray(window[-2])
+            window.settle()
             now += steps
             pace.ran(steps)
             hooks.ran(now)
-            log_due = schedule.log(now)
-            stop_now = stopped.is_set()  # read once: what stops here is saved here
-            save_due = schedule.save(now) or stop_now
-            monitor_due = schedule.monitor(now)
-            if log_due or save_due:
-                means = _means(chunk.names, window, now)
-            hooks_began = time.perf_counter()
-            if log_due:
-                if since is not None:
-                    seconds = hooks_began - since
-                    rate = (now - trained) * examples_per_step / max(seconds, 1e-9)
-                    means["images_per_second"] = rate
-                hooks.log(now, means)
-                window.clear()
-            if save_due:
-                with schedule.saving():
-                    hooks.save(now)
-            if monitor_due:
-                with schedule.looking():
-                    hooks.monitor(now)
-            if log_due or since is None:
-                since, trained = time.perf_counter(), now
-            else:
-                since += time.perf_counter() - hooks_began
-            if log_due or save_due or monitor_due:
+            stop_now = agreement.stops  # read once: what stops here is saved here
+            if _call_hooks(hooks, schedule, window, now, stop=stop_now):
                 pace.skip()
             if stop_now and now < cadence.total_steps:
                 raise _stopped(now)
-    if stopped.is_set():
-        raise _stopped(now)
+        if agreement.stops_at_the_end():
+            raise _stopped(now)
+
+
+def _call_hooks(
+    hooks: Hooks, schedule: Schedule, window: _Window, now: int, *, stop: bool
+) -> bool:
+    """Log, save and monitor, if due at step ``now``; return whether anything was due.
+
+    Raises:
+        NotFinite: A loss that is logged or would be saved is NaN or infinite.
+    """
+    log_due = schedule.log(now)
+    save_due = schedule.save(now) or stop
+    monitor_due = schedule.monitor(now)
+    means = window.means(now) if log_due or save_due else {}
+    began = time.perf_counter()
+    if log_due:
+        hooks.log(now, means | window.rates(now, began))
+    if save_due:
+        with schedule.saving():
+            hooks.save(now)
+    if monitor_due:
+        with schedule.looking():
+            hooks.monitor(now)
+    window.called(now, began, logged=log_due)
+    return log_due or save_due or monitor_due
 
 
 def _stopped(step: int) -> Stopped:
@@ -172,46 +185,136 @@ class _Chunks:
         self,
         step: Step,
         strategy: tf.distribute.Strategy,
+        agreement: Agreement,
         *,
         jit_compile: bool,
         looped: bool,
     ) -> None:
         self.names: list[str] = []
-        self._strategy = strategy
+        self._strategy, self._agreement = strategy, agreement
         if jit_compile and not isinstance(strategy, tf.distribute.TPUStrategy):
             step = tf.function(step, jit_compile=True, autograph=False)
         self._step = step  # on a TPU everything is compiled
-        self._run = tf.function(self._loop if looped else self._once, autograph=False)
+        rows = self._loop if looped else self._once
+        self._run = tf.function(
+            lambda iterator, steps, signals: (
+                *rows(iterator, steps),
+                agreement.summed(signals),
+            ),
+            autograph=False,
+        )
 
-    def __call__(self, iterator: Iterator, steps: int) -> tf.Tensor:
-        """Return scalars ``[steps, names]``, float32, means over replicas."""
+    def __call__(self, iterator: Iterator, steps: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Run a chunk of steps.
+
+        Returns:
+            Scalars ``[steps, names]``, float32, means over replicas; and the seconds
+            that each step waited for its batch on this worker, float32 ``[steps]``.
+        """
         # A tensor: another number of steps is not another graph.
-        return self._run(iterator, tf.constant(steps))
+        signals = self._agreement.signals()
+        rows, waits, sums = self._run(iterator, tf.constant(steps), signals)
+        self._agreement.launched(sums)
+        return rows, waits
 
-    def _once(self, iterator: Iterator, steps: tf.Tensor) -> tf.Tensor:
-        return self._row(iterator)[tf.newaxis]
+    def _once(self, iterator: Iterator, steps: tf.Tensor) -> tuple:
+        row, wait = self._row(iterator)
+        return row[tf.newaxis], wait[tf.newaxis]
 
-    def _row(self, iterator: Iterator) -> tf.Tensor:
-        values = self._strategy.run(self._replica_step, args=(next(iterator),))
-        return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
+    def _row(self, iterator: Iterator) -> tuple[tf.Tensor, tf.Tensor]:
+        began = tf.timestamp()
+        with tf.control_dependencies([began]):
+            batch = next(iterator)
+        leaves = tf.nest.flatten(self._strategy.experimental_local_results(batch))
+        with tf.control_dependencies(leaves):
+            wait = tf.cast(tf.timestamp() - began, tf.float32)
+        values = self._strategy.run(self._replica_step, args=(batch,))
+        row = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
+        return row, wait
 
-    def _loop(self, iterator: Iterator, steps: tf.Tensor) -> tf.Tensor:
-        def body(index: tf.Tensor, rows: tf.TensorArray) -> tuple:
-            return index + 1, rows.write(index, self._row(iterator))
+    def _loop(self, iterator: Iterator, steps: tf.Tensor) -> tuple:
+        def body(
+            index: tf.Tensor, rows: tf.TensorArray, waits: tf.TensorArray
+        ) -> tuple:
+            row, wait = self._row(iterator)
+            return index + 1, rows.write(index, row), waits.write(index, wait)
 
         rows = tf.TensorArray(tf.float32, size=steps)
-        _, rows = tf.while_loop(
-            lambda index, _: index < steps,
+        waits = tf.TensorArray(tf.float32, size=steps, element_shape=[])
+        _, rows, waits = tf.while_loop(
+            lambda index, *_: index < steps,
             body,
-            (tf.constant(0), rows),
+            (tf.constant(0), rows, waits),
             parallel_iterations=1,
         )
-        return rows.stack()
+        return rows.stack(), waits.stack()
 
     def _replica_step(self, batch: Any) -> tf.Tensor:
         scalars = self._step(batch)
         self.names[:] = sorted(scalars)
         return tf.stack([tf.cast(scalars[name], tf.float32) for name in self.names])
+
+
+class _Window:
+    """The results of the chunks since the last log line, and their times.
+
+    Args:
+        names: Of the columns, known once there is a chunk.
+        examples_per_step: For the rate.
+        start_step: Steps done before.
+    """
+
+    def __init__(
+        self, names: list[str], examples_per_step: int, start_step: int
+    ) -> None:
+        self._names, self._examples = names, examples_per_step
+        self._rows: list[Any] = []
+        self._waits: list[Any] = []
+        self._trained = start_step
+        # The rate is counted from the end of the first chunk, which makes the graph.
+        self._since: float | None = None
+
+    def add(self, rows: tf.Tensor, waits: tf.Tensor) -> None:
+        """Add the results of a chunk that was launched."""
+        self._rows.append(rows)
+        self._waits.append(waits)
+
+    def settle(self) -> None:
+        """Wait for the chunk before the last, while the last runs."""
+        if len(self._rows) > 1:
+            self._rows[-2] = np.asarray(self._rows[-2])
+
+    def means(self, step: int) -> Scalars:
+        """Return the averages of the scalars; wait for all chunks.
+
+        Raises:
+            NotFinite: One of them is NaN or infinite.
+        """
+        return _means(self._names, self._rows, step)
+
+    def rates(self, step: int, now: float) -> Scalars:
+        """Return images per second, and the share of the time that input was awaited.
+
+        Empty after the first chunk.
+        """
+        if self._since is None:
+            return {}
+        seconds = max(now - self._since, 1e-9)
+        waited = sum(float(np.sum(waits)) for waits in self._waits)
+        return {
+            "images_per_second": (step - self._trained) * self._examples / seconds,
+            "input_wait": min(1.0, waited / seconds),
+        }
+
+    def called(self, step: int, began: float, *, logged: bool) -> None:
+        """Leave the time of hooks, which began at ``began``, out of the rates."""
+        if logged:
+            self._rows.clear()
+        if logged or self._since is None:
+            self._since, self._trained = time.perf_counter(), step
+            self._waits.clear()
+        else:
+            self._since += time.perf_counter() - began
 
 
 def _means(names: list[str], window: list[Any], step: int) -> Scalars:

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from simclr_tf2 import models
 from simclr_tf2.config import Config, TrainingConfig
-from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import folder as run_folder
 
 logger = logging.getLogger(__name__)
@@ -32,23 +31,17 @@ STEPS, IMAGES = 3, 16
 def resolve(config: Config, strategy: tf.distribute.Strategy) -> Config:
     """Replace auto in ``config`` by the precision of a resumed run, or the faster one.
 
+    Of several workers, worker 0 decides for all.
+
     Args:
         config: Whole config, checked.
         strategy: Where the run will be; a TPU multiplies in bfloat16 anyway.
-
-    Raises:
-        ConfigError: A new run of several workers, which may not choose the same.
     """
     if config.training.mixed_precision != "auto":
         return config
     folder = run_folder.of(config)
     if folder.config.exists():
         return run_folder.with_earlier_choices(config, run_folder.read_config(folder))
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        raise ConfigError(
-            "--mixed_precision=auto times one machine; with several workers name the "
-            "precision: off, bfloat16 or float16"
-        )
     if isinstance(strategy, tf.distribute.TPUStrategy):
         chosen, why = "bfloat16", "a TPU"
     elif not has_bfloat16():

@@ -12,6 +12,7 @@ PRETRAINING = (
     "views of one image are found no better than by chance. A --temperature or a "
     "--learning_rate that is far too high does this: lower it (docs/curves.md)"
 )
+VISIBLE_WAIT, LONG_WAIT = 0.05, 0.3  # [ours] shares of the time
 NEAR_CHANCE = 0.02  # [ours] of the chance level, on either side
 
 
@@ -48,6 +49,8 @@ class TrainingLines:
         self.warned, self._advice = False, advice
         self._judged_from = max(100, steps_per_epoch, warmup_steps)
         self._at_chance_since: int | None = None
+        self._waits_since: int | None = None
+        self._warned_of_input = False
         self._last: tuple[int, float] | None = None
         self._pace: float | None = None
 
@@ -67,11 +70,13 @@ class TrainingLines:
             looks = [_named(name, value) for name, value in scalars.items()]
             return _filled([*head, *looks], columns)
         self._warn_at_chance(step, scalars["loss"])
+        self._warn_of_input(step, scalars.get("input_wait", 0.0))
         rate = scalars.get("images_per_second")
         loss = f"loss {scalars['loss']:.3f} (chance {self._chance:.3f})"
         accuracy = f"acc {100 * scalars[self._accuracy]:.1f} %"
         extras = {
             "speed": f"{rate:,.0f} img/s" if rate is not None else "",
+            "wait": _awaited(scalars.get("input_wait", 0.0)),
             "probe": "",
             "lr": f"lr {scalars['learning_rate']:.2e}",
             "ETA": f"ETA {self._eta(step)}",
@@ -79,11 +84,26 @@ class TrainingLines:
         if "supervised_accuracy" in scalars and self._accuracy != "supervised_accuracy":
             extras["probe"] = f"probe {100 * scalars['supervised_accuracy']:.1f} %"
         parts = [*head, extras["speed"], loss, accuracy, *list(extras.values())[1:]]
-        for name in ("lr", "ETA", "speed", "probe"):
+        for name in ("wait", "lr", "ETA", "speed", "probe"):
             if columns is None or len(_line(parts)) <= columns:
                 break
             parts.remove(extras[name])
         return _line(parts)
+
+    def _warn_of_input(self, step: int, share: float) -> None:
+        """Warn once when two lines in a row show that steps wait for their images."""
+        if share < LONG_WAIT:
+            self._waits_since = None
+        elif self._waits_since is None:
+            self._waits_since = step
+        elif not self._warned_of_input:
+            self._warned_of_input = True
+            logger.warning(
+                "training waits for images %.0f %% of the time: reading and augmenting "
+                "them is slower than the network. docs/performance.md lists what "
+                "helps: --cache, --augment_on=device, --data_service",
+                100 * share,
+            )
 
     def _eta(self, step: int) -> str:
         now = time.perf_counter()
@@ -116,6 +136,11 @@ class TrainingLines:
                 self._chance,
                 self._advice,
             )
+
+
+def _awaited(share: float) -> str:
+    """Return the share of the time that steps waited for input, if it is visible."""
+    return f"input wait {100 * share:.0f} %" if share >= VISIBLE_WAIT else ""
 
 
 def _line(parts: list[str]) -> str:

@@ -13,6 +13,7 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2 import models, stopping
 from simclr_tf2.config import Config
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.distribution import Workers, workers
 from simclr_tf2.optimizers import loss_scale
 from simclr_tf2.protocols import VALID_LOSS
 from simclr_tf2.run_paths import RunFolder
@@ -41,6 +42,7 @@ class Session:
         folder: The run folder.
         start_step: Number of steps done by earlier starts.
         total_steps: Number of steps in all.
+        workers: The processes that train together.
     """
 
     config: Config
@@ -52,6 +54,7 @@ class Session:
     folder: RunFolder
     start_step: int
     total_steps: int
+    workers: Workers
 
     @property
     def steps_per_epoch(self) -> int:
@@ -113,22 +116,33 @@ def open_session(
         models.copy_weights(initial.backbone, model.backbone)
         models.copy_weights(initial.projection_head, model.projection_head)
     checkpoint = checkpoints.run_checkpoint(model, optimizer)
-    start_step = initialization.restore(
-        None if initial is not None else config.training.checkpoint,
-        checkpoint,
-        model,
-        run_folder.of(config),
-        with_head=with_head,
+    team = workers(strategy)
+    start_step = team.together(
+        lambda: initialization.restore(
+            None if initial is not None else config.training.checkpoint,
+            checkpoint,
+            model,
+            run_folder.of(config),
+            with_head=with_head,
+        )
     )
-    folder = run_folder.create(config, asked)
-    images.record(config, folder)
-    run_history.write(
-        folder,
-        train,
-        classes=classes,
-        start_step=start_step,
-        total_steps=total_steps,
-    )
+    if team.count > 1:
+        digest = checkpoints.digest(checkpoint)
+        team.require_equal({"start_step": start_step, "digest of weights": digest})
+
+    def write_first_files() -> None:
+        folder = run_folder.create(config, asked)
+        images.record(config, folder)
+        run_history.write(
+            folder,
+            train,
+            classes=classes,
+            start_step=start_step,
+            total_steps=total_steps,
+        )
+
+    team.by_chief(write_first_files)
+    folder = run_folder.of(config)
     return Session(
         config,
         train,
@@ -139,6 +153,7 @@ def open_session(
         folder,
         start_step,
         total_steps,
+        team,
     )
 
 
@@ -164,10 +179,11 @@ def run(
         best: Keeps the checkpoint with the lowest held-out loss; None: none is kept.
     """
     config, training = session.config, session.config.training
-    start_step = session.start_step
-    log = logs.MetricsLog(session.folder, start_step=start_step)
+    start_step, team = session.start_step, session.workers
+    team.saved = _saved(start_step)
+    log = logs.MetricsLog(session.folder, start_step=start_step, write=team.is_chief)
     progress = logs.Progress(
-        training.progress,
+        training.progress if team.is_chief else "none",
         total_steps=session.total_steps,
         start_step=start_step,
         describe=describe,
@@ -176,9 +192,7 @@ def run(
         config,
         total_steps=session.total_steps,
         steps_per_epoch=session.steps_per_epoch,
-        several_workers=isinstance(
-            session.strategy, tf.distribute.MultiWorkerMirroredStrategy
-        ),
+        several_workers=team.count > 1,
         looks=monitor is not None,
     )
     try:
@@ -192,12 +206,13 @@ def run(
             start_step=start_step,
             jit_compile=training.jit_compile,
             steps_per_loop=_steps_per_loop(training.steps_per_loop, session.strategy),
+            variables=[variable.value for variable in session.model.variables],
         )
     except tf.errors.OpError as error:
         if input_failures.is_of_the_input(error):
             input_failures.name_broken_file(session.train, error)
         input_failures.name_lack_of_memory(error)
-        raise
+        raise team.explained(error) from error
     finally:
         log.close()
         progress.close()
@@ -212,12 +227,15 @@ def _hooks(
 ) -> loop.Hooks:
     """Make the functions that the loop calls to log, show, save and measure."""
     optimizer, keep = session.optimizer, _Keeper(session)
+    is_chief = session.workers.is_chief
 
     def show(now: int, scalars: Scalars) -> None:
         log.write(now, scalars)
         progress.show(now, scalars)
 
     def on_log(now: int, scalars: Scalars) -> None:
+        if not is_chief:
+            return
         facts = {
             "epoch": now / session.epoch_length,
             "learning_rate": float(optimizer.learning_rate),
@@ -226,7 +244,7 @@ def _hooks(
         show(now, {**scalars, **facts})
 
     def on_monitor(now: int) -> None:
-        found = monitor() if monitor is not None else {}
+        found = monitor() if monitor is not None and is_chief else {}
         if found:
             show(now, found)
         if best is not None:
@@ -244,22 +262,44 @@ class _Keeper:
     def save(self, now: int) -> None:
         """Write a checkpoint of step ``now``."""
         session = self._session
-        checkpoints.save(
-            session.checkpoint,
-            session.folder,
-            step=now,
-            config_json=run_folder.config_json(session.config),
-            keep=session.config.training.keep_checkpoint_max,
-        )
+
+        def write() -> None:
+            if not session.workers.is_chief:
+                checkpoints.take_part(session.checkpoint)
+                return
+            checkpoints.save(
+                session.checkpoint,
+                session.folder,
+                step=now,
+                config_json=run_folder.config_json(session.config),
+                keep=session.config.training.keep_checkpoint_max,
+            )
+
+        session.workers.together(write)
+        session.workers.saved = _saved(now)
         stopping.saved(f"step {now} is saved; the same command goes on from there")
 
     def best(self, best: BestCheckpoint, now: int, value: float) -> None:
         """Keep step ``now`` if its held-out loss is the lowest so far."""
-        if best.improves(value):
-            if not self._session.folder.checkpoint_index(now).exists():
-                self.save(now)
+        team, folder = self._session.workers, self._session.folder
+        improves, exists = team.of_chief(
+            [best.improves(value), folder.checkpoint_index(now).exists()]
+        )
+        if not improves:
+            return
+        if not exists:
+            self.save(now)
+
+        def offer() -> None:
             with best.holding(now):
                 best.offer(now, value)
+
+        team.by_chief(offer)
+
+
+def _saved(step: int) -> str:
+    """Say up to which step a run is saved, for a message about a lost worker."""
+    return f"step {step} is saved" if step else "nothing is saved yet"
 
 
 def cadence_of(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import models, optimizers, startup, stopping
+from simclr_tf2 import distribution, models, optimizers, startup, stopping
 from simclr_tf2.config import Config
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
@@ -19,7 +19,15 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.timing import timed
-from simclr_tf2.training import chance, length, precision, progress, session, steps
+from simclr_tf2.training import (
+    chance,
+    joint_start,
+    length,
+    precision,
+    progress,
+    session,
+    steps,
+)
 from simclr_tf2.training.labelled import Labelled, save_choice
 from simclr_tf2.training.optimizer import make_optimizer
 
@@ -76,20 +84,10 @@ def train_classifier(
         ConfigError: A setting, the data or the run folder cannot be.
     """
     started = time.perf_counter()
-    train = labelled.train
-    total_steps = length.check_steps(
-        config.training, config.data, train, strategy.num_replicas_in_sync
-    )
-    length.check_compile(config.training, strategy)
-    _check_odd_share(config, strategy)
-    run_history.check(
-        config,
-        train,
-        classes=train.class_names,
-        total_steps=total_steps,
-        fixed=labelled.chosen is not None,
-    )
-    config = precision.resolve(config, strategy)
+    train, team = labelled.train, distribution.workers(strategy)
+    config, total_steps = team.together(lambda: _prepared(config, strategy, labelled))
+    config = joint_start.agree(team, config, train, total_steps=total_steps)
+    distribution.log_devices(strategy)
     startup.log_kernels()
     timings = {"start": time.perf_counter() - started}
     opened = session.open_session(
@@ -103,7 +101,7 @@ def train_classifier(
         initial=initial,
         with_head=False,
     )
-    save_choice(config, opened.folder, labelled)
+    team.by_chief(lambda: save_choice(config, opened.folder, labelled))
     warned = False
     if not opened.is_complete:
         measures = (
@@ -116,6 +114,28 @@ def train_classifier(
     step = opened.last_step
     stopping.saved(f"step {step} is saved; the same command goes on from there")
     return Trained(opened.model, opened.folder, step, timings, warned)
+
+
+def _prepared(
+    config: Config, strategy: tf.distribute.Strategy, labelled: Labelled
+) -> tuple[Config, int]:
+    """Check the settings of the training; return them and the number of steps."""
+    train = labelled.train
+    total_steps = length.check_steps(
+        config.training, config.data, train, strategy.num_replicas_in_sync
+    )
+    length.check_compile(config.training, strategy)
+    _check_odd_share(config, strategy)
+    run_history.check(
+        config,
+        train,
+        classes=train.class_names,
+        total_steps=total_steps,
+        fixed=labelled.chosen is not None,
+    )
+    if distribution.workers(strategy).is_chief:  # the others take its choice
+        config = precision.resolve(config, strategy)
+    return config, total_steps
 
 
 def _check_odd_share(config: Config, strategy: tf.distribute.Strategy) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import models, stopping
 from simclr_tf2.config import Config
+from simclr_tf2.distribution import Workers
 from simclr_tf2.evaluation.features import cache as feature_cache
 from simclr_tf2.evaluation.inputs import Splits
 from simclr_tf2.evaluation.kept_results import facts_of_splits, keep_predictions
@@ -20,6 +22,7 @@ from simclr_tf2.report import run_report
 from simclr_tf2.results import document
 from simclr_tf2.results.curve import write_followed
 from simclr_tf2.run_paths import RunFolder
+from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.timing import timed
 
@@ -37,6 +40,51 @@ def show_finished(config: Config, found: dict[str, Any]) -> None:
     others = document.other_protocols(found)
     tables = render(Measured(found["results"], others=others))
     print(tables or "nothing was measured: --protocols was empty", flush=True)
+
+
+def finished_together(
+    team: Workers, config: Config, check: Callable[[Config], Config]
+) -> tuple[Config, dict[str, Any] | None]:
+    """Check the run folder; show the results if the run is finished.
+
+    Args:
+        team: The workers; worker 0 decides whether the run is finished.
+        config: Whole config.
+        check: Returns the config with the choices of an earlier start, or refuses it.
+
+    Returns:
+        The checked config, and what results.json holds if the run is finished, which
+        is empty on other workers than 0; else None.
+    """
+    config = team.together(lambda: check(config))
+    done = run_folder.completed_results(config) if team.is_chief else None
+    if not team.of_chief(done is not None):
+        return config, None
+    if done is not None:
+        show_finished(config, done)
+    return config, done or {}
+
+
+def by_chief(
+    team: Workers, step: int, conclude_run: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Let worker 0 use the trained model while the others wait.
+
+    They wait so that all workers end together: if worker 0 is lost meanwhile, all are
+    started again.
+
+    Args:
+        team: The workers.
+        step: Step of the weights.
+        conclude_run: Measures, exports and writes the results.
+
+    Returns:
+        What results.json holds; empty on other workers.
+    """
+    if not team.is_chief:
+        stopping.saved(f"step {step} is saved; the same command goes on from there")
+        logger.info("training is done; worker 0 evaluates and writes the results")
+    return team.by_chief(conclude_run) or {}
 
 
 def evaluate_and_conclude(

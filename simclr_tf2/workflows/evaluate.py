@@ -76,7 +76,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     merged = eval_settings.merged(config, trained)
     asked, config = config.evaluation, merged.config
     _require_same_images_as_before(merged)
-    distribution.shared_strategy(config.distribution)  # before devices are counted
+    distribution.local_strategy(config.distribution)  # before devices are counted
     conditions = Conditions.of(config, _open(merged))
     others = _other_runs(conditions)
     startup.log_kernels()

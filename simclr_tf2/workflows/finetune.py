@@ -6,11 +6,14 @@ import dataclasses
 import logging
 from typing import Any
 
+import tensorflow as tf
+
 from simclr_tf2 import distribution
 from simclr_tf2.config import Config
 from simclr_tf2.data import array_files, image_sets, overlap
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation.finetuning import (
+    Finetuned,
     check_baselines,
     measure_baseline,
     train_and_score,
@@ -44,13 +47,31 @@ def finetune(config: Config) -> dict[str, Any]:
     """
     asked = config
     check_baselines(config)
+    strategy = distribution.training_strategy(config.distribution)
+    team = distribution.workers(strategy)
+    config, done = conclusion.finished_together(team, config, _checked)
+    if done is not None:
+        return done
+    config, labelled = team.together(lambda: _prepared(config, strategy))
+    trained = train_and_score(config, strategy, labelled, asked=asked)
+    return conclusion.by_chief(
+        team,
+        trained.step,
+        lambda: _conclude(config, labelled, trained),
+    )
+
+
+def _checked(config: Config) -> Config:
+    """Take network and images of ``--checkpoint``, and check the run folder."""
     config = finetune_settings.from_checkpoint(config)
     run_folder.check(config)
-    done = run_folder.completed_results(config)
-    if done is not None:
-        conclusion.show_finished(config, done)
-        return done
-    strategy = distribution.shared_strategy(config.distribution)
+    return config
+
+
+def _prepared(
+    config: Config, strategy: tf.distribute.Strategy
+) -> tuple[Config, Labelled]:
+    """Open the labelled images and make the choices that depend on them."""
     config = pixels.recorded(config)
     require_classes(config)
     config = finetune_settings.with_eval_split(config)
@@ -61,7 +82,12 @@ def finetune(config: Config) -> dict[str, Any]:
     if not config.training.checkpoint:
         logger.warning("no --checkpoint: training starts from random weights")
     _warn_of_test(config, labelled)
-    trained = train_and_score(config, strategy, labelled, asked=asked)
+    return config, labelled
+
+
+def _conclude(config: Config, labelled: Labelled, trained: Finetuned) -> dict[str, Any]:
+    """Train the baselines on this machine, and conclude the run."""
+    strategy = distribution.local_strategy(config.distribution)
     config = precision.resolve(config, strategy)  # as the run folder now says
     results = dict(trained.measured.results)
     for name in config.evaluation.finetune_baselines:

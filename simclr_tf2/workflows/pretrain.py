@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -30,6 +30,7 @@ from simclr_tf2.runs.timing import timed
 from simclr_tf2.training import (
     cached_gradients,
     fitted,
+    joint_start,
     length,
     precision,
     progress,
@@ -60,13 +61,88 @@ def pretrain(config: Config) -> dict[str, Any]:
             "drop it or use --mode=finetune"
         )
     warn_of_no_effect(config)
+    strategy = distribution.training_strategy(config.distribution)
+    team = distribution.workers(strategy)
+    config, done = conclusion.finished_together(team, config, _checked)
+    if done is not None:
+        return done
+    start = team.together(lambda: _prepared(config, strategy))
+    config = joint_start.agree(
+        team,
+        start.config,
+        start.splits.train,
+        total_steps=start.total_steps,
+        augment_backend=augment_backend(start.config),
+    )
+    distribution.log_devices(strategy)
+    startup.log_kernels()
+    timings = {"start": time.perf_counter() - started}
+
+    opened = session.open_session(
+        config,
+        start.splits.train,
+        strategy,
+        lambda: build(config, start.splits.train, start.total_steps, strategy),
+        total_steps=start.total_steps,
+        classes=start.classes,
+        asked=asked,
+    )
+    if opened.is_complete:
+        logger.info(
+            "training is finished: %d of %d steps",
+            opened.start_step,
+            start.total_steps,
+        )
+    else:
+        with timed(timings, "training"):
+            _train(opened, start.splits)
+    return conclusion.by_chief(
+        team,
+        opened.last_step,
+        lambda: conclusion.evaluate_and_conclude(
+            config,
+            # As --mode=eval opens it.
+            dataclasses.replace(start.splits, train=start.whole),
+            opened.model,
+            opened.folder,
+            step=opened.last_step,
+            timings=timings,
+        ),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Start:
+    """What a run has decided and opened before its first step.
+
+    Attributes:
+        config: The whole config, with the chosen values.
+        splits: The images; those that are held out are not in ``splits.train``.
+        whole: The training images with those that are held out.
+        total_steps: Number of steps in all.
+        classes: Names of the classes.
+    """
+
+    config: Config
+    splits: Splits
+    whole: Split
+    total_steps: int
+    classes: Sequence[str]
+
+
+def _checked(config: Config) -> Config:
+    """Take the choices of an earlier start, and check the run folder."""
     config = fitted.with_earlier_choices(config)
     run_folder.check(config)
-    done = run_folder.completed_results(config)
-    if done is not None:
-        conclusion.show_finished(config, done)
-        return done
-    strategy = distribution.shared_strategy(config.distribution)
+    return config
+
+
+def _prepared(config: Config, strategy: tf.distribute.Strategy) -> _Start:
+    """Open the images, make all choices, and check everything that can be checked.
+
+    Raises:
+        ConfigError: A setting, the data or the run folder cannot be.
+    """
     config = pixels.recorded(config)
     splits = open_splits(config)
     replicas = strategy.num_replicas_in_sync
@@ -83,34 +159,9 @@ def pretrain(config: Config) -> dict[str, Any]:
     check_micro_batches(config, replicas)
     augment_backend(config)
     length.check_compile(config.training, strategy)
-    config = precision.resolve(config, strategy)
-    startup.log_kernels()
-    timings = {"start": time.perf_counter() - started}
-
-    opened = session.open_session(
-        config,
-        splits.train,
-        strategy,
-        lambda: build(config, splits.train, total_steps, strategy),
-        total_steps=total_steps,
-        classes=classes,
-        asked=asked,
-    )
-    if opened.is_complete:
-        logger.info(
-            "training is finished: %d of %d steps", opened.start_step, total_steps
-        )
-    else:
-        with timed(timings, "training"):
-            _train(opened, splits)
-    return conclusion.evaluate_and_conclude(
-        config,
-        dataclasses.replace(splits, train=whole),  # as --mode=eval opens it
-        opened.model,
-        opened.folder,
-        step=opened.last_step,
-        timings=timings,
-    )
+    if distribution.workers(strategy).is_chief:  # the others take its choice
+        config = precision.resolve(config, strategy)
+    return _Start(config, splits, whole, total_steps, classes)
 
 
 def warn_of_no_effect(config: Config) -> None:
@@ -248,7 +299,7 @@ def _train(opened: session.Session, splits: Splits) -> None:
                 global_batch_size=batch,
             ),
         ),
-        monitor=monitoring.make_run_monitor(conditions, opened.model),
+        monitor=monitoring.make_run_monitor(conditions, opened.model, opened.strategy),
         best=best_by_valid_loss(config, splits),
     )
 

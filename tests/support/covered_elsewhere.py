@@ -18,6 +18,7 @@ data/test_manifest                      data: manifest_paths multi_label
 data/test_order                         data: sources
 data/test_record_files                  data: records
 data/test_shapes_drawing                data: shapes_builder shapes_fields shapes_scene
+distribution/test_strategies            distribution: multi_worker
 evaluation/features/test_depths         evaluation/protocols: depths
 evaluation/protocols/test_linear        evaluation/solvers: sgd_heads
 evaluation/protocols/test_logistic_sweep  evaluation/solvers: lbfgs penalty_sweep

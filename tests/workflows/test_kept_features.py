@@ -32,7 +32,7 @@ def split(data_dir):
 
 
 def features(encoder, split, strategy, monkeypatch, *, folder=None, limit=37):
-    monkeypatch.setattr(distribution, "shared_strategy", lambda _: strategy)
+    monkeypatch.setattr(distribution, "local_strategy", lambda _: strategy)
     config = config_lib.from_flat({"image_size": 32, "eval_batch_size": 8})
     make = conditions_of(config).features_of(folder)
     return make(encoder, split, limit)

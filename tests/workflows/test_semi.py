@@ -22,7 +22,7 @@ from tests.workflows import stand_ins
 
 
 def strategy_of(config):
-    return distribution.shared_strategy(config.distribution)
+    return distribution.local_strategy(config.distribution)
 
 
 def config_for(folder, **changes):

@@ -1,49 +1,11 @@
-"""Which strategy is chosen, and how tensors cross replicas."""
+"""How tensors cross replicas."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from simclr_tf2 import distribution
-from simclr_tf2.config import DistributionConfig
 from simclr_tf2.errors import ConfigError
-
-
-@pytest.mark.parametrize(
-    ("settings", "kind"),
-    [
-        ({}, "mirrored"),  # conftest gives two logical devices
-        ({"use_tpu": False, "tpu_name": "pod"}, "mirrored"),
-        ({"tpu_name": "pod"}, "tpu"),
-        ({"use_tpu": True}, "tpu"),
-        ({"master": "grpc://10.0.0.1:8470"}, "tpu"),
-    ],
-)
-def test_auto_chooses_by_flags_and_devices(settings, kind, monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert distribution._detect(DistributionConfig(**settings)) == kind
-
-
-def test_tf_config_means_multi_worker(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", "{}")
-    assert distribution._detect(DistributionConfig()) == "multi_worker"
-
-
-def test_multi_worker_without_tf_config_says_what_is_missing(monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    with pytest.raises(ConfigError, match="TF_CONFIG"):
-        distribution.make_strategy(DistributionConfig(strategy="multi_worker"))
-
-
-def test_no_tpu_is_one_line_that_names_the_way_out():
-    with pytest.raises(ConfigError, match="--use_tpu=False"):
-        distribution.make_strategy(DistributionConfig(tpu_name="no-such-tpu"))
-
-
-def test_virtual_devices_after_the_start_are_refused():
-    tf.config.list_logical_devices()  # TensorFlow has started
-    with pytest.raises(ConfigError, match="use a new process"):
-        distribution.set_virtual_devices(3)
 
 
 def test_one_device_gathers_and_reduces_to_itself():
@@ -106,14 +68,3 @@ def test_gradients_of_a_step_cross_replicas_in_one_call(two_replicas, monkeypatc
     assert calls == [3, 3]  # all variables at once, in each of two replicas
     for v in variables:  # |w| / |g| = 1/3 of the summed gradient 3, times eta
         np.testing.assert_allclose(v.numpy(), 1 - 0.001 * (1 / 3) * 3, rtol=1e-6)
-
-
-def test_several_workers_get_the_size_of_a_pack(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", "{}")
-    monkeypatch.setattr(
-        tf.distribute, "MultiWorkerMirroredStrategy", lambda **given_: given_
-    )
-    given = distribution.make_strategy(DistributionConfig(gradient_pack_mib=8))
-    assert given["communication_options"].bytes_per_pack == 8 * 2**20
-    given = distribution.make_strategy(DistributionConfig())
-    assert given["communication_options"].bytes_per_pack == 0

@@ -1,0 +1,160 @@
+"""MultiWorkerMirroredStrategy with time limits and errors that name a worker."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import weakref
+
+import tensorflow as tf
+
+from simclr_tf2.config import DistributionConfig
+from simclr_tf2.distribution.cluster import Cluster
+from simclr_tf2.errors import ConfigError, RunFailed
+
+logger = logging.getLogger(__name__)
+
+# TensorFlow asks every worker whether it is alive. A worker that does not answer is
+# noticed after at most CHECK_SECONDS + TRIES * ANSWER_SECONDS.
+CHECK_SECONDS, ANSWER_SECONDS, TRIES = 5, 6, 2
+# The signals that a worker gives when another one ends.
+_LOSS = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
+_IMPLEMENTATIONS = {"auto": "AUTO", "ring": "RING", "nccl": "NCCL"}
+PROBE_SECONDS = 5.0
+_CLUSTERS: weakref.WeakKeyDictionary[tf.distribute.Strategy, Cluster] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def multi_worker_strategy(
+    config: DistributionConfig, cluster: Cluster
+) -> tf.distribute.Strategy:
+    """Join the other workers.
+
+    Raises:
+        ConfigError: The port of this worker is in use, or a worker did not come within
+            ``--worker_timeout``.
+    """
+    cluster.check_own_port()
+    _prepare_tensorflow(config.worker_timeout)
+    logger.info(
+        "waiting for %s, up to %d seconds",
+        cluster.names([i for i in range(len(cluster.addresses)) if i != cluster.index])
+        or "nobody",
+        config.worker_timeout,
+    )
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
+        task_type="worker",
+        task_id=cluster.index,
+        rpc_layer="grpc",
+    )
+    options = tf.distribute.experimental.CommunicationOptions(
+        bytes_per_pack=config.gradient_pack_mib << 20,
+        implementation=getattr(
+            tf.distribute.experimental.CommunicationImplementation,
+            _IMPLEMENTATIONS[config.communication],
+        ),
+    )
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(
+            cluster_resolver=resolver, communication_options=options
+        )
+    except (RuntimeError, tf.errors.OpError) as error:
+        raise _nobody_came(cluster, config.worker_timeout, error) from error
+    _CLUSTERS[strategy] = cluster
+    return strategy
+
+
+def cluster_of_strategy(strategy: tf.distribute.Strategy) -> Cluster | None:
+    """Return the workers that a strategy joins; None for this machine alone."""
+    return _CLUSTERS.get(strategy)
+
+
+def _prepare_tensorflow(timeout: int) -> None:
+    """Set the time limits of TensorFlow, before its server starts.
+
+    Its coordination service is left off: while a worker waits for the others there, no
+    signal and no time limit ends it (measured, TensorFlow 2.21), and it takes over
+    SIGTERM. Without it TensorFlow checks the health of workers itself.
+    """
+    from tensorflow.python.distribute import collective_all_reduce_strategy
+    from tensorflow.python.eager import context
+
+    context.context().configure_coordination_service(service_type="")
+    extended = collective_all_reduce_strategy.CollectiveAllReduceExtended
+    extended._check_health_initial_timeout = timeout
+    extended._check_health_interval = CHECK_SECONDS
+    extended._check_health_timeout = ANSWER_SECONDS
+    extended._check_health_retry_limit = TRIES
+    tf.get_logger().addFilter(_without_health_checks)
+
+
+def _without_health_checks(record: logging.LogRecord) -> bool:
+    """Leave out the lines of health checks; ``lost_worker`` says the same once."""
+    text = record.getMessage()
+    return "seems down, retrying" not in text and "Cluster check alive" not in text
+
+
+def _nobody_came(cluster: Cluster, timeout: int, error: Exception) -> ConfigError:
+    """Return the error of a start at which workers are missing."""
+    missing = cluster.unreachable()
+    if missing:
+        return ConfigError(
+            f"{cluster.names(missing)} did not come within --worker_timeout={timeout} "
+            "seconds; start the same command on every worker, and check addresses and "
+            "firewall"
+        )
+    return ConfigError(
+        f"the workers did not all join within --worker_timeout={timeout} seconds: "
+        f"{_first_line(error)}; end all of them and start again"
+    )
+
+
+def is_of_workers(error: BaseException) -> bool:
+    """Return whether an error of TensorFlow may be due to another worker."""
+    return isinstance(error, _LOSS)
+
+
+def lost_worker(cluster: Cluster, error: BaseException, saved: str) -> RunFailed:
+    """Return the error of a run that another worker has left.
+
+    Args:
+        cluster: The workers.
+        error: What TensorFlow raised.
+        saved: What is saved, as a clause: "step 30 is saved".
+    """
+    named = re.search(r"task:(\d+) is down", str(error))
+    gone = [int(named[1])] if named else _probed(cluster)
+    if gone:
+        what = f"{cluster.names(gone)} is lost or does not answer"
+    else:
+        what = f"the workers lost their connection ({_first_line(error)})"
+    return RunFailed(
+        f"{what}: see its log. {saved}; start the same command on all workers, and "
+        "they go on from there"
+    )
+
+
+def _probed(cluster: Cluster) -> list[int]:
+    """Return the workers that accept no connection, once one of them does not."""
+    end = time.monotonic() + PROBE_SECONDS
+    while True:
+        gone = cluster.unreachable()
+        if gone or time.monotonic() > end:
+            return gone
+        time.sleep(0.5)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:160]
