@@ -5,9 +5,12 @@ PY := $(VENV)/bin/python
 
 PYTEST = $(PY) -m pytest -n 2 --dist worksteal
 
-.PHONY: demo check test test-fast test-orders lint format clean
+.PHONY: demo cluster-demo check test test-fast test-orders lint format clean
 demo: $(VENV)/.run-time  ## pretrain on the embedded data, evaluate, export, report
 	$(PY) run.py --flagfile=quickstart
+
+cluster-demo: $(VENV)/.run-time  ## several workers on this machine, some of them lost
+	$(PY) deploy/cluster_demo.py
 
 check: lint  ## before each commit: lint, and the tests that do not run the program
 	$(PYTEST) -m "not story and not slow"

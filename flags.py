@@ -796,7 +796,7 @@ _list(
 )
 _bool(
     "memory_growth",
-    "Reserve GPU memory step by step. Otherwise TensorFlow reserves all of it at the "
+    "Reserve GPU memory step by step. Otherwise TensorFlow reserves all memory at the "
     "start.",
 )
 _integer(

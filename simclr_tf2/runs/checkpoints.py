@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +95,13 @@ def take_part(checkpoint: tf.train.Checkpoint) -> None:
         ) from error
 
 
-def digest(checkpoint: tf.train.Checkpoint) -> str:
-    """Return a short name for the values of all variables of ``run_checkpoint``."""
+def digest(variables: Iterable[keras.Variable]) -> str:
+    """Return a short name for the values of variables, in their order."""
     found = hashlib.blake2b(digest_size=8)
-    for part in (checkpoint.model, checkpoint.optimizer):
-        children = part._trackable_children()
-        for name in sorted(children):
-            if isinstance(children[name], tf.Variable):
-                found.update(name.encode())
-                found.update(np.ascontiguousarray(children[name].numpy()).tobytes())
+    for variable in variables:
+        value = keras.ops.convert_to_numpy(variable)
+        found.update(f"{variable.path} {value.shape}".encode())
+        found.update(np.ascontiguousarray(value).tobytes())
     return found.hexdigest()
 
 

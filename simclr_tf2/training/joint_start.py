@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -89,7 +90,8 @@ def check_shared(team: Workers, folder: Path) -> None:
         seen = team.exchange(_appears(place, name))
     finally:
         if team.is_chief:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
     blind = [str(index) for index, sees in enumerate(seen) if not sees]
     if blind:
         raise ConfigError(

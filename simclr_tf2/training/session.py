@@ -127,7 +127,7 @@ def open_session(
         )
     )
     if team.count > 1:
-        digest = checkpoints.digest(checkpoint)
+        digest = checkpoints.digest([*model.variables, *optimizer.variables])
         team.require_equal({"start_step": start_step, "digest of weights": digest})
 
     def write_first_files() -> None:

@@ -2,12 +2,14 @@
 
 import errno
 import logging
+import tempfile
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.errors import ConfigError
+from simclr_tf2.errors import ConfigError, RunFailed
 from simclr_tf2.runs import checkpoints
 
 
@@ -26,6 +28,38 @@ def test_the_newest_is_restored_by_number_not_by_name(tmp_path):
     assert checkpoints.restore_newest(fresh, tmp_path) == 100
     assert (fresh.w.numpy() == 100).all()
     assert tf.train.latest_checkpoint(tmp_path)  # other tools find one as well
+
+
+def test_taking_part_in_a_checkpoint_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    written = []
+
+    class Saved:
+        """Stands for the checkpoint, and remembers where it was written."""
+
+        def write(self, prefix):
+            written.append(holder().write(prefix))
+
+    checkpoints.take_part(Saved())
+    assert written[0].startswith(str(tmp_path)) and not list(tmp_path.iterdir())
+
+
+def test_a_full_temporary_folder_is_one_line_that_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(RunFailed, match=r"could not write in .*missing.*TMPDIR"):
+        checkpoints.take_part(holder())
+
+
+def test_the_digest_of_weights_changes_with_any_value_and_name():
+    def variables(value=1.0, name="w"):
+        return [keras.Variable(np.full([2, 3], value), name=name)]
+
+    digest = checkpoints.digest(variables())
+    assert digest == checkpoints.digest(variables())
+    changed = variables()
+    changed[0].assign(np.nextafter(changed[0].numpy(), np.float32(2)))
+    others = [changed, variables(name="v"), variables() * 2]
+    assert digest not in [checkpoints.digest(other) for other in others]
 
 
 def test_an_empty_folder_has_none(tmp_path):
