@@ -6,6 +6,7 @@ import logging
 import re
 import time
 import weakref
+from typing import Any
 
 import tensorflow as tf
 
@@ -46,6 +47,9 @@ def multi_worker_strategy(
     """
     cluster.check_own_port()
     _prepare_tensorflow(config.worker_timeout)
+    gpus = len(tf.config.get_visible_devices("GPU"))  # does not start them
+    if not gpus and config.num_virtual_devices > 1:
+        _use_virtual_devices(config.num_virtual_devices)
     logger.info(
         "waiting for %s, up to %d seconds",
         cluster.names([i for i in range(len(cluster.addresses)) if i != cluster.index])
@@ -56,6 +60,7 @@ def multi_worker_strategy(
         tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
         task_type="worker",
         task_id=cluster.index,
+        num_accelerators={"GPU": gpus},
         rpc_layer="grpc",
     )
     options = tf.distribute.experimental.CommunicationOptions(
@@ -99,6 +104,17 @@ def _prepare_tensorflow(timeout: int) -> None:
     tf.get_logger().addFilter(_without_health_checks)
 
 
+def _use_virtual_devices(count: int) -> None:
+    """Let a worker use all its logical CPUs, of which TensorFlow takes the first."""
+    from tensorflow.python.distribute import collective_all_reduce_strategy
+
+    def local_devices(_: Any, __: Any, worker: str) -> tuple[tuple[str, ...], str]:
+        return tuple(f"{worker}/device:CPU:{i}" for i in range(count)), "CPU"
+
+    extended = collective_all_reduce_strategy.CollectiveAllReduceExtended
+    extended._initialize_local_devices = local_devices
+
+
 def _without_health_checks(record: logging.LogRecord) -> bool:
     """Leave out the lines of health checks; ``lost_worker`` says the same once."""
     text = record.getMessage()
@@ -107,6 +123,11 @@ def _without_health_checks(record: logging.LogRecord) -> bool:
 
 def _nobody_came(cluster: Cluster, timeout: int, error: Exception) -> ConfigError:
     """Return the error of a start at which workers are missing."""
+    if "Timeout waiting" not in str(error):
+        return ConfigError(
+            f"{cluster.title(cluster.index)} cannot join the others: "
+            f"{_first_line(error)}"
+        )
     missing = cluster.unreachable()
     if missing:
         return ConfigError(
@@ -115,8 +136,9 @@ def _nobody_came(cluster: Cluster, timeout: int, error: Exception) -> ConfigErro
             "firewall"
         )
     return ConfigError(
-        f"the workers did not all join within --worker_timeout={timeout} seconds: "
-        f"{_first_line(error)}; end all of them and start again"
+        f"the workers did not all join within --worker_timeout={timeout} seconds, and "
+        "all of them accept connections: end all of them, look for a worker of an "
+        "earlier start that still runs, and start again"
     )
 
 

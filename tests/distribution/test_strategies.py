@@ -127,6 +127,7 @@ def test_several_workers_get_the_way_they_communicate(monkeypatch):
     assert options.implementation.name == "RING"
     assert resolver.cluster_spec().as_dict() == {"worker": ["a:1", "b:2"]}
     assert (resolver.task_type, resolver.task_id) == ("worker", 1)
+    assert resolver.num_accelerators() == {"GPU": 0}
     assert distribution.workers(strategy).index == 1
     multi_worker.multi_worker_strategy(DistributionConfig(), cluster)
     assert given["communication_options"].bytes_per_pack == 0
