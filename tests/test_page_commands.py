@@ -6,7 +6,6 @@ import re
 import pytest
 
 import flags
-from simclr_tf2 import command_help
 from simclr_tf2 import config as config_lib
 from tests.command_line import ROOT
 from tests.support import page_commands, program_flags
@@ -17,20 +16,13 @@ SPANS = page_commands.spans_of_flags()
 # Flags that pages name and that are not ours: absl's, scripts', pytest's, benchmarks'.
 FOREIGN = {"flagfile", "help", "helpfull", "source", "randomly-seed"}
 FOREIGN |= {"batches", "depth", "steps", "whole", "width"}
+FOREIGN |= {"dry_run", "network", "spot", "version", "volume"}  # tpu_vm.sh, docker
 
 
 @pytest.fixture(autouse=True)
 def _flags_as_before():
     yield
     program_flags.forget()
-
-
-def read(arguments):
-    """The Config of a command line, checked as ``run.py`` checks it."""
-    program_flags.forget()
-    values = program_flags.absl_flags.FLAGS
-    flags.parse(["run.py", *arguments])
-    return values, flags.config_from_flags(values)
 
 
 def test_no_command_of_the_pages_is_overlooked():
@@ -43,13 +35,8 @@ def test_no_command_of_the_pages_is_overlooked():
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_a_command_of_a_page_is_valid(command):
-    values, config = read(command.arguments)
-    mode = config.workflow
-    assert flags.leftovers(values) == []
-    assert flags.of_other_modes(values, mode) == []
-    assert flags.measured_later(values, mode) == []
-    if "..." not in command.words:
-        assert command_help.missing_flags(mode, config_lib.to_flat(config)) == ""
+    complete = "..." not in command.words
+    program_flags.assert_valid(command.arguments, complete=complete)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +45,7 @@ def test_a_command_of_a_page_is_valid(command):
     ids=" ".join,
 )
 def test_a_command_that_the_help_shows_is_valid(arguments):
-    _, config = read(arguments)
-    missing = command_help.missing_flags(config.workflow, config_lib.to_flat(config))
-    assert missing == ""
+    program_flags.assert_valid(arguments)
 
 
 @pytest.mark.parametrize("span", SPANS, ids=str)
@@ -129,4 +114,4 @@ python run.py --seed=5
 @pytest.mark.parametrize("wrong", ["--no_such_flag=1", "--mode=sing", "--seed=one"])
 def test_a_command_with_a_wrong_flag_or_value_is_refused(wrong):
     with pytest.raises(config_lib.ConfigError):
-        read([*COMMANDS[0].arguments, wrong])
+        program_flags.read([*COMMANDS[0].arguments, wrong])

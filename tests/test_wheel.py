@@ -13,10 +13,9 @@ import pytest
 
 from tests import command_line
 from tests.command_line import ROOT
+from tests.support.wheel_sources import SOURCES, TEXTS
 
 pytestmark = pytest.mark.slow
-SOURCES = ("simclr_tf2", "recipes", "run.py", "flags.py", "setup.py", "pyproject.toml")
-TEXTS = ("README.md", "LICENSE", "requirements.txt")
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.flags"))
 TINY = (
     "--flagfile=quickstart --dataset=simclr_shapes/tiny --train_steps=2 "

@@ -3,6 +3,8 @@
 from absl import flags as absl_flags
 
 import flags
+from simclr_tf2 import command_help
+from simclr_tf2 import config as config_lib
 
 # Every flag of the reference code's tf2 run.py.
 REFERENCE_FLAGS = """learning_rate learning_rate_scaling warmup_epochs weight_decay
@@ -28,3 +30,24 @@ def parsed(*arguments):
     forget()
     absl_flags.FLAGS(["run.py", *arguments])
     return absl_flags.FLAGS
+
+
+def read(arguments):
+    """The flags and the Config of a command line, checked as ``run.py`` checks it."""
+    forget()
+    flags.parse(["run.py", *arguments])
+    return absl_flags.FLAGS, flags.config_from_flags(absl_flags.FLAGS)
+
+
+def assert_valid(arguments, *, complete=True):
+    """Each flag exists, has such values and an effect in its mode.
+
+    Without ``complete`` the flags that the mode requires may be missing.
+    """
+    values, config = read(arguments)
+    mode = config.workflow
+    assert flags.leftovers(values) == []
+    assert flags.of_other_modes(values, mode) == []
+    assert flags.measured_later(values, mode) == []
+    if complete:
+        assert command_help.missing_flags(mode, config_lib.to_flat(config)) == ""
