@@ -19,15 +19,21 @@ VIEWS = 128  # [ours] pairs for alignment
 
 
 def make_run_monitor(
-    conditions: Conditions, model: models.SimCLR
+    conditions: Conditions, model: models.SimCLR, strategy: tf.distribute.Strategy
 ) -> Callable[[], dict[str, float]]:
     """Build a function that measures ``model``: kNN, spread, alignment, rank.
 
-    If images are held out, it also measures the contrastive loss on them.
+    If images are held out, it also measures the contrastive loss on them. All replicas
+    of this machine run the network.
 
     Bank and queries are disjoint samples of the labelled probe split. Without labels
     they are samples of the training split, and there is no kNN. They are never from the
     evaluation split, so that nobody chooses on test by the log.
+
+    Args:
+        conditions: Images and settings.
+        model: The network that is trained.
+        strategy: The strategy in whose scope ``model`` was made.
     """
     splits = conditions.images
     if not conditions.training.monitor_epochs:
@@ -60,6 +66,7 @@ def make_run_monitor(
         queries,
         views=next(iter(pairs))["views"],
         knn=splits.probe is not None,
+        strategy=strategy,
     )
-    held_out_loss = valid_loss.make(conditions, model, conditions.strategy)
+    held_out_loss = valid_loss.make(conditions, model, strategy)
     return lambda: held_out_loss() | monitor()

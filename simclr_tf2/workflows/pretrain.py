@@ -248,7 +248,7 @@ def _train(opened: session.Session, splits: Splits) -> None:
                 global_batch_size=batch,
             ),
         ),
-        monitor=monitoring.make_run_monitor(conditions, opened.model),
+        monitor=monitoring.make_run_monitor(conditions, opened.model, opened.strategy),
         best=best_by_valid_loss(config, splits),
     )
 
