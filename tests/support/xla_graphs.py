@@ -1,7 +1,7 @@
 """What XLA can compile of a traced function, asked of TensorFlow itself.
 
-The CPU build of TensorFlow registers the kernels of its compiler for CPU and GPU. A TPU
-compiles the same operations but for those of STATIC, whose shapes depend on values.
+The CPU build of TensorFlow registers the kernels of its compiler for CPU and GPU, and
+not those for TPU. Operations whose shapes depend on values are left out here.
 """
 
 import functools
