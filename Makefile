@@ -4,8 +4,12 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 
 PYTEST = $(PY) -m pytest -n 2 --dist worksteal
+# Tests of what trains, on the newest TensorFlow that exists for TPUs.
+OLDER := .venv-tf2.20
+OF_TRAINING := tests/models tests/losses tests/optimizers tests/training \
+  $(wildcard tests/test_distribution*.py tests/distribution) tests/test_tpu_readiness.py
 
-.PHONY: demo cluster-demo check test test-fast test-orders lint format clean
+.PHONY: demo cluster-demo check test test-fast test-orders test-tf2.20 lint format clean
 demo: $(VENV)/.run-time  ## pretrain on the embedded data, evaluate, export, report
 	$(PY) run.py --flagfile=quickstart
 
@@ -27,6 +31,10 @@ test-orders: $(VENV)/.development  ## every test, three times with other seeds a
 	    --randomly-seed=$$seed || exit 1; \
 	done
 
+test-tf2.20: $(OLDER)/.installed  ## quick tests of what trains, on TensorFlow 2.20
+	$(OLDER)/bin/python -m pytest -n 2 --dist worksteal \
+	  -m "not slow and not story" $(OF_TRAINING)
+
 lint: $(VENV)/.development  ## style, layers, types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -38,7 +46,7 @@ format: $(VENV)/.development
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) $(OLDER) runs build *.egg-info
 
 $(PY):
 	$(PYTHON) -m venv $(VENV)
@@ -50,4 +58,10 @@ $(VENV)/.run-time: requirements.txt | $(PY)
 
 $(VENV)/.development: requirements.txt requirements-dev.txt | $(PY)
 	$(PY) -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+$(OLDER)/.installed: requirements.txt requirements-tf2.20.txt
+	$(PYTHON) -m venv $(OLDER)
+	$(OLDER)/bin/python -m pip install --quiet --upgrade pip
+	$(OLDER)/bin/python -m pip install --quiet -r requirements-tf2.20.txt
 	touch $@

@@ -37,7 +37,7 @@ def tracked():
 def requirements(text):
     """Package -> its version specifier, of the lines of a requirements file."""
     lines = [line.partition("#")[0].strip() for line in text]
-    found = [re.match(r"([A-Za-z][\w-]*)(\[\w+\])?(.*)", line) for line in lines]
+    found = [re.match(r"([A-Za-z][\w-]*)(\[[\w-]+\])?(.*)", line) for line in lines]
     return {match[1]: match[3] for match in found if match}
 
 
@@ -79,6 +79,24 @@ def test_the_optional_group_of_developers_is_the_requirements_file():
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert requirements(project["optional-dependencies"]["dev"]) == development()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib is of Python 3.11")
+def test_every_file_allows_the_same_versions_of_tensorflow():
+    import tomllib
+
+    def version_in(lines, package="tensorflow"):
+        return requirements(lines)[package]
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = project["optional-dependencies"]
+    allowed = version_in((ROOT / "requirements.txt").read_text().splitlines())
+    assert version_in(groups["gpu"]) == allowed
+    assert version_in(groups["export"], "tf-keras") == allowed
+    assert development()["tf-keras"] == allowed
+    older = (ROOT / "requirements-tf2.20.txt").read_text().splitlines()
+    assert version_in(older) == "==2.20.*"  # the oldest that is allowed
+    assert allowed.startswith(">=2.20,")
 
 
 def test_hooks_that_look_at_large_files_leave_the_same_out():

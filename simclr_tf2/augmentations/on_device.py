@@ -23,14 +23,15 @@ def finish(windows: tf.Tensor, numbers: tf.Tensor, *, use_blur: bool) -> tf.Tens
     """Flip, jitter, drop the colour and blur, each view as its numbers say.
 
     Args:
-        windows: [b, height, width, c] float32, a static shape: cropped and resized,
-            in [0, 1] but for what the resize overshoots.
+        windows: [b, height, width, c] float32 or float64, a static shape: cropped and
+            resized, in [0, 1] but for what the resize overshoots.
         numbers: float32 [b, 9], of ``sampling.draw_numbers``.
         use_blur: blur those that drew it.
 
     Returns:
-        [b, height, width, c] float32 in [0, 1].
+        [b, height, width, c] in [0, 1], in the type of ``windows``.
     """
+    numbers = tf.cast(numbers, windows.dtype)
     count = windows.shape[0]
     radius = blur.blur_radius(windows.shape[1]) if use_blur else 0
     if use_blur and radius == 0:
@@ -44,7 +45,7 @@ def finish(windows: tf.Tensor, numbers: tf.Tensor, *, use_blur: bool) -> tf.Tens
     made = tf.map_fn(
         lambda part: _finish(part[0], part[1], radius),
         tuple(parts),
-        fn_output_signature=tf.float32,
+        fn_output_signature=windows.dtype,
         parallel_iterations=1,
     )
     return tf.reshape(made, windows.shape)
@@ -64,7 +65,8 @@ def _finish(windows: tf.Tensor, numbers: tf.Tensor, radius: int) -> tf.Tensor:
     lines = tf.where(_each(flip, 4), tf.reverse(lines, [3]), lines)
     planes = tf.reshape(lines, [-1, channels, height * width])
     planes = _jitter(planes, numbers)
-    mixed = tf.reduce_sum(planes * layout.gray_mixture(channels)[0][:, None], 1)
+    gray_weights = tf.constant(layout.gray_mixture(channels)[0], planes.dtype)
+    mixed = tf.reduce_sum(planes * gray_weights[:, None], 1)
     planes = tf.where(_each(gray, 3), mixed[:, None], planes)
     lines = tf.reshape(layout.clip(planes), [-1, channels, height, width])
     if radius > 0:
@@ -158,8 +160,9 @@ def _bands(sigma: tf.Tensor, radius: int, length: int) -> tf.Tensor:
     """
     places = np.arange(length, dtype=np.float32)
     distance = np.abs(places[:, None] - places)
-    square = np.where(distance <= radius, distance**2, np.inf).astype(np.float32)
-    taps = np.arange(-radius, radius + 1, dtype=np.float32) ** 2
+    square = np.where(distance <= radius, distance**2, np.inf)
+    square = tf.constant(square, sigma.dtype)
+    taps = tf.constant(np.arange(-radius, radius + 1) ** 2, sigma.dtype)
     scale = -0.5 / tf.square(sigma)
     return tf.exp(scale * square) / tf.reduce_sum(
         tf.exp(scale * taps), axis=-1, keepdims=True

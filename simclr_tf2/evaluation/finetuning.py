@@ -17,7 +17,6 @@ from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.classifier import classify
-from simclr_tf2.evaluation.features import extractor
 from simclr_tf2.evaluation.features.extraction import collect, make_runner
 from simclr_tf2.evaluation.inputs import Splits
 from simclr_tf2.evaluation.measured import Measured
@@ -212,6 +211,12 @@ def make_validation_monitor(
     It is traced once and runs on all replicas of this machine, in float32 like the
     evaluation of the results.
 
+    Args:
+        config: The whole config.
+        watched: The held-out images.
+        model: The network that is trained.
+        strategy: The strategy in whose scope ``model`` was made.
+
     Returns:
         The function; None if no image is held out or online evaluation is off.
     """
@@ -221,9 +226,8 @@ def make_validation_monitor(
     if config.training.mixed_precision != "off":
         with strategy.scope():
             in_float32 = models.export_copy(model)
-    shared = extractor.replicas(strategy)
     runner = make_runner(
-        lambda images: in_float32.finetune_logits(images, training=False), shared
+        lambda images: in_float32.finetune_logits(images, training=False), strategy
     )
     batch = min(config.evaluation.eval_batch_size, watched.num_examples)
     images = pipeline.make_eval_dataset(

@@ -23,11 +23,17 @@ def make_run_monitor(
 ) -> Callable[[], dict[str, float]]:
     """Build a function that measures ``model``: kNN, spread, alignment, rank.
 
-    If images are held out, it also measures the contrastive loss on them.
+    If images are held out, it also measures the contrastive loss on them. All replicas
+    of this machine run the network.
 
     Bank and queries are disjoint samples of the labelled probe split. Without labels
     they are samples of the training split, and there is no kNN. They are never from the
     evaluation split, so that nobody chooses on test by the log.
+
+    Args:
+        conditions: Images and settings.
+        model: The network that is trained.
+        strategy: The strategy in whose scope ``model`` was made.
     """
     splits = conditions.images
     if not conditions.training.monitor_epochs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation.baselines import random_network
+from simclr_tf2.evaluation.features.extraction import encoded_batches
+from simclr_tf2.evaluation.features.extractor import network_runner
 from simclr_tf2.evaluation.inputs import Splits
 from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.evaluation.neighbour_overlap import nearest_others
@@ -50,6 +51,8 @@ def measure_pairs(
 ) -> dict[str, Any]:
     """Measure pairs of views with a network, and with a random one.
 
+    All replicas of this machine share the views.
+
     Args:
         conditions: Images, settings and seed; the images need no labels.
         model: The network in export form.
@@ -66,30 +69,34 @@ def measure_pairs(
         seed=seed + 1,
     ).take(count // batch)
 
-    measured = [_encoder_of_both(network) for network in (model, random) if network]
-    columns: list[list[list[np.ndarray]]] = [[[], [], [], []] for _ in measured]
+    runners = [
+        network_runner(network, _h_and_z, conditions.strategy)
+        for network in (model, random)
+        if network
+    ]
+    columns: list[list[list[np.ndarray]]] = [[[], []] for _ in runners]
     for element in views:
-        for encode, parts in zip(measured, columns, strict=True):
-            first, second = (encode(view) for view in element["views"])
-            for part, values in zip(parts, (*first, *second), strict=True):
-                part.append(values.numpy())
-    found, *beside = (_label_free(parts, seed) for parts in columns)
+        shown = [{"image": view} for view in element["views"]]
+        for runner, parts in zip(runners, columns, strict=True):
+            encoded = encoded_batches(runner, shown)
+            for part, (values, _) in zip(parts, encoded, strict=True):
+                part.append(values)
+    dim = model.projection_head.inputs[0].shape[-1]
+    found, *beside = (_label_free(parts, dim, seed) for parts in columns)
     if beside:
         numbers = {k: v for k, v in beside[0].items() if k[:2] in ("h_", "z_")}
         found["random_encoder"] = numbers
     return {"split": split.split, "views": "two pretraining views", **found}
 
 
-def _encoder_of_both(model: models.SimCLR) -> Callable:
-    @tf.function
-    def encode(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        outputs = model(images, training=False)
-        return outputs["representation"], outputs["projection"]
-
-    encoder: Callable = encode
-    return encoder
+def _h_and_z(model: models.SimCLR, images: tf.Tensor) -> tf.Tensor:
+    """Return h and z side by side, ``[b, d + k]``."""
+    outputs = model(images, training=False)
+    return tf.concat([outputs["representation"], outputs["projection"]], axis=-1)
 
 
-def _label_free(parts: list[list[np.ndarray]], seed: int) -> dict[str, Any]:
-    h, z, h_other, z_other = (np.concatenate(part) for part in parts)
+def _label_free(parts: list[list[np.ndarray]], dim: int, seed: int) -> dict[str, Any]:
+    """Measure h, the first ``dim`` columns of both views, and z, the others."""
+    first, second = (np.concatenate(part) for part in parts)
+    (h, z), (h_other, z_other) = (np.split(x, [dim], axis=1) for x in (first, second))
     return label_free(h, z, h_other=h_other, z_other=z_other, seed=seed)

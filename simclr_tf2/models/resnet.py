@@ -76,7 +76,8 @@ def build_resnet(
         dtype=dtype,
     )
     sides = image_size if isinstance(image_size, tuple) else (image_size, image_size)
-    images = keras.Input((*sides, channels), name="images")
+    wide = "float64" if dtype == "float64" else "float32"
+    images = keras.Input((*sides, channels), name="images", dtype=wide)
     endpoints = _stem(
         images,
         scaled_filters(64, width_multiplier),
@@ -103,7 +104,7 @@ def build_resnet(
             )
         endpoints[f"block_group{group}"] = x
     endpoints["final_avg_pool"] = keras.layers.GlobalAveragePooling2D(
-        name="final_avg_pool", dtype="float64" if dtype == "float64" else "float32"
+        name="final_avg_pool", dtype=wide
     )(x)
     return keras.Model(images, endpoints, name=f"resnet{depth}")
 

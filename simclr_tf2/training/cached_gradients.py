@@ -52,9 +52,9 @@ def cached_gradient_step(
     - ``frozen``: the model runs in inference mode, with moving statistics that stay;
       the update does not depend on ``micro_batch_size``.
 
-    One replica, or replicas without synchronised batch norm in ``frozen`` mode, loop in
-    the graph; otherwise the loop is unrolled, since replicas cannot meet inside of one:
-    the same memory, but a graph that grows with the number of micro-batches.
+    One device, or any number of replicas in ``frozen`` mode, loops in the graph;
+    otherwise the loop is unrolled, since replicas cannot meet inside of one: the same
+    memory, but a graph that grows with the number of micro-batches.
 
     Args:
         model: As in ``pretrain_step``.
@@ -196,7 +196,7 @@ class _Passes:
 
     def _each(self, count: int, body: Callable[[Any, Any], Any], state: Any) -> Any:
         """Fold ``body`` over 0 .. count - 1, one after the other."""
-        if count == 1 or (self._training and distribution.replica_count() > 1):
+        if count == 1 or (self._training and _assigns_together()):
             for index in range(count):
                 # One at a time, or activations of several would be held together.
                 with tf.control_dependencies(_tensors(state)):
@@ -210,6 +210,16 @@ class _Passes:
             maximum_iterations=count,
         )
         return state
+
+
+def _assigns_together() -> bool:
+    """Return whether replicas meet when a moving statistic is assigned.
+
+    Those of a mirrored strategy do, also if there is only one.
+    """
+    strategy = tf.distribute.get_strategy()
+    kinds = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return distribution.replica_count() > 1 or isinstance(strategy, kinds)
 
 
 def _loss_and_gradient(

@@ -104,9 +104,11 @@ class RepeatedTraining:
     def _one_step(self, batch: dict[str, Any]) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = self._model.finetune_logits(batch["image"], training=True)
-            logits = tf.cast(logits, tf.float32)
+            if logits.dtype != tf.float64:
+                logits = tf.cast(logits, tf.float32)
             loss = self._objective(logits, batch["label"])
-            total = loss + self._decay * optimizers.l2_loss(self._decayed)
+            penalty = optimizers.l2_loss(self._decayed)
+            total = loss + tf.cast(self._decay, penalty.dtype) * penalty
             # Optimizers sum gradients over replicas, hence the mean here.
             scaled = self._optimizer.scale_loss(total / distribution.replica_count())
         gradients = tape.gradient(scaled, self._variables)

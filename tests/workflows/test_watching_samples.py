@@ -25,9 +25,10 @@ def test_bank_and_queries_share_classes_and_no_image(monkeypatch):
     config = tiny_config(monitor_epochs=1.0)
     model = models.build_simclr(config.model, image_size=32)
     labelled = conditions_of(config, train=split, probe=split)
-    monitoring.make_run_monitor(labelled, model)
+    monitoring.make_run_monitor(labelled, model, labelled.strategy)
     elements = dict(parts)
-    monitoring.make_run_monitor(conditions_of(config, train=split), model)
+    bare = conditions_of(config, train=split)
+    monitoring.make_run_monitor(bare, model, bare.strategy)
     assert measured == [True, False]  # no labels: no kNN
     labels, places = {}, {}
     for name, batches in elements.items():

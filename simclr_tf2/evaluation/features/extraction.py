@@ -14,6 +14,8 @@ from simclr_tf2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+HOST = "/cpu:0"  # where batches are cut and padded
+
 Encode = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -54,9 +56,15 @@ class Features:
 
 @dataclass(frozen=True)
 class Runner:
-    """``encode``: ``[b, s, s, c] -> [b, d]`` float32, b a multiple of ``replicas``."""
+    """A compiled encoder, on one device or on all replicas of this machine.
 
-    encode: Encode
+    Attributes:
+        encode: ``[b, s, s, c]`` -> float32 ``[b, d]``, an array of the host; b is a
+            multiple of ``replicas``.
+        replicas: Number of replicas that share a batch.
+    """
+
+    encode: Callable[[tf.Tensor], np.ndarray]
     replicas: int
 
 
@@ -108,33 +116,29 @@ def collect(
 ) -> Features:
     """Call ``extract`` with a kept runner, so that later calls trace nothing."""
     outputs, labels = [], []
-    for output, label in _run_batches(run, dataset, limit):
+    for output, label in encoded_batches(run, dataset, limit):
         outputs.append(output)
         labels.append(label)
     return _joined(outputs, labels, name)
 
 
 def encoded_batches(
-    encode: Encode,
-    dataset: Iterable[dict[str, Any]],
-    *,
-    strategy: tf.distribute.Strategy | None = None,
+    run: Runner, dataset: Iterable[dict[str, Any]], limit: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield what ``extract`` gives batch by batch: features ``[b, d]`` and labels."""
-    return _run_batches(make_runner(encode, strategy), dataset, None)
+    """Yield what ``extract`` gives batch by batch: features ``[b, d]`` and labels.
 
-
-def _run_batches(
-    run: Runner, dataset: Iterable[dict[str, Any]], limit: int | None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    The features need not be finite.
+    """
     size = 0
     for image, label, mask in _batches(dataset, limit):
         size = size or -(-len(label) // run.replicas) * run.replicas
         short = -len(label) % size
-        image = tf.pad(image, [[0, short], [0, 0], [0, 0], [0, 0]]) if short else image
+        if short:
+            with tf.device(HOST):
+                image = tf.pad(image, [[0, short], [0, 0], [0, 0], [0, 0]])
         out = run.encode(image)
         assert len(out.shape) == 2, f"encode must return [b, d]. Received: {out.shape}."
-        yield out.numpy()[: len(label)][mask], label[mask]
+        yield out[: len(label)][mask], label[mask]
 
 
 def raw_pixels(
@@ -172,14 +176,15 @@ def raw_pixels(
 def make_runner(encode: Encode, strategy: tf.distribute.Strategy | None) -> Runner:
     """Compile ``encode``, shared among the replicas of ``strategy`` if there is one.
 
-    The replicas of this worker share its batches and their outputs meet on the host.
-    No collective op: those are tied to one shape and to all workers, and an evaluation
-    may run on one worker alone.
+    The replicas of this worker share its batches. Their outputs are copied to the host
+    and joined there: an operation outside of ``strategy.run`` would first move all
+    parts to one device. There is no collective op: those are tied to one shape and to
+    all workers, and an evaluation may run on one worker alone.
     """
     if not isinstance(encode, tf.types.experimental.PolymorphicFunction):
         encode = tf.function(encode)
     if strategy is None:
-        return Runner(lambda image: tf.cast(encode(image), tf.float32), 1)
+        return Runner(lambda image: np.asarray(encode(image), np.float32), 1)
 
     replicas = len(strategy.extended.worker_devices)
 
@@ -187,16 +192,17 @@ def make_runner(encode: Encode, strategy: tf.distribute.Strategy | None) -> Runn
     def on_replicas(image: Any) -> Any:
         return strategy.run(encode, args=(image,))
 
-    def run(image: tf.Tensor) -> tf.Tensor:
+    def run(image: tf.Tensor) -> np.ndarray:
         share = len(image) // replicas
 
         def part(context: Any) -> tf.Tensor:
             start = context.replica_id_in_sync_group % replicas * share
-            return image[start : start + share]
+            with tf.device(HOST):
+                return image[start : start + share]
 
         out = on_replicas(strategy.experimental_distribute_values_from_function(part))
         parts = strategy.experimental_local_results(out)
-        return tf.cast(tf.concat(parts, axis=0), tf.float32)
+        return np.concatenate([np.asarray(part, np.float32) for part in parts])
 
     return Runner(run, replicas)
 

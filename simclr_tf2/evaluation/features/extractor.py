@@ -10,13 +10,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import augmentations
+from simclr_tf2 import augmentations, models
 from simclr_tf2.augmentations import policy
 from simclr_tf2.config import DataConfig
 from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.evaluation.features.cache import FeatureCache, digest_of_weights
-from simclr_tf2.evaluation.features.extraction import Features, encoded_batches, extract
+from simclr_tf2.evaluation.features.extraction import (
+    Features,
+    Runner,
+    collect,
+    encoded_batches,
+    make_runner,
+)
 from simclr_tf2.run_paths import RunFolder
 
 # An encoder, a split, at most so many images -> features.
@@ -91,25 +97,21 @@ def make_extractor(
         view: Of the images.
         channels: Of the images.
     """
-    strategy = replicas(devices)
     # The last encoder, and what runs it: traced once for all splits.
-    placed: list[tuple[keras.Model, Callable]] = []
+    placed: list[tuple[keras.Model, Runner]] = []
 
-    def on_replicas(encoder: keras.Model) -> Callable:
+    def runner_of(encoder: keras.Model) -> Runner:
         if not placed or placed[0][0] is not encoder:
-            # Variables of a copy are made here, outside of the graph.
-            copy = encoder if strategy is None else replicated(encoder, strategy)
-            placed[:] = [
-                (encoder, tf.function(lambda images: copy(images, training=False)))
-            ]
+            run = network_runner(encoder, _in_inference_mode, devices)
+            placed[:] = [(encoder, run)]
         return placed[0][1]
 
     def make(encoder: keras.Model, split: Split, limit: int | None) -> Features:
         if folder is None:
-            return extract(
-                on_replicas(encoder),
+            return collect(
+                runner_of(encoder),
                 view.dataset(split, limit),
-                strategy=strategy,
+                limit=None,
                 name=split.split,
             )
         key = {
@@ -124,9 +126,7 @@ def make_extractor(
         }
 
         def compute() -> Any:
-            return encoded_batches(
-                on_replicas(encoder), view.dataset(split, limit), strategy=strategy
-            )
+            return encoded_batches(runner_of(encoder), view.dataset(split, limit))
 
         return FeatureCache(RunFolder(folder).features).get(
             key, compute, name=split.split
@@ -157,9 +157,36 @@ def replica_count(strategy: tf.distribute.Strategy) -> int:
     return 1 if shared is None else shared.num_replicas_in_sync
 
 
-def replicated(encoder: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:
-    """Copy the encoder, with its weights, to every replica of ``strategy``."""
+def replicated(network: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:
+    """Copy a network, with its weights, to every replica of ``strategy``.
+
+    A ``SimCLR`` model is copied in export form: float32.
+    """
     with strategy.scope():
-        copy = keras.models.clone_model(encoder)
-        copy.set_weights(encoder.get_weights())
+        if isinstance(network, models.SimCLR):
+            return models.export_copy(network)
+        copy = keras.models.clone_model(network)
+        copy.set_weights(network.get_weights())
     return copy
+
+
+def network_runner(
+    network: keras.Model,
+    call: Callable[[Any, tf.Tensor], tf.Tensor],
+    devices: tf.distribute.Strategy,
+) -> Runner:
+    """Compile a network for all replicas of this machine.
+
+    Args:
+        network: Made outside of the scope of ``devices``; several replicas get copies
+            with the weights that it has now.
+        call: (network, images ``[b, s, s, c]``) -> ``[b, d]`` in inference mode.
+        devices: The strategy of the run.
+    """
+    strategy = replicas(devices)
+    placed = network if strategy is None else replicated(network, strategy)
+    return make_runner(lambda images: call(placed, images), strategy)
+
+
+def _in_inference_mode(network: keras.Model, images: tf.Tensor) -> tf.Tensor:
+    return network(images, training=False)

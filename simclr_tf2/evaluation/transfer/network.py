@@ -13,7 +13,11 @@ from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation.features import extractor
-from simclr_tf2.evaluation.features.extraction import Features, encoded_batches
+from simclr_tf2.evaluation.features.extraction import (
+    Features,
+    encoded_batches,
+    make_runner,
+)
 from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.evaluation.transfer.grid import Trial
 from simclr_tf2.training import precision, repeated
@@ -74,9 +78,8 @@ class TransferNetwork:
             metric: Decides on softmax or, for ``map11``, a sigmoid per class.
         """
         self._conditions = conditions
-        self._strategy = (
-            extractor.replicas(conditions.strategy) or tf.distribute.get_strategy()
-        )
+        shared = extractor.replicas(conditions.strategy)
+        self._strategy = shared or tf.distribute.get_strategy()
         self.replicas = self._strategy.num_replicas_in_sync
         self.batch, self.batch_norm_momentum = shape_of(
             conditions, train, self.replicas
@@ -93,9 +96,9 @@ class TransferNetwork:
                 jit_compile=conditions.training.jit_compile,
                 mixed_precision=conditions.training.mixed_precision,
             )
-        self._float32 = models.export_copy(self.model)
-        self._logits = tf.function(
-            lambda images: self._float32.finetune_logits(images, training=False)
+            self._float32 = models.export_copy(self.model)
+        self._logits = make_runner(
+            lambda images: self._float32.finetune_logits(images, training=False), shared
         )
 
     def _build(self, train: Split) -> models.SimCLR:
