@@ -110,21 +110,9 @@ def small_networks() -> None:
 
 def make_strategy(devices: int) -> tf.distribute.Strategy:
     """Make the strategy of so many devices, of each worker if TF_CONFIG names some."""
-    if not os.environ.get("TF_CONFIG"):
-        return distribution.make_strategy(
-            DistributionConfig(strategy="mirrored", num_virtual_devices=devices)
-        )
-    # TensorFlow takes all GPUs of a worker, but one CPU device only.
-    from tensorflow.python.distribute import collective_all_reduce_strategy
-
-    def local_devices(self: Any, resolver: Any, worker_device: str) -> tuple:
-        names = [f"{worker_device}/device:CPU:{i}" for i in range(devices)]
-        return tuple(names), "CPU"
-
-    extended = collective_all_reduce_strategy.CollectiveAllReduceExtended
-    extended._initialize_local_devices = local_devices
-    return distribution.make_strategy(
-        DistributionConfig(strategy="multi_worker", num_virtual_devices=devices)
+    kind = "multi_worker" if os.environ.get("TF_CONFIG") else "mirrored"
+    return distribution.training_strategy(
+        DistributionConfig(strategy=kind, num_virtual_devices=devices)
     )
 
 
