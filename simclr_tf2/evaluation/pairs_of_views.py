@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from simclr_tf2.data import pipeline
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation.baselines import random_network
-from simclr_tf2.evaluation.features.extraction import encoded_batches
+from simclr_tf2.evaluation.features.extraction import Runner, encoded_batches
 from simclr_tf2.evaluation.features.extractor import network_runner
 from simclr_tf2.evaluation.inputs import Splits
 from simclr_tf2.evaluation.measured import Measured
@@ -76,10 +77,9 @@ def measure_pairs(
     ]
     columns: list[list[list[np.ndarray]]] = [[[], []] for _ in runners]
     for element in views:
-        shown = [{"image": view} for view in element["views"]]
         for runner, parts in zip(runners, columns, strict=True):
-            encoded = encoded_batches(runner, shown)
-            for part, (values, _) in zip(parts, encoded, strict=True):
+            encoded = _encoded(runner, element["views"])
+            for part, values in zip(parts, encoded, strict=True):
                 part.append(values)
     dim = model.projection_head.inputs[0].shape[-1]
     found, *beside = (_label_free(parts, dim, seed) for parts in columns)
@@ -93,6 +93,12 @@ def _h_and_z(model: models.SimCLR, images: tf.Tensor) -> tf.Tensor:
     """Return h and z side by side, ``[b, d + k]``."""
     outputs = model(images, training=False)
     return tf.concat([outputs["representation"], outputs["projection"]], axis=-1)
+
+
+def _encoded(runner: Runner, views: Sequence[tf.Tensor]) -> list[np.ndarray]:
+    """Run the network on each view ``[b, s, s, c]``."""
+    batches = encoded_batches(runner, ({"image": view} for view in views))
+    return [values for values, _ in batches]
 
 
 def _label_free(parts: list[list[np.ndarray]], dim: int, seed: int) -> dict[str, Any]:

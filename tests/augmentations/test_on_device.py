@@ -104,3 +104,19 @@ def test_without_blur_nothing_is_blurred():
         wanted = policy.views(image, use_blur=use_blur, **options)
         for one, other in zip(made["views"], wanted, strict=True):
             np.testing.assert_allclose(one[0], other, **TOLERANCE)
+
+
+def test_windows_in_float64_are_finished_in_float64():
+    """Then a view does not depend on the others of its batch, but for 1e-13."""
+    low, high = sampling.ranges(1.0)
+    windows = RANDOM.random((24, 22, 22, 3))
+    numbers = RANDOM.uniform(low, high, (24, len(low))).astype(np.float32)
+    whole = finished(list(windows), list(numbers))
+    single = finished(list(windows.astype(np.float32)), list(numbers))
+    assert whole.dtype == np.float64 and single.dtype == np.float32
+    np.testing.assert_allclose(whole, single, rtol=0, atol=5e-6)
+    parts = [
+        finished(list(windows[i : i + 3]), list(numbers[i : i + 3]))
+        for i in range(0, 24, 3)
+    ]
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=1e-13)

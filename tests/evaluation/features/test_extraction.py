@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import Features, extract, raw_pixels
+from simclr_tf2.evaluation.features.extraction import make_runner
 
 IMAGES = np.random.default_rng(0).uniform(size=[11, 3, 3, 2]).astype(np.float32)
 LABELS = np.arange(11) % 3
@@ -76,6 +77,19 @@ def test_replicas_run_a_keras_model_with_half_of_each_batch(two_replicas):
     np.testing.assert_allclose(one.features, two.features, rtol=0, atol=limit)
     assert limit < 1e-4 * np.abs(one.features).max()  # it can tell another share apart
     assert set(seen) == {2}
+
+
+def test_parts_of_a_batch_meet_on_the_host(two_replicas, monkeypatch):
+    """TensorFlow would first copy all of them to one device."""
+
+    def refuse(*_, **__):
+        raise AssertionError("joined by TensorFlow")
+
+    monkeypatch.setattr(tf, "concat", refuse)
+    run = make_runner(lambda x: tf.cast(flat_sum(x), tf.bfloat16), two_replicas)
+    found = run.encode(tf.constant(IMAGES[:10]))
+    assert type(found) is np.ndarray and found.dtype == np.float32
+    np.testing.assert_allclose(found, EXPECTED[:10], rtol=0.01)
 
 
 def test_one_graph_is_traced_though_the_last_batch_is_short():
