@@ -190,7 +190,9 @@ def open_split(
     else:
         source = wide_pixels(
             sources.RecordSource(
-                shards=records.Shards.from_info(builder, info, found_key, image_key),
+                shards=records.Shards.from_info(
+                    builder, info, found_key, image_key, data_dir=data_dir
+                ),
                 read=read,
                 shape=shape,
             ),

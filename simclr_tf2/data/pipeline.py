@@ -247,7 +247,7 @@ def _train_batches(
     dataset = dataset.batch(plan.per_replica, drop_remainder=True)
     if service is not None:
         dataset = data_service.distribute(dataset, service)
-    return _finish(dataset)
+    return _finish(_endless(dataset))
 
 
 def _warn_of_few_classes(split: Split, seed: int) -> None:
@@ -293,7 +293,7 @@ def _batches_at_once(
     dataset = _parallel_map(dataset, make)
     if part < plan.per_replica:
         dataset = dataset.rebatch(plan.per_replica, drop_remainder=True)
-    return _finish(dataset)
+    return _finish(_endless(dataset))
 
 
 def _part_of(count: int) -> int:
@@ -408,6 +408,17 @@ def _parallel_map(
         tf.autograph.experimental.do_not_convert(function),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
+    )
+
+
+def _endless(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Declare that a dataset has no end, which TensorFlow may not see by itself.
+
+    Several workers would ask each other before every step whether there are images
+    left, and the number of rows would be unknown while the step is traced.
+    """
+    return dataset.apply(
+        tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
     )
 
 
