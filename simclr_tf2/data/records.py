@@ -15,6 +15,9 @@ import tensorflow as tf
 from simclr_tf2.data import image_files, order, prepare, record_index, stream_order
 from simclr_tf2.errors import ConfigError
 
+# To be raised with each change of the order; history.json of a run has it. Version 1,
+# until 0.2.0, read 16 files in turn, in windows of 4,096 records.
+ORDER_VERSION = 2
 CHUNK_BYTES = 1 << 20  # of neighbouring records that are read at once, about
 READERS = 16  # chunks that are read at the same time
 # A window, whose order is drawn together, has so many records or bytes at least. At
@@ -135,7 +138,7 @@ class Shards:
     def num_bytes(self) -> int:
         """Return the bytes of the split's records on disk (by each file's share)."""
         sizes = np.array(prepare.file_sizes(list(self.files)))
-        return int(np.sum(sizes * self.counts / self.in_file))
+        return int(np.sum(sizes * self.counts / np.maximum(self.in_file, 1)))
 
     def read_file(self, file: tf.Tensor) -> tf.data.Dataset:
         """Read one file by its number: (index in the split, serialised record)."""
