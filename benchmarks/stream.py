@@ -8,7 +8,7 @@ A measurement covers several epochs, because both streams read up to a window ah
 Bytes are those that the kernel counts for the process (Linux), from the end of an epoch
 to the end of a later one. Cases take turns in processes of their own. Run::
 
-    python -m benchmarks.stream [--rounds 5] [--record_bytes 110000] [--before ../before]
+    python -m benchmarks.stream [--rounds 5] [--record_bytes 110000] [--before ../old]
 
 ``--before`` names a checkout of another commit whose stream is measured as well.
 """

@@ -179,6 +179,15 @@ def batch_order(step: tf.Tensor, *, plan: BatchPlan, seed: int) -> dict[str, tf.
     return {"index": index, "seed": example_seeds(seed, epoch, index)}
 
 
+def count_from(start: int) -> tf.data.Dataset:
+    """Return a dataset of the integers from ``start`` on, int64, without an end.
+
+    A tf.data service deals out its elements. Those of ``Dataset.counter`` it does not:
+    each worker of the service would count by itself.
+    """
+    return tf.data.Dataset.range(start, tf.int64.max)
+
+
 def _root(seed: int) -> tf.Tensor:
     return tf.constant(seed & _WORD, tf.uint64)
 

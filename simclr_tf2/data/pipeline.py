@@ -233,7 +233,7 @@ def _train_batches(
         dataset = split.source.stream(plan, seed=seed, start_step=start_step)
         fetch = _decoded(split)
     else:
-        dataset = tf.data.Dataset.counter(start=start_step).map(
+        dataset = order.count_from(start_step).map(
             lambda step: order.batch_order(step, plan=plan, seed=seed)
         )
         dataset = dataset.unbatch()
@@ -265,7 +265,7 @@ def _warn_of_few_classes(split: Split, seed: int) -> None:
         logger.warning(
             "%s:%s is sorted by class: the %d images that training mixes first are of "
             "%d of %d classes, so that batches are less varied than random ones. Write "
-            "the records in random order or to more files, or pass --cache=encoded to "
+            "the records in random order, or pass --cache=encoded to "
             "hold all %.1f GiB in memory",
             split.name,
             split.split,
@@ -289,7 +289,7 @@ def _batches_at_once(
         rows = order.batch_order(step, plan=plan, seed=seed)
         return {k: tf.reshape(x, [-1, part, *x.shape[1:]]) for k, x in rows.items()}
 
-    dataset = tf.data.Dataset.counter(start=start_step).map(parts).unbatch()
+    dataset = order.count_from(start_step).map(parts).unbatch()
     dataset = _parallel_map(dataset, make)
     if part < plan.per_replica:
         dataset = dataset.rebatch(plan.per_replica, drop_remainder=True)

@@ -69,7 +69,8 @@ def boundaries(paths: Sequence[str], *, folder: str | None) -> list[np.ndarray]:
 
 def _sizes(path: str, length: int) -> np.ndarray:
     """Read the bytes that each record of a file takes, uint32 [records]."""
-    found, place = [], 0
+    found: list[int] = []
+    place = 0
     with _reader(path) as read_at:
         while place < length:
             header = read_at(place)

@@ -264,7 +264,7 @@ def stream(
         seeds = order.example_seeds(seed, images.epoch_of(window), index)
         return stored.map(lambda found: (index, seeds, tf.gather(found, rows)))
 
-    windows = tf.data.Dataset.counter(start=first_window)
+    windows = order.count_from(first_window)
     return windows.flat_map(read_window).prefetch(1).unbatch().map(shards.example)
 
 

@@ -104,7 +104,7 @@ class StreamOrder:
         """Return which of ``images_of`` this worker's rows of the window are.
 
         Returns:
-            int64 [steps * plan.per_worker] places in the order of reading, step by step.
+            int64 [steps * plan.per_worker] places in the order of reading, by step.
         """
         epoch, _, steps = self._place_of(window)
         width = self.plan.global_batch_size // self.lanes

@@ -84,5 +84,7 @@ def test_a_file_that_ends_within_a_record_is_named(tmp_path, keep):
         whole = file.read()
     with open(path, "wb") as file:
         file.write(whole[:keep])
-    with pytest.raises(ConfigError, match=r"2.tfrecord is damaged: record 0, at byte 0"):
+    with pytest.raises(
+        ConfigError, match=r"2.tfrecord is damaged: record 0, at byte 0"
+    ):
         record_index.boundaries([path], folder=None)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ def address():
     dispatcher = service.dispatcher(port=0)
     place = dispatcher.target.removeprefix("grpc://")
     workers = [service.worker(place) for _ in range(2)]
+    while dispatcher._num_workers() < len(workers):  # a job needs both to be dealt out
+        time.sleep(0.05)
     yield dispatcher.target
     del workers
 
@@ -52,10 +55,10 @@ def test_two_workers_make_every_batch_exactly_once(address):
         )
         return list(dataset.take(count).as_numpy_iterator())
 
-    here = {tuple(e["index"]): e["views"][0] for e in elements(24)}
-    there = elements(12, service=address)
+    here = {tuple(e["index"]): e["views"][0] for e in elements(72)}
+    there = elements(36, service=address)
     keys = [tuple(e["index"]) for e in there]
-    assert len(set(keys)) == 12 and set(keys) <= set(here)
+    assert len(set(keys)) == 36 and set(keys) <= set(here)
     for e in there:
         np.testing.assert_array_equal(e["views"][0], here[tuple(e["index"])])
 
@@ -91,14 +94,15 @@ def test_two_trainers_of_one_service_get_their_own_rows(
         assert dataset.element_spec["views"][0].shape == [2, 2, 2, 3]
     iterators = [dataset.as_numpy_iterator() for dataset in trainers]
     found = [[], []]
-    for _ in range(15):  # three epochs, in turn
+    for _ in range(40):  # eight epochs, in turn
         for elements, iterator in zip(found, iterators, strict=True):
             elements.append(next(iterator))
     for plan, elements in zip(plans, found, strict=True):
         # The views of an image tell the epoch. The service may be ahead by some.
-        here = {e["views"][0].tobytes() for e in made(plan).take(100).as_numpy_iterator()}
+        alone = made(plan).take(200).as_numpy_iterator()
+        here = {e["views"][0].tobytes() for e in alone}
         there = {e["views"][0].tobytes() for e in elements}
-        assert len(there) == 15 and there <= here
+        assert len(there) == 40 and there <= here
 
 
 @pytest.mark.slow
