@@ -54,6 +54,12 @@ def take_turns(
     return found
 
 
+def alone(function: Callable, *arguments):
+    """Return what a function returns in a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
 def show(values: list[float]) -> str:
     """Write median and range of values."""
     low, high = min(values), max(values)

@@ -88,6 +88,7 @@ def hue_mixture(delta: tf.Tensor) -> tf.Tensor:
 
     They are [..., 3, 3] for turns of [..., 1, 1].
     """
+    delta = tf.convert_to_tensor(delta)
     missing = delta - tf.constant(_PLACES, delta.dtype)
     missing = tf.abs(missing - tf.round(missing))
     return tf.clip_by_value(3.0 - 12.0 * missing, -1.0, 1.0)

@@ -188,12 +188,11 @@ def open_split(
         images = pixel_range.to_pixels(loaded.images, pixels)
         source = dataclasses.replace(loaded, images=images)
     else:
+        shards = records.Shards.from_info(
+            builder, info, found_key, image_key, data_dir=data_dir
+        )
         source = wide_pixels(
-            sources.RecordSource(
-                shards=records.Shards.from_info(builder, info, found_key, image_key),
-                read=read,
-                shape=shape,
-            ),
+            sources.RecordSource(shards=shards, read=read, shape=shape),
             pixels,
             name=name,
             sixteen=feature.np_dtype == np.uint16,

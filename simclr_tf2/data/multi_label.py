@@ -57,7 +57,9 @@ def open_multi_label(data: DataConfig, split: str) -> Split:
     )
     source = datasets.wide_pixels(
         sources.RecordSource(
-            shards=records.Shards.from_info(builder, info, None, data.image_key),
+            shards=records.Shards.from_info(
+                builder, info, None, data.image_key, data_dir=data.data_dir
+            ),
             read=read,
             shape=shape,
             reading=f"classes shown of {data.label_key}",

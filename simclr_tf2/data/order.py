@@ -18,7 +18,8 @@ _WORD = (1 << 64) - 1
 # With TensorFlow's default of 4 rounds neighbouring keys give correlated orders
 # (z-score deviation 2.4 at n = 10,007); from 8 rounds on there is no trace of it.
 _CIPHER_ROUNDS = 16
-_ORDER, _AUGMENT, _WINDOW, _DRAW = 1, 2, 3, 4  # separate streams under one seed
+# Separate streams under one seed.
+_ORDER, _AUGMENT, _WINDOW, _DRAW, _CHUNK = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +84,31 @@ def _key(high: tf.Tensor) -> tf.Tensor:
     return words[:3]
 
 
-def window_seed(seed: int, epoch: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
-    """Return the seed of the order within a window of streamed records, int32 [2]."""
+def window_order(
+    seed: int, epoch: tf.Tensor, window: tf.Tensor, *, lanes: tf.Tensor, size: tf.Tensor
+) -> tf.Tensor:
+    """Return an order of ``size`` places for each lane of a window of streamed records.
+
+    Args:
+        seed: The run's seed.
+        epoch: int64 scalar.
+        window: int64 scalar, the window in the epoch.
+        lanes: int64 [l], numbers of the lanes.
+        size: int64 scalar.
+
+    Returns:
+        int64 [l, size]; each row is a permutation of 0..size-1.
+    """
     key = _fold(_fold(_fold(_root(seed), _WINDOW), epoch), window)
-    return tf.bitcast(key, tf.int32)
+    noise = _fold(_fold(key, lanes)[:, tf.newaxis], tf.range(size)[tf.newaxis])
+    places = tf.argsort(tf.bitcast(noise, tf.int64), axis=1, stable=True)
+    return tf.cast(places, tf.int64)
+
+
+def chunk_shift(seed: int, epoch: tf.Tensor, size: int) -> tf.Tensor:
+    """Return how far the chunks of an epoch's files are moved, int64 in 0..size-1."""
+    noise = _fold(_fold(_root(seed), _CHUNK), epoch)
+    return tf.cast(noise % _u64(size), tf.int64)
 
 
 def permute(position: tf.Tensor, *, key: tf.Tensor, size: int) -> tf.Tensor:
@@ -155,6 +177,15 @@ def batch_order(step: tf.Tensor, *, plan: BatchPlan, seed: int) -> dict[str, tf.
     position = first + tf.range(plan.per_worker, dtype=tf.int64)
     index = permute(position, key=order_key(seed, epoch), size=plan.num_examples)
     return {"index": index, "seed": example_seeds(seed, epoch, index)}
+
+
+def count_from(start: int) -> tf.data.Dataset:
+    """Return a dataset of the integers from ``start`` on, int64, without an end.
+
+    A tf.data service deals out its elements. Those of ``Dataset.counter`` it does not:
+    each worker of the service would count by itself.
+    """
+    return tf.data.Dataset.range(start, tf.int64.max)
 
 
 def _root(seed: int) -> tf.Tensor:

@@ -233,7 +233,7 @@ def _train_batches(
         dataset = split.source.stream(plan, seed=seed, start_step=start_step)
         fetch = _decoded(split)
     else:
-        dataset = tf.data.Dataset.counter(start=start_step).map(
+        dataset = order.count_from(start_step).map(
             lambda step: order.batch_order(step, plan=plan, seed=seed)
         )
         dataset = dataset.unbatch()
@@ -247,7 +247,7 @@ def _train_batches(
     dataset = dataset.batch(plan.per_replica, drop_remainder=True)
     if service is not None:
         dataset = data_service.distribute(dataset, service)
-    return _finish(dataset)
+    return _finish(_endless(dataset))
 
 
 def _warn_of_few_classes(split: Split, seed: int) -> None:
@@ -265,7 +265,7 @@ def _warn_of_few_classes(split: Split, seed: int) -> None:
         logger.warning(
             "%s:%s is sorted by class: the %d images that training mixes first are of "
             "%d of %d classes, so that batches are less varied than random ones. Write "
-            "the records in random order or to more files, or pass --cache=encoded to "
+            "the records in random order, or pass --cache=encoded to "
             "hold all %.1f GiB in memory",
             split.name,
             split.split,
@@ -289,11 +289,11 @@ def _batches_at_once(
         rows = order.batch_order(step, plan=plan, seed=seed)
         return {k: tf.reshape(x, [-1, part, *x.shape[1:]]) for k, x in rows.items()}
 
-    dataset = tf.data.Dataset.counter(start=start_step).map(parts).unbatch()
+    dataset = order.count_from(start_step).map(parts).unbatch()
     dataset = _parallel_map(dataset, make)
     if part < plan.per_replica:
         dataset = dataset.rebatch(plan.per_replica, drop_remainder=True)
-    return _finish(dataset)
+    return _finish(_endless(dataset))
 
 
 def _part_of(count: int) -> int:
@@ -408,6 +408,17 @@ def _parallel_map(
         tf.autograph.experimental.do_not_convert(function),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
+    )
+
+
+def _endless(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Declare that a dataset has no end, which TensorFlow may not see by itself.
+
+    Several workers would ask each other before every step whether there are images
+    left, and the number of rows would be unknown while the step is traced.
+    """
+    return dataset.apply(
+        tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
     )
 
 

@@ -131,6 +131,7 @@ def _shards(
             file_format="tfrecord",
             label_key=key,
             image_key=image_key,
+            index_dir=records.index_dir(data_dir),
         ),
         counted,
     )

@@ -1,25 +1,48 @@
-"""Reading sets that exceed memory: shuffled streams of encoded images from shards."""
+"""Reading sets that exceed memory: shuffled streams of encoded images from files."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.data import image_files, order, prepare
+from simclr_tf2.data import image_files, order, prepare, record_index, stream_order
 from simclr_tf2.errors import ConfigError
 
-# Files read at once, record by record in turn. A block of so many files is the unit
-# that a resumed run jumps over without reading it.
-CYCLE = 16
-# Records whose order is drawn together; at most two windows are in memory.
+# To be raised with each change of the order; history.json of a run has it. Version 1,
+# until 0.2.0, read 16 files in turn, in windows of 4,096 records.
+ORDER_VERSION = 2
+CHUNK_BYTES = 1 << 20  # of neighbouring records that are read at once, about
+READERS = 16  # chunks that are read at the same time
+# A window, whose order is drawn together, has so many records or bytes at least. At
+# most two windows are in memory, of all workers together.
 SHUFFLE_WINDOW = 4096
-# The same of records that may be sorted by class.
-MANY_FILES = 256
 WINDOW_BYTES = 1 << 29
+# Chunks of a window at least: of records in a mixed order, and of others, which may be
+# sorted by class, so that a chunk is of one class.
+MIXED_CHUNKS, SORTED_CHUNKS = 256, 2048
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where the images of a split lie in its files.
+
+    Attributes:
+        starts: int64 [n], byte of its file at which the record of an image begins.
+        ends: int64 [n], byte behind the record.
+        places: int64 [n], number of the record among all that ``Shards.take`` counts;
+            None where all of these are kept.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    places: np.ndarray | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +60,7 @@ class Shards:
         mixed: Whether the records were shuffled before they were written.
         kept: bool, of all records that ``take`` counts, in order: which of them belong
             to the split; None: all.
+        index_dir: Folder in which the places of the records are kept; None: nowhere.
     """
 
     files: tuple[str, ...]
@@ -48,10 +72,17 @@ class Shards:
     image_key: str = "image"
     mixed: bool = False
     kept: np.ndarray | None = None
+    index_dir: str | None = None
 
     @classmethod
     def from_info(
-        cls, builder: Any, info: Any, label_key: str | None, image_key: str = "image"
+        cls,
+        builder: Any,
+        info: Any,
+        label_key: str | None,
+        image_key: str = "image",
+        *,
+        data_dir: str | None = None,
     ) -> Shards:
         """Read the instructions of a TFDS (sub)split."""
         parts = [f for f in info.file_instructions if f.take]
@@ -64,6 +95,7 @@ class Shards:
             label_key=label_key,
             image_key=image_key,
             mixed=not builder.info.disable_shuffling,
+            index_dir=None if data_dir is None else index_dir(data_dir),
         )
 
     @property
@@ -76,10 +108,37 @@ class Shards:
         kept: np.ndarray = before[ends] - before[ends - self.take]
         return kept
 
+    @functools.cached_property
+    def spans(self) -> Spans:
+        """Where each image lies; the first use of files reads their records' lengths.
+
+        Raises:
+            ConfigError: The files are of another format, damaged, or have another
+                number of records than is known of them.
+        """
+        if self.file_format != "tfrecord":
+            raise ConfigError(
+                "a data set that exceeds memory must be stored as tfrecord; this one "
+                f"is {self.file_format} (prepare it again)"
+            )
+        found = record_index.boundaries(self.files, folder=self.index_dir)
+        for file, bounds, count in zip(self.files, found, self.in_file, strict=True):
+            if len(bounds) - 1 != count:
+                raise ConfigError(
+                    f"{file} has {len(bounds) - 1} records, and {count} were written to"
+                    " it; make the file again"
+                )
+        parts = list(zip(found, self.skip, self.take, strict=True))
+        starts = np.concatenate([b[s : s + n] for b, s, n in parts])
+        ends = np.concatenate([b[s + 1 : s + n + 1] for b, s, n in parts])
+        if self.kept is None:
+            return Spans(starts, ends, None)
+        return Spans(starts[self.kept], ends[self.kept], np.flatnonzero(self.kept))
+
     def num_bytes(self) -> int:
         """Return the bytes of the split's records on disk (by each file's share)."""
         sizes = np.array(prepare.file_sizes(list(self.files)))
-        return int(np.sum(sizes * self.counts / self.in_file))
+        return int(np.sum(sizes * self.counts / np.maximum(self.in_file, 1)))
 
     def read_file(self, file: tf.Tensor) -> tf.data.Dataset:
         """Read one file by its number: (index in the split, serialised record)."""
@@ -105,6 +164,13 @@ class Shards:
             return {"image": image, "label": label, "index": index}
 
         return files.flat_map(self.read_file).map(example)
+
+    def example(
+        self, index: tf.Tensor, seed: tf.Tensor, record: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Parse a streamed record: {"image", "label", "index", "seed"}."""
+        image, label = self.parse(record)
+        return {"image": image, "label": label, "index": index, "seed": seed}
 
     def front(self, fraction: float) -> Shards:
         """Return the first part of each file, at least a record of each."""
@@ -135,6 +201,11 @@ class Shards:
         example = tf.io.parse_single_example(record, wanted)
         none = tf.constant(-1, tf.int64)
         return example[self.image_key], example.get(self.label_key, none)
+
+
+def index_dir(data_dir: str) -> str:
+    """Return the folder below ``data_dir`` in which places of records are kept."""
+    return os.path.join(os.path.expanduser(data_dir), "image_index")
 
 
 def decode(
@@ -168,108 +239,92 @@ def stream(
 ) -> tf.data.Dataset:
     """Stream this worker's rows endlessly: {"image", "label", "index", "seed"} each.
 
-    In each epoch the files are read in an order of their own, CYCLE at once in turn,
-    and records are permuted within windows of SHUFFLE_WINDOW; all is a function of
-    (seed, epoch). Files that nobody has shuffled may be sorted by class: of those
-    MANY_FILES are read at once, in windows of WINDOW_BYTES. Every worker reads every
-    record, undecoded, so that the shares join to the batch of a single worker.
+    ``StreamOrder`` says which images these are. Chunks of about CHUNK_BYTES are read
+    from all files in a random order, and each worker reads those of its own rows, from
+    ``start_step`` on. The encoded images of two windows are in memory at most.
     """
-    if shards.file_format != "tfrecord":
-        raise ConfigError(
-            f"a data set that exceeds memory must be stored as tfrecord; this one is "
-            f"{shards.file_format} (prepare it again)"
-        )
-    per_epoch = plan.steps_per_epoch * plan.global_batch_size
-    first_epoch, step = divmod(start_step, plan.steps_per_epoch)
-
-    def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        begin = tf.where(epoch == first_epoch, step * plan.global_batch_size, 0)
-        begin = tf.cast(begin, tf.int64)
-        dataset = _epoch_records(shards, epoch, begin=begin, seed=seed)
-        dataset = dataset.take(per_epoch - begin).enumerate()
-        if plan.num_workers > 1:
-            dataset = dataset.filter(
-                lambda n, _: (
-                    (n % plan.global_batch_size) // plan.per_worker == plan.worker_index
-                )
-            )
-        return dataset.map(lambda _, record: _with_seed(shards, seed, epoch, record))
-
-    return tf.data.Dataset.counter(start=first_epoch).flat_map(read_epoch)
-
-
-def _with_seed(
-    shards: Shards, seed: int, epoch: tf.Tensor, record: tuple[tf.Tensor, tf.Tensor]
-) -> dict[str, tf.Tensor]:
-    index, serialized = record
-    image, label = shards.parse(serialized)
-    seeds = order.example_seeds(seed, epoch, index[tf.newaxis])[0]
-    return {"image": image, "label": label, "index": index, "seed": seeds}
-
-
-def _epoch_records(
-    shards: Shards, epoch: tf.Tensor, *, begin: tf.Tensor, seed: int
-) -> tf.data.Dataset:
-    """Read (index, serialised record) of one epoch from place ``begin`` on."""
-    count = len(shards.files)
-    cycle, window = reading(shards)
-    blocks = -(-count // cycle)
-    files = order.permute(
-        tf.range(count, dtype=tf.int64), key=order.order_key(seed, epoch), size=count
+    images = stream_order.StreamOrder(
+        counts=shards.counts, plan=plan, seed=seed, **reading(shards)
     )
-    sizes = tf.pad(tf.gather(shards.counts, files), [[0, blocks * cycle - count]])
-    ends = tf.cumsum(tf.reduce_sum(tf.reshape(sizes, [blocks, cycle]), axis=1))
-    first = tf.searchsorted(ends, begin[tf.newaxis], side="right", out_type=tf.int64)[0]
-    before = tf.where(first > 0, tf.gather(ends, tf.maximum(first - 1, 0)), 0)
+    read = _reader(shards)
+    first_window, steps_before = images.window_of(start_step)
 
-    def read_block(block: tf.Tensor) -> tf.data.Dataset:
-        turn = files[block * cycle : (block + 1) * cycle]
-        dataset = _read_files(shards, turn, cycle)
-        dataset = dataset.batch(window).enumerate()
-        return dataset.map(lambda n, batch: _shuffle(seed, epoch, block, n, batch))
+    def read_window(window: tf.Tensor) -> tf.data.Dataset:
+        index, begins = images.images_of(window)
+        rows = images.rows_of(window)
+        before = tf.where(window == first_window, steps_before * plan.per_worker, 0)
+        rows = rows[before:]
+        first = tf.where(begins)[:, 0]
+        size = tf.size(index, tf.int64)
+        count = tf.concat([first[1:], [size]], 0) - first
+        pieces = tf.data.Dataset.from_tensor_slices((tf.gather(index, first), count))
+        stored = pieces.map(read, num_parallel_calls=READERS, deterministic=True)
+        stored = stored.unbatch().batch(size)
+        index = tf.gather(index, rows)
+        seeds = order.example_seeds(seed, images.epoch_of(window), index)
+        return stored.map(lambda found: (index, seeds, tf.gather(found, rows)))
 
-    dataset = tf.data.Dataset.range(first, blocks).flat_map(read_block)
-    return dataset.prefetch(1).unbatch().skip(begin - before)
+    windows = order.count_from(first_window)
+    return windows.flat_map(read_window).prefetch(1).unbatch().map(shards.example)
 
 
-def reading(shards: Shards) -> tuple[int, int]:
-    """Return the files read at once, and the records whose order is drawn together."""
-    if shards.mixed:
-        return CYCLE, SHUFFLE_WINDOW
-    count = int(shards.counts.sum())
-    held = WINDOW_BYTES * count // max(1, shards.num_bytes())
-    window = max(SHUFFLE_WINDOW, min(held, count))
-    return max(1, min(MANY_FILES, len(shards.files))), window
+def _reader(shards: Shards) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return how ``count`` images of a file are read from image ``first`` on.
+
+    No byte before the first or after the last one is read. The result is a string
+    vector of serialised records.
+    """
+    spans = shards.spans
+    with tf.init_scope(), tf.device("/cpu:0"):
+        starts, ends = tf.constant(spans.starts), tf.constant(spans.ends)
+        files, last_images = tf.constant(shards.files), np.cumsum(shards.counts)
+        places = None if spans.places is None else tf.constant(spans.places)
+        kept = None if shards.kept is None else tf.constant(shards.kept)
+
+    def read(first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        file = tf.searchsorted(
+            last_images, first[tf.newaxis], side="right", out_type=tf.int64
+        )
+        start = tf.gather(starts, first)
+        found = tf.raw_ops.TFRecordDatasetV2(
+            filenames=tf.gather(files, file),
+            compression_type="",
+            buffer_size=tf.gather(ends, first + count - 1) - start,
+            byte_offsets=start[tf.newaxis],
+        )
+        dataset = tf.data.experimental.from_variant(found, tf.TensorSpec([], tf.string))
+        if kept is not None and places is not None:
+            numbered = dataset.enumerate(tf.gather(places, first))
+            wanted = numbered.filter(lambda place, _: tf.gather(kept, place))
+            dataset = wanted.map(lambda _, record: record)
+        dataset = dataset.take(count).batch(count, drop_remainder=True)
+        return dataset.get_single_element()
+
+    return read
+
+
+def reading(shards: Shards) -> dict[str, int]:
+    """Return the images of a chunk and of a window, as ``StreamOrder`` takes them.
+
+    The sizes do not depend on the workers, which share a window.
+    """
+    spans = shards.spans
+    count = len(spans.starts)
+    kept_bytes = int((spans.ends - spans.starts).sum())
+    window = max(SHUFFLE_WINDOW, WINDOW_BYTES * count // kept_bytes)
+    window = min(window, count)
+    # The bytes between two images that are kept are read with them.
+    each = kept_bytes / count * int(shards.take.sum()) / count
+    chunks = MIXED_CHUNKS if shards.mixed else SORTED_CHUNKS
+    chunk = min(int(CHUNK_BYTES / each), window // chunks)
+    return {"chunk": max(1, chunk), "window": window}
 
 
 def first_labels(shards: Shards, *, seed: int) -> np.ndarray:
     """Read labels of the first window that training reads, int64 [n]; -1 for none."""
-    _, window = reading(shards)
-    begin = tf.constant(0, tf.int64)
-    first = _epoch_records(shards, tf.constant(0, tf.int64), begin=begin, seed=seed)
-    first = first.take(window).map(lambda _, record: shards.parse(record)[1])
-    return np.array(list(first.as_numpy_iterator()), np.int64)
-
-
-def _read_files(shards: Shards, files: tf.Tensor, cycle: int) -> tf.data.Dataset:
-    return tf.data.Dataset.from_tensor_slices(files).interleave(
-        shards.read_file,
-        cycle_length=cycle,
-        block_length=1,
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
+    window = reading(shards)["window"]
+    plan = order.BatchPlan(
+        num_examples=int(shards.counts.sum()), global_batch_size=window
     )
-
-
-def _shuffle(
-    seed: int,
-    epoch: tf.Tensor,
-    block: tf.Tensor,
-    window: tf.Tensor,
-    batch: tuple[tf.Tensor, tf.Tensor],
-) -> tuple[tf.Tensor, tf.Tensor]:
-    key = order.window_seed(seed, epoch, block * (1 << 32) + window)
-    places = tf.random.experimental.stateless_shuffle(
-        tf.range(tf.shape(batch[0])[0]), seed=key
-    )
-    return tf.gather(batch[0], places), tf.gather(batch[1], places)
+    first = stream(shards, plan, seed=seed, start_step=0).take(window)
+    return np.array([int(e["label"]) for e in first.as_numpy_iterator()], np.int64)

@@ -22,7 +22,9 @@ def distribute(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
     """Let the workers of the service at ``address`` (grpc://host:port) make a dataset.
 
     The source of ``dataset`` is dealt out one by one to whoever is free: of each step
-    exactly one worker makes the batches.
+    (of a stream: of each window) exactly one worker makes the batches. The source has
+    to be ``order.count_from``. Every trainer that calls this has a job of its own, so
+    that several trainers get the rows of their own plans.
     """
     service = tf.data.experimental.service
     return dataset.apply(

@@ -13,7 +13,7 @@ from typing import Any
 
 from simclr_tf2 import files
 from simclr_tf2.config import Config
-from simclr_tf2.data import identity
+from simclr_tf2.data import identity, pipeline, records
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.run_paths import RunFolder
@@ -71,6 +71,14 @@ def check(
     last = (before.get("starts") or [{}])[-1]
     images = _check_images(config, folder, last.get("images"), train, fixed=fixed)
     step, planned = trained[0][0], last.get("last_step", total_steps)
+    if _stream_order(train, config) not in (None, last.get("stream_order")):
+        logger.warning(
+            "%s: images are streamed in another order than at the last start, which "
+            "was by an earlier version or with another --cache; the run goes on from "
+            "step %d, but is not the run that it would have been",
+            config.data.source,
+            step,
+        )
     if config.training.extend and total_steps < step:
         raise ConfigError(
             f"--extend: {folder} is trained for {step} steps already, and the settings "
@@ -117,8 +125,12 @@ def write(
         "last_step": total_steps,
         "images": _images(train),
     }
+    stream_order = _stream_order(train, run_folder.read_config(folder))
+    if stream_order is not None:
+        entry["stream_order"] = stream_order
     kept = [old for old in starts(folder) if old["from_step"] < start_step]
-    changed = not kept or any(kept[-1][k] != entry[k] for k in ("last_step", "images"))
+    compared = ("last_step", "images", "stream_order")
+    changed = not kept or any(kept[-1].get(k) != entry.get(k) for k in compared)
     if changed:
         kept.append(entry)
     files.write_json(folder.history, {"classes": list(classes), "starts": kept})
@@ -135,6 +147,13 @@ def _read(folder: RunFolder) -> dict[str, Any]:
             continue
         return found if isinstance(found, dict) else {"classes": found}
     return {}
+
+
+def _stream_order(train: Split, config: Config) -> int | None:
+    """Return the version of the order of streamed images; None if they are not."""
+    if pipeline.is_readable_by_index(train, config.data.cache_mode):
+        return None
+    return records.ORDER_VERSION
 
 
 def _images(train: Split) -> dict[str, Any]:

@@ -84,8 +84,10 @@ def store(request, monkeypatch):
     """The way images are held; sets name, and the limits that lead there."""
     if request.param == "stream":
         monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
-        monkeypatch.setattr(datasets.records, "CYCLE", 2)
-        monkeypatch.setattr(datasets.records, "SHUFFLE_WINDOW", 4)
+        # 2 steps of 4 images a window, in chunks of 4 images
+        monkeypatch.setattr(datasets.records, "WINDOW_BYTES", 0)
+        monkeypatch.setattr(datasets.records, "SHUFFLE_WINDOW", 8)
+        monkeypatch.setattr(datasets.records, "MIXED_CHUNKS", 2)
     return request.param
 
 

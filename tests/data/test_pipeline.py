@@ -165,6 +165,35 @@ def test_what_fits_is_held_in_memory_and_the_rest_streams(
     assert used == [expected]
 
 
+@pytest.mark.parametrize("share", [{}, {"num_workers": 2, "replicas_per_worker": 2}])
+class TestEndless:
+    """TensorFlow knows that training data have no end, and the rows of a batch."""
+
+    def check(self, dataset, plan):
+        assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
+        for spec in tf.nest.flatten(dataset.element_spec):
+            assert spec.shape.is_fully_defined() and spec.shape[0] == plan.per_replica
+
+    def test_of_every_store(self, split, share):
+        plan = plan_of(split, **share)
+        self.check(
+            pipeline.make_pretrain_dataset(split, plan, spec_of(), seed=SEED), plan
+        )
+        self.check(
+            pipeline.make_supervised_dataset(split, plan, image_size=2, seed=SEED), plan
+        )
+
+    def test_made_at_once(self, share):
+        split = array_files.from_arrays(np.zeros([23, 8, 8, 3], np.uint8))
+        for batch in (8, 20):
+            plan = plan_of(split, global_batch_size=batch, **share)
+            views = spec_of(image_size=8, backend="numba")
+            assert pipeline._pixels_for_batches(split, "auto", views) is not None
+            self.check(
+                pipeline.make_pretrain_dataset(split, plan, views, seed=SEED), plan
+            )
+
+
 def by_index(elements):
     """Index -> first view."""
     return {

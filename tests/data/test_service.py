@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from simclr_tf2.data import pipeline, service
+from simclr_tf2.data import datasets, order, pipeline, records, service
 from simclr_tf2.data.array_files import from_arrays
 from simclr_tf2.data.views import ViewSpec
 from tests import command_line
@@ -20,8 +22,23 @@ def address():
     dispatcher = service.dispatcher(port=0)
     place = dispatcher.target.removeprefix("grpc://")
     workers = [service.worker(place) for _ in range(2)]
+    while dispatcher._num_workers() < len(workers):  # a job needs both to be dealt out
+        time.sleep(0.05)
     yield dispatcher.target
     del workers
+
+
+def held(data_dir, monkeypatch):
+    """23 images in memory."""
+    return datasets.open_split("tiny_gray", "train", data_dir=data_dir)
+
+
+def streamed(data_dir, monkeypatch):
+    """23 images that are streamed from files, in windows of two batches."""
+    monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(records, "WINDOW_BYTES", 0)
+    monkeypatch.setattr(records, "SHUFFLE_WINDOW", 8)
+    return datasets.open_split("tiny_sizes", "train", data_dir=data_dir)
 
 
 def test_two_workers_make_every_batch_exactly_once(address):
@@ -38,12 +55,54 @@ def test_two_workers_make_every_batch_exactly_once(address):
         )
         return list(dataset.take(count).as_numpy_iterator())
 
-    here = {tuple(e["index"]): e["views"][0] for e in elements(24)}
-    there = elements(12, service=address)
+    here = {tuple(e["index"]): e["views"][0] for e in elements(72)}
+    there = elements(36, service=address)
     keys = [tuple(e["index"]) for e in there]
-    assert len(set(keys)) == 12 and set(keys) <= set(here)
+    assert len(set(keys)) == 36 and set(keys) <= set(here)
     for e in there:
         np.testing.assert_array_equal(e["views"][0], here[tuple(e["index"])])
+
+
+@pytest.mark.parametrize("stored", [held, streamed])
+def test_two_trainers_of_one_service_get_their_own_rows(
+    address, data_dir, monkeypatch, cheap_views, stored
+):
+    split = stored(data_dir, monkeypatch)
+    plans = [
+        order.BatchPlan(
+            num_examples=23,
+            global_batch_size=4,
+            num_workers=2,
+            worker_index=worker,
+            replicas_per_worker=1,
+        )
+        for worker in range(2)
+    ]
+
+    def made(plan, **settings):
+        return pipeline.make_pretrain_dataset(
+            split,
+            plan,
+            ViewSpec(image_size=2, strength=0.5, use_blur=False),
+            seed=0,
+            **settings,
+        )
+
+    trainers = [made(plan, service=address) for plan in plans]
+    for dataset in trainers:
+        assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
+        assert dataset.element_spec["views"][0].shape == [2, 2, 2, 3]
+    iterators = [dataset.as_numpy_iterator() for dataset in trainers]
+    found = [[], []]
+    for _ in range(40):  # eight epochs, in turn
+        for elements, iterator in zip(found, iterators, strict=True):
+            elements.append(next(iterator))
+    for plan, elements in zip(plans, found, strict=True):
+        # The views of an image tell the epoch. The service may be ahead by some.
+        alone = made(plan).take(200).as_numpy_iterator()
+        here = {e["views"][0].tobytes() for e in alone}
+        there = {e["views"][0].tobytes() for e in elements}
+        assert len(there) == 40 and there <= here
 
 
 @pytest.mark.slow

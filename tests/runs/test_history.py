@@ -11,7 +11,7 @@ from PIL import Image
 
 from simclr_tf2 import files
 from simclr_tf2.config import Config, DataConfig, TrainingConfig
-from simclr_tf2.data import identity, opening
+from simclr_tf2.data import identity, opening, pipeline, records
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import history as run_history
@@ -250,3 +250,23 @@ def test_the_digest_of_images_is_of_names_and_sizes_not_of_the_place(photos, tmp
     shutil.copytree(photos, tmp_path / "other")
     (tmp_path / "other/cats/0.png").rename(tmp_path / "other/cats/a.png")
     assert digest(tmp_path / "other") != first
+
+
+def test_a_run_whose_images_were_streamed_in_another_order_is_warned_of(
+    photos, tmp_path, monkeypatch, caplog
+):
+    config = config_of(photos, tmp_path)
+    folder = stopped_at_step_3(config)  # as an earlier version leaves it
+    monkeypatch.setattr(pipeline, "is_readable_by_index", lambda *_: False)
+    train = check(config)
+    assert "streamed in another order than at the last start" in caplog.text
+    assert "goes on from step 3" in caplog.text
+    classes = train.class_names
+    run_history.write(folder, train, classes=classes, start_step=3, total_steps=8)
+    assert [s.get("stream_order") for s in run_history.starts(folder)] == [None, 2]
+    caplog.clear()
+    check(config)
+    assert "another order" not in caplog.text
+    monkeypatch.setattr(records, "ORDER_VERSION", 3)
+    check(config)
+    assert "another order" in caplog.text

@@ -16,7 +16,6 @@ data/test_image_files                   data: image_headers
 data/test_layouts                       data: layout_rules side_files
 data/test_manifest                      data: manifest_paths multi_label
 data/test_order                         data: sources
-data/test_record_files                  data: records
 data/test_shapes_drawing                data: shapes_builder shapes_fields shapes_scene
 distribution/test_strategies            distribution: multi_worker
 evaluation/features/test_depths         evaluation/protocols: depths
