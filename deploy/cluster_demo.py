@@ -234,6 +234,23 @@ def interrupted(folder: Path) -> str:
     return f"stopped at step {stopped}, killed, restarted: the weights are equal"
 
 
+def streamed(folder: Path) -> str:
+    """Train on streamed records on two workers; the losses are those of one worker."""
+    flags = ["--cache=off", "--micro_batch_size=3", "--loss_block_size=4"]
+    flags += ["--augment_on=device", "--train_steps=6"]
+    losses = []
+    for count, more in ((2, ()), (1, ["--num_virtual_devices=2"])):
+        run = folder / f"on{count}"
+        with LocalCluster(count, folder, run, flags=[*flags, *more]) as cluster:
+            expect(cluster.wait() == [0] * count, "all workers end well", cluster)
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+    apart = max(abs(a - b) / b for a, b in zip(*losses, strict=True))
+    if apart > 1e-4:  # float32
+        raise RuntimeError(f"expected equal losses: {losses}")
+    return f"the losses of 6 steps differ by {apart:.0e} at most"
+
+
 def hanging(folder: Path) -> str:
     """Suspend one of three workers; the others exit with code 1 and name it."""
     with LocalCluster(3, folder, folder / "hanging") as cluster:
@@ -359,6 +376,7 @@ def lonely_error(folder: Path) -> str:
 
 SCENARIOS: dict[str, Callable[[Path], str]] = {
     "interrupted": interrupted,
+    "streamed": streamed,
     "hanging": hanging,
     "cut_off": cut_off,
     "absent": absent,
