@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 TFDS_FOLDER = "~/tensorflow_datasets"
 
@@ -26,3 +28,18 @@ def data_dir() -> str:
     if in_checkout():
         return "data"
     return os.environ.get("TFDS_DATA_DIR") or TFDS_FOLDER
+
+
+def cache_folder() -> Path:
+    """Return the folder for files that can be made or fetched again; it may not exist.
+
+    It is ``simclr_tf2`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, or in the folder of
+    temporary files if that cannot be written.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    place = Path(home)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if os.path.isabs(home) and os.access(place, os.W_OK | os.X_OK):
+        return Path(home) / "simclr_tf2"
+    return Path(tempfile.gettempdir()) / f"simclr_tf2-{os.environ.get('USER', 'user')}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -82,7 +81,7 @@ def _as_trained(config: Config, encoder: keras.Model) -> Config:
     """
     assert config.model_dir is not None
     _, height, width, channels = encoder.input_shape
-    if RunFolder(Path(config.model_dir)).config.exists():
+    if RunFolder.at(config.model_dir).config.exists():
         data = run_folder.read_config(config.model_dir).data
         data = dataclasses.replace(
             data, manifest=None, tfrecords=None, image_dir=None, label_columns=()

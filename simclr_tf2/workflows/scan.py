@@ -57,7 +57,7 @@ def scan(config: Config) -> dict[str, Any]:
         print("\n".join(f"{k}: {v}" for k, v in summary.items()), flush=True)
     print(startup.kernels(), flush=True)
     if config.model_dir:
-        path = RunFolder(Path(config.model_dir)).scan
+        path = RunFolder.at(config.model_dir).scan
         _write(path, summary)
         print(f"{path}: the same, and every broken file", flush=True)
     if images is not None:
