@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from simclr_tf2 import addresses
+
 TFDS_FOLDER = "~/tensorflow_datasets"
 
 
@@ -43,3 +45,12 @@ def cache_folder() -> Path:
     if os.path.isabs(home) and os.access(place, os.W_OK | os.X_OK):
         return Path(home) / "simclr_tf2"
     return Path(tempfile.gettempdir()) / f"simclr_tf2-{os.environ.get('USER', 'user')}"
+
+
+def image_index(data_dir: str) -> Path:
+    """Return the folder that keeps what is known of image files and records.
+
+    It is in ``data_dir`` or, if that is remote, in the cache folder of this machine.
+    """
+    remote = addresses.is_remote(data_dir)
+    return (cache_folder() if remote else Path(data_dir).expanduser()) / "image_index"

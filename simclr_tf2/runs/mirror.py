@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 # Stays on this machine: features are computed again where they are missing.
 LOCAL_ONLY = (RunFolder(Path("")).features.name,)
-# Is uploaded and not downloaded: nothing here reads it, and it may be large.
-_EVENTS = re.compile(r"(^|/)[^/]*tfevents[^/]*$")
+# Are uploaded and not downloaded: nothing here reads them, and they may be large.
+_EVENTS = re.compile(rf"{RunFolder(Path('')).events.name}(/.*)?|(.*/)?[^/]*tfevents.*")
 _CHECKPOINT = re.compile(r"ckpt-\d+\..*")
 # What makes the files around it visible to readers, and so comes after them.
 _MARKS = re.compile(r".*\.index|saved_model\.pb|entry\.json|best\.json")
@@ -229,7 +229,7 @@ class Mirror:
 
 
 def _is_pulled(name: str, keep: Keep) -> bool:
-    return _is_copied(name) and not _EVENTS.search(name) and keep(name)
+    return _is_copied(name) and not _EVENTS.fullmatch(name) and keep(name)
 
 
 def _is_copied(name: str) -> bool:

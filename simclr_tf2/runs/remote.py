@@ -197,7 +197,8 @@ def _places(config: Config, names: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _require_usable(flag: str, place: str) -> None:
-    if flag in LOCAL:
+    arrays = flag in READ and place.endswith((".npz", ".npy"))
+    if flag in LOCAL or arrays:
         raise ConfigError(f"--{flag}={place} must be on this machine; copy it here")
     if addresses.scheme(place) == "file":
         raise ConfigError(
@@ -205,6 +206,11 @@ def _require_usable(flag: str, place: str) -> None:
             f"--{flag}={place.partition('://')[2]}"
         )
     remote_files.require_scheme(flag, place)
+    if flag == "data_dir" and addresses.scheme(place) not in remote_files.OBJECT_STORES:
+        raise ConfigError(
+            f"--data_dir={place}: tensorflow-datasets reads gs:// and s3:// only; "
+            "copy the folder to this machine"
+        )
 
 
 def _require_reachable(flag: str, place: str) -> None:
@@ -314,7 +320,7 @@ def _addresses_shown() -> Iterator[None]:
 
     logging.setLogRecordFactory(make_shown)
     try:
-        with contextlib.redirect_stdout(_Shown(sys.stdout)):  # type: ignore[type-var]
+        with contextlib.redirect_stdout(_Shown(sys.stdout)):
             yield
     finally:
         logging.setLogRecordFactory(make)

@@ -260,6 +260,8 @@ def upload(path: Path, address: str) -> Signature:
     def copy() -> Signature:
         size = path.stat().st_size
         _make_folder(address.rpartition("/")[0])
+        if addresses.scheme(address) == "ram":  # appends to a file that is there
+            remove(address)
         tf.io.gfile.copy(str(path), address, overwrite=True)
         signature = stat(address)
         grown = path.stat().st_size != size  # a log: it is copied again next time
