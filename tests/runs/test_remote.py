@@ -28,7 +28,7 @@ READING = {
     "transfer_datasets": ([*TINY, RUN, "--protocols=transfer"], "photos"),
     "flagfile": (["--mode=pretrain", RUN], "flags.txt"),
 }
-WRITTEN = {"output", "preview"}
+WRITTEN = {"output", "preview", "model_dir"}  # with nothing there: made
 HERE = {"spool_dir", "neighbours_of", "flagfile", "dataset"}  # have to be local
 
 

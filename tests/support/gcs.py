@@ -133,12 +133,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(code or 404, {"error": "as the test wants"})
         if self.command == "GET":
             return self._get(bucket, name, query, of_objects)
-        if self.command == "POST":  # begin of an upload
+        if self.command == "POST" and query["uploadType"] == "resumable":
             query = urllib.parse.urlencode({"name": name.partition("/")[2]})
             place = f"https://www.googleapis.com/upload/storage/v1/b/{bucket}/o?{query}"
             return self._answer(200, Location=place)
         server.log.append((self.command, name))
-        if self.command == "PUT":
+        if self.command in ("PUT", "POST"):
             server.put(name, body)
             return self._answer(200, {})
         found = server.objects.pop(name, None)

@@ -11,12 +11,14 @@ import tensorflow as tf
 from simclr_tf2 import addresses, workflows
 from simclr_tf2.errors import ConfigError, RunFailed
 from simclr_tf2.runs import following, remote, remote_files
+from simclr_tf2.training import finetune_settings
 from tests.command_line import ROOT
 from tests.support.tiny_runs import QUICK, tiny_config
 
 pytestmark = pytest.mark.usefixtures("short_networks")
 
 RUN = "ram://folders/run"
+WEIGHTS = "ckpt-4.data-00000-of-00001"  # and the state of the optimizer
 SETTINGS = {
     **QUICK,
     "train_steps": 4,
@@ -99,13 +101,8 @@ def test_what_is_said_names_the_remote_folder(data_dir, spool, trained, caplog, 
     assert str(spool) not in str(refused.value)
 
 
-def test_a_run_goes_on_where_another_machine_stopped(
-    data_dir, spool, trained, tmp_path
-):
-    """With the weights of a run without a stop, in a local folder."""
-    workflows.run(config(data_dir, spool, model_dir=str(tmp_path / "run")))
-    local = json.loads((tmp_path / "run/results.json").read_text())
-    assert results()["weights"] == local["weights"]
+def test_a_run_goes_on_on_another_machine(data_dir, spool, trained, tmp_path):
+    """With the weights of the run that was not stopped."""
     stopped = "ram://folders/stopped"
     save = remote.changed
 
@@ -123,7 +120,7 @@ def test_a_run_goes_on_where_another_machine_stopped(
     assert "results.json" not in there(stopped)
     shutil.rmtree(tmp_path / "a")
     workflows.run(config(data_dir, tmp_path / "b", model_dir=stopped))
-    assert results(stopped)["weights"] == local["weights"]
+    assert read(WEIGHTS, stopped) == read(WEIGHTS)
     steps = [json.loads(x)["step"] for x in read("metrics.jsonl", stopped).splitlines()]
     assert steps == [1, 2, 3, 4]
 
@@ -189,47 +186,44 @@ def test_embeddings_and_pictures_are_written_there(data_dir, spool, trained):
     assert tf.io.decode_png(tf.io.read_file(scan["preview"])).shape[2] >= 3
 
 
-@pytest.mark.parametrize("end", ["", "/", "/ckpt-4", "/ckpt-4.index"])
-def test_fine_tuning_starts_from_a_remote_checkpoint(
-    data_dir, trained, tmp_path, end, monkeypatch
-):
-    downloaded = []
-    monkeypatch.setattr(
-        remote_files,
-        "download",
-        lambda place, path: downloaded.append(place) or download(place, path),
+def tuning(data_dir, tmp_path, place):
+    tune = {"mode": "finetune", "train_split": "train", "train_steps": 1}
+    return config(
+        data_dir,
+        tmp_path / "spool",
+        model_dir=str(tmp_path / "tuned"),
+        checkpoint=place,
+        **tune,
     )
-    download = remote_files.download
-    tune = {
-        "mode": "finetune",
-        "model_dir": str(tmp_path / "tuned"),
-        "checkpoint": f"{RUN}{end}",
-        "train_split": "train",
-        "train_steps": 1,
-    }
-    if end == "/ckpt-4":
-        workflows.run(config(data_dir, tmp_path / "spool", **tune))
-        written = json.loads((tmp_path / "tuned/config.json").read_text())
-        assert written["checkpoint"] == f"{RUN}{end}"
-        others = [x for x in downloaded if "/ckpt-4" not in x and "config" not in x]
-        assert not others
-    else:
-        from simclr_tf2.training import finetune_settings
 
-        asked = config(data_dir, tmp_path / "spool", **tune)
-        with remote.folders(asked):
-            assert finetune_settings.read_source(asked).image_size == 32
+
+@pytest.mark.parametrize("end", ["", "/", "/ckpt-4"])
+def test_a_remote_checkpoint_is_read_by_folder_or_prefix(
+    data_dir, trained, tmp_path, end
+):
+    asked = tuning(data_dir, tmp_path, f"{RUN}{end}")
+    with remote.folders(asked):
+        source = finetune_settings.read_source(asked)
+    assert source.image_size == 32 and source.exact
+
+
+def test_fine_tuning_downloads_the_files_of_its_checkpoint(data_dir, trained, tmp_path):
+    asked = tuning(data_dir, tmp_path, f"{RUN}/ckpt-4")
+    workflows.run(asked)
+    written = json.loads((tmp_path / "tuned/config.json").read_text())
+    assert written["checkpoint"] == f"{RUN}/ckpt-4"
+    (copy,) = (tmp_path / "spool").glob("*/0/run")
+    names = {path.name.partition(".data")[0] for path in copy.rglob("*")}
+    assert names == {"ckpt-4", "ckpt-4.index", "ckpt-4.config.json", "config.json"}
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(data_dir, trained, tmp_path):
-    tune = {"mode": "finetune", "model_dir": str(tmp_path / "t"), "train_steps": 1}
     for place in (f"{RUN}/ckpt-9", "ram://folders/none"):
-        asked = config(data_dir, tmp_path / "spool", checkpoint=place, **tune)
         with pytest.raises(ConfigError, match="no checkpoint there") as refused:
-            workflows.run(asked)
+            workflows.run(tuning(data_dir, tmp_path, place))
         assert place in str(refused.value)
         assert str(tmp_path / "spool") not in str(refused.value)
-    assert not (tmp_path / "t").exists()
+    assert not (tmp_path / "tuned").exists()
 
 
 def test_an_upload_that_fails_at_the_end_is_an_error_and_keeps_the_files(
