@@ -55,6 +55,8 @@ def load_encoder(path: str | os.PathLike) -> keras.Model:
         ConfigError: Nothing there, it cannot be read as a whole, or it takes images of
             another range.
     """
+    if addresses.is_remote(path) and not addresses.has_copy(os.fspath(path)):
+        raise ConfigError(f"{path} is not on this machine; copy the folder here first")
     file = addresses.local(path)
     if file.is_dir():
         file = RunFolder(file).encoder

@@ -139,11 +139,12 @@ def folders(config: Config) -> Iterator[None]:
         yield
         return
     spool = Path(config.spool_dir or places.cache_folder() / "remote").expanduser()
+    outer = len(_RUNS)
     with contextlib.ExitStack() as stack:
         for flag, place in _places(config, COPIED):
             if addresses.is_remote(place):
                 _open_copy(config, flag, place, spool.absolute(), stack)
-        run = _RUNS[-1] if _RUNS else None
+        run = _RUNS[-1] if len(_RUNS) > outer else None
         try:
             with _addresses_shown():
                 yield

@@ -133,6 +133,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(code or 404, {"error": "as the test wants"})
         if self.command == "GET":
             return self._get(bucket, name, query, of_objects)
+        if "/rewriteTo/b/" in name:  # a file is renamed: copied, then removed
+            source, _, target = name.partition("/rewriteTo/b/")
+            server.put(target.replace("/o/", "/", 1), server.read(source))
+            return self._answer(200, {"done": True})
         if self.command == "POST" and query["uploadType"] == "resumable":
             query = urllib.parse.urlencode({"name": name.partition("/")[2]})
             place = f"https://www.googleapis.com/upload/storage/v1/b/{bucket}/o?{query}"
@@ -150,9 +154,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         objects = self.server.objects
         if query is not None and not of_objects:
             return self._answer(200, {"name": bucket})
-        if (query is not None and name.endswith("/") and "prefix" in query) or (
-            query is not None and name == f"{bucket}/"
-        ):
+        if query is not None and name == f"{bucket}/":
             return self._list(bucket, query)
         if name not in objects:
             return self._answer(404, {"error": "not found"})
