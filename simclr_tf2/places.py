@@ -42,7 +42,8 @@ def cache_folder() -> Path:
     place = Path(home)
     while not place.exists() and place != place.parent:
         place = place.parent
-    if os.path.isabs(home) and os.access(place, os.W_OK | os.X_OK):
+    usable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    if os.path.isabs(home) and usable:
         return Path(home) / "simclr_tf2"
     return Path(tempfile.gettempdir()) / f"simclr_tf2-{os.environ.get('USER', 'user')}"
 

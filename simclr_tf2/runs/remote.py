@@ -268,6 +268,9 @@ def _wanted(flag: str, place: str) -> tuple[str, Keep]:
     if not is_prefix:
         return place, _is_of_a_network
     folder, _, stem = base.rpartition("/")
+    if stem == "variables":  # of a SavedModel, whose folder is called by the step
+        outer, _, inner = folder.rpartition("/")
+        return outer, lambda name: f"{name}/".startswith(f"{inner}/")
     needed = (f"{stem}.index", f"{stem}.config.json", "config.json")
     return folder, lambda name: name in needed or name.startswith(f"{stem}.data-")
 

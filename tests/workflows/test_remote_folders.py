@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2 import addresses, workflows
+from simclr_tf2 import addresses, stopping, workflows
 from simclr_tf2.errors import ConfigError, RunFailed
 from simclr_tf2.runs import following, remote, remote_files
 from simclr_tf2.training import finetune_settings
+from simclr_tf2.workflows import conclusion
 from tests.command_line import ROOT
 from tests.support.tiny_runs import QUICK, tiny_config
 
@@ -248,3 +249,21 @@ def test_an_upload_that_fails_at_the_end_is_an_error_and_keeps_the_files(
     monkeypatch.undo()
     workflows.run(asked)  # the same command copies them
     assert results("ram://folders/full")["finished"] is True
+
+
+@pytest.mark.parametrize("error", [stopping.Interrupted(42), RuntimeError("a defect")])
+def test_what_is_there_is_uploaded_after_a_signal_or_an_error(
+    data_dir, tmp_path, monkeypatch, error
+):
+    address = f"ram://folders/{type(error).__name__}"
+
+    def fail(settings, model, folder, **_):
+        (folder.path / "left.txt").write_text("last")
+        raise error
+
+    monkeypatch.setattr(conclusion, "write_exports", fail)
+    asked = config(data_dir, tmp_path, model_dir=address, train_steps=1)
+    with pytest.raises(type(error)):
+        workflows.run(asked)
+    assert read("left.txt", address) == b"last"
+    assert not addresses.has_copy(address)
