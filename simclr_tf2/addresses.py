@@ -51,6 +51,8 @@ def forget_copy(address: str) -> None:
 def local(place: str | os.PathLike) -> Path:
     """Return the local path of ``place``: for an address, that of its local copy.
 
+    If a folder and a folder within it have copies, the inner one counts.
+
     Raises:
         ValueError: This process has no local copy of the address.
     """
@@ -58,11 +60,11 @@ def local(place: str | os.PathLike) -> Path:
     if not is_remote(text):
         return Path(text)
     text = text.rstrip("/")
-    for address, folder in _COPIES.items():
+    for address in sorted(_COPIES, key=len, reverse=True):
         if text == address:
-            return folder
+            return _COPIES[address]
         if text.startswith(f"{address}/"):
-            return folder / text[len(address) + 1 :]
+            return _COPIES[address] / text[len(address) + 1 :]
     raise ValueError(
         f"{text} has no local copy; call simclr_tf2.workflows.run, which makes one"
     )

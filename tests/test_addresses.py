@@ -41,6 +41,15 @@ def test_places_at_and_below_an_address_lead_into_its_copy(copy):
     assert addresses.has_copy("gs://b/run/best") and not addresses.has_copy("gs://b/r")
 
 
+def test_the_inner_one_of_two_copies_counts(copy, tmp_path):
+    addresses.register_copy("gs://b/run/best", tmp_path / "inner")
+    try:
+        assert addresses.local("gs://b/run/best/a") == tmp_path / "inner" / "a"
+        assert addresses.local("gs://b/run/best2") == copy / "best2"
+    finally:
+        addresses.forget_copy("gs://b/run/best")
+
+
 def test_an_address_without_a_copy_is_no_path(copy):
     for place in ("gs://b/run2", "gs://b", "s3://b/run"):
         with pytest.raises(ValueError, match="no local copy"):

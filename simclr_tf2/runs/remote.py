@@ -226,7 +226,8 @@ def _open_copy(
 ) -> None:
     """Download a folder, or the files of a checkpoint, and register the copy."""
     address, keep = _wanted(flag, place)
-    if addresses.has_copy(address):  # in the run folder, which is copied as a whole
+    run = str(config.model_dir).rstrip("/")  # is copied before the others, and whole
+    if flag != "model_dir" and f"{address}/".startswith(f"{run}/"):
         return
     mirror = Mirror(address, spool)
     stack.callback(mirror.close)

@@ -218,6 +218,24 @@ def test_fine_tuning_downloads_the_files_of_its_checkpoint(data_dir, trained, tm
     assert names == {"ckpt-4", "ckpt-4.index", "ckpt-4.config.json", "config.json"}
 
 
+def test_a_folder_and_one_within_it_have_copies_of_their_own(
+    data_dir, trained, tmp_path
+):
+    remote_files.upload(ROOT / "LICENSE", "ram://folders/other/notes")
+    asked = config(
+        data_dir,
+        tmp_path,
+        mode="eval",
+        compare_with=("ram://folders/other", RUN, f"{RUN}/", "ram://folders/other/b"),
+    )
+    with remote.folders(asked):
+        notes = addresses.local("ram://folders/other/notes")
+        assert notes.read_text() == (ROOT / "LICENSE").read_text()
+        assert addresses.local(RUN) == addresses.local(f"{RUN}/")
+        assert addresses.local("ram://folders/other/b").parent != notes.parent
+    assert len(list(tmp_path.glob("*/0"))) == 3  # the run is copied once
+
+
 def test_a_checkpoint_that_is_not_there_is_refused(data_dir, trained, tmp_path):
     for place in (f"{RUN}/ckpt-9", "ram://folders/none"):
         with pytest.raises(ConfigError, match="no checkpoint there") as refused:
