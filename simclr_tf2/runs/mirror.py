@@ -127,11 +127,14 @@ class Mirror:
             RunFailed: A file cannot be uploaded. The message says where it is.
         """
         here = _local_files(self.folder)
+        state = _signature(self._path(_STATE))
         changed = [name for name in here if not self._is_as_copied(name)]
         name = ""
         try:
             for name in sorted(changed, key=_rank):
-                self._upload(name)
+                newer = name == _STATE and _signature(self._path(name)) != state
+                if not newer:  # than the checkpoints that are uploaded
+                    self._upload(name)
             for name in sorted(self._seen - set(here), key=_rank, reverse=True):
                 self._remove(name)
         except tf.errors.OpError as error:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,6 +32,7 @@ from simclr_tf2.runs.mirror import Keep, Mirror
 logger = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 60.0  # [ours] between two uploads of logs
+WAIT_SECONDS = 120.0  # [ours] for an upload, before training goes on beside it
 # Settings with a path, by what happens to an address.
 COPIED = ("model_dir", "checkpoint", "compare_with")
 READ = ("data_dir", "image_dir", "manifest", "tfrecords", "dataset", "input")
@@ -39,29 +41,70 @@ LOCAL = ("spool_dir", "neighbours_of")
 WRITING_MODES = ("pretrain", "finetune", "eval", "export", "scan")
 
 
-@dataclass
 class _Run:
     """The remote run folder of this process.
 
-    Attributes:
+    Uploads run in a thread, because TensorFlow repeats a failed request for ten minutes
+    (measured, with its defaults), which is too long for training to wait.
+
+    Args:
         mirror: Its local copy.
         uploads: Whether this process uploads; of several workers only the first does.
-        uploaded: Time of the last upload, in seconds.
     """
 
-    mirror: Mirror
-    uploads: bool
-    uploaded: float = -UPLOAD_SECONDS
+    def __init__(self, mirror: Mirror, *, uploads: bool) -> None:
+        self.mirror, self.uploads = mirror, uploads
+        self.uploaded = -math.inf  # time of the end of the last upload, in seconds
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
 
-    def upload(self) -> None:
-        """Upload what has changed.
+    @property
+    def is_busy(self) -> bool:
+        """Whether an upload is running."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def upload(self, seconds: float | None) -> bool:
+        """Upload what has changed, or wait for an upload that is running.
+
+        Args:
+            seconds: Longest time to wait; None: to the end.
+
+        Returns:
+            Whether the upload has ended.
 
         Raises:
-            RunFailed: A file cannot be uploaded.
+            RunFailed: A file could not be uploaded.
         """
-        if self.uploads:
+        if not self.uploads:
+            return True
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._push, daemon=True)
+            self._thread.start()
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            return False
+        self._thread, self.uploaded = None, time.monotonic()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return True
+
+    def upload_all(self) -> None:
+        """Upload everything; return when it is done.
+
+        Raises:
+            RunFailed: A file could not be uploaded.
+        """
+        if self._thread is not None:
+            with contextlib.suppress(RunFailed):  # of an earlier state of the folder
+                self.upload(None)
+        self.upload(None)
+
+    def _push(self) -> None:
+        try:
             self.mirror.push()
-            self.uploaded = time.monotonic()
+        except Exception as error:
+            self._error = error
 
 
 _RUNS: list[_Run] = []
@@ -96,11 +139,19 @@ def changed(folder: str | os.PathLike, *, at_once: bool = False) -> None:
     if run is None:
         return
     if at_once or time.monotonic() - run.uploaded >= UPLOAD_SECONDS:
+        was_busy = run.is_busy
         try:
-            run.upload()
+            ended = run.upload(0 if was_busy else WAIT_SECONDS)
         except RunFailed as error:
-            run.uploaded = time.monotonic()
             logger.warning("%s. The run goes on and tries again later", error)
+            return
+        if not ended and not was_busy:
+            logger.warning(
+                "uploading to %s takes longer than %g seconds; the run goes on "
+                "meanwhile",
+                run.mirror.address,
+                WAIT_SECONDS,
+            )
 
 
 def refresh(folder: str | os.PathLike) -> None:
@@ -112,6 +163,8 @@ def refresh(folder: str | os.PathLike) -> None:
     if run is None:
         return
     changed(folder, at_once=True)
+    if run.is_busy:
+        return
     try:
         if run.mirror.has_new_checkpoint():
             run.mirror.pull()
@@ -296,7 +349,7 @@ def _is_first_worker(config: Config) -> bool:
 def _upload_at_end(run: _Run) -> None:
     with stopping.StopRequest() as request:  # a signal waits for the upload
         request.listen()
-        run.upload()
+        run.upload_all()
     if run.uploads:
         logger.info("%s: all files are uploaded", run.mirror.address)
 
@@ -306,7 +359,7 @@ def _upload_after(error: BaseException, run: _Run) -> None:
     try:
         with stopping.StopRequest() as request:
             request.listen()
-            run.upload()
+            run.upload_all()
     except RunFailed as failed:
         logger.warning("%s", failed)
 

@@ -258,3 +258,67 @@ def test_a_file_that_vanishes_meanwhile_is_left_out(address, tmp_path, monkeypat
     (mirror.folder / "a").unlink()
     mirror.push()
     assert there(address) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "mark"), [("saved_model/4", "saved_model.pb"), ("best", "best.json")]
+)
+def test_what_makes_a_folder_visible_comes_last(
+    address, tmp_path, monkeypatch, folder, mark
+):
+    mirror, names = opened(address, tmp_path), []
+    upload = remote_files.upload
+    monkeypatch.setattr(
+        remote_files, "upload", lambda p, to: names.append(p.name) or upload(p, to)
+    )
+    for name in (mark, "variables.data-0", "z"):
+        write(mirror, **{f"{folder}/{name.replace('.', '__')}": "x"})
+    mirror.push()
+    assert names[-1] == mark
+
+
+def test_a_file_that_is_not_here_was_not_removed_by_this_run(address, tmp_path):
+    """Only some files are needed here; others stay, there and in the record."""
+    first = opened(address, tmp_path)
+    write(first, a="1", b="2")
+    first.push()
+    first.close()
+    (first.folder / "b").unlink()
+    again = Mirror(address, tmp_path)
+    again.pull(lambda name: name == "a")
+    again.push()
+    assert there(address) == ["a", "b"]
+
+
+def test_a_local_change_survives_that_the_remote_file_is_gone(address, tmp_path):
+    first = opened(address, tmp_path / "a")
+    write(first, a="1", b="2")
+    first.push()
+    write(first, a="changed")
+    for name in "ab":
+        remote_files.remove(f"{address}/{name}")
+    first.pull()
+    assert (first.folder / "a").read_text() == "changed"
+    assert not (first.folder / "b").exists()
+
+
+def test_a_list_of_checkpoints_that_is_newer_waits_for_the_next_upload(
+    address, tmp_path, monkeypatch
+):
+    """Training may save the next checkpoint beside an upload that takes long."""
+    mirror, upload = opened(address, tmp_path), remote_files.upload
+    save(mirror, 2)
+    mirror.push()
+
+    def slow(path, to):
+        if path.name == "ckpt-4.index":
+            save(mirror, 6)
+        return upload(path, to)
+
+    save(mirror, 4)
+    monkeypatch.setattr(remote_files, "upload", slow)
+    mirror.push()
+    assert read(address, "checkpoint") == "newest: 2"
+    mirror.push()
+    assert read(address, "checkpoint") == "newest: 6"
+    assert "ckpt-6.index" in there(address)

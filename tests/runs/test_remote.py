@@ -1,6 +1,7 @@
 """Addresses on the command line: used, or refused in one line; never a local folder."""
 
 import logging
+import threading
 
 import pytest
 import tensorflow as tf
@@ -90,9 +91,12 @@ class _Copy:
     def __init__(self, folder, error=None):
         self.folder, self.pushed, self.error = folder, 0, error
         self.address, self.pulled, self.new = "ram://b/run", 0, False
+        self.released = threading.Event()
+        self.released.set()
 
     def push(self):
         self.pushed += 1
+        self.released.wait()
         if self.error:
             raise self.error
 
@@ -145,6 +149,30 @@ def test_an_upload_that_fails_does_not_end_the_run(running, caplog):
     now[0] += remote.UPLOAD_SECONDS
     remote.changed(copy.folder)
     assert copy.pushed == 2
+
+
+def test_training_goes_on_beside_an_upload_that_takes_long(
+    running, caplog, monkeypatch
+):
+    copy, _ = running
+    (run,) = remote._RUNS
+    monkeypatch.setattr(remote, "WAIT_SECONDS", 0.01)
+    copy.released.clear()
+    copy.new = True
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            remote.changed(copy.folder, at_once=True)
+        remote.refresh(copy.folder)
+    assert (copy.pushed, copy.pulled) == (1, 0)
+    assert caplog.text.count("takes longer than 0.01 seconds; the run goes on") == 1
+    copy.error = RunFailed("of an earlier state")
+    threading.Timer(0.05, copy.released.set).start()
+    with pytest.raises(RunFailed):  # the end waits, and uploads what has changed since
+        run.upload_all()
+    assert copy.pushed == 2
+    copy.error = None
+    run.upload_all()
+    assert copy.pushed == 3 and not run.is_busy
 
 
 def test_a_follower_downloads_only_a_new_checkpoint(running, caplog):

@@ -123,6 +123,17 @@ def test_a_lost_network_is_no_empty_folder(monkeypatch):
         remote_files.listing("ram://nothing/there")
 
 
+def test_a_folder_that_is_there_and_cannot_be_listed_is_not_empty(monkeypatch):
+    def listdir(_):
+        raise tf.errors.NotFoundError(None, None, "Could not find directory")
+
+    tf.io.gfile.makedirs("ram://listed/run")
+    monkeypatch.setattr(remote_files, "WAITS", (0.0,))
+    monkeypatch.setattr(tf.io.gfile, "listdir", listdir)
+    with pytest.raises(tf.errors.UnavailableError, match="could not be listed"):
+        remote_files.listing("ram://listed/run")
+
+
 def test_an_upload_of_another_size_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(remote_files, "WAITS", (0.0,))
     monkeypatch.setattr(remote_files, "stat", lambda _: [3, 1])

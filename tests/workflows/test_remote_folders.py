@@ -236,6 +236,14 @@ def test_a_folder_and_one_within_it_have_copies_of_their_own(
     assert len(list(tmp_path.glob("*/0"))) == 3  # the run is copied once
 
 
+def test_errors_name_the_remote_file(data_dir, tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    address = "ram://folders/damaged"
+    remote_files.upload(tmp_path / "config.json", f"{address}/config.json")
+    with pytest.raises(ConfigError, match=f"^{address}/config.json cannot be read"):
+        workflows.run(config(data_dir, tmp_path, model_dir=address, mode="eval"))
+
+
 def test_a_checkpoint_that_is_not_there_is_refused(data_dir, trained, tmp_path):
     for place in (f"{RUN}/ckpt-9", "ram://folders/none"):
         with pytest.raises(ConfigError, match="no checkpoint there") as refused:
