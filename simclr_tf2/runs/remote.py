@@ -63,11 +63,11 @@ class _Run:
         """Whether an upload is running."""
         return self._thread is not None and self._thread.is_alive()
 
-    def upload(self, seconds: float | None) -> bool:
+    def upload(self, seconds: float) -> bool:
         """Upload what has changed, or wait for an upload that is running.
 
         Args:
-            seconds: Longest time to wait; None: to the end.
+            seconds: Longest time to wait.
 
         Returns:
             Whether the upload has ended.
@@ -97,8 +97,15 @@ class _Run:
         """
         if self._thread is not None:
             with contextlib.suppress(RunFailed):  # of an earlier state of the folder
-                self.upload(None)
-        self.upload(None)
+                self._wait()
+        self._wait()
+
+    def _wait(self) -> None:
+        while not self.upload(WAIT_SECONDS):
+            logger.warning(
+                "still uploading to %s; Ctrl-C twice ends the program without it",
+                self.mirror.address,
+            )
 
     def _push(self) -> None:
         try:

@@ -169,6 +169,7 @@ def test_training_goes_on_beside_an_upload_that_takes_long(
     threading.Timer(0.05, copy.released.set).start()
     with pytest.raises(RunFailed):  # the end waits, and uploads what has changed since
         run.upload_all()
+    assert "still uploading to ram://b/run; Ctrl-C twice" in caplog.text
     assert copy.pushed == 2
     copy.error = None
     run.upload_all()
