@@ -33,6 +33,11 @@ WRITTEN = {"output", "preview", "model_dir"}  # with nothing there: made
 HERE = {"spool_dir", "neighbours_of", "flagfile", "dataset"}  # have to be local
 
 
+@pytest.fixture(autouse=True)
+def _cache_of_the_test(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 def refused(flag, scheme):
     """What the program says to an address of this scheme."""
     others, end = READING[flag]
