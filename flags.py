@@ -167,7 +167,15 @@ _enum(
 _string(
     "model_dir",
     "Folder of the run: checkpoints, logs, results, exports. A run that was stopped "
-    "goes on when its command is repeated with this folder.",
+    "goes on when its command is repeated with this folder. A remote folder "
+    "(gs://bucket/run) is copied to --spool_dir at the start; new files are uploaded "
+    "with each checkpoint, each minute and at the end.",
+)
+_string(
+    "spool_dir",
+    "Local folder for the copies of remote folders (--model_dir, --checkpoint, "
+    "--compare_with). It needs room for a whole run. Default: "
+    "~/.cache/simclr_tf2/remote.",
 )
 _integer(
     "seed",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+from simclr_tf2 import addresses
 
 TFDS_FOLDER = "~/tensorflow_datasets"
 
@@ -38,3 +41,28 @@ def data_dir() -> str:
     if in_checkout():
         return "data"
     return os.environ.get("TFDS_DATA_DIR") or TFDS_FOLDER
+
+
+def cache_folder() -> Path:
+    """Return the folder for files that can be made or fetched again; it may not exist.
+
+    It is ``simclr_tf2`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, or in the folder of
+    temporary files if that cannot be written.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    place = Path(home)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    usable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    if os.path.isabs(home) and usable:
+        return Path(home) / "simclr_tf2"
+    return Path(tempfile.gettempdir()) / f"simclr_tf2-{os.environ.get('USER', 'user')}"
+
+
+def image_index(data_dir: str) -> Path:
+    """Return the folder that keeps what is known of image files and records.
+
+    It is in ``data_dir`` or, if that is remote, in the cache folder of this machine.
+    """
+    remote = addresses.is_remote(data_dir)
+    return (cache_folder() if remote else Path(data_dir).expanduser()) / "image_index"

@@ -1,7 +1,7 @@
 """The paths of all files and folders in a run folder.
 
-This module imports nothing of the library, so that ``results``, ``exports`` and
-``runs``, which must not import one another, can all use it.
+This module imports only ``addresses``, so that ``results``, ``exports`` and ``runs``,
+which must not import one another, can all use it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from simclr_tf2 import addresses
+
 
 @dataclass(frozen=True)
 class RunFolder:
     """The paths in the folder of a run (``--model_dir``), which need not exist.
 
-    A ``RunFolder`` can be used as a path: ``Path(folder)``, ``os.listdir(folder)`` and
-    ``f"{folder}"`` work.
+    A ``RunFolder`` can be used as a path: ``Path(folder)`` and ``os.listdir(folder)``
+    work. Of a remote run folder (``gs://bucket/run``) this is the local copy, and
+    ``str(folder)`` is the address, for messages and settings.
 
     Attributes:
         path: The folder.
@@ -27,11 +30,20 @@ class RunFolder:
     path: Path
     name: str | None = None
 
+    @classmethod
+    def at(cls, place: str | os.PathLike, name: str | None = None) -> RunFolder:
+        """Return the paths of a run folder, by its path or its address.
+
+        Raises:
+            ValueError: This process has no local copy of the address.
+        """
+        return cls(addresses.local(place), name)
+
     def __fspath__(self) -> str:
         return os.fspath(self.path)
 
     def __str__(self) -> str:
-        return str(self.path)
+        return addresses.shown(self.path)
 
     def without_name(self) -> RunFolder:
         """Return the paths of the run's own files."""

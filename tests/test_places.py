@@ -1,5 +1,7 @@
 """Defaults that follow from where the program is started."""
 
+from pathlib import Path
+
 import pytest
 
 from simclr_tf2 import config as config_lib
@@ -42,3 +44,29 @@ def test_elsewhere_they_are_where_tensorflow_datasets_has_them(
 
 def test_a_folder_that_is_named_stays():
     assert config_lib.DataConfig(data_dir="here").data_dir == "here"
+
+
+def test_what_can_be_made_again_is_in_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert places.cache_folder() == tmp_path / "cache" / "simclr_tf2"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert places.cache_folder() == tmp_path / ".cache" / "simclr_tf2"
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_home_that_can_be_written_it_is_temporary(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(places.tempfile, "gettempdir", lambda: "/scratch")
+    monkeypatch.setenv("USER", "ada")
+    assert places.cache_folder() == Path("/scratch/simclr_tf2-ada")
+
+
+def test_what_is_known_of_files_is_beside_the_data_if_they_are_local(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert places.image_index("data") == Path("data/image_index")
+    remote = places.image_index("gs://bucket/sets")
+    assert remote == tmp_path / "simclr_tf2" / "image_index"

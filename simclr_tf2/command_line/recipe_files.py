@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from simclr_tf2 import command_line, suggestions
+from simclr_tf2 import addresses, command_line, suggestions
 from simclr_tf2.errors import ConfigError
 
 SUFFIX = ".flags"
@@ -28,8 +28,12 @@ def find(text: str) -> str:
     ``recipes/quickstart.flags`` are the recipe; other paths are returned as they are.
 
     Raises:
-        ConfigError: A plain name that is neither a file nor a recipe.
+        ConfigError: A plain name that is neither a file nor a recipe, or an address.
     """
+    if addresses.is_remote(text):
+        raise ConfigError(
+            f"--flagfile={text} must be on this machine; copy it here first"
+        )
     path = os.path.expanduser(text)
     parent, base = os.path.split(path)
     name, suffix = os.path.splitext(base)

@@ -27,6 +27,8 @@ class Config:
     # Evaluation reads it from the run
     train_mode: str = setting("pretrain", changes=OUTPUT, modes=EVERY_MODE - EVAL)
     model_dir: str | None = setting(None, changes=PLACE, modes=EVERY_MODE)
+    # Where copies of remote folders are kept
+    spool_dir: str | None = setting(None, changes=PLACE, modes=EVERY_MODE, ours=True)
     seed: int = setting(0, changes=WEIGHTS, modes=EVERY_MODE, ours=True)
     data: DataConfig = field(default_factory=DataConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)

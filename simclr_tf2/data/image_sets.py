@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2 import places
 from simclr_tf2.config import DataConfig
 from simclr_tf2.data import (
     file_index,
@@ -392,13 +393,11 @@ def list_images(data: DataConfig) -> Listing:
     return layouts.list_folder(data.image_dir, layout=data.image_layout)
 
 
-def index_path(data: DataConfig) -> str | None:
-    """Return the path of these images' index; None for a remote ``data_dir``."""
-    if "://" in data.data_dir:
-        return None
+def index_path(data: DataConfig) -> str:
+    """Return the path of these images' index."""
     name = data.source if "://" in data.source else os.path.abspath(data.source)
     key = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
-    return os.path.join(os.path.expanduser(data.data_dir), "image_index", f"{key}.npz")
+    return str(places.image_index(data.data_dir) / f"{key}.npz")
 
 
 def require_usable(images: ImageSet) -> None:

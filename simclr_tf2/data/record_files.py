@@ -8,11 +8,11 @@ import json
 import logging
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2 import places
 from simclr_tf2.data import (
     image_files,
     once,
@@ -182,7 +182,7 @@ def _counted(files: list[str], label_key: str | None, data_dir: str) -> _Counted
     stats = [tf.io.gfile.stat(file) for file in files]
     state = [[f, s.length, s.mtime_nsec] for f, s in zip(files, stats, strict=True)]
     key = hashlib.blake2b(json.dumps([state, label_key]).encode(), digest_size=8)
-    cache = Path(data_dir).expanduser() / "image_index" / f"{key.hexdigest()}.json"
+    cache = places.image_index(data_dir) / f"{key.hexdigest()}.json"
     try:
         return _Counted(**json.loads(cache.read_text()))
     except (OSError, ValueError, TypeError):

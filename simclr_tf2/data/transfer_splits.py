@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from simclr_tf2.config import DataConfig
@@ -101,7 +102,7 @@ def check_names(data: DataConfig, items: Iterable[str]) -> None:
     for name in names:
         if name not in folders:
             _require_known(name, data.data_dir)
-        elif not os.path.isdir(os.path.expanduser(folders[name])):
+        elif not tf.io.gfile.isdir(os.path.expanduser(folders[name])):
             raise ConfigError(
                 f"--transfer_datasets={name}={folders[name]}: no folder of that name"
             )
@@ -149,7 +150,7 @@ def _require_known(name: str, data_dir: str) -> None:
     base = re.split("[/:]", name)[0]
     if name in TRANSFER_SETS or base == prepare.EMBEDDED:
         return
-    if os.path.isdir(os.path.join(os.path.expanduser(data_dir), base)):
+    if tf.io.gfile.isdir(os.path.join(os.path.expanduser(data_dir), base)):
         return
     known = [*TRANSFER_SETS, *tfds.list_builders(with_community_datasets=False)]
     if base not in known:

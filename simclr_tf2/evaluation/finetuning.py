@@ -6,7 +6,6 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -87,7 +86,7 @@ def baseline_config(config: Config, name: str) -> Config:
         )
     return dataclasses.replace(
         config,
-        model_dir=str(RunFolder(Path(config.model_dir)).baseline(name)),
+        model_dir=str(RunFolder.at(config.model_dir).baseline(name)),
         training=training,
         model=model,
         optimizer=optimizer,

@@ -6,13 +6,12 @@ import dataclasses
 import hashlib
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from simclr_tf2 import addresses, models
 from simclr_tf2 import config as config_lib
-from simclr_tf2 import models
 from simclr_tf2.config import Config
 from simclr_tf2.data import prepare
 from simclr_tf2.errors import ConfigError, NotFinite
@@ -162,8 +161,8 @@ def _with_batch(
         ),
     )
     assert run.model_dir is not None
-    folder = Path(run.model_dir) / _name_of_settings(run)
-    return dataclasses.replace(run, model_dir=str(folder))
+    folder = addresses.local(run.model_dir) / _name_of_settings(run)
+    return dataclasses.replace(run, model_dir=addresses.shown(folder))
 
 
 def _name_of_settings(run: Config) -> str:
@@ -227,7 +226,7 @@ def _without_batch(
     return dataclasses.replace(
         config,
         mode="finetune",
-        model_dir=str(RunFolder(Path(config.model_dir)).semi(digest, name)),
+        model_dir=str(RunFolder.at(config.model_dir).semi(digest, name)),
         data=data,
         model=dataclasses.replace(config.model, fine_tune_after_block=-1),
         optimizer=semi_recipe.OPTIMIZER,

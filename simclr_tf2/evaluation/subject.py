@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from simclr_tf2 import distribution, models
+from simclr_tf2 import addresses, distribution, models
 from simclr_tf2.config import (
     AugmentationConfig,
     Config,
@@ -73,7 +73,7 @@ class Conditions:
             evaluation=config.evaluation,
             strategy=distribution.local_strategy(config.distribution),
             seed=config.seed,
-            folder=Path(config.model_dir) if config.model_dir else None,
+            folder=addresses.local(config.model_dir) if config.model_dir else None,
             finetuned="finetune" in (config.mode, config.train_mode),
             run=config,
         )

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from simclr_tf2 import files
+from simclr_tf2 import addresses, files
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.reference import files as reference_files
 from simclr_tf2.reference.weights import build_reference_encoder
@@ -55,7 +55,9 @@ def load_encoder(path: str | os.PathLike) -> keras.Model:
         ConfigError: Nothing there, it cannot be read as a whole, or it takes images of
             another range.
     """
-    file = Path(path)
+    if addresses.is_remote(path) and not addresses.has_copy(os.fspath(path)):
+        raise ConfigError(f"{path} is not on this machine; copy the folder here first")
+    file = addresses.local(path)
     if file.is_dir():
         file = RunFolder(file).encoder
     if not file.is_file() or reference_files.find_prefix(file):
@@ -117,7 +119,7 @@ def _warn_of_other_ranges(model: keras.Model, file: Path) -> None:
 
 
 def _load_reference(path: str | os.PathLike) -> keras.Model:
-    if RunFolder(Path(path)).config.is_file():
+    if RunFolder.at(path).config.is_file():
         raise ConfigError(
             f"no encoder at {path}: the run has not ended, or exported none; "
             f"--mode=export --model_dir={path} makes one of its newest checkpoint"

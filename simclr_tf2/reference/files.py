@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from simclr_tf2 import files
+from simclr_tf2 import addresses, files
 from simclr_tf2.errors import ConfigError
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -72,8 +72,12 @@ def find_prefix(path: str | os.PathLike) -> str | None:
             numbered SavedModels (the newest counts).
     """
     text = re.sub(r"\.(index|data-\d+-of-\d+)$", "", os.fspath(path))
-    if "://" in text:
-        raise ConfigError(f"{text} is not on this machine; copy the folder here first")
+    try:
+        text = os.fspath(addresses.local(text))
+    except ValueError:
+        raise ConfigError(
+            f"{text} is not on this machine; copy the folder here first"
+        ) from None
     if Path(text + ".index").is_file():
         return text
     folder = Path(text)

@@ -15,6 +15,7 @@ from simclr_tf2.config import Config
 from simclr_tf2.data import image_sets, pipeline, subset
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.runs import remote_files
 
 
 def open_queries(config: Config) -> Split:
@@ -73,7 +74,7 @@ def nearest_images(
         lines = [f"{i:>3}  {s:6.3f}  {names[p]}" for i, (p, s) in enumerate(row, 1)]
         print("\n".join([f"nearest to {query} (rank, cosine of h, image)", *lines]))
     if config.export.preview:
-        _draw(config, queries, images, rows, Path(config.export.preview))
+        _draw(config, queries, images, rows, config.export.preview)
     return [
         {
             "query": query,
@@ -103,7 +104,7 @@ def _draw(
     queries: Split,
     images: Split,
     rows: Sequence[Sequence[tuple[int, float]]],
-    path: Path,
+    place: str,
 ) -> None:
     """Write a picture: a row per query, with its neighbours and their cosine."""
     places = sorted({place for row in rows for place, _ in row})
@@ -115,10 +116,11 @@ def _draw(
         [[f"{similarity:.2f}" for _, similarity in row] for row in rows],
     )
     try:
-        path.write_bytes(plots.to_png(figure, dpi=110))
+        with remote_files.written(place) as path:
+            Path(path).write_bytes(plots.to_png(figure, dpi=110))
     except OSError as error:
-        raise ConfigError(f"--preview={path} cannot be written: {error}") from error
-    print(f"{path}: a picture of them", flush=True)
+        raise ConfigError(f"--preview={place} cannot be written: {error}") from error
+    print(f"{place}: a picture of them", flush=True)
 
 
 def _pixels(config: Config, split: Split) -> np.ndarray:

@@ -60,7 +60,7 @@ def load(run: str, *, name: str | None) -> LabelFreeRun:
     Raises:
         ConfigError: The folder keeps nothing of the kind, or it cannot be read.
     """
-    folder = RunFolder(Path(run), name)
+    folder = RunFolder.at(run, name)
     if not folder.path.is_dir():
         raise ConfigError(f"--compare_with={run} is not a folder: name a run folder")
     try:

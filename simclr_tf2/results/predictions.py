@@ -67,7 +67,7 @@ def load(other: str, *, name: str | None) -> RunPredictions:
     Raises:
         ConfigError: It has none, or they cannot be read.
     """
-    folder = RunFolder(Path(other), name)
+    folder = RunFolder.at(other, name)
     path = folder.predictions
     if not folder.path.is_dir():
         raise ConfigError(f"--compare_with={other} is not a folder: name a run folder")

@@ -17,9 +17,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import files
+from simclr_tf2 import addresses, files
 from simclr_tf2.errors import ConfigError, RunFailed
 from simclr_tf2.run_paths import RunFolder, checkpoint_config
+from simclr_tf2.runs import remote
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def save(
         files.write_text(checkpoint_config(prefix), config_json)
         # For tools that ask tf.train for the latest one.
         tf.compat.v1.train.update_checkpoint_state(
-            str(folder),
+            os.fspath(folder),
             Path(prefix).name,
             all_model_checkpoint_paths=[
                 Path(kept).name for _, kept in reversed(list_checkpoints(folder)[:keep])
@@ -73,6 +74,7 @@ def save(
         ) from error
     for _, old in list_checkpoints(folder)[keep:]:
         _remove(old)
+    remote.changed(folder, at_once=True)
     return prefix
 
 
@@ -213,8 +215,9 @@ def prefix_of(source: str) -> str:
     Raises:
         ConfigError: There is no checkpoint.
     """
-    newest = list_checkpoints(source) if Path(source).is_dir() else []
-    prefix = newest[0][1] if newest else source
+    place = addresses.local(source)
+    newest = list_checkpoints(place) if place.is_dir() else []
+    prefix = newest[0][1] if newest else str(place)
     if not Path(prefix + ".index").exists():
         raise ConfigError(f"--checkpoint={source}: no checkpoint there{_near(source)}")
     return prefix
@@ -222,11 +225,11 @@ def prefix_of(source: str) -> str:
 
 def _near(source: str) -> str:
     """Return a hint for a missing checkpoint: other steps, or a missing folder."""
-    folder = Path(source).parent
+    folder = addresses.local(source).parent
     others = [Path(prefix).name for _, prefix in list_checkpoints(folder)]
     if re.fullmatch(r"ckpt-\d+", Path(source).name) and others:
         return f"; {folder} holds {', '.join(others)}"
-    missing = files.missing(source)
+    missing = files.missing(addresses.local(source))
     return f"; {missing}" if missing else ""
 
 

@@ -34,7 +34,7 @@ BEFORE = {"pixel_range": "full"}
 def of(config: Config) -> RunFolder:
     """Return the paths of the run and of its evaluation ``--eval_name``."""
     assert config.model_dir is not None
-    return RunFolder(Path(config.model_dir), config.evaluation.eval_name)
+    return RunFolder.at(config.model_dir, config.evaluation.eval_name)
 
 
 def config_json(config: Config) -> str:
@@ -49,9 +49,10 @@ def read_config(folder: str | os.PathLike) -> Config:
     Raises:
         ConfigError: There is no config, or it cannot be read.
     """
-    path = RunFolder(Path(folder)).config
+    run = RunFolder.at(folder)
+    path = run.config
     if not path.exists():
-        why = files.missing(folder) or "it has no config.json"
+        why = files.missing(run) or "it has no config.json"
         raise ConfigError(f"{folder} is not a run folder: {why}")
     return _read(path)
 
@@ -72,7 +73,7 @@ def earlier_config(folder: str | os.PathLike) -> Config | None:
     Raises:
         ConfigError: The settings cannot be read.
     """
-    there = RunFolder(Path(folder)).config.is_file() and has_trained(folder)
+    there = RunFolder.at(folder).config.is_file() and has_trained(folder)
     return read_config(folder) if there else None
 
 
@@ -208,7 +209,7 @@ def has_trained(folder: str | os.PathLike) -> bool:
 
     If not, nothing is lost when the run starts with other settings.
     """
-    run = RunFolder(Path(folder))
+    run = RunFolder.at(folder)
     made = (run.checkpoint_state, run.results, run.encoder, run.saved_model)
     return any(path.exists() for path in made)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from simclr_tf2.runs import checkpoints
+from simclr_tf2.runs import checkpoints, remote
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ def new_checkpoints(
                 total_steps,
             )
             return
+        remote.refresh(folder)
         if newest <= last:
             sleep(poll)
         else:

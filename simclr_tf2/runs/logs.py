@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from simclr_tf2 import files
 from simclr_tf2.run_paths import RunFolder
+from simclr_tf2.runs import remote
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class MetricsLog:
         with files.writing(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **scalars}) + "\n")
         self._events.write(step, scalars)
+        remote.changed(path)
 
     def close(self) -> None:
         """Flush and close the TensorBoard writer."""

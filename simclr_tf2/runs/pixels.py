@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from simclr_tf2 import addresses
 from simclr_tf2.config import Config
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.runs import folder as run_folder
@@ -16,9 +15,9 @@ def recorded(config: Config) -> Config:
     """
     if config.data.pixel_range != "auto":
         return config
-    places = [Path(config.model_dir)] if config.model_dir else []
+    places = [addresses.local(config.model_dir)] if config.model_dir else []
     if config.training.checkpoint:
-        checkpoint = Path(config.training.checkpoint)
+        checkpoint = addresses.local(config.training.checkpoint)
         places.append(checkpoint if checkpoint.is_dir() else checkpoint.parent)
     for folder in places:
         before = run_folder.earlier_config(folder)

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 import simclr_tf2
+from simclr_tf2 import addresses
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.config.settings import PLACE
@@ -19,6 +20,7 @@ from simclr_tf2.data.datasets import Split
 from simclr_tf2.distribution import Workers
 from simclr_tf2.errors import ConfigError, RunFailed
 from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs import remote
 
 MARK = ".shared-"  # prefix of a file that shows whether a folder is shared
 SECONDS_TO_APPEAR = 10.0  # [ours] for a file to be seen through a network file system
@@ -58,8 +60,20 @@ def agree(
             **facts,
         }
     )
-    check_shared(team, Path(config.model_dir or ""))
+    folder = config.model_dir or ""
+    if addresses.is_remote(folder):
+        team.require_equal({"--model_dir": folder})
+        _share_checkpoints(team, folder)
+    else:
+        check_shared(team, Path(folder))
     return config
+
+
+def _share_checkpoints(team: Workers, folder: str) -> None:
+    """Upload the newest checkpoint of worker 0, and download it on the others."""
+    team.by_chief(lambda: remote.changed(addresses.local(folder), at_once=True))
+    if not team.is_chief:
+        remote.refresh(addresses.local(folder))
 
 
 def _settings(config: Config) -> dict[str, Any]:

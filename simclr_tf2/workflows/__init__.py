@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from simclr_tf2.config import Config
+from simclr_tf2.runs import remote
 from simclr_tf2.runs.eval_settings import warn_of_unread_dataset
 from simclr_tf2.workflows.embed import embed
 from simclr_tf2.workflows.evaluate import evaluate
@@ -33,9 +34,12 @@ def run(config: Config) -> dict[str, Any]:
     Args:
         config: Everything that was asked for.
 
+    Remote folders (gs://bucket/run) have local copies meanwhile (``runs/remote.py``).
+
     Raises:
         ConfigError: The mode cannot run as configured.
     """
     if config.workflow in ("pretrain", "finetune", "scan"):  # eval says it itself
         warn_of_unread_dataset(config)
-    return WORKFLOWS[config.workflow](config)
+    with remote.folders(config):
+        return WORKFLOWS[config.workflow](config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,6 +19,7 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.report import nearest_images
 from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs import remote_files
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +57,10 @@ def embed(config: Config) -> dict[str, Any]:
     else:
         split, names, features, labels = _of_split(encoder, config, batch)
     if output:
-        evaluation.write_embeddings(
-            output, names=names, features=features, labels=labels
-        )
+        with remote_files.written(output) as path:
+            evaluation.write_embeddings(
+                path, names=names, features=features, labels=labels
+            )
         print(
             f"{output}: h of {len(names)} images, {features.shape[1]} numbers each",
             flush=True,
@@ -82,7 +83,7 @@ def _as_trained(config: Config, encoder: keras.Model) -> Config:
     """
     assert config.model_dir is not None
     _, height, width, channels = encoder.input_shape
-    if RunFolder(Path(config.model_dir)).config.exists():
+    if RunFolder.at(config.model_dir).config.exists():
         data = run_folder.read_config(config.model_dir).data
         data = dataclasses.replace(
             data, manifest=None, tfrecords=None, image_dir=None, label_columns=()

@@ -6,10 +6,16 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from simclr_tf2 import distribution, evaluation, models, saved_model, startup
+from simclr_tf2 import (
+    addresses,
+    distribution,
+    evaluation,
+    models,
+    saved_model,
+    startup,
+)
 from simclr_tf2.config import Config, EvaluationConfig
 from simclr_tf2.data import overlap
 from simclr_tf2.errors import ConfigError
@@ -70,7 +76,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     """
     if not config.model_dir:
         raise ConfigError("--mode=eval needs --model_dir: the folder of a run")
-    folder = Path(config.model_dir)
+    folder = addresses.local(config.model_dir)
     trained = run_folder.read_config(folder)
     eval_settings.warn_of_no_effect(config, trained)
     merged = eval_settings.merged(config, trained)
@@ -271,7 +277,7 @@ def _measure_export(
     """Measure encoder.keras of a folder that keeps no checkpoint."""
     config = merged.config
     assert config.model_dir is not None
-    folder = Path(config.model_dir)
+    folder = addresses.local(config.model_dir)
     encoder = saved_model.load_encoder(folder)
     if not config.evaluation.protocols:
         raise ConfigError(

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from simclr_tf2 import models, saved_model
+from simclr_tf2 import addresses, models, saved_model
 from simclr_tf2.config import Config
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.exports.formats import write_exports
@@ -31,7 +31,7 @@ def export(config: Config) -> dict[str, Any]:
         raise ConfigError("--mode=export needs --model_dir: the folder of a run")
     if not config.export.export_formats:
         raise ConfigError("--mode=export with empty --export_formats has nothing to do")
-    folder = Path(config.model_dir)
+    folder = addresses.local(config.model_dir)
     if config.training.checkpoint:
         model, step = convert(config, config.training.checkpoint, folder)
     else:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import augmentations, files, plots, startup
+from simclr_tf2 import addresses, augmentations, files, plots, startup
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.data import (
@@ -24,6 +24,7 @@ from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.run_paths import RunFolder
+from simclr_tf2.runs import remote_files
 from simclr_tf2.runs.images import summarize
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ def scan(config: Config) -> dict[str, Any]:
         ConfigError: No usable image, or a place that cannot be written.
     """
     picture = config.export.preview
-    if picture and not Path(picture).absolute().parent.is_dir():
+    remote = picture and addresses.is_remote(picture)
+    if picture and not remote and not Path(picture).absolute().parent.is_dir():
         raise ConfigError(
             f"--preview={picture}: there is no such folder; make it first"
         )
@@ -57,7 +59,7 @@ def scan(config: Config) -> dict[str, Any]:
         print("\n".join(f"{k}: {v}" for k, v in summary.items()), flush=True)
     print(startup.kernels(), flush=True)
     if config.model_dir:
-        path = RunFolder(Path(config.model_dir)).scan
+        path = RunFolder.at(config.model_dir).scan
         _write(path, summary)
         print(f"{path}: the same, and every broken file", flush=True)
     if images is not None:
@@ -72,7 +74,7 @@ def scan(config: Config) -> dict[str, Any]:
             if images is not None
             else opening.open_split(config.data, config.data.train_split)
         )
-        _preview(config, split, Path(config.export.preview))
+        _preview(config, split, config.export.preview)
     return summary
 
 
@@ -82,7 +84,9 @@ def _may_keep(config: Config) -> bool:
     A scan makes no folder that nobody named.
     """
     given = "data_dir" in config_lib.given_settings(config)
-    return given or Path(config.data.data_dir).expanduser().is_dir()
+    data_dir = config.data.data_dir
+    remote = addresses.is_remote(data_dir)
+    return given or remote or Path(data_dir).expanduser().is_dir()
 
 
 def _of_split(split: Split, *, partly: bool = False) -> dict[str, Any]:
@@ -130,7 +134,7 @@ def _write(path: Path, summary: dict[str, Any]) -> None:
         raise ConfigError(f"{path} cannot be written: {error}") from error
 
 
-def _preview(config: Config, split: Split, path: Path) -> None:
+def _preview(config: Config, split: Split, place: str) -> None:
     """Draw the views that training would draw, with their parameters."""
     settings = ViewSpec.for_pairs(config.augmentation, config.data.image_size).settings
     originals, views, drawn = [], [], []
@@ -155,7 +159,8 @@ def _preview(config: Config, split: Split, path: Path) -> None:
         )
     figure = plots.preview(originals, views, drawn)
     try:
-        path.write_bytes(plots.to_png(figure, dpi=110))
+        with remote_files.written(place) as path:
+            Path(path).write_bytes(plots.to_png(figure, dpi=110))
     except OSError as error:
-        raise ConfigError(f"--preview={path} cannot be written: {error}") from error
-    print(f"{path}: {len(originals)} images beside their views", flush=True)
+        raise ConfigError(f"--preview={place} cannot be written: {error}") from error
+    print(f"{place}: {len(originals)} images beside their views", flush=True)

@@ -16,11 +16,13 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.reference.names import reference_variables
 from simclr_tf2.reference.structure import head_free
 from simclr_tf2.run_paths import RunFolder
+from simclr_tf2.runs import remote, remote_files
 from simclr_tf2.training.initialization import restore
 from tests import command_line
 from tests.support import reference_layout
 
 FORMS = ["ckpt-8", "saved_model/8"]
+VARIABLES = "/saved_model/8/variables/variables"
 # The SavedModel was run on TensorFlow 2.15. Inference agrees to rounding; training
 # divides by batch statistics, and amplifies it (measured: 3e-7 and 1e-5).
 TOLERANCE = {False: 2e-6, True: 1e-4}
@@ -330,7 +332,7 @@ def test_a_run_that_is_not_exported_yet_is_told_so(tmp_path):
     one_line(lambda: saved_model.load_encoder(tmp_path), "--mode=export --model_dir=")
 
 
-def test_remote_folders_are_not_read():
+def test_remote_folders_are_not_read_without_a_copy():
     path = "gs://simclr-checkpoints-tf2/simclrv2/pretrained/r50_1x_sk0/saved_model"
     one_line(lambda: saved_model.load_encoder(path), "copy the folder here first")
 
@@ -345,3 +347,24 @@ def test_export_of_nothing_is_a_usage_error(tmp_path):
     )
     assert code == 2 and "no checkpoint" in stderr
     assert "Traceback" not in stderr and not out.exists()
+
+
+@pytest.mark.parametrize("end", ["", *(f"/{form}" for form in FORMS), VARIABLES])
+def test_a_run_in_a_bucket_is_read_from_a_copy(reference_run, tmp_path, end):
+    for path in reference_run.rglob("*.*"):
+        name = path.relative_to(reference_run).as_posix()
+        remote_files.upload(path, f"ram://published/run/{name}")
+    asked = config_lib.from_flat(
+        {
+            "mode": "export",
+            "model_dir": str(tmp_path / "out"),
+            "checkpoint": f"ram://published/run{end}",
+            "spool_dir": str(tmp_path / "spool"),
+        }
+    )
+    with remote.folders(asked):
+        found = saved_model.read_reference(asked.training.checkpoint)
+    local = saved_model.read_reference(f"{reference_run}{end}")
+    assert (found.config, found.step) == (local.config, local.step)
+    with pytest.raises(ConfigError, match="is not on this machine"):
+        saved_model.load_encoder(asked.training.checkpoint)

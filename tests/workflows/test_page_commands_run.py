@@ -28,7 +28,15 @@ SMALL = {
     "export": "--export_formats=keras",
 }
 # What a command needs that is neither drawn nor made by a command before it.
-NOT_HERE = ("cifar10", "fashion_mnist", "imagenet", "HOST", "voc/2007", "places205")
+NOT_HERE = (
+    "cifar10",
+    "fashion_mnist",
+    "imagenet",
+    "HOST",
+    "voc/2007",
+    "places205",
+    "gs://",
+)
 SHAPES = "--dataset=simclr_shapes/tiny --train_split=train --eval_split=test"
 
 
