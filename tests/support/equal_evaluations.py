@@ -76,7 +76,7 @@ def measured(devices: int) -> tuple[dict[str, Any], np.ndarray]:
         monitor_epochs=1.0,
         train_batch_size=8,
     )
-    strategy = distribution.shared_strategy(config.distribution)
+    strategy = distribution.local_strategy(config.distribution)
     assert strategy.num_replicas_in_sync == devices
     probe, test, held = images(PROBE, 0), images(TEST, 1), images(HELD, 2)
     conditions = Conditions.of(config, Splits(probe, probe, test, held=held))

@@ -12,10 +12,10 @@ def _one_device():
     ``auto`` would take both logical devices, and TensorFlow does not take a second
     mirrored strategy with other shapes in one process well.
     """
-    from simclr_tf2 import distribution
+    from simclr_tf2.distribution import strategies
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distribution, "_detect", lambda config: "one_device")
+        patch.setattr(strategies, "_detect", lambda *_: ("one_device", "a test"))
         yield
 
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from deploy.cluster_demo import free_ports
 from tests import command_line
 from tests.support import gcs
 
@@ -69,6 +70,35 @@ def test_a_run_is_stopped_and_goes_on_on_another_machine(
     cache = str(tmp_path / "cache").encode()
     assert not [name for name in names if cache in server.read(f"bucket/runs/a/{name}")]
     assert not list(command_line.ROOT.glob("*:"))
+
+
+@pytest.mark.slow
+def test_two_workers_share_a_run_in_a_bucket(server, data_dir):
+    """Each has a local copy; worker 0 uploads, and both go on from the same step."""
+
+    def start():
+        addresses = ",".join(f"localhost:{port}" for port in free_ports(2))
+        return [
+            command_line.start(
+                *command_line.TINY,
+                f"--model_dir={RUN}",
+                f"--data_dir={data_dir}",
+                f"--cluster={addresses}",
+                f"--task_index={index}",
+            )
+            for index in (0, 1)
+        ]
+
+    workers = start()
+    until(lambda: "bucket/runs/a/ckpt-4.index" in server.objects, workers[0])
+    workers[1].send_signal(signal.SIGTERM)
+    said = [worker.communicate(timeout=240)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [42, 42], said
+    workers = start()
+    said = [worker.communicate(timeout=240)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], said
+    assert all(f"resuming from {RUN}/ckpt-" in text for text in said)
+    assert {"results.json", "ckpt-12.index"} <= set(server.names("bucket/runs/a"))
 
 
 READ = """
