@@ -95,6 +95,8 @@ class DistributionConfig:
                 "auto or multi_worker with --cluster",
                 self.strategy,
             )
+            tpu = self.use_tpu or bool(self.tpu_name or self.master)
+            require(not tpu, "cluster", "left out with a TPU", self.cluster)
         else:
             require(
                 self.task_index is None,

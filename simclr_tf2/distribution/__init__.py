@@ -1,6 +1,6 @@
 """Strategies, workers, and all communication between replicas and between hosts."""
 
-from simclr_tf2.distribution.cluster import Cluster, cluster_of
+from simclr_tf2.distribution.cluster import Cluster, cluster_of, training_cluster
 from simclr_tf2.distribution.replicas import (
     all_gather,
     all_reduce_mean,
@@ -31,6 +31,7 @@ __all__ = [
     "replica_count",
     "replica_id",
     "set_virtual_devices",
+    "training_cluster",
     "training_strategy",
     "uses_tensor_float_32",
     "workers",

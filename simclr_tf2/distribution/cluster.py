@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Sequence
+from concurrent import futures
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,11 +72,10 @@ class Cluster:
         Args:
             seconds: Time limit for each of them.
         """
-        return [
-            index
-            for index, address in enumerate(self.addresses)
-            if index != self.index and not _accepts(address, seconds)
-        ]
+        others = [i for i in range(len(self.addresses)) if i != self.index]
+        with futures.ThreadPoolExecutor(max_workers=64) as pool:
+            accept = pool.map(lambda i: _accepts(self.addresses[i], seconds), others)
+            return [i for i, accepts in zip(others, accept, strict=True) if not accepts]
 
 
 def cluster_of(config: DistributionConfig) -> Cluster | None:
@@ -91,6 +91,23 @@ def cluster_of(config: DistributionConfig) -> Cluster | None:
     if not text:
         return None
     return _from_tf_config(text)
+
+
+def training_cluster(config: DistributionConfig) -> Cluster | None:
+    """Return the workers that a training run joins; None if it runs alone.
+
+    It runs alone if the flags ask for devices of this machine or for a TPU, or if no
+    other worker is listed.
+
+    Raises:
+        ConfigError: As ``cluster_of``.
+    """
+    asked_for_tpu = config.use_tpu or config.tpu_name or config.master
+    joins = config.strategy == "multi_worker" or (
+        config.strategy == "auto" and not asked_for_tpu
+    )
+    cluster = cluster_of(config) if joins else None
+    return cluster if cluster is not None and len(cluster.addresses) > 1 else None
 
 
 def _from_tf_config(text: str) -> Cluster | None:

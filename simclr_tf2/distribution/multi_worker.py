@@ -29,6 +29,12 @@ _LOSS = (
     tf.errors.InternalError,
     tf.errors.UnknownError,
 )
+_OF_THE_NETWORK = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 _IMPLEMENTATIONS = {"auto": "AUTO", "ring": "RING", "nccl": "NCCL"}
 PROBE_SECONDS = 5.0
 _CLUSTERS: weakref.WeakKeyDictionary[tf.distribute.Strategy, Cluster] = (
@@ -125,8 +131,7 @@ def _nobody_came(cluster: Cluster, timeout: int, error: Exception) -> ConfigErro
     """Return the error of a start at which workers are missing."""
     if "Timeout waiting" not in str(error):
         return ConfigError(
-            f"{cluster.title(cluster.index)} cannot join the others: "
-            f"{_first_line(error)}"
+            f"{cluster.title(cluster.index)} cannot join the others: {_reason(error)}"
         )
     missing = cluster.unreachable()
     if missing:
@@ -137,8 +142,9 @@ def _nobody_came(cluster: Cluster, timeout: int, error: Exception) -> ConfigErro
         )
     return ConfigError(
         f"the workers did not all join within --worker_timeout={timeout} seconds, and "
-        "all of them accept connections: end all of them, look for a worker of an "
-        "earlier start that still runs, and start again"
+        "all of them accept connections. Either a worker of an earlier start still "
+        "runs, or the workers have different numbers of devices: end all of them, give "
+        "them the same --visible_devices, and start again"
     )
 
 
@@ -147,24 +153,29 @@ def is_of_workers(error: BaseException) -> bool:
     return isinstance(error, _LOSS)
 
 
-def lost_worker(cluster: Cluster, error: BaseException, saved: str) -> RunFailed:
-    """Return the error of a run that another worker has left.
+def lost_worker(cluster: Cluster, error: BaseException, saved: int) -> RunFailed | None:
+    """Return the error of a run that another worker has left, or None if none has.
 
     Args:
         cluster: The workers.
         error: What TensorFlow raised.
-        saved: What is saved, as a clause: "step 30 is saved".
+        saved: Step of the last checkpoint; 0: there is none.
     """
     named = re.search(r"task:(\d+) is down", str(error))
     gone = [int(named[1])] if named else _probed(cluster)
     if gone:
-        what = f"{cluster.names(gone)} is lost or does not answer"
+        what = f"{cluster.names(gone)} is lost or does not answer: see its log"
+    elif isinstance(error, _OF_THE_NETWORK):
+        what = f"the workers lost their connection ({_reason(error)})"
     else:
-        what = f"the workers lost their connection ({_first_line(error)})"
-    return RunFailed(
-        f"{what}: see its log. {saved}; start the same command on all workers, and "
-        "they go on from there"
+        return None
+    remedy = (
+        f"step {saved} is saved: start the same command on all workers, and they go on "
+        "from there"
+        if saved
+        else "nothing is saved yet: the same command on all workers starts from step 0"
     )
+    return RunFailed(f"{what}. {remedy[0].upper()}{remedy[1:]}")
 
 
 def _probed(cluster: Cluster) -> list[int]:
@@ -177,6 +188,9 @@ def _probed(cluster: Cluster) -> list[int]:
         time.sleep(0.5)
 
 
-def _first_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    """Return the line of an error that says why, without names of operations."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:160]
+    names = ("[[{{node", "Detected at", "File ", "Graph execution error", "(0)", "(1)")
+    said = [line for line in lines if not line.startswith(names)]
+    return (said[-1] if said else type(error).__name__)[:160]

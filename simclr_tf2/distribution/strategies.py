@@ -14,7 +14,12 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf2.config import DistributionConfig
-from simclr_tf2.distribution.cluster import VARIABLE, Cluster, cluster_of
+from simclr_tf2.distribution.cluster import (
+    VARIABLE,
+    Cluster,
+    cluster_of,
+    training_cluster,
+)
 from simclr_tf2.distribution.multi_worker import multi_worker_strategy
 from simclr_tf2.errors import ConfigError
 
@@ -103,7 +108,9 @@ def make_strategy(
     if kind == "tpu":
         strategy = _tpu_strategy(config)
     elif kind == "multi_worker":
-        strategy = multi_worker_strategy(config, _required(cluster))
+        if cluster is None:
+            raise _no_workers()
+        strategy = multi_worker_strategy(config, cluster)
     elif kind == "mirrored":
         with _alone():
             strategy = tf.distribute.MirroredStrategy(_local_devices())
@@ -129,10 +136,12 @@ def training_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
     Raises:
         ConfigError: The devices or the other workers cannot be used.
     """
-    cluster = cluster_of(config) if _may_join(config) else None
-    if cluster is not None and len(cluster.addresses) == 1:  # nobody to train with
-        return local_strategy(config)
-    return _shared(config, cluster)
+    cluster = training_cluster(config)
+    if cluster is not None:
+        return _shared(config, cluster)
+    if config.strategy == "multi_worker" and cluster_of(config) is None:
+        raise _no_workers()
+    return local_strategy(config)
 
 
 def local_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
@@ -188,22 +197,12 @@ def _alone() -> Iterator[None]:
             os.environ[VARIABLE] = text
 
 
-def _may_join(config: DistributionConfig) -> bool:
-    """Return whether the flags allow that other workers take part."""
-    asked_for_tpu = config.use_tpu or config.tpu_name or config.master
-    if config.strategy == "multi_worker":
-        return True
-    return config.strategy == "auto" and not (asked_for_tpu and not config.cluster)
-
-
-def _required(cluster: Cluster | None) -> Cluster:
-    if cluster is None:
-        raise ConfigError(
-            "--strategy=multi_worker needs the addresses of the workers: "
-            "--cluster=host:port,host:port --task_index=N, or the environment variable "
-            f"{VARIABLE}"
-        )
-    return cluster
+def _no_workers() -> ConfigError:
+    return ConfigError(
+        "--strategy=multi_worker needs the addresses of the workers: "
+        "--cluster=host:port,host:port --task_index=N, or the environment variable "
+        f"{VARIABLE}"
+    )
 
 
 def _detect(config: DistributionConfig, cluster: Cluster | None) -> tuple[str, str]:

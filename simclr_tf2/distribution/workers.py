@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,12 +20,21 @@ from simclr_tf2.errors import ConfigError, NotFinite, RunFailed, Stopped
 
 T = TypeVar("T")
 _ERRORS = {kind.__name__: kind for kind in (ConfigError, RunFailed, NotFinite, Stopped)}
+# Number of the group of all hosts, and of its first exchange; TensorFlow counts the
+# groups and operations of a strategy from 1.
+GROUP = 1 << 28
 MOST_NAMED = 3  # differences in one message
+_TEAMS: dict[tf.distribute.Strategy, Workers] = {}
 
 
 def workers(strategy: tf.distribute.Strategy) -> Workers:
-    """Return the workers of a strategy: one, or those of its cluster."""
-    return Workers(strategy, cluster_of_strategy(strategy))
+    """Return the workers of a strategy: one, or those of its cluster.
+
+    The same strategy has the same object, which counts what was exchanged.
+    """
+    if strategy not in _TEAMS:
+        _TEAMS[strategy] = Workers(strategy, cluster_of_strategy(strategy))
+    return _TEAMS[strategy]
 
 
 class Workers:
@@ -41,7 +51,8 @@ class Workers:
         self, strategy: tf.distribute.Strategy, cluster: Cluster | None
     ) -> None:
         self._strategy, self._cluster = strategy, cluster
-        self.saved = "nothing is saved yet"  # of messages about a lost worker
+        self._exchanges = 0
+        self.saved = 0  # step of the last checkpoint, for the message about a loss
 
     @property
     def count(self) -> int:
@@ -72,10 +83,8 @@ class Workers:
         """
         if self.count == 1:
             return [value]
-        try:
+        with self.explaining():
             return [json.loads(text) for text in self._gathered(json.dumps(value))]
-        except tf.errors.OpError as error:
-            raise self.explained(error) from error
 
     def together(self, make: Callable[[], T]) -> T:
         """Call ``make`` on every worker; raise on all of them if it fails on one.
@@ -135,10 +144,34 @@ class Workers:
             "the same flags, program and data"
         )
 
-    def explained(self, error: Exception) -> Exception:
-        """Return what to raise for an error of a collective operation."""
+    def devices(self) -> dict[str, Any]:
+        """Return the kind and the number of the devices of this worker, as facts."""
+        devices = self._strategy.extended.worker_devices
+        kind = tf.DeviceSpec.from_string(devices[0]).device_type
+        return {"kind of devices": kind, "number of devices": len(devices)}
+
+    def names(self, indices: Sequence[int]) -> str:
+        """Return the names of some workers as messages show them."""
+        return self._cluster.names(indices) if self._cluster else "this worker"
+
+    @contextlib.contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Raise an error that names the lost worker for TensorFlow's own.
+
+        Raises:
+            RunFailed: A worker is lost.
+        """
+        try:
+            yield
+        except tf.errors.OpError as error:
+            explained = self._explained(error)
+            if explained is None:
+                raise
+            raise explained from error
+
+    def _explained(self, error: tf.errors.OpError) -> Exception | None:
         if self._cluster is None or not is_of_workers(error):
-            return error
+            return None
         return lost_worker(self._cluster, error, self.saved)
 
     def _raise_theirs(self, answers: Sequence[dict[str, str] | None]) -> None:
@@ -150,28 +183,33 @@ class Workers:
                 raise kind(f"{self._cluster.title(index)}: {text}")
 
     def _gathered(self, text: str) -> list[str]:
-        """Gather a text of each worker: first its length, then its bytes.
-
-        Bytes travel as float32, which every way of communication supports.
-        """
-        own = np.frombuffer(text.encode(), np.uint8).astype(np.float32)
-        lengths = self._gather(np.array([len(own)], np.float32))
+        """Gather a text of each worker: first its length, then its bytes."""
+        own = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+        lengths = self._gather(np.array([len(own)], np.int32))
         padded = np.pad(own, (0, int(lengths.max()) - len(own)))
-        rows = self._gather(padded[np.newaxis])
+        rows = self._gather(padded).reshape(self.count, -1)
         return [
-            row[: int(length)].astype(np.uint8).tobytes().decode()
+            row[:length].astype(np.uint8).tobytes().decode()
             for row, length in zip(rows, lengths, strict=True)
         ]
 
     def _gather(self, row: np.ndarray) -> np.ndarray:
-        """Gather an array ``[1, ...]`` of each worker to ``[workers, ...]``."""
-        values = self._strategy.experimental_distribute_values_from_function(
-            lambda _: tf.constant(row)
-        )
-        joined = self._strategy.gather(values, axis=0).numpy()
-        share = self._strategy.num_replicas_in_sync // self.count
-        found: np.ndarray = joined[::share]
-        return found
+        """Join arrays ``[n]`` of all workers to ``[workers * n]``, on the hosts.
+
+        A gather of the strategy is over devices, and waits forever if workers have
+        different numbers of them.
+        """
+        self._exchanges += 1
+        with tf.device("/cpu:0"):
+            joined: np.ndarray = tf.raw_ops.CollectiveGatherV2(
+                input=row,
+                group_size=self.count,
+                group_key=GROUP,
+                instance_key=GROUP + self._exchanges,
+                ordering_token=[],
+                communication_hint="ring",
+            ).numpy()
+        return joined
 
 
 def _difference(name: str, found: Sequence[Mapping[str, Any]]) -> str:

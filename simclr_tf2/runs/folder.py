@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 PLACES = ("image_dir", "manifest", "tfrecords")
 ARRAYS = (".npz", ".npy")  # suffixes of files that --dataset may name
 WORKERS = {"cluster", "task_index", "worker_timeout"}  # may change at each start
+SHARED = ".shared-"  # a file of several workers that look whether they share a folder
 LENGTH = {"train_epochs", "train_steps"}  # may change with --extend
 
 
@@ -136,7 +137,10 @@ def check(config: Config) -> None:
         return
     if folder.config.exists():
         _check_same(config, read_config(folder), folder)
-    elif any(path != folder.scan for path in folder.path.iterdir()):
+    elif any(
+        path != folder.scan and not path.name.startswith(SHARED)
+        for path in folder.path.iterdir()
+    ):
         raise ConfigError(
             f"{folder} has files but no config.json or usable checkpoint of this "
             "program; choose an empty --model_dir"

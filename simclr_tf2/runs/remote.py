@@ -24,7 +24,7 @@ import tensorflow as tf
 from simclr_tf2 import addresses, places, stopping
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
-from simclr_tf2.distribution import cluster_of
+from simclr_tf2.distribution import training_cluster
 from simclr_tf2.errors import ConfigError, RunFailed
 from simclr_tf2.runs import remote_files
 from simclr_tf2.runs.mirror import Keep, Mirror
@@ -347,7 +347,7 @@ def _is_first_worker(config: Config) -> bool:
     if config.workflow not in ("pretrain", "finetune"):
         return True
     try:
-        cluster = cluster_of(config.distribution)
+        cluster = training_cluster(config.distribution)
     except ConfigError:  # reported when the workers join
         return True
     return cluster is None or cluster.is_chief

@@ -7,6 +7,7 @@ import re
 
 import tensorflow as tf
 
+from simclr_tf2 import files
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import RunFailed
 
@@ -31,12 +32,26 @@ def is_of_the_input(error: tf.errors.OpError) -> bool:
     return OF_THE_INPUT.search(error.message or "") is not None
 
 
-def name_broken_file(split: Split, error: tf.errors.OpError) -> None:
+def name_broken_file(
+    split: Split, error: tf.errors.OpError, *, alone: bool = True
+) -> None:
     """Look for an image file that can no longer be read; reads every one until then.
+
+    Args:
+        split: The training images.
+        error: What TensorFlow raised.
+        alone: Whether this is the only worker. Others would wait during the search, so
+            that it is left to ``--mode=scan``.
 
     Raises:
         RunFailed: There is one, which is named.
     """
+    if not alone:
+        reason = files.reason(error)
+        raise RunFailed(
+            f"this worker could not read an image: {reason}. --mode=scan names broken "
+            "files; fix or remove them and start the same command on all workers"
+        ) from error
     logger.info("the input failed: looking for a file that cannot be read any more")
     broken = split.source.first_broken()
     if broken:

@@ -16,13 +16,16 @@ from simclr_tf2 import addresses
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.config.settings import PLACE
+from simclr_tf2.data import identity
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.distribution import Workers
 from simclr_tf2.errors import ConfigError, RunFailed
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import remote
 
-MARK = ".shared-"  # prefix of a file that shows whether a folder is shared
+# Settings that also count by being given: they end the fitted times of log lines,
+# checkpoints and online evaluations, at which chunks of steps end.
+RHYTHM = {"log_steps", "checkpoint_steps", "checkpoint_epochs", "monitor_epochs"}
 SECONDS_TO_APPEAR = 10.0  # [ours] for a file to be seen through a network file system
 
 
@@ -55,8 +58,15 @@ def agree(
             "version of simclr_tf2": simclr_tf2.__version__,
             "version of TensorFlow": tf.__version__,
             "number of training images": train.num_examples,
-            "digest of the training images": train.source.fingerprint,
+            "digest of names and sizes of the training images": (
+                identity.images_digest(train.source)
+            ),
+            "digest of their labels": identity.labels_digest(train.source),
             "number of steps": total_steps,
+            "flags of the log that are given": ", ".join(
+                sorted(config_lib.given_settings(config) & RHYTHM)
+            ),
+            **team.devices(),
             **facts,
         }
     )
@@ -97,11 +107,11 @@ def check_shared(team: Workers, folder: Path) -> None:
         ConfigError: Names the workers that do not see the file.
     """
     place = _existing(folder)
-    name = team.of_chief(MARK + secrets.token_hex(8))
+    name = team.of_chief(run_folder.SHARED + secrets.token_hex(8))
     path = place / name
     try:
         team.by_chief(lambda: _touch(path))
-        seen = team.exchange(_appears(place, name))
+        seen = team.exchange(team.together(lambda: _appears(place, name)))
     finally:
         if team.is_chief:
             with contextlib.suppress(OSError):

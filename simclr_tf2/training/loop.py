@@ -54,6 +54,7 @@ def train(
     jit_compile: bool = False,
     steps_per_loop: int = 0,
     variables: Sequence[tf.Variable] = (),
+    measure_input: bool = True,
 ) -> None:
     """Run steps ``start_step + 1 .. total_steps``, each exactly once.
 
@@ -78,6 +79,8 @@ def train(
         steps_per_loop: Steps of a chunk at most; 0: as many as last ``CHUNK_SECONDS``,
             up to ``MOST_STEPS``. A signal is heard at the end of a chunk.
         variables: Weights that several workers must have in common.
+        measure_input: Measure how long steps wait for their batch. Deterministic
+            operations of TensorFlow exclude a clock.
 
     Raises:
         NotFinite: A logged or about-to-be-saved loss is NaN or infinite.
@@ -92,6 +95,7 @@ def train(
             agreement,
             jit_compile=jit_compile,
             looped=steps_per_loop != 1,
+            measure_input=measure_input,
         )
         window = _Window(chunks.names, examples_per_step, start_step)
         iterator, schedule = iter(dataset), Schedule(cadence)
@@ -109,7 +113,7 @@ def train(
                 pace.skip()
             if stop_now and now < cadence.total_steps:
                 raise _stopped(now)
-        if agreement.stops_at_the_end():
+        if agreement.ends_with_stop():
             raise _stopped(now)
 
 
@@ -189,9 +193,11 @@ class _Chunks:
         *,
         jit_compile: bool,
         looped: bool,
+        measure_input: bool,
     ) -> None:
         self.names: list[str] = []
         self._strategy, self._agreement = strategy, agreement
+        self._measures_input = measure_input
         if jit_compile and not isinstance(strategy, tf.distribute.TPUStrategy):
             step = tf.function(step, jit_compile=True, autograph=False)
         self._step = step  # on a TPU everything is compiled
@@ -222,15 +228,21 @@ class _Chunks:
         return row[tf.newaxis], wait[tf.newaxis]
 
     def _row(self, iterator: Iterator) -> tuple[tf.Tensor, tf.Tensor]:
+        batch, wait = self._awaited(iterator)
+        values = self._strategy.run(self._replica_step, args=(batch,))
+        row = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
+        return row, wait
+
+    def _awaited(self, iterator: Iterator) -> tuple[Any, tf.Tensor]:
+        """Return the next batch, and the seconds until it came; NaN: not measured."""
+        if not self._measures_input:
+            return next(iterator), tf.constant(math.nan)
         began = tf.timestamp()
         with tf.control_dependencies([began]):
             batch = next(iterator)
         leaves = tf.nest.flatten(self._strategy.experimental_local_results(batch))
         with tf.control_dependencies(leaves):
-            wait = tf.cast(tf.timestamp() - began, tf.float32)
-        values = self._strategy.run(self._replica_step, args=(batch,))
-        row = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
-        return row, wait
+            return batch, tf.cast(tf.timestamp() - began, tf.float32)
 
     def _loop(self, iterator: Iterator, steps: tf.Tensor) -> tuple:
         def body(
@@ -301,10 +313,10 @@ class _Window:
             return {}
         seconds = max(now - self._since, 1e-9)
         waited = sum(float(np.sum(waits)) for waits in self._waits)
-        return {
-            "images_per_second": (step - self._trained) * self._examples / seconds,
-            "input_wait": min(1.0, waited / seconds),
-        }
+        found = {"images_per_second": (step - self._trained) * self._examples / seconds}
+        if math.isfinite(waited):
+            found["input_wait"] = min(1.0, waited / seconds)
+        return found
 
     def called(self, step: int, began: float, *, logged: bool) -> None:
         """Leave the time of hooks, which began at ``began``, out of the rates."""

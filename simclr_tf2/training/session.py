@@ -126,9 +126,7 @@ def open_session(
             with_head=with_head,
         )
     )
-    if team.count > 1:
-        digest = checkpoints.digest([*model.variables, *optimizer.variables])
-        team.require_equal({"start_step": start_step, "digest of weights": digest})
+    _require_same_start(team, start_step, [*model.variables, *optimizer.variables])
 
     def write_first_files() -> None:
         folder = run_folder.create(config, asked)
@@ -157,6 +155,23 @@ def open_session(
     )
 
 
+def _require_same_start(
+    team: Workers, start_step: int, variables: list[keras.Variable]
+) -> None:
+    """Refuse workers that start from other steps or weights.
+
+    Raises:
+        ConfigError: Names what differs.
+    """
+    if team.count > 1:
+        team.require_equal(
+            {
+                "step of the newest checkpoint": start_step,
+                "digest of the first weights": checkpoints.digest(variables),
+            }
+        )
+
+
 def run(
     session: Session,
     step: Step,
@@ -180,7 +195,7 @@ def run(
     """
     config, training = session.config, session.config.training
     start_step, team = session.start_step, session.workers
-    team.saved = _saved(start_step)
+    team.saved = start_step
     log = logs.MetricsLog(session.folder, start_step=start_step, write=team.is_chief)
     progress = logs.Progress(
         training.progress if team.is_chief else "none",
@@ -207,12 +222,13 @@ def run(
             jit_compile=training.jit_compile,
             steps_per_loop=_steps_per_loop(training.steps_per_loop, session.strategy),
             variables=[variable.value for variable in session.model.variables],
+            measure_input=not training.deterministic,
         )
     except tf.errors.OpError as error:
         if input_failures.is_of_the_input(error):
-            input_failures.name_broken_file(session.train, error)
+            input_failures.name_broken_file(session.train, error, alone=team.count == 1)
         input_failures.name_lack_of_memory(error)
-        raise team.explained(error) from error
+        raise
     finally:
         log.close()
         progress.close()
@@ -276,7 +292,7 @@ class _Keeper:
             )
 
         session.workers.together(write)
-        session.workers.saved = _saved(now)
+        session.workers.saved = now
         stopping.saved(f"step {now} is saved; the same command goes on from there")
 
     def best(self, best: BestCheckpoint, now: int, value: float) -> None:
@@ -295,11 +311,6 @@ class _Keeper:
                 best.offer(now, value)
 
         team.by_chief(offer)
-
-
-def _saved(step: int) -> str:
-    """Say up to which step a run is saved, for a message about a lost worker."""
-    return f"step {step} is saved" if step else "nothing is saved yet"
 
 
 def cadence_of(

@@ -10,6 +10,7 @@ from typing import Any
 from simclr_tf2 import models, stopping
 from simclr_tf2.config import Config
 from simclr_tf2.distribution import Workers
+from simclr_tf2.errors import RunFailed
 from simclr_tf2.evaluation.features import cache as feature_cache
 from simclr_tf2.evaluation.inputs import Splits
 from simclr_tf2.evaluation.kept_results import facts_of_splits, keep_predictions
@@ -84,7 +85,14 @@ def by_chief(
     if not team.is_chief:
         stopping.saved(f"step {step} is saved; the same command goes on from there")
         logger.info("training is done; worker 0 evaluates and writes the results")
-    return team.by_chief(conclude_run) or {}
+    done: list[dict[str, Any]] = []
+    try:
+        team.by_chief(lambda: done.append(conclude_run()))
+    except RunFailed as error:
+        if not done:
+            raise
+        logger.warning("the results are complete, but %s", error)
+    return done[0] if done else {}
 
 
 def evaluate_and_conclude(

@@ -49,16 +49,17 @@ def finetune(config: Config) -> dict[str, Any]:
     check_baselines(config)
     strategy = distribution.training_strategy(config.distribution)
     team = distribution.workers(strategy)
-    config, done = conclusion.finished_together(team, config, _checked)
-    if done is not None:
-        return done
-    config, labelled = team.together(lambda: _prepared(config, strategy))
-    trained = train_and_score(config, strategy, labelled, asked=asked)
-    return conclusion.by_chief(
-        team,
-        trained.step,
-        lambda: _conclude(config, labelled, trained),
-    )
+    with team.explaining():
+        config, done = conclusion.finished_together(team, config, _checked)
+        if done is not None:
+            return done
+        config, labelled = team.together(lambda: _prepared(config, strategy))
+        trained = train_and_score(config, strategy, labelled, asked=asked)
+        return conclusion.by_chief(
+            team,
+            trained.step,
+            lambda: _conclude(config, labelled, trained),
+        )
 
 
 def _checked(config: Config) -> Config:

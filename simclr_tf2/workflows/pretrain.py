@@ -63,52 +63,53 @@ def pretrain(config: Config) -> dict[str, Any]:
     warn_of_no_effect(config)
     strategy = distribution.training_strategy(config.distribution)
     team = distribution.workers(strategy)
-    config, done = conclusion.finished_together(team, config, _checked)
-    if done is not None:
-        return done
-    start = team.together(lambda: _prepared(config, strategy))
-    config = joint_start.agree(
-        team,
-        start.config,
-        start.splits.train,
-        total_steps=start.total_steps,
-        augment_backend=augment_backend(start.config),
-    )
-    distribution.log_devices(strategy)
-    startup.log_kernels()
-    timings = {"start": time.perf_counter() - started}
-
-    opened = session.open_session(
-        config,
-        start.splits.train,
-        strategy,
-        lambda: build(config, start.splits.train, start.total_steps, strategy),
-        total_steps=start.total_steps,
-        classes=start.classes,
-        asked=asked,
-    )
-    if opened.is_complete:
-        logger.info(
-            "training is finished: %d of %d steps",
-            opened.start_step,
-            start.total_steps,
+    with team.explaining():
+        config, done = conclusion.finished_together(team, config, _checked)
+        if done is not None:
+            return done
+        start = team.together(lambda: _prepared(config, strategy))
+        config = joint_start.agree(
+            team,
+            start.config,
+            start.splits.train,
+            total_steps=start.total_steps,
+            augment_backend=augment_backend(start.config),
         )
-    else:
-        with timed(timings, "training"):
-            _train(opened, start.splits)
-    return conclusion.by_chief(
-        team,
-        opened.last_step,
-        lambda: conclusion.evaluate_and_conclude(
+        distribution.log_devices(strategy)
+        startup.log_kernels()
+        timings = {"start": time.perf_counter() - started}
+
+        opened = session.open_session(
             config,
-            # As --mode=eval opens it.
-            dataclasses.replace(start.splits, train=start.whole),
-            opened.model,
-            opened.folder,
-            step=opened.last_step,
-            timings=timings,
-        ),
-    )
+            start.splits.train,
+            strategy,
+            lambda: build(config, start.splits.train, start.total_steps, strategy),
+            total_steps=start.total_steps,
+            classes=start.classes,
+            asked=asked,
+        )
+        if opened.is_complete:
+            logger.info(
+                "training is finished: %d of %d steps",
+                opened.start_step,
+                start.total_steps,
+            )
+        else:
+            with timed(timings, "training"):
+                _train(opened, start.splits)
+        return conclusion.by_chief(
+            team,
+            opened.last_step,
+            lambda: conclusion.evaluate_and_conclude(
+                config,
+                # As --mode=eval opens it.
+                dataclasses.replace(start.splits, train=start.whole),
+                opened.model,
+                opened.folder,
+                step=opened.last_step,
+                timings=timings,
+            ),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import threading
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.distribution import Cluster, Workers, workers
+from simclr_tf2.distribution import Cluster, Workers, multi_worker, workers
 from simclr_tf2.errors import ConfigError, NotFinite, RunFailed
 
 ADDRESSES = ("a:1", "b:2", "c:3")
@@ -134,14 +134,37 @@ def test_many_differences_are_counted():
 def test_an_error_of_another_kind_is_not_taken_for_a_lost_worker():
     team = Workers(None, Cluster(ADDRESSES, 0))
     error = tf.errors.ResourceExhaustedError(None, None, "out of memory")
-    assert team.explained(error) is error
+    with pytest.raises(tf.errors.ResourceExhaustedError), team.explaining():
+        raise error
+
+
+def test_an_error_of_this_worker_stays_when_all_others_are_there(monkeypatch):
+    monkeypatch.setattr(Cluster, "unreachable", lambda _: [])
+    monkeypatch.setattr(multi_worker, "PROBE_SECONDS", 0.0)
+    team = Workers(None, Cluster(ADDRESSES, 0))
+    with pytest.raises(tf.errors.InternalError), team.explaining():
+        raise tf.errors.InternalError(None, None, "cuDNN failed")
+    with pytest.raises(RunFailed, match="lost their connection .reset by peer"):
+        with team.explaining():
+            text = "Graph execution error:\n\nDetected at node x\nreset by peer"
+            raise tf.errors.UnavailableError(
+                None, None, f"{text}\n\t [[{{{{node x}}}}]]"
+            )
+
+
+def test_unreachable_workers_are_named_whatever_the_error_says(monkeypatch):
+    monkeypatch.setattr(Cluster, "unreachable", lambda _: [1])
+    team = Workers(None, Cluster(ADDRESSES, 0))
+    with pytest.raises(RunFailed, match=r"worker 1 \(b:2\) is lost.*from step 0"):
+        with team.explaining():
+            raise tf.errors.InternalError(None, None, "RecvBuf")
 
 
 def test_a_lost_worker_is_named_by_the_health_check():
     team = Workers(None, Cluster(ADDRESSES, 0))
-    team.saved = "step 30 is saved"
+    team.saved = 30
     text = "cluster check alive failed, /job:worker/replica:0/task:2 is down"
-    error = team.explained(tf.errors.UnavailableError(None, None, text))
-    assert isinstance(error, RunFailed)
-    assert str(error).startswith("worker 2 (c:3) is lost or does not answer")
-    assert "step 30 is saved" in str(error)
+    with pytest.raises(RunFailed) as error, team.explaining():
+        raise tf.errors.UnavailableError(None, None, text)
+    assert str(error.value).startswith("worker 2 (c:3) is lost or does not answer")
+    assert "Step 30 is saved: start the same command" in str(error.value)

@@ -78,15 +78,28 @@ def test_replicas_of_one_worker_count_once(two_replicas):
 
 def test_rounding_is_no_difference_and_other_weights_are():
     same, other = agreement(), agreement()
-    for team, own in ((same, 1.0001), (other, 1.01)):
+    for team, own in ((same, 1.00001), (other, 1.01)):
         team.launched(sums([0, 0, 1], [0, 0, 0], own=own))
         team.launched(sums([0, 0, 1], [0, 0, 0]))
     assert same.signals().numpy()[1] == 0
     assert other.signals().numpy()[1] == 1
 
 
-def test_other_weights_on_any_worker_end_all():
+def test_other_weights_on_any_worker_end_all_and_it_is_named(monkeypatch):
+    each = [[1.0] * PARTS, [1.0] * PARTS, [1.01] * PARTS]
+    monkeypatch.setattr(Workers, "exchange", lambda *_: each)
+    team = agreement(count=3)
+    team.launched(sums([0, 1, 1], [0, 0, 0], [0, 0, 0]))
+    with pytest.raises(RunFailed, match=r"worker 2 \(localhost:3\) trains other"):
+        team.launched(sums([0, 0, 1], [0, 0, 0], [0, 0, 0]))
+
+
+def test_the_last_chunk_is_compared_too(monkeypatch):
+    answers = [[[1.0] * PARTS, [1.0] * PARTS], [False, True]]
+    monkeypatch.setattr(Workers, "exchange", lambda *_: answers.pop(0))
     team = agreement()
-    team.launched(sums([0, 1, 1], [0, 0, 0]))
-    with pytest.raises(RunFailed, match="do not train the same weights"):
-        team.launched(sums([0, 0, 1], [0, 0, 0]))
+    team.launched(sums([0, 0, 1], [0, 0, 0]))
+    assert team.ends_with_stop()  # worker 1 got a signal
+    answers[:] = [[[1.0] * PARTS, [2.0] * PARTS]]
+    with pytest.raises(RunFailed, match="trains other weights"):
+        team.ends_with_stop()

@@ -3,21 +3,25 @@
 import dataclasses
 import threading
 
+import numpy as np
+import tensorflow as tf
+
 from simclr_tf2.config import Config, DataConfig
 from simclr_tf2.config.distribution import DistributionConfig
+from simclr_tf2.data.sources import ArraySource
 from simclr_tf2.distribution import Cluster, Workers
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.training import joint_start
 
+ONE = tf.distribute.OneDeviceStrategy("/cpu:0")
+
 
 class Images:
-    """Training images, of which only number and digest matter here."""
+    """Training images, of which only number and digests matter here."""
 
-    num_examples = 100
-
-    class source:
-        fingerprint = "abc"
+    num_examples = 3
+    source = ArraySource(np.zeros([3, 2, 2, 3], np.uint8), np.array([0, 1, 0]))
 
 
 def on_both(act):
@@ -26,7 +30,7 @@ def on_both(act):
     barrier = threading.Barrier(2, timeout=30)
 
     def run(index):
-        team = Workers(None, Cluster(("a:1", "b:2"), index))
+        team = Workers(ONE, Cluster(("a:1", "b:2"), index))
 
         def gather(text):
             texts[index] = text
