@@ -99,6 +99,7 @@ class Mirror:
             if self._is_as_copied(name):
                 self._path(name).unlink(missing_ok=True)
             del self._known[name]
+            self._seen.discard(name)  # push must not remove what appears there anew
         self._seen |= {name for name in self._known if self._path(name).exists()}
         self._write_record()
         return count
@@ -126,8 +127,8 @@ class Mirror:
         Raises:
             RunFailed: A file cannot be uploaded. The message says where it is.
         """
+        state = _signature(self._path(_STATE))  # before the files that it lists
         here = _local_files(self.folder)
-        state = _signature(self._path(_STATE))
         changed = [name for name in here if not self._is_as_copied(name)]
         name = ""
         try:

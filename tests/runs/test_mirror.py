@@ -322,3 +322,40 @@ def test_a_list_of_checkpoints_that_is_newer_waits_for_the_next_upload(
     mirror.push()
     assert read(address, "checkpoint") == "newest: 6"
     assert "ckpt-6.index" in there(address)
+
+
+def test_a_list_that_is_newer_than_the_listed_files_waits(
+    address, tmp_path, monkeypatch
+):
+    """A checkpoint may be saved between the listing of files and their upload."""
+    mirror, listed = opened(address, tmp_path), mirrors._local_files
+    save(mirror, 2)
+    mirror.push()
+    save(mirror, 4)
+
+    def slow(folder):
+        names = listed(folder)
+        save(mirror, 6)
+        return names
+
+    monkeypatch.setattr(mirrors, "_local_files", slow)
+    mirror.push()
+    assert read(address, "checkpoint") == "newest: 2"
+    monkeypatch.setattr(mirrors, "_local_files", listed)
+    mirror.push()
+    assert read(address, "checkpoint") == "newest: 6"
+    assert "ckpt-6.index" in there(address)
+
+
+def test_a_file_that_was_gone_and_is_there_anew_is_not_removed(address, tmp_path):
+    trainer = opened(address, tmp_path / "a")
+    write(trainer, results__json="1")
+    trainer.push()
+    follower = opened(address, tmp_path / "b")
+    remote_files.remove(f"{address}/results.json")
+    follower.pull()
+    assert not (follower.folder / "results.json").exists()
+    write(trainer, results__json="22")
+    trainer.push()
+    follower.push()
+    assert there(address) == ["results.json"]
