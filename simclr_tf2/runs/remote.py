@@ -77,17 +77,24 @@ class _Run:
         """
         if not self.uploads:
             return True
+        if self._thread is not None and not self.is_busy:
+            self._collect()  # of an earlier state of the folder
         if self._thread is None:
             self._thread = threading.Thread(target=self._push, daemon=True)
             self._thread.start()
         self._thread.join(seconds)
-        if self._thread.is_alive():
+        if self.is_busy:
             return False
-        self._thread, self.uploaded = None, time.monotonic()
-        error, self._error = self._error, None
+        error = self._collect()
         if error is not None:
             raise error
         return True
+
+    def _collect(self) -> Exception | None:
+        """Forget an upload that has ended; return what it failed with."""
+        self._thread, self.uploaded = None, time.monotonic()
+        error, self._error = self._error, None
+        return error
 
     def upload_all(self) -> None:
         """Upload everything; return when it is done.
@@ -95,7 +102,7 @@ class _Run:
         Raises:
             RunFailed: A file could not be uploaded.
         """
-        if self._thread is not None:
+        if self.is_busy:
             with contextlib.suppress(RunFailed):  # of an earlier state of the folder
                 self._wait()
         self._wait()
@@ -159,6 +166,17 @@ def changed(folder: str | os.PathLike, *, at_once: bool = False) -> None:
                 run.mirror.address,
                 WAIT_SECONDS,
             )
+
+
+def settle(folder: str | os.PathLike) -> None:
+    """Upload a run folder and wait until it is done, if it is the copy of a remote one.
+
+    Raises:
+        RunFailed: A file could not be uploaded.
+    """
+    run = _run_of(folder)
+    if run is not None:
+        run.upload_all()
 
 
 def refresh(folder: str | os.PathLike) -> None:

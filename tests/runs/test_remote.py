@@ -181,6 +181,30 @@ def test_training_goes_on_beside_an_upload_that_takes_long(
     assert copy.pushed == 3 and not run.is_busy
 
 
+def test_the_next_upload_begins_where_the_last_has_ended(running, monkeypatch):
+    copy, _ = running
+    (run,) = remote._RUNS
+    copy.released.clear()
+    assert not run.upload(0.01)
+    copy.error = RunFailed("of an earlier state")
+    copy.released.set()
+    run._thread.join()
+    copy.error = None
+    assert run.upload(10.0)
+    assert copy.pushed == 2
+
+
+def test_settling_uploads_or_fails(running, tmp_path):
+    copy, _ = running
+    remote.settle(tmp_path / "run2")
+    assert copy.pushed == 0
+    remote.settle(copy.folder)
+    assert copy.pushed == 1
+    copy.error = RunFailed("could not copy a")
+    with pytest.raises(RunFailed, match="could not copy a"):
+        remote.settle(copy.folder)
+
+
 def test_a_follower_downloads_only_a_new_checkpoint(running, caplog):
     copy, _ = running
     remote.refresh(copy.folder)
