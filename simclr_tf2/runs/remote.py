@@ -307,7 +307,9 @@ def _open_copy(
     run = str(config.model_dir).rstrip("/")  # is copied before the others, and whole
     if flag != "model_dir" and f"{address}/".startswith(f"{run}/"):
         return
-    mirror = Mirror(address, spool)
+    of_run = flag == "model_dir" and config.workflow in WRITING_MODES
+    worker = _worker(config) if of_run else 0
+    mirror = Mirror(address, spool, worker=worker)
     stack.callback(mirror.close)
     started = time.monotonic()
     try:
@@ -325,8 +327,8 @@ def _open_copy(
     )
     addresses.register_copy(address, mirror.folder)
     stack.callback(addresses.forget_copy, address)
-    if flag == "model_dir" and config.workflow in WRITING_MODES:
-        _RUNS.append(_Run(mirror, uploads=_is_first_worker(config)))
+    if of_run:
+        _RUNS.append(_Run(mirror, uploads=worker == 0))
         stack.callback(_RUNS.pop)
 
 
@@ -360,15 +362,15 @@ def _is_of_a_network(name: str) -> bool:
     return first not in ("tensorboard", "semi", "baselines", "transfer", "hub")
 
 
-def _is_first_worker(config: Config) -> bool:
-    """Return whether this process writes the run folder."""
+def _worker(config: Config) -> int:
+    """Return the number of this worker; 0 is the one that writes the run folder."""
     if config.workflow not in ("pretrain", "finetune"):
-        return True
+        return 0
     try:
         cluster = cluster_of(config.distribution)
     except ConfigError:  # reported when the workers join
-        return True
-    return cluster is None or cluster.is_chief
+        return 0
+    return cluster.index if cluster else 0
 
 
 def _upload_at_end(run: _Run) -> None:

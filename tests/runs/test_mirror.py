@@ -359,3 +359,24 @@ def test_a_file_that_was_gone_and_is_there_anew_is_not_removed(address, tmp_path
     trainer.push()
     follower.push()
     assert there(address) == ["results.json"]
+
+
+def test_workers_that_share_a_spool_have_copies_by_their_number(address, tmp_path):
+    second = Mirror(address, tmp_path, worker=1)  # is the first to start
+    first = Mirror(address, tmp_path)
+    assert [m.folder.parent.name for m in (first, second)] == ["0", "worker1-0"]
+
+
+def test_a_worker_after_the_first_keeps_only_checkpoints_of_the_bucket(
+    address, tmp_path
+):
+    chief = opened(address, tmp_path)
+    save(chief, 2)
+    chief.push()
+    save(chief, 4)  # not uploaded
+    other = Mirror(address, tmp_path, worker=1)
+    save(other, 8)
+    other.pull()
+    assert [path.name for path in other.folder.glob("*.index")] == ["ckpt-2.index"]
+    chief.pull()
+    assert (chief.folder / "ckpt-4.index").exists()

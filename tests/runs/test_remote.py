@@ -226,15 +226,15 @@ def test_workers_after_the_first_do_not_upload(running, monkeypatch):
     workers = '{"cluster": {"worker": ["a:1", "b:2"]}, "task": %s}'
     task = '{"type": "worker", "index": 1}'
     monkeypatch.setenv("TF_CONFIG", workers % task)
-    assert not remote._is_first_worker(Config(mode="pretrain"))
-    assert remote._is_first_worker(Config(mode="eval"))  # on one machine
+    assert remote._worker(Config(mode="pretrain")) == 1
+    assert remote._worker(Config(mode="eval")) == 0  # on one machine
     monkeypatch.setenv("TF_CONFIG", workers % task.replace("1", "0"))
-    assert remote._is_first_worker(Config(mode="pretrain"))
+    assert remote._worker(Config(mode="pretrain")) == 0
     monkeypatch.setenv("TF_CONFIG", "not JSON")  # refused when the workers join
-    assert remote._is_first_worker(Config(mode="pretrain"))
+    assert remote._worker(Config(mode="pretrain")) == 0
     cluster = DistributionConfig(cluster=("a:1", "b:2"), task_index=1)
     given = Config(mode="pretrain", distribution=cluster)
-    assert not remote._is_first_worker(given)
+    assert remote._worker(given) == 1
     monkeypatch.setattr(remote, "_RUNS", [remote._Run(copy, uploads=False)])
     remote.changed(copy.folder, at_once=True)
     assert copy.pushed == 0
