@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 60.0  # [ours] between two uploads of logs
 WAIT_SECONDS = 120.0  # [ours] for an upload, before training goes on beside it
+FAILED_SECONDS = 20.0  # [ours] for the upload of a run that failed
 # Settings with a path, by what happens to an address.
 COPIED = ("model_dir", "checkpoint", "compare_with")
 READ = ("data_dir", "image_dir", "manifest", "tfrecords", "dataset", "input")
@@ -106,6 +107,22 @@ class _Run:
             with contextlib.suppress(RunFailed):  # of an earlier state of the folder
                 self._wait()
         self._wait()
+
+    def upload_within(self, seconds: float) -> bool:
+        """Upload everything, but wait no longer than ``seconds``.
+
+        Returns:
+            Whether everything is uploaded.
+
+        Raises:
+            RunFailed: A file could not be uploaded.
+        """
+        end = time.monotonic() + seconds
+        if self.is_busy:
+            with contextlib.suppress(RunFailed):  # of an earlier state of the folder
+                if not self.upload(seconds):
+                    return False
+        return self.upload(max(end - time.monotonic(), 0.0))
 
     def _wait(self) -> None:
         while not self.upload(WAIT_SECONDS):
@@ -382,11 +399,24 @@ def _upload_at_end(run: _Run) -> None:
 
 
 def _upload_after(error: BaseException, run: _Run) -> None:
-    """Upload what a run has left that ends with an error or a signal."""
+    """Upload what a run has left that ends with an error or a signal.
+
+    The wait after a RunFailed is short: the network may be what failed, and the error
+    is shown after it.
+    """
     try:
         with stopping.StopRequest() as request:
             request.listen()
-            run.upload_all()
+            if not isinstance(error, RunFailed):
+                run.upload_all()
+            elif not run.upload_within(FAILED_SECONDS):
+                logger.warning(
+                    "the upload to %s did not end within %g seconds; all files are in "
+                    "%s on this machine, and the same command copies them",
+                    run.mirror.address,
+                    FAILED_SECONDS,
+                    run.mirror.folder.parent,
+                )
     except RunFailed as failed:
         logger.warning("%s", failed)
 

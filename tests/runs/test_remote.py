@@ -205,6 +205,23 @@ def test_settling_uploads_or_fails(running, tmp_path):
         remote.settle(copy.folder)
 
 
+def test_a_run_that_failed_does_not_wait_for_its_upload(running, caplog, monkeypatch):
+    copy, _ = running
+    (run,) = remote._RUNS
+    monkeypatch.setattr(remote, "FAILED_SECONDS", 0.01)
+    copy.released.clear()
+    with caplog.at_level(logging.WARNING):
+        remote._upload_after(RunFailed("a worker is lost"), run)
+    (line,) = caplog.messages
+    assert "ram://b/run did not end within 0.01 seconds" in line
+    assert str(copy.folder.parent) in line
+    caplog.clear()
+    copy.released.set()
+    monkeypatch.setattr(remote, "FAILED_SECONDS", 10.0)
+    remote._upload_after(RunFailed("a worker is lost"), run)
+    assert not caplog.messages and copy.pushed == 2 and not run.is_busy
+
+
 def test_a_follower_downloads_only_a_new_checkpoint(running, caplog):
     copy, _ = running
     remote.refresh(copy.folder)
