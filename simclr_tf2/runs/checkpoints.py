@@ -20,7 +20,6 @@ import tensorflow as tf
 from simclr_tf2 import addresses, files
 from simclr_tf2.errors import ConfigError, RunFailed
 from simclr_tf2.run_paths import RunFolder, checkpoint_config
-from simclr_tf2.runs import remote
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +73,6 @@ def save(
         ) from error
     for _, old in list_checkpoints(folder)[keep:]:
         _remove(old)
-    remote.changed(folder, at_once=True)
     return prefix
 
 

@@ -53,11 +53,14 @@ class Mirror:
         address: The remote folder.
         spool: Folder that keeps the copies of all remote folders. Each process has a
             copy of its own there: a lock keeps two of them apart.
+        worker: Number of this worker of the run, from 0. Workers may share ``spool``,
+            so that those after the first have copies of their own. They save no
+            checkpoints, and keep none that the remote folder lacks.
     """
 
-    def __init__(self, address: str, spool: Path) -> None:
-        self.address = address.rstrip("/")
-        place, self._lock = _reserved(self.address, spool)
+    def __init__(self, address: str, spool: Path, *, worker: int = 0) -> None:
+        self.address, self._worker = address.rstrip("/"), worker
+        place, self._lock = _reserved(self.address, spool, worker)
         self.folder = place / _plain(self.address.rpartition("/")[2] or "folder")
         self._record = place / "copied.json"
         self._pulled = False
@@ -99,6 +102,9 @@ class Mirror:
             if self._is_as_copied(name):
                 self._path(name).unlink(missing_ok=True)
             del self._known[name]
+            self._seen.discard(name)  # push must not remove what appears there anew
+        if self._worker:
+            self._drop_checkpoints(there, "the remote folder does not have it")
         self._seen |= {name for name in self._known if self._path(name).exists()}
         self._write_record()
         return count
@@ -126,8 +132,8 @@ class Mirror:
         Raises:
             RunFailed: A file cannot be uploaded. The message says where it is.
         """
+        state = _signature(self._path(_STATE))  # before the files that it lists
         here = _local_files(self.folder)
-        state = _signature(self._path(_STATE))
         changed = [name for name in here if not self._is_as_copied(name)]
         name = ""
         try:
@@ -201,12 +207,13 @@ class Mirror:
         known = self._known.get(_STATE)
         if known is None or known["there"] == there.get(_STATE):
             return
+        self._drop_checkpoints(there, "another machine has trained the run since")
+
+    def _drop_checkpoints(self, there: dict[str, Any], reason: str) -> None:
         for path in self.folder.glob("ckpt-*"):
             if _CHECKPOINT.fullmatch(path.name) and path.name not in there:
                 path.unlink()
-                logger.warning(
-                    "removed %s: another machine has trained the run since", path
-                )
+                logger.warning("removed %s: %s", path, reason)
 
     def _note(
         self,
@@ -276,7 +283,7 @@ def _plain(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".") or "folder"
 
 
-def _reserved(address: str, spool: Path) -> tuple[Path, BinaryIO]:
+def _reserved(address: str, spool: Path, worker: int) -> tuple[Path, BinaryIO]:
     """Return the first folder for copies of ``address`` that no process uses, locked.
 
     A restart on the same machine finds the files of the last start there.
@@ -288,7 +295,8 @@ def _reserved(address: str, spool: Path) -> tuple[Path, BinaryIO]:
     parent = spool / f"{_plain(address)[-60:]}-{digest}"
     try:
         for number in range(1000):
-            place = parent / str(number)
+            name = f"worker{worker}-{number}" if worker else str(number)
+            place = parent / name
             place.mkdir(parents=True, exist_ok=True)
             file = open(place / "lock", "wb")  # noqa: SIM115 close() closes it
             if _is_locked_now(file):

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 60.0  # [ours] between two uploads of logs
 WAIT_SECONDS = 120.0  # [ours] for an upload, before training goes on beside it
+FAILED_SECONDS = 20.0  # [ours] for the upload of a run that failed
 # Settings with a path, by what happens to an address.
 COPIED = ("model_dir", "checkpoint", "compare_with")
 READ = ("data_dir", "image_dir", "manifest", "tfrecords", "dataset", "input")
@@ -77,17 +78,24 @@ class _Run:
         """
         if not self.uploads:
             return True
+        if self._thread is not None and not self.is_busy:
+            self._collect()  # of an earlier state of the folder
         if self._thread is None:
             self._thread = threading.Thread(target=self._push, daemon=True)
             self._thread.start()
         self._thread.join(seconds)
-        if self._thread.is_alive():
+        if self.is_busy:
             return False
-        self._thread, self.uploaded = None, time.monotonic()
-        error, self._error = self._error, None
+        error = self._collect()
         if error is not None:
             raise error
         return True
+
+    def _collect(self) -> Exception | None:
+        """Forget an upload that has ended; return what it failed with."""
+        self._thread, self.uploaded = None, time.monotonic()
+        error, self._error = self._error, None
+        return error
 
     def upload_all(self) -> None:
         """Upload everything; return when it is done.
@@ -95,10 +103,26 @@ class _Run:
         Raises:
             RunFailed: A file could not be uploaded.
         """
-        if self._thread is not None:
+        if self.is_busy:
             with contextlib.suppress(RunFailed):  # of an earlier state of the folder
                 self._wait()
         self._wait()
+
+    def upload_within(self, seconds: float) -> bool:
+        """Upload everything, but wait no longer than ``seconds``.
+
+        Returns:
+            Whether everything is uploaded.
+
+        Raises:
+            RunFailed: A file could not be uploaded.
+        """
+        end = time.monotonic() + seconds
+        if self.is_busy:
+            with contextlib.suppress(RunFailed):  # of an earlier state of the folder
+                if not self.upload(seconds):
+                    return False
+        return self.upload(max(end - time.monotonic(), 0.0))
 
     def _wait(self) -> None:
         while not self.upload(WAIT_SECONDS):
@@ -159,6 +183,17 @@ def changed(folder: str | os.PathLike, *, at_once: bool = False) -> None:
                 run.mirror.address,
                 WAIT_SECONDS,
             )
+
+
+def settle(folder: str | os.PathLike) -> None:
+    """Upload a run folder and wait until it is done, if it is the copy of a remote one.
+
+    Raises:
+        RunFailed: A file could not be uploaded.
+    """
+    run = _run_of(folder)
+    if run is not None:
+        run.upload_all()
 
 
 def refresh(folder: str | os.PathLike) -> None:
@@ -289,7 +324,9 @@ def _open_copy(
     run = str(config.model_dir).rstrip("/")  # is copied before the others, and whole
     if flag != "model_dir" and f"{address}/".startswith(f"{run}/"):
         return
-    mirror = Mirror(address, spool)
+    of_run = flag == "model_dir" and config.workflow in WRITING_MODES
+    worker = _worker(config) if of_run else 0
+    mirror = Mirror(address, spool, worker=worker)
     stack.callback(mirror.close)
     started = time.monotonic()
     try:
@@ -307,8 +344,8 @@ def _open_copy(
     )
     addresses.register_copy(address, mirror.folder)
     stack.callback(addresses.forget_copy, address)
-    if flag == "model_dir" and config.workflow in WRITING_MODES:
-        _RUNS.append(_Run(mirror, uploads=_is_first_worker(config)))
+    if of_run:
+        _RUNS.append(_Run(mirror, uploads=worker == 0))
         stack.callback(_RUNS.pop)
 
 
@@ -342,15 +379,15 @@ def _is_of_a_network(name: str) -> bool:
     return first not in ("tensorboard", "semi", "baselines", "transfer", "hub")
 
 
-def _is_first_worker(config: Config) -> bool:
-    """Return whether this process writes the run folder."""
+def _worker(config: Config) -> int:
+    """Return the number of this worker; 0 is the one that writes the run folder."""
     if config.workflow not in ("pretrain", "finetune"):
-        return True
+        return 0
     try:
         cluster = training_cluster(config.distribution)
     except ConfigError:  # reported when the workers join
-        return True
-    return cluster is None or cluster.is_chief
+        return 0
+    return cluster.index if cluster else 0
 
 
 def _upload_at_end(run: _Run) -> None:
@@ -362,11 +399,24 @@ def _upload_at_end(run: _Run) -> None:
 
 
 def _upload_after(error: BaseException, run: _Run) -> None:
-    """Upload what a run has left that ends with an error or a signal."""
+    """Upload what a run has left that ends with an error or a signal.
+
+    The wait after a RunFailed is short: the network may be what failed, and the error
+    is shown after it.
+    """
     try:
         with stopping.StopRequest() as request:
             request.listen()
-            run.upload_all()
+            if not isinstance(error, RunFailed):
+                run.upload_all()
+            elif not run.upload_within(FAILED_SECONDS):
+                logger.warning(
+                    "the upload to %s did not end within %g seconds; all files are in "
+                    "%s on this machine, and the same command copies them",
+                    run.mirror.address,
+                    FAILED_SECONDS,
+                    run.mirror.folder.parent,
+                )
     except RunFailed as failed:
         logger.warning("%s", failed)
 

@@ -81,7 +81,7 @@ def agree(
 
 def _share_checkpoints(team: Workers, folder: str) -> None:
     """Upload the newest checkpoint of worker 0, and download it on the others."""
-    team.by_chief(lambda: remote.changed(addresses.local(folder), at_once=True))
+    team.by_chief(lambda: remote.settle(addresses.local(folder)))
     if not team.is_chief:
         remote.refresh(addresses.local(folder))
 

@@ -17,7 +17,7 @@ from simclr_tf2.distribution import Workers, workers
 from simclr_tf2.optimizers import loss_scale
 from simclr_tf2.protocols import VALID_LOSS
 from simclr_tf2.run_paths import RunFolder
-from simclr_tf2.runs import checkpoints, images, logs
+from simclr_tf2.runs import checkpoints, images, logs, remote
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.best_checkpoint import BestCheckpoint
@@ -292,6 +292,7 @@ class _Keeper:
             )
 
         session.workers.together(write)
+        remote.changed(session.folder, at_once=True)  # the others do not wait for it
         session.workers.saved = now
         stopping.saved(f"step {now} is saved; the same command goes on from there")
 

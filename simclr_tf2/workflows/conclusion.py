@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from simclr_tf2 import models, stopping
+from simclr_tf2 import addresses, models, stopping
 from simclr_tf2.config import Config
 from simclr_tf2.distribution import Workers
 from simclr_tf2.errors import RunFailed
@@ -198,8 +198,9 @@ def _summary(
     tables = render(measured)
     if tables:
         lines += [tables, ""]
-    width = max(len(str(path)) for path, _ in files)
-    lines += [f"{path!s:<{width}}  {text}" for path, text in files]
+    shown = [(addresses.shown(path), text) for path, text in files]
+    width = max(len(path) for path, _ in shown)
+    lines += [f"{path:<{width}}  {text}" for path, text in shown]
     phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in timings.items())
     lines += ["", f"took {sum(timings.values()):.0f} s: {phases}"]
     print("\n".join(lines), flush=True)

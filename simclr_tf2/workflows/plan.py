@@ -16,6 +16,7 @@ from simclr_tf2.planning import document, hardware, image_counts, table
 from simclr_tf2.planning.estimate import Estimate, estimate
 from simclr_tf2.planning.hardware import Hardware
 from simclr_tf2.planning.workload import Images, Workload
+from simclr_tf2.runs import remote_files
 from simclr_tf2.training import fitted
 from simclr_tf2.training.length import steps_for
 
@@ -51,7 +52,7 @@ def plan(config: Config) -> dict[str, Any]:
         print(f"\n{table.render_scaling(one, largest)}", flush=True)
     result = document.of(found, largest)
     if config.export.output:
-        _write(Path(config.export.output), result)
+        _write(config.export.output, result)
     return result
 
 
@@ -158,10 +159,12 @@ def _check_scaling(found: Estimate, largest: int) -> None:
         )
 
 
-def _write(path: Path, result: dict[str, Any]) -> None:
+def _write(output: str, result: dict[str, Any]) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, result)
+        with remote_files.written(output) as place:
+            path = Path(place)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_json(path, result)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error}") from error
-    print(f"{path}: the same with all figures and sources", flush=True)
+        raise ConfigError(f"{output} cannot be written: {error}") from error
+    print(f"{output}: the same with all figures and sources", flush=True)

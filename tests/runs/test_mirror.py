@@ -322,3 +322,61 @@ def test_a_list_of_checkpoints_that_is_newer_waits_for_the_next_upload(
     mirror.push()
     assert read(address, "checkpoint") == "newest: 6"
     assert "ckpt-6.index" in there(address)
+
+
+def test_a_list_that_is_newer_than_the_listed_files_waits(
+    address, tmp_path, monkeypatch
+):
+    """A checkpoint may be saved between the listing of files and their upload."""
+    mirror, listed = opened(address, tmp_path), mirrors._local_files
+    save(mirror, 2)
+    mirror.push()
+    save(mirror, 4)
+
+    def slow(folder):
+        names = listed(folder)
+        save(mirror, 6)
+        return names
+
+    monkeypatch.setattr(mirrors, "_local_files", slow)
+    mirror.push()
+    assert read(address, "checkpoint") == "newest: 2"
+    monkeypatch.setattr(mirrors, "_local_files", listed)
+    mirror.push()
+    assert read(address, "checkpoint") == "newest: 6"
+    assert "ckpt-6.index" in there(address)
+
+
+def test_a_file_that_was_gone_and_is_there_anew_is_not_removed(address, tmp_path):
+    trainer = opened(address, tmp_path / "a")
+    write(trainer, results__json="1")
+    trainer.push()
+    follower = opened(address, tmp_path / "b")
+    remote_files.remove(f"{address}/results.json")
+    follower.pull()
+    assert not (follower.folder / "results.json").exists()
+    write(trainer, results__json="22")
+    trainer.push()
+    follower.push()
+    assert there(address) == ["results.json"]
+
+
+def test_workers_that_share_a_spool_have_copies_by_their_number(address, tmp_path):
+    second = Mirror(address, tmp_path, worker=1)  # is the first to start
+    first = Mirror(address, tmp_path)
+    assert [m.folder.parent.name for m in (first, second)] == ["0", "worker1-0"]
+
+
+def test_a_worker_after_the_first_keeps_only_checkpoints_of_the_bucket(
+    address, tmp_path
+):
+    chief = opened(address, tmp_path)
+    save(chief, 2)
+    chief.push()
+    save(chief, 4)  # not uploaded
+    other = Mirror(address, tmp_path, worker=1)
+    save(other, 8)
+    other.pull()
+    assert [path.name for path in other.folder.glob("*.index")] == ["ckpt-2.index"]
+    chief.pull()
+    assert (chief.folder / "ckpt-4.index").exists()

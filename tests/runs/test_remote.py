@@ -181,6 +181,47 @@ def test_training_goes_on_beside_an_upload_that_takes_long(
     assert copy.pushed == 3 and not run.is_busy
 
 
+def test_the_next_upload_begins_where_the_last_has_ended(running, monkeypatch):
+    copy, _ = running
+    (run,) = remote._RUNS
+    copy.released.clear()
+    assert not run.upload(0.01)
+    copy.error = RunFailed("of an earlier state")
+    copy.released.set()
+    run._thread.join()
+    copy.error = None
+    assert run.upload(10.0)
+    assert copy.pushed == 2
+
+
+def test_settling_uploads_or_fails(running, tmp_path):
+    copy, _ = running
+    remote.settle(tmp_path / "run2")
+    assert copy.pushed == 0
+    remote.settle(copy.folder)
+    assert copy.pushed == 1
+    copy.error = RunFailed("could not copy a")
+    with pytest.raises(RunFailed, match="could not copy a"):
+        remote.settle(copy.folder)
+
+
+def test_a_run_that_failed_does_not_wait_for_its_upload(running, caplog, monkeypatch):
+    copy, _ = running
+    (run,) = remote._RUNS
+    monkeypatch.setattr(remote, "FAILED_SECONDS", 0.01)
+    copy.released.clear()
+    with caplog.at_level(logging.WARNING):
+        remote._upload_after(RunFailed("a worker is lost"), run)
+    (line,) = caplog.messages
+    assert "ram://b/run did not end within 0.01 seconds" in line
+    assert str(copy.folder.parent) in line
+    caplog.clear()
+    copy.released.set()
+    monkeypatch.setattr(remote, "FAILED_SECONDS", 10.0)
+    remote._upload_after(RunFailed("a worker is lost"), run)
+    assert not caplog.messages and copy.pushed == 2 and not run.is_busy
+
+
 def test_a_follower_downloads_only_a_new_checkpoint(running, caplog):
     copy, _ = running
     remote.refresh(copy.folder)
@@ -202,15 +243,15 @@ def test_workers_after_the_first_do_not_upload(running, monkeypatch):
     workers = '{"cluster": {"worker": ["a:1", "b:2"]}, "task": %s}'
     task = '{"type": "worker", "index": 1}'
     monkeypatch.setenv("TF_CONFIG", workers % task)
-    assert not remote._is_first_worker(Config(mode="pretrain"))
-    assert remote._is_first_worker(Config(mode="eval"))  # on one machine
+    assert remote._worker(Config(mode="pretrain")) == 1
+    assert remote._worker(Config(mode="eval")) == 0  # on one machine
     monkeypatch.setenv("TF_CONFIG", workers % task.replace("1", "0"))
-    assert remote._is_first_worker(Config(mode="pretrain"))
+    assert remote._worker(Config(mode="pretrain")) == 0
     monkeypatch.setenv("TF_CONFIG", "not JSON")  # refused when the workers join
-    assert remote._is_first_worker(Config(mode="pretrain"))
+    assert remote._worker(Config(mode="pretrain")) == 0
     cluster = DistributionConfig(cluster=("a:1", "b:2"), task_index=1)
     given = Config(mode="pretrain", distribution=cluster)
-    assert not remote._is_first_worker(given)
+    assert remote._worker(given) == 1
     monkeypatch.setattr(remote, "_RUNS", [remote._Run(copy, uploads=False)])
     remote.changed(copy.folder, at_once=True)
     assert copy.pushed == 0

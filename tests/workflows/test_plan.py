@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import tensorflow as tf
 
 from tests import command_line
 from tests.command_line import ROOT
@@ -73,6 +74,17 @@ def test_a_plan_is_written_only_where_output_says(capsys, tmp_path):
     assert found["images"]["count"] == 50_000
     assert set(found["hardware"]) == {"1xa100", "8xh100"}
     assert list(tmp_path.iterdir()) == [path.parent]
+
+
+def test_a_plan_is_written_to_a_remote_address(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = "ram://plans/plan.json"
+    arguments = ("--mode=plan", "--dataset=cifar10", "--hardware=1xa100")
+    code, out, _ = plan(capsys, *arguments, f"--output={place}")
+    assert code == 0 and f"{place}: the same" in out
+    found = json.loads(tf.io.read_file(place).numpy())
+    assert set(found["hardware"]) == {"1xa100"}
+    assert not (tmp_path / "ram:").exists()
 
 
 def test_ten_thousand_devices_are_planned_on_paper(capsys):

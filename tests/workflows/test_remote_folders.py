@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import tensorflow as tf
 
 from simclr_tf2 import addresses, stopping, workflows
 from simclr_tf2.errors import ConfigError, RunFailed
+from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.runs import following, remote, remote_files
-from simclr_tf2.training import finetune_settings
+from simclr_tf2.training import finetune_settings, session
 from simclr_tf2.workflows import conclusion
 from tests.command_line import ROOT
 from tests.support.tiny_runs import QUICK, tiny_config
@@ -100,6 +102,30 @@ def test_what_is_said_names_the_remote_folder(data_dir, spool, trained, caplog, 
     with pytest.raises(ConfigError, match=rf"^{RUN} holds another run") as refused:
         workflows.run(config(data_dir, spool, temperature=0.9))
     assert str(spool) not in str(refused.value)
+
+
+def test_the_table_of_files_is_even(tmp_path, capsys):
+    addresses.register_copy(RUN, tmp_path / "copy")
+    try:
+        paths = [tmp_path / "copy/a.json", tmp_path / "copy/report.html"]
+        files = [(path, "for readers") for path in paths]
+        conclusion._summary(Measured(), files, {"evaluation": 1.0})
+    finally:
+        addresses.forget_copy(RUN)
+    out = capsys.readouterr().out.splitlines()
+    assert f"{RUN}/report.html  for readers" in out
+    assert f"{RUN}/a.json       for readers" in out
+
+
+def test_workers_do_not_wait_for_the_upload_of_a_checkpoint(tmp_path, monkeypatch):
+    calls = []
+    team = types.SimpleNamespace(together=lambda write: calls.append("together"))
+    phase = types.SimpleNamespace(workers=team, folder=tmp_path)
+    monkeypatch.setattr(
+        remote, "changed", lambda folder, at_once: calls.append((folder, at_once))
+    )
+    session._Keeper(phase).save(2)
+    assert calls == ["together", (tmp_path, True)]
 
 
 def test_a_run_goes_on_on_another_machine(data_dir, spool, trained, tmp_path):
