@@ -50,11 +50,7 @@ def cache_folder() -> Path:
     temporary files if that cannot be written.
     """
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    place = Path(home)
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    usable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
-    if os.path.isabs(home) and usable:
+    if os.path.isabs(home) and _can_be_written(Path(home)):
         return Path(home) / "simclr_tf2"
     return Path(tempfile.gettempdir()) / f"simclr_tf2-{os.environ.get('USER', 'user')}"
 
@@ -62,7 +58,19 @@ def cache_folder() -> Path:
 def image_index(data_dir: str) -> Path:
     """Return the folder that keeps what is known of image files and records.
 
-    It is in ``data_dir`` or, if that is remote, in the cache folder of this machine.
+    It is in ``data_dir``. If that is remote, or has no such folder and cannot be
+    written, it is in the cache folder of this machine.
     """
-    remote = addresses.is_remote(data_dir)
-    return (cache_folder() if remote else Path(data_dir).expanduser()) / "image_index"
+    if not addresses.is_remote(data_dir):
+        folder = Path(data_dir).expanduser() / "image_index"
+        if folder.is_dir() or _can_be_written(folder):
+            return folder
+    return cache_folder() / "image_index"
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Return whether a folder can be written, or made if it is not there."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)

@@ -70,3 +70,5 @@ def test_what_is_known_of_files_is_beside_the_data_if_they_are_local(
     assert places.image_index("data") == Path("data/image_index")
     remote = places.image_index("gs://bucket/sets")
     assert remote == tmp_path / "simclr_tf2" / "image_index"
+    (tmp_path / "file").touch()  # in which no folder can be made
+    assert places.image_index(str(tmp_path / "file/sets")) == remote

@@ -131,7 +131,7 @@ def _shards(
             file_format="tfrecord",
             label_key=key,
             image_key=image_key,
-            index_dir=records.index_dir(data_dir),
+            index_dir=str(places.image_index(data_dir)),
         ),
         counted,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf2 import places
 from simclr_tf2.data import image_files, order, prepare, record_index, stream_order
 from simclr_tf2.errors import ConfigError
 
@@ -95,7 +95,7 @@ class Shards:
             label_key=label_key,
             image_key=image_key,
             mixed=not builder.info.disable_shuffling,
-            index_dir=None if data_dir is None else index_dir(data_dir),
+            index_dir=None if data_dir is None else str(places.image_index(data_dir)),
         )
 
     @property
@@ -201,11 +201,6 @@ class Shards:
         example = tf.io.parse_single_example(record, wanted)
         none = tf.constant(-1, tf.int64)
         return example[self.image_key], example.get(self.label_key, none)
-
-
-def index_dir(data_dir: str) -> str:
-    """Return the folder below ``data_dir`` in which places of records are kept."""
-    return os.path.join(os.path.expanduser(data_dir), "image_index")
 
 
 def decode(
