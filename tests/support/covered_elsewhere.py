@@ -78,7 +78,7 @@ workflows/test_own_images               runs: images
 workflows/test_pixels                   runs: pixels
 workflows/test_precision                training: precision
 workflows/test_pretrain                 runs: timing
-workflows/test_pretrain                 workflows: conclusion export
+workflows/test_pretrain                 workflows: export
 workflows/test_representations          evaluation: baselines inputs provenance
 workflows/test_representations          evaluation: representations subject
 workflows/test_semi                     evaluation: semi_supervised
