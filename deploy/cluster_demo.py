@@ -346,6 +346,19 @@ def different(folder: Path) -> str:
     return "both workers exit and name the flags"
 
 
+def unequal(folder: Path) -> str:
+    """Give one worker two devices; both exit with code 2 and say so."""
+    own = {1: ["--num_virtual_devices=2"]}
+    run = folder / "unequal"
+    with LocalCluster(2, folder, run, own_flags=own) as cluster:
+        expect(cluster.wait() == [2, 2], "both exit 2", cluster)
+        for index in (0, 1):
+            found = "1 at worker 0, 2 at worker 1" in cluster.last_line(index)
+            expect(found, "the devices are named", cluster)
+        expect(not run.exists(), "nothing is written", cluster)
+    return "both workers exit and name their devices"
+
+
 def apart(folder: Path) -> str:
     """Give each worker a run folder of its own; all exit with code 2."""
     for name in ("a", "b"):
@@ -381,6 +394,7 @@ SCENARIOS: dict[str, Callable[[Path], str]] = {
     "cut_off": cut_off,
     "absent": absent,
     "different": different,
+    "unequal": unequal,
     "apart": apart,
     "error": lonely_error,
 }

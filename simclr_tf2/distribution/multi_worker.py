@@ -8,6 +8,7 @@ import time
 import weakref
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.config import DistributionConfig
@@ -37,6 +38,9 @@ _OF_THE_NETWORK = (
 )
 _IMPLEMENTATIONS = {"auto": "AUTO", "ring": "RING", "nccl": "NCCL"}
 PROBE_SECONDS = 5.0
+# Number of the group of all hosts, and of its first exchange; TensorFlow counts the
+# groups and operations of a strategy from 1.
+GROUP = 1 << 28
 _CLUSTERS: weakref.WeakKeyDictionary[tf.distribute.Strategy, Cluster] = (
     weakref.WeakKeyDictionary()
 )
@@ -80,10 +84,57 @@ def multi_worker_strategy(
         strategy = tf.distribute.MultiWorkerMirroredStrategy(
             cluster_resolver=resolver, communication_options=options
         )
+        _require_equal_devices(strategy, cluster, config.worker_timeout)
+        strategy.extended._start_check_health_thread()
     except (RuntimeError, tf.errors.OpError) as error:
         raise _nobody_came(cluster, config.worker_timeout, error) from error
     _CLUSTERS[strategy] = cluster
     return strategy
+
+
+def _require_equal_devices(
+    strategy: tf.distribute.Strategy, cluster: Cluster, timeout: int
+) -> None:
+    """Wait for all workers, and refuse unequal numbers of devices.
+
+    With those, TensorFlow's own operations over devices wait forever.
+
+    Raises:
+        ConfigError: Names the numbers of devices.
+    """
+    own = np.array([len(strategy.extended.worker_devices)], np.int32)
+    count = len(cluster.addresses)
+    found = gather_on_hosts(own, count, number=0, timeout=timeout)
+    if len(set(found)) > 1:
+        listed = ", ".join(f"{n} at worker {i}" for i, n in enumerate(found))
+        raise ConfigError(
+            f"the workers have different numbers of devices: {listed}. Give all of "
+            "them the same --visible_devices and --num_virtual_devices"
+        )
+
+
+def gather_on_hosts(
+    row: np.ndarray, count: int, *, number: int, timeout: int = 0
+) -> np.ndarray:
+    """Join arrays ``[n]`` of all workers to ``[workers * n]``, by way of the hosts.
+
+    Args:
+        row: The array of this worker; n is the same on all.
+        count: Number of workers.
+        number: Of this exchange, the same on all workers, each used once.
+        timeout: Seconds to wait; 0: no limit.
+    """
+    with tf.device("/cpu:0"):
+        joined: np.ndarray = tf.raw_ops.CollectiveGatherV2(
+            input=row,
+            group_size=count,
+            group_key=GROUP,
+            instance_key=GROUP + number,
+            ordering_token=[],
+            communication_hint="ring",
+            timeout_seconds=timeout,
+        ).numpy()
+    return joined
 
 
 def cluster_of_strategy(strategy: tf.distribute.Strategy) -> Cluster | None:
@@ -103,6 +154,7 @@ def _prepare_tensorflow(timeout: int) -> None:
 
     context.context().configure_coordination_service(service_type="")
     extended = collective_all_reduce_strategy.CollectiveAllReduceExtended
+    extended._enable_check_health = False  # starts when all workers are there
     extended._check_health_initial_timeout = timeout
     extended._check_health_interval = CHECK_SECONDS
     extended._check_health_timeout = ANSWER_SECONDS
@@ -129,7 +181,8 @@ def _without_health_checks(record: logging.LogRecord) -> bool:
 
 def _nobody_came(cluster: Cluster, timeout: int, error: Exception) -> ConfigError:
     """Return the error of a start at which workers are missing."""
-    if "Timeout waiting" not in str(error):
+    timed_out = isinstance(error, tf.errors.DeadlineExceededError)
+    if not timed_out and "Timeout waiting" not in str(error):
         return ConfigError(
             f"{cluster.title(cluster.index)} cannot join the others: {_reason(error)}"
         )
@@ -142,9 +195,8 @@ def _nobody_came(cluster: Cluster, timeout: int, error: Exception) -> ConfigErro
         )
     return ConfigError(
         f"the workers did not all join within --worker_timeout={timeout} seconds, and "
-        "all of them accept connections. Either a worker of an earlier start still "
-        "runs, or the workers have different numbers of devices: end all of them, give "
-        "them the same --visible_devices, and start again"
+        "all of them accept connections: end all of them, look for a worker of an "
+        "earlier start that still runs, and start again"
     )
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from simclr_tf2.distribution.cluster import Cluster
 from simclr_tf2.distribution.multi_worker import (
     cluster_of_strategy,
+    gather_on_hosts,
     is_of_workers,
     lost_worker,
 )
@@ -20,9 +21,6 @@ from simclr_tf2.errors import ConfigError, NotFinite, RunFailed, Stopped
 
 T = TypeVar("T")
 _ERRORS = {kind.__name__: kind for kind in (ConfigError, RunFailed, NotFinite, Stopped)}
-# Number of the group of all hosts, and of its first exchange; TensorFlow counts the
-# groups and operations of a strategy from 1.
-GROUP = 1 << 28
 MOST_NAMED = 3  # differences in one message
 _TEAMS: dict[tf.distribute.Strategy, Workers] = {}
 
@@ -194,22 +192,9 @@ class Workers:
         ]
 
     def _gather(self, row: np.ndarray) -> np.ndarray:
-        """Join arrays ``[n]`` of all workers to ``[workers * n]``, on the hosts.
-
-        A gather of the strategy is over devices, and waits forever if workers have
-        different numbers of them.
-        """
+        """Join arrays ``[n]`` of all workers to ``[workers * n]``."""
         self._exchanges += 1
-        with tf.device("/cpu:0"):
-            joined: np.ndarray = tf.raw_ops.CollectiveGatherV2(
-                input=row,
-                group_size=self.count,
-                group_key=GROUP,
-                instance_key=GROUP + self._exchanges,
-                ordering_token=[],
-                communication_hint="ring",
-            ).numpy()
-        return joined
+        return gather_on_hosts(row, self.count, number=self._exchanges)
 
 
 def _difference(name: str, found: Sequence[Mapping[str, Any]]) -> str:

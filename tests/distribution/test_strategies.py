@@ -115,8 +115,13 @@ def test_several_workers_get_the_way_they_communicate(monkeypatch):
 
         def __init__(self, **settings):
             given.update(settings)
+            self.extended = self
+
+        def _start_check_health_thread(self):
+            given["checked"] = True
 
     monkeypatch.setattr(multi_worker, "_prepare_tensorflow", lambda _: None)
+    monkeypatch.setattr(multi_worker, "_require_equal_devices", lambda *_: None)
     monkeypatch.setattr(Cluster, "check_own_port", lambda _: None)
     monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", Joined)
     cluster = Cluster(("a:1", "b:2"), 1)
@@ -128,6 +133,7 @@ def test_several_workers_get_the_way_they_communicate(monkeypatch):
     assert resolver.cluster_spec().as_dict() == {"worker": ["a:1", "b:2"]}
     assert (resolver.task_type, resolver.task_id) == ("worker", 1)
     assert resolver.num_accelerators() == {"GPU": 0}
+    assert given["checked"]
     assert distribution.workers(strategy).index == 1
     multi_worker.multi_worker_strategy(DistributionConfig(), cluster)
     assert given["communication_options"].bytes_per_pack == 0
