@@ -16,7 +16,7 @@ from simclr_tf2.distribution.strategies import (
     training_strategy,
     uses_tensor_float_32,
 )
-from simclr_tf2.distribution.workers import Workers, workers
+from simclr_tf2.distribution.workers import Workers, joined, workers
 
 __all__ = [
     "Cluster",
@@ -24,6 +24,7 @@ __all__ = [
     "all_gather",
     "all_reduce_mean",
     "cluster_of",
+    "joined",
     "local_strategy",
     "log_devices",
     "make_strategy",

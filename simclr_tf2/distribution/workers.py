@@ -10,13 +10,15 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.distribution.cluster import Cluster
+from simclr_tf2.config import DistributionConfig
+from simclr_tf2.distribution.cluster import Cluster, training_cluster
 from simclr_tf2.distribution.multi_worker import (
     cluster_of_strategy,
     gather_on_hosts,
     is_of_workers,
     lost_worker,
 )
+from simclr_tf2.distribution.strategies import training_strategy
 from simclr_tf2.errors import ConfigError, NotFinite, RunFailed, Stopped
 
 T = TypeVar("T")
@@ -35,18 +37,29 @@ def workers(strategy: tf.distribute.Strategy) -> Workers:
     return _TEAMS[strategy]
 
 
+def joined(config: DistributionConfig) -> Workers:
+    """Join the workers of a training run; make no strategy if it runs alone.
+
+    Raises:
+        ConfigError: The other workers cannot be used.
+    """
+    if training_cluster(config) is None:
+        return Workers(None, None)
+    return workers(training_strategy(config))
+
+
 class Workers:
     """The processes that train together under one strategy.
 
     With one worker nothing is sent, and every method returns at once.
 
     Args:
-        strategy: The strategy of the training.
+        strategy: The strategy of the training; None only with one worker.
         cluster: Its workers; None: this process alone.
     """
 
     def __init__(
-        self, strategy: tf.distribute.Strategy, cluster: Cluster | None
+        self, strategy: tf.distribute.Strategy | None, cluster: Cluster | None
     ) -> None:
         self._strategy, self._cluster = strategy, cluster
         self._exchanges = 0
@@ -144,6 +157,7 @@ class Workers:
 
     def devices(self) -> dict[str, Any]:
         """Return the kind and the number of the devices of this worker, as facts."""
+        assert self._strategy is not None
         devices = self._strategy.extended.worker_devices
         kind = tf.DeviceSpec.from_string(devices[0]).device_type
         return {"kind of devices": kind, "number of devices": len(devices)}

@@ -47,12 +47,12 @@ def finetune(config: Config) -> dict[str, Any]:
     """
     asked = config
     check_baselines(config)
-    strategy = distribution.training_strategy(config.distribution)
-    team = distribution.workers(strategy)
+    team = distribution.joined(config.distribution)
     with team.explaining():
         config, done = conclusion.finished_together(team, config, _checked)
         if done is not None:
             return done
+        strategy = distribution.training_strategy(config.distribution)
         config, labelled = team.together(lambda: _prepared(config, strategy))
         trained = train_and_score(config, strategy, labelled, asked=asked)
         return conclusion.by_chief(

@@ -61,12 +61,12 @@ def pretrain(config: Config) -> dict[str, Any]:
             "drop it or use --mode=finetune"
         )
     warn_of_no_effect(config)
-    strategy = distribution.training_strategy(config.distribution)
-    team = distribution.workers(strategy)
+    team = distribution.joined(config.distribution)
     with team.explaining():
         config, done = conclusion.finished_together(team, config, _checked)
         if done is not None:
             return done
+        strategy = distribution.training_strategy(config.distribution)
         start = team.together(lambda: _prepared(config, strategy))
         config = joint_start.agree(
             team,
