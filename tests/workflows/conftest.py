@@ -16,6 +16,7 @@ def _one_device():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(strategies, "_detect", lambda *_: ("one_device", "a test"))
+        patch.setattr(strategies, "_SHARED", {})  # made elsewhere, for two devices
         yield
 
 
