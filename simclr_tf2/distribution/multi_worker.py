@@ -86,6 +86,9 @@ def multi_worker_strategy(
         )
         _require_equal_devices(strategy, cluster, config.worker_timeout)
         strategy.extended._start_check_health_thread()
+        # At the end of the process TensorFlow would wait for this thread, which may
+        # itself be waiting for a worker that hangs.
+        strategy.extended._check_health_thread = None
     except (RuntimeError, tf.errors.OpError) as error:
         raise _nobody_came(cluster, config.worker_timeout, error) from error
     _CLUSTERS[strategy] = cluster
