@@ -8,20 +8,18 @@ is necessary, not sufficient: nothing here has run on a TPU.
 import functools
 import re
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from simclr_tf2 import losses, models, optimizers
 from simclr_tf2.augmentations import sampling
-from simclr_tf2.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig
+from simclr_tf2.config import DataConfig, LossConfig, OptimizerConfig
 from simclr_tf2.data import array_files, opening, pipeline
 from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation.features import depths
-from simclr_tf2.models import residual_blocks
 from simclr_tf2.training import cached_gradients, steps
-from tests.support import equal_trainings
+from tests.support import equal_trainings, small_networks
 from tests.support.xla_graphs import refused
 
 SIZE, IMAGES, CLASSES = 20, 4, 3  # 20 pixels: the least that are blurred
@@ -57,35 +55,19 @@ RUN = {"lars": PRETRAIN["lars"], "all at once": PRETRAIN["all at once"]}
 
 @pytest.fixture(autouse=True)
 def short_network(monkeypatch):
-    """One bottleneck block: selective kernels are in those only."""
-    short = (residual_blocks.bottleneck_block, (1,))
-    monkeypatch.setitem(residual_blocks.DEPTHS, 50, short)
-    monkeypatch.setattr("simclr_tf2.models.resnet.GROUP_FILTERS", (64,))
+    small_networks.one_bottleneck(monkeypatch)
 
 
 def network(settings=None, *, any_size=False, export=False, replicas=1):
     """A network in bfloat16, or in export form; always the same weights."""
-    keras.utils.set_random_seed(1)
-    config = ModelConfig(
-        width_multiplier=0.0625,
-        stem="stride2",
-        num_proj_layers=2,
-        proj_out_dim=4,
-        **settings or {},
-    )
-    model = models.build_simclr(
-        config,
-        image_size=SIZE,
-        num_classes=CLASSES,
+    return small_networks.narrow_network(
+        SIZE,
+        settings,
         num_replicas=replicas,
         dtype="mixed_bfloat16",
         any_size=any_size,
         export=export,
     )
-    rng = np.random.default_rng(2)
-    for v in model.trainable_variables:  # zero gammas would hide the residuals
-        v.assign(v.numpy() + 0.1 * rng.standard_normal(v.shape))
-    return model
 
 
 def optimizer_of(name, model, variables):

@@ -62,8 +62,7 @@ def multi_worker_strategy(
         _use_virtual_devices(config.num_virtual_devices)
     logger.info(
         "waiting for %s, up to %d seconds",
-        cluster.names([i for i in range(len(cluster.addresses)) if i != cluster.index])
-        or "nobody",
+        cluster.names([i for i in range(len(cluster.addresses)) if i != cluster.index]),
         config.worker_timeout,
     )
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(

@@ -10,6 +10,7 @@ from simclr_tf2.config import LossConfig, ModelConfig, OptimizerConfig
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.models import residual_blocks
 from simclr_tf2.training import cached_gradients, steps
+from tests.support import small_networks
 
 SIZE, CLASSES, STEPS = 9, 3, 2
 # Two groups, one of them with two blocks, are enough to have all parts.
@@ -41,9 +42,7 @@ def build(remat, *, dtype="float64", num_replicas=1, **settings):
         num_replicas=num_replicas,
         dtype=dtype,
     )
-    rng = np.random.default_rng(2)
-    for v in model.trainable_variables:  # zero gammas would hide the residuals
-        v.assign(v.numpy() + 0.1 * rng.standard_normal(v.shape))
+    small_networks.disturb(model)
     models.recompute(model, remat)
     return model
 

@@ -38,6 +38,7 @@ from simclr_tf2.data import array_files, datasets, opening, pipeline
 from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.models import residual_blocks
 from simclr_tf2.training import cached_gradients, cadence, loop, steps
+from tests.support.small_networks import disturb
 
 IMAGES, BATCH, SIZE, CLASSES = 40, 16, 20, 3  # 20 pixels: the least that are blurred
 SEED, WEIGHT_DECAY = 7, 0.01
@@ -201,10 +202,7 @@ def build(
         dtype="float64",
         any_size="num_local_views" in case.views,
     )
-    rng = np.random.default_rng(2)
-    for variable in model.trainable_variables:  # zero gammas would hide the residuals
-        noise = rng.standard_normal(variable.shape)
-        variable.assign(variable.numpy() + 0.1 * noise)
+    disturb(model)
     variables = model.trainable_variables
     if case.finetune:
         models.freeze_up_to_block(model.backbone, case.frozen)

@@ -1,15 +1,14 @@
 """The whole step compiles with XLA, and does what it does without."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from simclr_tf2 import losses, models, optimizers
 from simclr_tf2.augmentations import sampling
-from simclr_tf2.config import LossConfig, ModelConfig, OptimizerConfig
-from simclr_tf2.models import residual_blocks
+from simclr_tf2.config import LossConfig, OptimizerConfig
 from simclr_tf2.training import steps
+from tests.support import small_networks
 
 SIZE, ROWS, CLASSES = 16, 4, 3
 BLURRED = 20  # pixels: the least that are blurred
@@ -28,28 +27,12 @@ FAST = ((FINETUNE, "momentum"),)
 
 @pytest.fixture(autouse=True)
 def short_network(monkeypatch):
-    """One bottleneck block: selective kernels are in those only."""
-    short = (residual_blocks.bottleneck_block, (1,))
-    monkeypatch.setitem(residual_blocks.DEPTHS, 50, short)
-    monkeypatch.setattr("simclr_tf2.models.resnet.GROUP_FILTERS", (64,))
+    small_networks.one_bottleneck(monkeypatch)
 
 
 def build(optimizer, *, dtype=None, remat="off", size=SIZE, **settings):
     """A model with an optimizer for all of it; always the same weights."""
-    keras.utils.set_random_seed(1)
-    config = ModelConfig(
-        width_multiplier=0.0625,
-        stem="stride2",
-        num_proj_layers=2,
-        proj_out_dim=4,
-        **settings,
-    )
-    model = models.build_simclr(
-        config, image_size=size, num_classes=CLASSES, dtype=dtype
-    )
-    rng = np.random.default_rng(2)
-    for v in model.trainable_variables:  # zero gammas would hide the residuals
-        v.assign(v.numpy() + 0.1 * rng.standard_normal(v.shape))
+    model = small_networks.narrow_network(size, settings, dtype=dtype)
     models.recompute(model, remat)
     roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
     built = optimizers.build_optimizer(

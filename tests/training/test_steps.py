@@ -8,6 +8,7 @@ import tensorflow as tf
 from simclr_tf2 import losses, models, optimizers
 from simclr_tf2.config import LossConfig, ModelConfig, OptimizerConfig
 from simclr_tf2.training import steps
+from tests.support import small_networks
 
 CLASSES, SIZE, STEPS = 3, 8, 3
 
@@ -41,9 +42,7 @@ def train(strategy, optimizer_name, dtype):
             num_replicas=replicas,
             dtype=dtype,
         )
-        rng = np.random.default_rng(2)
-        for v in model.trainable_variables:  # zero gammas would hide the residuals
-            v.assign(v.numpy() + 0.1 * rng.standard_normal(v.shape))
+        small_networks.disturb(model)
         config = OptimizerConfig(optimizer=optimizer_name, weight_decay=0.01)
         roles = optimizers.variable_roles(model, supervised_head=model.supervised_head)
         optimizer = optimizers.build_optimizer(
