@@ -458,7 +458,8 @@ _section("Optimizer and learning rate")
 _enum(
     "optimizer",
     config_lib.OPTIMIZERS,
-    "Optimizer: lars, momentum (SGD with Nesterov momentum), adam, adamw or lamb.",
+    "Optimizer: lars, momentum (SGD with Nesterov momentum), adam, adamw, lamb or muon "
+    "(orthogonal updates of all kernels, Adam for the rest).",
 )
 _float(
     "learning_rate",
@@ -482,7 +483,9 @@ _float(
     "Strength of the L2 penalty, 0 or greater. Batch norm and biases are exempt. 0: no "
     "penalty.",
 )
-_float("momentum", "Momentum of --optimizer=lars and momentum, from 0 to below 1.")
+_float(
+    "momentum", "Momentum of --optimizer=lars, momentum and muon, from 0 to below 1."
+)
 _float(
     "head_lr_multiplier",
     "Fine-tuning: factor of the learning rate of the classifier, above 0.",

@@ -13,7 +13,7 @@ from simclr_tf2.config.checks import (
 from simclr_tf2.config.modes import FINETUNE, PLANNED, TRAINING
 from simclr_tf2.config.settings import WEIGHTS, setting
 
-OPTIMIZERS = ("lars", "momentum", "adam", "adamw", "lamb")
+OPTIMIZERS = ("lars", "momentum", "adam", "adamw", "lamb", "muon")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt", "none")
 
 

@@ -13,6 +13,7 @@ from simclr_tf2.optimizers.decoupled import AdamW, Lamb
 from simclr_tf2.optimizers.lars import LARS
 from simclr_tf2.optimizers.loss_scale import DynamicLossScale, with_loss_scale
 from simclr_tf2.optimizers.multipliers import with_multipliers
+from simclr_tf2.optimizers.muon import Muon
 from simclr_tf2.optimizers.schedules import (
     WarmupCosine,
     scaled_learning_rate,
@@ -28,6 +29,8 @@ from simclr_tf2.optimizers.weight_decay import (
     lars_exclusions,
     variable_roles,
 )
+
+SUPERVISED_HEAD = "head_supervised"  # in the paths of its variables
 
 LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 Builder = Callable[
@@ -74,6 +77,18 @@ def _lamb(
     return Lamb(learning_rate, weight_decay=decay, exclude=exclude, name="lamb")
 
 
+def _muon(
+    config: OptimizerConfig, learning_rate: LearningRate, exclude: tuple[str, ...]
+) -> keras.optimizers.Optimizer:
+    return Muon(
+        learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        exclude=exclude,
+        adam=(SUPERVISED_HEAD,),
+    )
+
+
 # Names are given, or Keras would number a second optimizer of the process, and with it
 # the variables of its checkpoints.
 OPTIMIZERS: dict[str, Builder] = {
@@ -82,6 +97,7 @@ OPTIMIZERS: dict[str, Builder] = {
     "adam": _adam,
     "adamw": _adamw,
     "lamb": _lamb,
+    "muon": _muon,
 }
 
 
@@ -94,15 +110,15 @@ def build_optimizer(
     """Return the optimizer of a run.
 
     Weight decay is applied once, see ``decay_in_loss``: LARS adds it to the gradient,
-    AdamW and LAMB take it off the weight (both times learning rate), momentum and Adam
+    AdamW, LAMB and Muon take it off the weight (times learning rate), momentum and Adam
     leave it to the loss, as in the reference code, and do not read
     ``config.weight_decay``.
 
     Args:
-        config: Which optimizer, its momentum (LARS, momentum) and weight decay.
+        config: Which optimizer, its momentum (LARS, momentum, Muon) and weight decay.
         learning_rate: A number or a schedule; ``config.learning_rate`` is not read.
         exclude: Regular expressions on ``variable.path``, from ``exclusions``: what
-            LARS neither decays nor adapts, what AdamW and LAMB do not decay.
+            LARS neither decays nor adapts, what AdamW, LAMB and Muon do not decay.
 
     Raises:
         ConfigError: No optimizer of that name.
@@ -123,6 +139,7 @@ __all__ = [
     "AdamW",
     "DynamicLossScale",
     "Lamb",
+    "Muon",
     "WarmupCosine",
     "build_optimizer",
     "decay_in_loss",

@@ -32,6 +32,7 @@ _DECAY_IN_LOSS = {
     "adam": "all",
     "adamw": "none",
     "lamb": "none",
+    "muon": "none",
 }
 
 
@@ -99,7 +100,7 @@ def lars_exclusions(roles: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def decoupled_exclusions(roles: Mapping[str, str]) -> tuple[str, ...]:
-    """Return exact regular expressions of what AdamW and LAMB do not decay.
+    """Return exact regular expressions of what AdamW, LAMB and Muon do not decay.
 
     Normalisation and biases, but not the supervised head's kernel.
     """

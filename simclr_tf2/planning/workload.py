@@ -15,7 +15,7 @@ from simclr_tf2.planning.counting import Counts
 POLICIES = {"off": None, "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 # Numbers that an optimizer keeps for each number that it trains; a test compares them
 # with the optimizers.
-SLOTS = {"lars": 1, "momentum": 1, "adam": 2, "adamw": 2, "lamb": 2}
+SLOTS = {"lars": 1, "momentum": 1, "adam": 2, "adamw": 2, "lamb": 2, "muon": 1}
 
 
 @dataclass(frozen=True)

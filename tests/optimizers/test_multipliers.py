@@ -8,6 +8,7 @@ import tensorflow as tf
 from simclr_tf2 import optimizers
 from simclr_tf2.config import OptimizerConfig
 from simclr_tf2.optimizers import with_multipliers
+from tests.support.orthogonal import newton_schulz
 
 DECAY, RATES = 0.1, (0.25, 0.125)  # of the first and the second step
 FACTORS = {"head": 3.0, "backbone": 0.5}
@@ -63,12 +64,25 @@ def adam(w, rates, *, decay=0.0, adapt=False, epsilon=1e-7):
     return w
 
 
+def muon(w, rates):
+    if w.ndim != 2:
+        return adam(w, rates, decay=DECAY)
+    m = 0.0
+    for rate in rates:
+        g = gradient(w)
+        w = w - rate * DECAY * w
+        m = 0.9 * m + g
+        w = w - rate * 0.2 * max(w.shape) ** 0.5 * newton_schulz(g + 0.9 * m)
+    return w
+
+
 BY_HAND = {
     "momentum": momentum,
     "lars": lars,
     "adam": adam,
     "adamw": lambda w, rates: adam(w, rates, decay=DECAY),
     "lamb": lambda w, rates: adam(w, rates, decay=DECAY, adapt=True),
+    "muon": muon,
 }
 
 

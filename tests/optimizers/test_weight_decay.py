@@ -188,6 +188,7 @@ def test_each_weight_is_decayed_once_or_never(model, roles, name):
         "adam": set(),
         "adamw": {"kernel", "supervised_head"},
         "lamb": {"kernel", "supervised_head"},
+        "muon": {"kernel", "supervised_head"},
     }[name]
     assert moved == in_optimizer
     in_loss = optimizers.decayed_in_loss(variables, roles, optimizer=name)
@@ -196,7 +197,7 @@ def test_each_weight_is_decayed_once_or_never(model, roles, name):
 
 
 def test_decoupled_decay_takes_off_learning_rate_times_weight_decay():
-    for name in ("adamw", "lamb"):
+    for name in ("adamw", "lamb", "muon"):
         w = keras.Variable([2.0])
         section = OptimizerConfig(optimizer=name, weight_decay=0.25)
         optimizer = optimizers.build_optimizer(section, learning_rate=0.1)
