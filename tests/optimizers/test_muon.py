@@ -71,7 +71,7 @@ def test_a_kernel_moves_by_the_formula(shape, rng):
         direction = (gradient + 0.8 * m).reshape(rows, columns)
         step = UPDATE_RMS * np.sqrt(max(rows, columns)) * newton_schulz(direction)
         w = w - 0.03 * step.reshape(shape)
-        np.testing.assert_allclose(value, w, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(value, w, rtol=1e-6)  # the rate is float32
 
 
 def test_the_size_of_an_update_is_that_of_adam(rng):
