@@ -378,12 +378,26 @@ _float(
 _float(
     "sk_ratio",
     "Selective kernels: bottleneck ratio, from 0 to 1. 0: no selective kernels; "
-    "SimCLRv2 uses 0.0625. Above 0 the network also gets the ResNet-D changes.",
+    "SimCLRv2 uses 0.0625. Above 0 the network also gets the ResNet-D changes "
+    "(--resnet_d).",
 )
 _float(
     "se_ratio",
     "Squeeze-and-excitation: bottleneck ratio, from 0 to 1. 0: no "
     "squeeze-and-excitation.",
+)
+_enum(
+    "resnet_d",
+    config_lib.RESNET_D,
+    "ResNet-D: the imagenet stem has three 3x3 convolutions, and shortcuts pool before "
+    "they convolve. true or false: with or without. auto: with selective kernels "
+    "(--sk_ratio above 0) only, as in the reference code.",
+)
+_bool(
+    "zero_init_residual",
+    "Start each residual block as its shortcut: the last batch-norm gamma of the block "
+    "is initialised with 0. --nozero_init_residual: with 1, so that the network passes "
+    "on what its convolutions see from the first step.",
 )
 _enum(
     "stem",

@@ -53,6 +53,7 @@ from simclr_tf2.config.loss import LOSSES, LossConfig
 from simclr_tf2.config.model import (
     NETWORK_STEMS,
     PROJ_HEAD_MODES,
+    RESNET_D,
     RESNET_DEPTHS,
     STEMS,
     ModelConfig,
@@ -97,6 +98,7 @@ __all__ = [
     "PROJ_HEAD_MODES",
     "PROTOCOLS",
     "REMAT",
+    "RESNET_D",
     "RESNET_DEPTHS",
     "STEMS",
     "STRATEGIES",
