@@ -185,8 +185,8 @@ _string(
     "device. reference: the defaults of google-research/simclr. NAME: network, "
     "augmentation, loss, optimizer, length and image size of the recipe of that name. "
     "Flags that are given take priority, and what depends on them follows. Default: "
-    "auto for your own images, reference for data sets by name and after "
-    "--flagfile=NAME.",
+    "auto for your own images; reference for data sets by name, and for flags of a "
+    "recipe file.",
 )
 _integer(
     "seed",

@@ -66,7 +66,10 @@ def lines(name: str) -> list[str]:
 
 def is_recipe(path: str) -> bool:
     """Return whether a path is that of a recipe that comes with the program."""
-    return Path(path).suffix == SUFFIX and Path(path).resolve().parent == folder()
+    return (
+        Path(path).suffix == SUFFIX
+        and Path(path).resolve().parent == folder().resolve()
+    )
 
 
 def _unknown(text: str, name: str) -> str:

@@ -31,7 +31,15 @@ def record(config: Config, folder: RunFolder) -> None:
         files.write_json(folder.scan, with_choices(summary, config))
 
 
-def with_choices(summary: dict[str, Any], config: Config) -> dict[str, Any]:
-    """Return the contents of scan.json with what the recipe chose as suggestions."""
-    suggested = {**flag_file.chosen_flags(config), **summary["suggested"]}
+def with_choices(
+    summary: dict[str, Any], config: Config, names: frozenset[str] | None = None
+) -> dict[str, Any]:
+    """Return the contents of scan.json with what the recipe chose as suggestions.
+
+    Args:
+        summary: What was found.
+        config: The settings, with the chosen values.
+        names: The settings that are suggested; None: those that were chosen.
+    """
+    suggested = {**flag_file.chosen_flags(config, names), **summary["suggested"]}
     return {**summary, "suggested": suggested}

@@ -128,6 +128,12 @@ def to_images(
     return dataclasses.replace(config, recipe=recipe)
 
 
+def names_of(config: Config) -> frozenset[str]:
+    """Return the settings that the recipe decides on, also those that were given."""
+    named = config_lib.given_settings(config) & {*IMAGES, *LEARNING}
+    return named | config.chosen
+
+
 def _names(recipe: str) -> frozenset[str]:
     return frozenset((*IMAGES, *LEARNING) if recipe == AUTO else IMAGES)
 

@@ -61,7 +61,9 @@ def scan(config: Config) -> dict[str, Any]:
     if config.data.image_dir or config.data.manifest:
         images = image_sets.look_at(config.data, keep=_may_keep(config))
         summary = summarize(images, config.data.pixel_range)
-        summary = with_choices(summary, _with_recipe(config, images))
+        chosen = _with_recipe(config, images)
+        if chosen.chosen:
+            summary = with_choices(summary, chosen, fitted.names_of(chosen))
         print(scan_report.render(summary), flush=True)
     else:
         split = opening.open_split(config.data, config.data.train_split)
