@@ -170,7 +170,7 @@ def test_a_run_that_goes_on_keeps_what_it_chose(photos):
         config_lib.from_flat(flat(photos)), given=frozenset({"image_dir"})
     )
     assert fitted.with_earlier_choices(asked) is asked  # nothing was trained yet
-    (photos / "run" / "checkpoint").write_text("")
+    (photos / "run" / "results.json").write_text("{}")
     train = image_sets.open_image_set(asked.data).open("train")
     again = fitted.to_images(fitted.with_earlier_choices(asked), train)
     assert again.training.train_batch_size == 24 and again.data.valid_size == 0.1
@@ -194,7 +194,7 @@ def test_a_data_set_by_name_keeps_its_choices_when_it_goes_on(photos):
     (photos / "run").mkdir()
     text = fitted.run_folder.config_json(before)
     (photos / "run" / "config.json").write_text(text)
-    (photos / "run" / "checkpoint").write_text("")
+    (photos / "run" / "results.json").write_text("{}")
     for recipe in (None, "reference"):
         asked = config_lib.from_flat({**settings, "recipe": recipe})
         run_folder.check(fitted.with_earlier_choices(asked))
@@ -207,7 +207,7 @@ def test_auto_goes_on_with_its_choices_on_another_device_and_with_more_images(ph
     (photos / "run").mkdir()
     text = fitted.run_folder.config_json(before)
     (photos / "run" / "config.json").write_text(text)
-    (photos / "run" / "checkpoint").write_text("")
+    (photos / "run" / "results.json").write_text("{}")
     draw(photos / "photos" / "more", [(64, 64)] * 200)
     again = fitted.with_earlier_choices(asked)
     again = fitted.to_images(again, train_of(again), replicas=2, device="gpu")
@@ -252,9 +252,10 @@ def test_a_checkpoint_brings_its_network(photos):
     network = {"resnet_depth": 18, "stem": "auto", "sk_ratio": 0.1, "image_size": 32}
     before = config_lib.from_flat(flat(photos, **network))
     (photos / "first").mkdir()
-    for name in ("checkpoint", "ckpt-3.index", "config.json"):
-        (photos / "first" / name).write_text(fitted.run_folder.config_json(before))
+    text = fitted.run_folder.config_json(before)
+    (photos / "first" / "config.json").write_text(text)
     prefix = str(photos / "first" / "ckpt-3")
+    tf.train.Checkpoint(step=tf.Variable(3)).write(prefix)
     config = config_lib.from_flat(flat(photos, checkpoint=prefix))
     model = fitted.to_images(config, train_of(config)).model
     assert (model.resnet_depth, model.sk_ratio, model.stem) == (18, 0.1, "cifar")
