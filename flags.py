@@ -21,6 +21,7 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2.command_line import recipe_files
 from simclr_tf2.runs import flag_file
 
+AUTO, REFERENCE = "auto", "reference"  # recipes that are no files
 _DEFAULTS = config_lib.field_defaults()
 _NAMES: list[str] = []
 _SECTIONS: list[tuple[str, list[str]]] = []  # (title, names of its flags)
@@ -176,6 +177,16 @@ _string(
     "Local folder for the copies of remote folders (--model_dir, --checkpoint, "
     "--compare_with). It needs room for a whole run. Default: "
     "~/.cache/simclr_tf2/remote.",
+)
+_string(
+    "recipe",
+    "How --mode=pretrain learns where no flag says it. auto: network, views, loss, "
+    "optimizer and length are chosen from the number and size of the images and the "
+    "device. reference: the defaults of google-research/simclr. NAME: network, "
+    "augmentation, loss, optimizer, length and image size of the recipe of that name. "
+    "Flags that are given take priority, and what depends on them follows. Default: "
+    "auto for your own images; reference for data sets by name, and for flags of a "
+    "recipe file.",
 )
 _integer(
     "seed",
@@ -378,12 +389,26 @@ _float(
 _float(
     "sk_ratio",
     "Selective kernels: bottleneck ratio, from 0 to 1. 0: no selective kernels; "
-    "SimCLRv2 uses 0.0625. Above 0 the network also gets the ResNet-D changes.",
+    "SimCLRv2 uses 0.0625. Above 0 the network also gets the ResNet-D changes "
+    "(--resnet_d).",
 )
 _float(
     "se_ratio",
     "Squeeze-and-excitation: bottleneck ratio, from 0 to 1. 0: no "
     "squeeze-and-excitation.",
+)
+_enum(
+    "resnet_d",
+    config_lib.RESNET_D,
+    "ResNet-D: the imagenet stem has three 3x3 convolutions, and shortcuts pool before "
+    "they convolve. true or false: with or without. auto: with selective kernels "
+    "(--sk_ratio above 0) only, as in the reference code.",
+)
+_bool(
+    "zero_init_residual",
+    "Start each residual block as its shortcut: the last batch-norm gamma of the block "
+    "is initialised with 0. --nozero_init_residual: with 1, so that the network passes "
+    "on what its convolutions see from the first step.",
 )
 _enum(
     "stem",
@@ -919,6 +944,7 @@ def parse(argv: Sequence[str]) -> list[str]:
     """
     argv = _with_recipes(argv)
     _check_values_are_given(argv)
+    whole = [a.partition("=")[2] or a for a in argv[1:]]
     try:
         rest = flags.FLAGS(list(argv))
     except flags.UnrecognizedFlagError as error:
@@ -936,6 +962,8 @@ def parse(argv: Sequence[str]) -> list[str]:
         raise config_lib.ConfigError(_reworded(str(error))) from None
     if rest[1:]:
         raise config_lib.ConfigError(_stray(rest[1], argv))
+    if any(map(recipe_files.is_recipe, whole)) and not flags.FLAGS["recipe"].present:
+        flags.FLAGS["recipe"].value = REFERENCE  # a recipe says all; it was not given
     return rest
 
 
@@ -1107,4 +1135,53 @@ def config_from_flags(values: flags.FlagValues) -> config_lib.Config:
     """
     flat = {name: getattr(values, name) for name in _NAMES}
     given = frozenset(name for name in _NAMES if values[name].present)
-    return dataclasses.replace(config_lib.from_flat(flat), given=given)
+    config = dataclasses.replace(config_lib.from_flat(flat), given=given)
+    if config.workflow not in config_lib.fields()["recipe"].metadata["modes"]:
+        return config if "recipe" in given else dataclasses.replace(config, recipe=None)
+    if "recipe" not in given and config.data.by_name:
+        return dataclasses.replace(config, recipe=None)
+    recipe = config.recipe
+    if not recipe or recipe in (AUTO, REFERENCE):
+        return dataclasses.replace(config, recipe=recipe or None)
+    found = _of_recipe(recipe, values)
+    _refuse_rate_of_other(recipe, found, flat, given)
+    chosen = {name: value for name, value in found.items() if name not in given}
+    config = config_lib.from_flat({**flat, **chosen})
+    return dataclasses.replace(config, given=given, chosen=frozenset(chosen))
+
+
+def _refuse_rate_of_other(
+    recipe: str, found: dict[str, Any], flat: dict[str, Any], given: frozenset[str]
+) -> None:
+    """Refuse a given optimizer with the learning rate that a recipe has for another."""
+    theirs, asked = found.get("optimizer", flat["optimizer"]), flat["optimizer"]
+    if "optimizer" in given and asked != theirs and "learning_rate" not in given:
+        raise config_lib.ConfigError(
+            f"--recipe={recipe} has a learning rate for {theirs}; with "
+            f"--optimizer={asked} give --learning_rate and --weight_decay as well"
+        )
+
+
+def _of_recipe(name: str, values: flags.FlagValues) -> dict[str, Any]:
+    """Return what a recipe says about how to learn, by flag.
+
+    Its images, run folder, splits and evaluation are left out.
+
+    Raises:
+        ConfigError: There is no such recipe, or it does not pretrain.
+    """
+    found: dict[str, Any] = {}
+    for line in recipe_files.lines(name):
+        flag, equals, text = line.lstrip("-").partition("=")
+        if not equals and flag not in _NAMES:
+            flag, text = flag.removeprefix("no"), "false"
+        elif not equals:
+            text = "true"
+        found[flag] = values[flag].parser.parse(text)
+    if found.get("mode", "pretrain") != "pretrain":
+        raise config_lib.ConfigError(
+            f"--recipe={name} is a recipe of --mode={found['mode']} and does not say "
+            f"how to pretrain; use --flagfile={name}"
+        )
+    learned = config_lib.how_to_learn()
+    return {flag: value for flag, value in found.items() if flag in learned}

@@ -37,7 +37,7 @@ MODES = (
         "pretrain",
         "Learn an encoder from images without labels; then evaluate, export and "
         "report.",
-        "--mode=pretrain --image_dir=photos --resnet_depth=18 --model_dir=runs/photos",
+        "--mode=pretrain --image_dir=photos --model_dir=runs/photos",
     ),
     Mode(
         "finetune",

@@ -47,6 +47,31 @@ def find(text: str) -> str:
     raise ConfigError(_unknown(text, name))
 
 
+def lines(name: str) -> list[str]:
+    """Return the flags of the recipe ``name``, one a line.
+
+    Raises:
+        ConfigError: There is no such recipe.
+    """
+    if name not in names():
+        near = suggestions.nearest(name, ("auto", "reference", *names()))
+        hint = f"did you mean {near}? The" if near else "the"
+        raise ConfigError(
+            f"--recipe={name} is neither auto nor reference nor a recipe; {hint} "
+            f"recipes: {', '.join(names())}"
+        )
+    text = (folder() / f"{name}{SUFFIX}").read_text()
+    return [x.strip() for x in text.splitlines() if x.strip() and x.strip()[0] != "#"]
+
+
+def is_recipe(path: str) -> bool:
+    """Return whether a path is that of a recipe that comes with the program."""
+    return (
+        Path(path).suffix == SUFFIX
+        and Path(path).resolve().parent == folder().resolve()
+    )
+
+
 def _unknown(text: str, name: str) -> str:
     known = names()
     near = suggestions.nearest(name, known)

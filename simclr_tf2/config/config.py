@@ -12,7 +12,15 @@ from simclr_tf2.config.evaluation import EvaluationConfig
 from simclr_tf2.config.export import ExportConfig
 from simclr_tf2.config.loss import LossConfig
 from simclr_tf2.config.model import ModelConfig
-from simclr_tf2.config.modes import EVAL, EVERY_MODE, MODES, TRAIN_MODES
+from simclr_tf2.config.modes import (
+    EVAL,
+    EVERY_MODE,
+    MODES,
+    PLAN,
+    PRETRAIN,
+    SCAN,
+    TRAIN_MODES,
+)
 from simclr_tf2.config.optimizer import OptimizerConfig
 from simclr_tf2.config.planning import PlanConfig
 from simclr_tf2.config.settings import OUTPUT, PLACE, WEIGHTS, setting
@@ -29,6 +37,10 @@ class Config:
     model_dir: str | None = setting(None, changes=PLACE, modes=EVERY_MODE)
     # Where copies of remote folders are kept
     spool_dir: str | None = setting(None, changes=PLACE, modes=EVERY_MODE, ours=True)
+    # auto, reference or the name of a file in recipes; None: auto for own images
+    recipe: str | None = setting(
+        None, changes=WEIGHTS, modes=PRETRAIN | SCAN | PLAN, ours=True
+    )
     seed: int = setting(0, changes=WEIGHTS, modes=EVERY_MODE, ours=True)
     data: DataConfig = field(default_factory=DataConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -43,6 +55,8 @@ class Config:
     # Names of the settings that were given; None: those that differ from their default.
     # It is not a setting, and two configs that differ only here are equal.
     given: frozenset[str] | None = field(default=None, compare=False, repr=False)
+    # Names of the settings that a recipe chose. It is not a setting either.
+    chosen: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         require_choice("mode", self.mode, MODES)
@@ -56,6 +70,11 @@ class Config:
                 f"a path that ends in {wanted} in --mode={self.mode}",
                 output,
             )
+
+    @property
+    def recipe_kind(self) -> str:
+        """Recipe that ``--recipe`` means for the images: its value, or the default."""
+        return self.recipe or ("reference" if self.data.by_name else "auto")
 
     @property
     def workflow(self) -> str:

@@ -23,7 +23,7 @@ def given_settings(config: Config) -> frozenset[str]:
 
 def _settings() -> list[dataclasses.Field[Any]]:
     """Return the fields of ``Config`` that are settings or sections of settings."""
-    return [f for f in dataclasses.fields(Config) if f.name != "given"]
+    return [f for f in dataclasses.fields(Config) if f.name not in ("given", "chosen")]
 
 
 def sections() -> dict[str, type]:
@@ -60,6 +60,17 @@ def learned_settings() -> frozenset[str]:
     return frozenset(
         name for name, field in fields().items() if field.metadata["changes"] == WEIGHTS
     )
+
+
+def how_to_learn() -> frozenset[str]:
+    """Return the names of the settings that ``--recipe=NAME`` takes from a recipe."""
+    kinds = sections()
+    names = frozenset(
+        member.name
+        for section in ("augmentation", "model", "loss", "optimizer", "training")
+        for member in dataclasses.fields(kinds[section])
+    )
+    return (names & learned_settings() - {"checkpoint"}) | {"image_size"}
 
 
 def unread(mode: str, protocols: Collection[str] = ()) -> list[str]:

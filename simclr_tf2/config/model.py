@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simclr_tf2.config.checks import require, require_choice, require_positive
-from simclr_tf2.config.modes import EXPORT, PLANNED
+from simclr_tf2.config.modes import EXPORT, PLANNED, TRAINING
 from simclr_tf2.config.settings import WEIGHTS, setting
 
 RESNET_DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 NETWORK_STEMS = ("imagenet", "cifar", "stride2")
 STEMS = ("auto", *NETWORK_STEMS)
+RESNET_D = ("auto", "true", "false")
 PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
 
 
@@ -22,6 +23,10 @@ class ModelConfig:
     width_multiplier: float = setting(1.0, changes=WEIGHTS, modes=PLANNED)
     sk_ratio: float = setting(0.0, changes=WEIGHTS, modes=PLANNED)
     se_ratio: float = setting(0.0, changes=WEIGHTS, modes=PLANNED)
+    # Auto: where there are selective kernels (reference)
+    resnet_d: str = setting("auto", changes=WEIGHTS, modes=PLANNED, ours=True)
+    # The last gamma of a residual block starts at 0 (reference)
+    zero_init_residual: bool = setting(True, changes=WEIGHTS, modes=TRAINING, ours=True)
     # Auto: cifar up to 32 px, else imagenet (reference)
     stem: str = setting("auto", changes=WEIGHTS, modes=PLANNED, ours=True)
     batch_norm_decay: float = setting(0.9, changes=WEIGHTS, modes=PLANNED)
@@ -49,6 +54,9 @@ class ModelConfig:
         for name in ("sk_ratio", "se_ratio"):
             value = getattr(self, name)
             require(0 <= value <= 1, name, "from 0 to 1", value)
+        if isinstance(self.resnet_d, bool):
+            object.__setattr__(self, "resnet_d", str(self.resnet_d).lower())
+        require_choice("resnet_d", self.resnet_d, RESNET_D)
         require_choice("stem", self.stem, STEMS)
         require(
             0 < self.batch_norm_decay < 1,
@@ -71,3 +79,8 @@ class ModelConfig:
             "from -1 (train all) to 4 (train the head only)",
             self.fine_tune_after_block,
         )
+
+    @property
+    def has_resnet_d(self) -> bool:
+        """Whether stem and shortcuts are those of ResNet-D."""
+        return self.sk_ratio > 0 if self.resnet_d == "auto" else self.resnet_d == "true"

@@ -5,7 +5,8 @@ from __future__ import annotations
 # Sizes worth suggesting: those of the paper's CIFAR-10 (appendix B.9) and ImageNet
 # recipes, and two that STL-10 and Tiny ImageNet use.
 IMAGE_SIZES = (32, 64, 96, 224)
-BATCH_SIZES = (512, 256, 128, 64, 32, 16)  # the default at most
+BATCH_SIZES = (4096, 2048, 1024, 512, 256, 128, 64, 32, 16)
+LARGEST_BATCH = 512  # the default
 STEPS_PER_EPOCH = 4  # [ours] at least
 BLUR_ABOVE = 32  # pixels; the paper leaves blur out on CIFAR-10 (appendix B.9)
 VALID_SIZE = 0.05  # [ours] of images without labels
@@ -31,17 +32,26 @@ def use_blur(height: int, width: int) -> bool:
     return max(height, width) > BLUR_ABOVE
 
 
-def batch_size(num_images: int, *, replicas: int = 1) -> int:
-    """Return the largest usual batch that makes ``STEPS_PER_EPOCH`` steps an epoch.
+def batch_size(
+    num_images: int,
+    *,
+    replicas: int = 1,
+    most: int = LARGEST_BATCH,
+    steps_per_epoch: int = STEPS_PER_EPOCH,
+) -> int:
+    """Return the largest usual batch that makes ``steps_per_epoch`` steps an epoch.
 
     Args:
         num_images: Images to train on.
         replicas: The batch is a multiple of it, where there are so many images.
+        most: The batch is no larger.
+        steps_per_epoch: Least number of steps.
 
     Returns:
-        512 at most; with fewer than 64 images 16, or all of them.
+        The batch; 16, or all images, where no usual batch makes so many steps.
     """
-    fitting = (b for b in BATCH_SIZES if b * STEPS_PER_EPOCH <= num_images)
+    usual = (b for b in BATCH_SIZES if b <= most)
+    fitting = (b for b in usual if b * steps_per_epoch <= num_images)
     batch = next(fitting, min(num_images, BATCH_SIZES[-1]))
     return max(batch // replicas * replicas, 1)
 

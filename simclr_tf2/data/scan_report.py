@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2 import files
-from simclr_tf2.data import fitting, pixel_range
+from simclr_tf2.data import pixel_range
 from simclr_tf2.data.index_columns import FileIndex
 from simclr_tf2.data.layouts import Listing
 
@@ -64,7 +64,7 @@ def summarize(
         "left_out": listing.left_out,
         "notes": list(listing.notes),
     }
-    summary["suggested"] = _suggest(summary, index, splits)
+    summary["suggested"] = _suggest(summary, index)
     return summary
 
 
@@ -163,34 +163,16 @@ def _pixels(
     }
 
 
-def _suggest(
-    summary: dict[str, Any], index: FileIndex, splits: Sequence[str | None]
-) -> dict[str, str]:
-    """Suggest flags as flag -> value; "" for a flag without one."""
+def _suggest(summary: dict[str, Any], index: FileIndex) -> dict[str, str]:
+    """Suggest what pretraining does not choose itself, as flag -> value."""
     if not summary["images"]:
         return {}
     flags: dict[str, str] = {}
-    size = fitting.image_size(summary["height"]["median"], summary["width"]["median"])
-    flags["--image_size"] = str(size)
-    if not fitting.use_blur(size, size):
-        flags["--nouse_blur"] = ""
     channels = index.channels[index.good]
     if (channels <= 2).all():
         flags["--image_channels"] = "1"
     if summary["pixels"] and summary["pixels"]["read_as"] != pixel_range.FULL:
         flags["--pixel_range"] = summary["pixels"]["read_as"]
-    names = {str(split) for split in splits}
-    train_split = "train" if names & {"train", "None"} else "unlabeled"
-    train = sum(
-        bool(use) and split in (train_split, None)
-        for split, use in zip(splits, index.good, strict=True)
-    )
-    labelled = bool(summary["classes"] or summary["multi_labels"])
-    valid = fitting.valid_size(train, labelled=labelled)
-    if valid:
-        flags["--valid_size"] = f"{valid:g}"
-    left = fitting.left_to_train_on(train, valid)
-    flags["--train_batch_size"] = str(fitting.batch_size(left))
     return flags
 
 

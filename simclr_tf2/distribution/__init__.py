@@ -9,6 +9,7 @@ from simclr_tf2.distribution.replicas import (
     replica_id,
 )
 from simclr_tf2.distribution.strategies import (
+    device_kind,
     local_strategy,
     log_devices,
     make_strategy,
@@ -24,6 +25,7 @@ __all__ = [
     "all_gather",
     "all_reduce_mean",
     "cluster_of",
+    "device_kind",
     "joined",
     "local_strategy",
     "log_devices",

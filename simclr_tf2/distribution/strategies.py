@@ -222,6 +222,18 @@ def _detect(config: DistributionConfig, cluster: Cluster | None) -> tuple[str, s
     return kind, "no TPU and no GPU"
 
 
+def device_kind(strategy: tf.distribute.Strategy | None = None) -> str:
+    """Return ``cpu``, ``gpu`` or ``tpu``: of a strategy, or of this machine."""
+    if strategy is None:
+        devices = ["tpu"] if has_local_tpu() else _local_devices()
+    elif isinstance(strategy, tf.distribute.TPUStrategy):
+        devices = ["tpu"]
+    else:
+        devices = list(strategy.extended.worker_devices)
+    text = " ".join(devices).lower()
+    return next((kind for kind in ("tpu", "gpu") if kind in text), "cpu")
+
+
 def has_local_tpu() -> bool:
     """Return whether this machine is a TPU VM with the TPU library installed."""
     if importlib.util.find_spec("libtpu") is None:

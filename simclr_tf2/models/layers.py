@@ -151,12 +151,21 @@ class LayerSettings:
             either, all layers are stock layers of Keras.
         dtype: Keras dtype policy name such as ``"mixed_bfloat16"``; None: the global
             one.
+        resnet_d: Pool before the 1x1 convolution of a shortcut (ResNet-D); None: where
+            there are selective kernels (reference code).
+        zero_init_residual: Start the last gamma of each residual block at 0.
     """
 
     batch_norm_momentum: float = 0.9
     synchronized_batch_norm: bool = False
     fused_batch_norm: bool = False
     dtype: str | None = None
+    resnet_d: bool | None = None
+    zero_init_residual: bool = True
+
+    def uses_resnet_d(self, sk_ratio: float) -> bool:
+        """Return whether a network with this ratio of selective kernels is ResNet-D."""
+        return sk_ratio > 0 if self.resnet_d is None else self.resnet_d
 
 
 def conv2d(

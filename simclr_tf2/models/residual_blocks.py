@@ -11,6 +11,7 @@ from simclr_tf2.models.selective_kernel import selective_kernel
 from simclr_tf2.models.squeeze_excite import squeeze_excite
 
 BOTTLENECK_EXPANSION = 4
+SHORTCUT_POOL = "_shortcut_pool"  # ends the names of ResNet-D's pooling layers
 
 
 def basic_block(
@@ -26,8 +27,8 @@ def basic_block(
 ) -> keras.KerasTensor:
     """Apply two 3x3 convolutions: ``[n, h, w, c]`` -> ``[n, h/s, w/s, filters]``.
 
-    ``sk_ratio`` > 0 only changes the shortcut (ResNet-D); the convolutions stay plain
-    (reference code).
+    ``sk_ratio`` > 0 only changes the shortcut (ResNet-D), unless ``settings`` decide on
+    it; the convolutions stay plain (reference code).
     """
     shortcut = inputs
     if project:
@@ -35,7 +36,7 @@ def basic_block(
             inputs,
             filters,
             strides=strides,
-            resnet_d=sk_ratio > 0,
+            resnet_d=settings.uses_resnet_d(sk_ratio),
             name=name,
             settings=settings,
         )
@@ -47,7 +48,7 @@ def basic_block(
     x = batch_norm(
         x,
         relu=False,
-        zero_init=True,
+        zero_init=settings.zero_init_residual,
         settings=settings,
         name=f"{name}_batch_normalization_2",
     )
@@ -69,7 +70,8 @@ def bottleneck_block(
 ) -> keras.KerasTensor:
     """Apply 1x1, strided 3x3 and 1x1: ``[n, h, w, c]`` -> ``[n, h/s, w/s, 4 filters]``.
 
-    ``sk_ratio`` > 0 puts a selective kernel in place of the 3x3 convolution.
+    ``sk_ratio`` > 0 puts a selective kernel in place of the 3x3 convolution, and
+    changes the shortcut (ResNet-D), unless ``settings`` decide on it.
     """
     wide = BOTTLENECK_EXPANSION * filters
     shortcut = inputs
@@ -78,7 +80,7 @@ def bottleneck_block(
             inputs,
             wide,
             strides=strides,
-            resnet_d=sk_ratio > 0,
+            resnet_d=settings.uses_resnet_d(sk_ratio),
             name=name,
             settings=settings,
         )
@@ -102,7 +104,7 @@ def bottleneck_block(
     x = batch_norm(
         x,
         relu=False,
-        zero_init=True,
+        zero_init=settings.zero_init_residual,
         settings=settings,
         name=f"{name}_batch_normalization_3",
     )
@@ -135,7 +137,7 @@ def _projection(
             2,
             strides=strides,
             padding="same" if strides == 1 else "valid",
-            name=f"{name}_shortcut_pool",
+            name=f"{name}{SHORTCUT_POOL}",
             dtype=settings.dtype,
         )(x)
         strides = 1

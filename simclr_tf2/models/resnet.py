@@ -28,6 +28,8 @@ def build_resnet(
     width_multiplier: float = 1,
     sk_ratio: float = 0.0,
     se_ratio: float = 0.0,
+    resnet_d: bool | None = None,
+    zero_init_residual: bool = True,
     cifar_stem: bool = False,
     stem: str | None = None,
     image_size: int | tuple[int, int] | None = 224,
@@ -46,6 +48,10 @@ def build_resnet(
         sk_ratio: > 0: ResNet-D stem and shortcuts everywhere and, in bottleneck blocks,
             selective kernels; SimCLRv2 uses 0.0625.
         se_ratio: > 0: squeeze-excite in every block.
+        resnet_d: ResNet-D stem (of "imagenet") and shortcuts; None: where ``sk_ratio``
+            is greater than 0 (reference code).
+        zero_init_residual: The last batch-norm gamma of each residual block starts at
+            0, so that the block starts as its shortcut (reference code); else at 1.
         cifar_stem: One 3x3 convolution of stride 1 and no max pool, for small images.
         stem: "imagenet", "cifar" or "stride2" ([ours]: one 3x3 convolution of stride 2,
             no max pool); overrides ``cifar_stem``.
@@ -74,6 +80,8 @@ def build_resnet(
         synchronized_batch_norm=synchronized_batch_norm,
         fused_batch_norm=fused_batch_norm,
         dtype=dtype,
+        resnet_d=resnet_d,
+        zero_init_residual=zero_init_residual,
     )
     sides = image_size if isinstance(image_size, tuple) else (image_size, image_size)
     wide = "float64" if dtype == "float64" else "float32"
@@ -82,7 +90,7 @@ def build_resnet(
         images,
         scaled_filters(64, width_multiplier),
         kind=kind,
-        resnet_d=sk_ratio > 0,
+        resnet_d=settings.uses_resnet_d(sk_ratio),
         settings=settings,
     )
     x = endpoints["initial_max_pool"]

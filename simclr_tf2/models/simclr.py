@@ -159,6 +159,8 @@ def build_simclr(
         width_multiplier=config.width_multiplier,
         sk_ratio=config.sk_ratio,
         se_ratio=config.se_ratio,
+        resnet_d=config.has_resnet_d,
+        zero_init_residual=config.zero_init_residual,
         stem=stem,
         image_size=None if any_size else image_size,
         channels=channels,

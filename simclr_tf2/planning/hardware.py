@@ -76,6 +76,13 @@ class Hardware:
     compiled: bool = False
     shares_host: bool = False
 
+    @property
+    def kind(self) -> str:
+        """Kind of the devices: ``cpu``, ``gpu`` or ``tpu``."""
+        if self.shares_host:
+            return "cpu"
+        return "tpu" if self.compiled else "gpu"
+
     def value(self, name: str) -> float:
         """Return the number of a figure."""
         return self.figures[name].value

@@ -61,6 +61,8 @@ def describe_network(config: ModelConfig) -> str:
     for name in ("sk_ratio", "se_ratio"):
         if value := getattr(config, name):
             words.append(f"{name} {value:g}")
+    if config.has_resnet_d != (config.sk_ratio > 0):
+        words.append("ResNet-D" if config.has_resnet_d else "without ResNet-D")
     words.append(f"{config.stem} stem")
     if config.proj_head_mode == "none":
         words.append("no projection head")

@@ -18,6 +18,7 @@ import numpy as np
 from simclr_tf2 import models
 from simclr_tf2.config import DataConfig
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.models.residual_blocks import SHORTCUT_POOL
 from simclr_tf2.reference.names import assign_reference_weights, reference_variables
 from simclr_tf2.reference.reading import Reference, read_reference
 from simclr_tf2.reference.structure import head_free
@@ -99,7 +100,7 @@ def _assign(
         if _network(ours) == "head_supervised" and not with_head:
             weights[name] = variable.numpy()
     wanted = {n: v for n, v in variables.items() if v[0] not in weights}
-    differences = _differences(wanted, reference)
+    differences = _differences(wanted, reference) + _other_shortcuts(model, reference)
     if differences:
         raise ConfigError(
             f"{reference}; it does not fit this model, {len(differences)} "
@@ -135,6 +136,16 @@ def _differences(
         for ours, key in sorted(reference.keys.items())
         if ours not in variables and _network(ours) in networks
     ]
+
+
+def _other_shortcuts(model: keras.Model, reference: Reference) -> list[str]:
+    """Say whether only one of both pools in its shortcuts, which no shape shows."""
+    backbone = getattr(model, "backbone", model)
+    here = any(layer.name.endswith(SHORTCUT_POOL) for layer in backbone.layers)
+    if here == reference.config.has_resnet_d:
+        return []
+    there = "there" if reference.config.has_resnet_d else "here"
+    return [f"shortcuts pool (ResNet-D, --resnet_d) only {there}"]
 
 
 def _network(ours: str) -> str:

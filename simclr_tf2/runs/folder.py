@@ -30,6 +30,7 @@ LENGTH = {"train_epochs", "train_steps"}  # may change with --extend
 
 # Values of settings for runs that are older than the setting, if not its default.
 BEFORE = {"pixel_range": "full"}
+REFERENCE = "reference"  # recipe of runs without one: older ones, or data sets by name
 
 
 def of(config: Config) -> RunFolder:
@@ -95,6 +96,8 @@ def _with_a_name_of_files(flat: dict[str, Any]) -> dict[str, Any]:
 
 def with_earlier_choices(config: Config, before: Config) -> Config:
     """Replace auto in ``config`` by what an earlier start of the run chose."""
+    if (config.recipe or REFERENCE) == (before.recipe or REFERENCE):
+        config = dataclasses.replace(config, recipe=before.recipe)
     if config.data.pixel_range == "auto":
         config = with_pixel_range(config, before.data.pixel_range)
     training = dataclasses.replace(config.training, extend=before.training.extend)

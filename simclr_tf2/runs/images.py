@@ -9,6 +9,7 @@ from simclr_tf2.config import Config
 from simclr_tf2.data import image_sets, scan_report
 from simclr_tf2.data.image_sets import ImageSet
 from simclr_tf2.run_paths import RunFolder
+from simclr_tf2.runs import flag_file
 
 
 def summarize(images: ImageSet, pixels: str) -> dict[str, Any]:
@@ -26,4 +27,19 @@ def record(config: Config, folder: RunFolder) -> None:
     """Write scan.json, the record of the image files of a run."""
     if config.data.image_dir or config.data.manifest:
         images = image_sets.open_image_set(config.data)
-        files.write_json(folder.scan, summarize(images, config.data.pixel_range))
+        summary = summarize(images, config.data.pixel_range)
+        files.write_json(folder.scan, with_choices(summary, config))
+
+
+def with_choices(
+    summary: dict[str, Any], config: Config, names: frozenset[str] | None = None
+) -> dict[str, Any]:
+    """Return the contents of scan.json with what the recipe chose as suggestions.
+
+    Args:
+        summary: What was found.
+        config: The settings, with the chosen values.
+        names: The settings that are suggested; None: those that were chosen.
+    """
+    suggested = {**flag_file.chosen_flags(config, names), **summary["suggested"]}
+    return {**summary, "suggested": suggested}

@@ -30,6 +30,7 @@ NETWORK = (
     "width_multiplier",
     "sk_ratio",
     "se_ratio",
+    "resnet_d",
     "stem",
     "proj_head_mode",
     "num_proj_layers",
@@ -257,6 +258,8 @@ def _is_same(name: str, asked: Any, there: Any, config: Config, source: Source) 
         size = source.image_size or config.data.image_size
         stems = (models.stem_at(stem, size) for stem in (asked, there))
         return len(set(stems)) == 1
+    if name == "resnet_d":
+        return config.model.has_resnet_d == source.model.has_resnet_d
     if name in RATIOS and not source.exact:
         return bool(asked) == bool(there)
     return bool(asked == there)

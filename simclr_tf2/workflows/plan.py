@@ -35,7 +35,7 @@ def plan(config: Config) -> dict[str, Any]:
     """
     machines = [_machine(config, name) for name in config.planning.hardware]
     mode = _mode(config)
-    config, images = _images(config, mode)
+    config, images = _images(config, mode, machines[0])
     steps = steps_for(config.training, config.data, images.count)
     found = []
     for machine in machines:
@@ -83,8 +83,10 @@ def _mode(config: Config) -> str:
     return config.train_mode
 
 
-def _images(config: Config, mode: str) -> tuple[Config, Images]:
-    """Find the number of training images, and fit settings to own images.
+def _images(config: Config, mode: str, machine: Hardware) -> tuple[Config, Images]:
+    """Find the number of training images, and choose settings for own images.
+
+    ``--recipe=auto`` chooses for the devices of ``machine``.
 
     Raises:
         ConfigError: It is not known, and the images are not there.
@@ -112,7 +114,7 @@ def _images(config: Config, mode: str) -> tuple[Config, Images]:
     images = Images(count, split.num_classes or 0, mean, "counted")
     if data.by_name or mode != "pretrain":
         return config, _part(config, images, mode)
-    config = fitted.to_images(config, split)
+    config = fitted.to_images(config, split, device=machine.kind)
     left = fitting.left_to_train_on(count, config.data.valid_size or 0.0)
     return config, dataclasses.replace(images, count=left)
 

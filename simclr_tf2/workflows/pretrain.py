@@ -147,7 +147,8 @@ def _prepared(config: Config, strategy: tf.distribute.Strategy) -> _Start:
     config = pixels.recorded(config)
     splits = open_splits(config)
     replicas = strategy.num_replicas_in_sync
-    config = fitted.to_images(config, splits.train, replicas=replicas)
+    device = distribution.device_kind(strategy)
+    config = fitted.to_images(config, splits.train, replicas=replicas, device=device)
     whole = splits.train
     splits = valid_loss.with_held_out(config.data, splits)
     check_valid_loss(config, splits)

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import addresses, augmentations, files, plots, startup
+from simclr_tf2 import (
+    addresses,
+    augmentations,
+    distribution,
+    files,
+    plots,
+    startup,
+)
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.data import (
@@ -21,14 +28,17 @@ from simclr_tf2.data import (
     subset,
 )
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.image_sets import ImageSet
 from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import remote_files
-from simclr_tf2.runs.images import summarize
+from simclr_tf2.runs.images import summarize, with_choices
+from simclr_tf2.training import fitted
 
 logger = logging.getLogger(__name__)
 
+UNLABELLED = "unlabeled"  # split that is suggested for where there is no other one
 PREVIEWED = 6  # [ours] images in the picture
 
 
@@ -51,12 +61,16 @@ def scan(config: Config) -> dict[str, Any]:
     if config.data.image_dir or config.data.manifest:
         images = image_sets.look_at(config.data, keep=_may_keep(config))
         summary = summarize(images, config.data.pixel_range)
+        chosen = _with_recipe(config, images)
+        if chosen.chosen:
+            summary = with_choices(summary, chosen, fitted.names_of(chosen))
         print(scan_report.render(summary), flush=True)
     else:
         split = opening.open_split(config.data, config.data.train_split)
         own = config.data.own_images or config.data.array_file
         summary = _of_split(split, partly=own and bool(split.num_classes))
         print("\n".join(f"{k}: {v}" for k, v in summary.items()), flush=True)
+        fitted.to_images(config, split, device=distribution.device_kind())
     print(startup.kernels(), flush=True)
     if config.model_dir:
         path = RunFolder.at(config.model_dir).scan
@@ -76,6 +90,20 @@ def scan(config: Config) -> dict[str, Any]:
         )
         _preview(config, split, config.export.preview)
     return summary
+
+
+def _with_recipe(config: Config, images: ImageSet) -> Config:
+    """Return what pretraining on these images would choose on this machine."""
+    try:
+        data = config.data
+        spec = data.train_split
+        if "train_split" not in config_lib.given_settings(config):
+            spec = spec if spec in images.splits else UNLABELLED
+        train = images.open(spec, channels=data.image_channels)
+        device = distribution.device_kind()
+        return fitted.to_images(config, train, device=device, flags=False)
+    except ConfigError:  # no image to train on; the scan says why
+        return config
 
 
 def _may_keep(config: Config) -> bool:

@@ -12,6 +12,7 @@ from simclr_tf2 import config as config_lib
         (config_lib.ModelConfig, {"resnet_depth": 20}, "--resnet_depth must be one of"),
         (config_lib.ModelConfig, {"width_multiplier": 0}, "--width_multiplier"),
         (config_lib.ModelConfig, {"sk_ratio": -0.1}, "--sk_ratio"),
+        (config_lib.ModelConfig, {"resnet_d": "maybe"}, "--resnet_d"),
         (config_lib.ModelConfig, {"proj_head_mode": "mlp"}, "nonlinear"),
         (config_lib.ModelConfig, {"ft_proj_selector": 4}, "--ft_proj_selector"),
         (config_lib.ModelConfig, {"fine_tune_after_block": 5}, "--fine_tune_after"),

@@ -68,10 +68,11 @@ def test_every_setting_says_what_a_change_of_it_means():
         lineareval_while_pretraining local_image_size loss manifest margin
         max_image_pixels micro_batch_norm micro_batch_size mixed_precision momentum
         num_local_views num_proj_layers num_views optimizer pixel_range
-        proj_head_mode proj_out_dim resnet_depth se_ratio seed semi_hard sk_ratio
+        proj_head_mode proj_out_dim recipe resnet_d resnet_depth se_ratio
+        seed semi_hard sk_ratio
         stem temperature tfrecords train_batch_size train_epochs train_split
         train_steps use_blur valid_size warmup_epochs weight_decay
-        width_multiplier zero_init_logits_layer
+        width_multiplier zero_init_logits_layer zero_init_residual
         """.split()
     )
 

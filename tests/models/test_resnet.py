@@ -123,6 +123,43 @@ def test_selective_kernel_weighs_its_streams_by_softmax():
     np.testing.assert_allclose(mix, weight * a + (1 - weight) * b, atol=1e-6)
 
 
+@pytest.mark.parametrize("depth", [10, 50])
+def test_resnet_d_without_selective_kernels_changes_stem_and_shortcuts(depth):
+    plain, changed = narrow(depth), narrow(depth, resnet_d=True)
+    new = {x.name for x in changed.layers} - {x.name for x in plain.layers}
+    assert not any("_sk" in name for name in new)
+    pools = {f"group{group}_block1_shortcut_pool" for group in range(1, 5)}
+    assert pools <= new and "stem_conv_3" in new
+    for name in ENDPOINTS:
+        assert changed.output[name].shape == plain.output[name].shape
+
+
+def test_resnet_d_is_that_of_a_network_with_selective_kernels_and_can_be_left_out():
+    """Basic blocks have no selective kernels, so that both networks are the same."""
+    asked, implied = narrow(resnet_d=True), narrow(sk_ratio=0.0625)
+    implied.set_weights(asked.get_weights())
+    images = np.random.default_rng(0).random((3, 15, 15, 3), np.float32)
+    np.testing.assert_array_equal(
+        asked(images)[ENDPOINTS[-1]], implied(images)[ENDPOINTS[-1]]
+    )
+    without = narrow(50, sk_ratio=0.0625, resnet_d=False)
+    names = {layer.name for layer in without.layers}
+    assert "group1_block1_sk_mix" in names and "stem_conv_3" not in names
+    assert not any(name.endswith("_shortcut_pool") for name in names)
+
+
+@pytest.mark.parametrize(("depth", "last"), [(10, 2), (50, 3)])
+def test_residual_blocks_start_open_if_asked(depth, last):
+    """The last gamma of each block: 0 as in the reference code, or 1."""
+    for zero in (True, False):
+        model = narrow(depth, zero_init_residual=zero)
+        for block in ("group1_block1", "group4_block1"):
+            layer = model.get_layer(f"{block}_batch_normalization_{last}")
+            assert (layer.gamma.numpy() == (0 if zero else 1)).all()
+        first = model.get_layer("group1_block1_batch_normalization_1")
+        assert (first.gamma.numpy() == 1).all()
+
+
 def test_cifar_stem_and_basic_blocks_ignore_what_resnet_d_changes():
     names = {layer.name for layer in narrow(18, sk_ratio=0.0625, stem="cifar").layers}
     assert "stem_conv_2" not in names

@@ -238,3 +238,20 @@ def test_two_replicas_with_global_batch_norm_equal_one_with_the_joined_batch(
         model.non_trainable_variables, alone.non_trainable_variables, strict=True
     ):
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "pools"),
+    [
+        ({}, False),
+        ({"sk_ratio": 0.1}, True),
+        ({"resnet_d": True}, True),
+        ({"resnet_d": "false", "sk_ratio": 0.1}, False),
+    ],
+)
+def test_settings_decide_on_resnet_d_and_the_start_of_residual_blocks(settings, pools):
+    model = build(**settings, zero_init_residual=False)
+    names = {layer.name for layer in model.backbone.layers}
+    assert ("group1_block1_shortcut_pool" in names) is pools
+    gamma = model.backbone.get_layer("group1_block1_batch_normalization_2").gamma
+    assert (gamma.numpy() == 1).all()

@@ -176,6 +176,7 @@ def test_another_number_of_classes_is_a_named_difference(reference_run):
         ({"num_proj_layers": 2}, "_projection_head/linear_layers/2/dense/kernel"),
         ({"num_proj_layers": 4}, "projection_head_3_dense/kernel [128, 128]"),
         ({"proj_out_dim": 64}, "projection_head_2_dense/kernel [128, 64]"),
+        ({"resnet_d": True}, "1 difference(s): shortcuts pool (ResNet-D, --resnet_d)"),
     ],
     ids=str,
 )

@@ -105,9 +105,11 @@ def test_flags_that_name_another_network_are_refused_by_name(finished):
             "--resnet_depth=10",
             "--width_multiplier=0.25",
             "--image_channels=1",
+            "--resnet_d=true",
         )
     text = str(caught.value)
     assert "--width_multiplier=0.25 (there 0.125)" in text
+    assert "--resnet_d=true (there auto)" in text
     assert "--image_channels=1 (there 3)" in text and "leave them out" in text
     assert "resnet_depth" not in text and "\n" not in text
 

@@ -1,17 +1,22 @@
 """What is fitted to own images, and that scan suggests the same."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import flags
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import workflows
 from simclr_tf2.config import DataConfig
-from simclr_tf2.data import fitting, image_sets, scan_report
+from simclr_tf2.data import fitting, image_sets
+from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import flag_file
+from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.training import fitted
+from tests.support.program_flags import parsed
 
 
 @pytest.mark.parametrize(
@@ -63,6 +68,10 @@ def draw(folder, sizes):
         (folder / f"{i}.png").write_bytes(tf.io.encode_png(pixels).numpy())
 
 
+def train_of(config):
+    return image_sets.open_image_set(config.data).open("train")
+
+
 def flat(photos, **settings):
     return {
         "image_dir": str(photos / "photos"),
@@ -72,13 +81,17 @@ def flat(photos, **settings):
     }
 
 
-def test_scan_suggests_what_pretraining_takes(photos):
-    config = config_lib.from_flat(flat(photos))
-    images = image_sets.open_image_set(config.data)
-    summary = scan_report.summarize(images.listing, images.index)
-    taken = fitted.to_images(config, images.open("train"))
+@pytest.mark.parametrize("recipe", [None, "reference"])
+def test_scan_suggests_what_pretraining_takes(photos, recipe):
+    config = config_lib.from_flat(flat(photos, recipe=recipe))
+    taken = fitted.to_images(config, train_of(config))
     assert (taken.data.image_size, taken.training.train_batch_size) == (64, 16)
-    assert summary["suggested"] == {"--image_size": "64", "--train_batch_size": "16"}
+    scan = dataclasses.replace(config, mode="scan", model_dir=str(photos / "scan"))
+    suggested = workflows.run(scan)["suggested"]
+    assert suggested == flag_file.chosen_flags(taken)
+    assert ("--resnet_depth" in suggested) is (recipe is None)
+    written = json.loads((photos / "scan" / "scan.json").read_text())["suggested"]
+    assert written == suggested
 
 
 @pytest.mark.parametrize(
@@ -88,7 +101,7 @@ def test_scan_suggests_what_pretraining_takes(photos):
         (
             36,
             400,
-            "--image_size=32 --nouse_blur --valid_size=0.05 --train_batch_size=64",
+            "--valid_size=0.05 --image_size=32 --nouse_blur --train_batch_size=64",
         ),
         (64, 40, "--image_size=64 --train_batch_size=16"),
     ],
@@ -97,12 +110,14 @@ def test_scan_and_pretraining_print_the_same(
     tmp_path, side, count, suggested, caplog, capsys
 ):
     draw(tmp_path / "photos", [(side, side)] * count)
-    config = config_lib.from_flat(flat(tmp_path, mode="scan", model_dir=None))
+    settings = {"mode": "scan", "model_dir": None, "recipe": "reference"}
+    config = config_lib.from_flat(flat(tmp_path, **settings))
     workflows.run(config)
     assert f"suggested: {suggested}\n" in capsys.readouterr().out
     caplog.set_level("INFO", "simclr_tf2")
     train = image_sets.open_image_set(config.data).open("train")
     taken = fitted.to_images(config, train)
+    assert taken.given == {"mode", "image_dir", "data_dir", "recipe"}
     assert f"fitted to {count} images: {suggested}" in caplog.messages
     assert taken.augmentation.use_blur == (side > 36)
 
@@ -128,7 +143,8 @@ def test_blur_is_left_out_of_small_views_unless_it_was_given(
 
 
 def test_what_was_given_is_kept_and_a_large_batch_is_warned_of(photos, caplog):
-    config = config_lib.from_flat(flat(photos, train_batch_size=32, image_size=48))
+    settings = {"train_batch_size": 32, "image_size": 48, "recipe": "reference"}
+    config = config_lib.from_flat(flat(photos, **settings))
     train = image_sets.open_image_set(config.data).open("train")
     with caplog.at_level("INFO", "simclr_tf2"):
         taken = fitted.to_images(config, train)
@@ -154,23 +170,120 @@ def test_a_run_that_goes_on_keeps_what_it_chose(photos):
         config_lib.from_flat(flat(photos)), given=frozenset({"image_dir"})
     )
     assert fitted.with_earlier_choices(asked) is asked  # nothing was trained yet
-    (photos / "run" / "checkpoint").write_text("")
+    (photos / "run" / "results.json").write_text("{}")
     train = image_sets.open_image_set(asked.data).open("train")
     again = fitted.to_images(fitted.with_earlier_choices(asked), train)
     assert again.training.train_batch_size == 24 and again.data.valid_size == 0.1
     assert again.data.image_size == before.data.image_size == 224
     assert not again.augmentation.use_blur  # though its views are large
+    # A run of 0.2.0 had no recipe, and no later version puts one on it.
+    assert (again.recipe, again.model) == ("reference", before.model)
+    assert (again.optimizer, again.loss) == (before.optimizer, before.loss)
+    run_folder.check(again)
+    auto = fitted.with_earlier_choices(dataclasses.replace(asked, recipe="auto"))
+    with pytest.raises(ConfigError, match=r"recipe \(there not set, now auto\)"):
+        run_folder.check(auto)
     other = config_lib.from_flat(flat(photos, train_batch_size=32))
     assert fitted.with_earlier_choices(other).training.train_batch_size == 32
 
 
-def test_flags_txt_shows_what_was_fitted_as_a_comment(photos):
-    asked = config_lib.from_flat(flat(photos))
-    config = config_lib.from_flat(flat(photos, train_batch_size=16, use_blur=False))
-    lines = flag_file.text(asked, config).splitlines()
-    for line in (
-        f"--image_dir={photos / 'photos'}",
-        "# --train_batch_size=16",
-        "# --use_blur=false",
-    ):
-        assert line in lines
+def test_a_data_set_by_name_keeps_its_choices_when_it_goes_on(photos):
+    """Also where its run is older than recipes."""
+    settings = flat(photos, image_dir=None, dataset="cifar10")
+    before = config_lib.from_flat(settings)
+    (photos / "run").mkdir()
+    text = fitted.run_folder.config_json(before)
+    (photos / "run" / "config.json").write_text(text)
+    (photos / "run" / "results.json").write_text("{}")
+    for recipe in (None, "reference"):
+        asked = config_lib.from_flat({**settings, "recipe": recipe})
+        run_folder.check(fitted.with_earlier_choices(asked))
+
+
+def test_auto_goes_on_with_its_choices_on_another_device_and_with_more_images(photos):
+    asked = config_lib.from_flat(flat(photos, temperature=0.3))
+    before = fitted.to_images(asked, train_of(asked))
+    assert before.recipe == "auto" and before.optimizer.learning_rate == 1.06
+    (photos / "run").mkdir()
+    text = fitted.run_folder.config_json(before)
+    (photos / "run" / "config.json").write_text(text)
+    (photos / "run" / "results.json").write_text("{}")
+    draw(photos / "photos" / "more", [(64, 64)] * 200)
+    again = fitted.with_earlier_choices(asked)
+    again = fitted.to_images(again, train_of(again), replicas=2, device="gpu")
+    assert again == before
+    run_folder.check(again)
+    other = config_lib.from_flat(flat(photos, recipe="reference"))
+    with pytest.raises(ConfigError, match=r"recipe \(there auto, now reference\)"):
+        run_folder.check(fitted.with_earlier_choices(other))
+
+
+def test_auto_chooses_everything_once_and_says_so(photos, caplog):
+    caplog.set_level("INFO", "simclr_tf2")
+    config = config_lib.from_flat(flat(photos, num_views=3))
+    taken = fitted.to_images(config, train_of(config))
+    assert taken.chosen == {*fitted.IMAGES, *fitted.LEARNING} - {"num_views"}
+    assert taken.given == config_lib.given_settings(config)
+    assert taken.augmentation.num_views == 3 and not taken.model.zero_init_residual
+    line, flags = caplog.messages
+    assert line == (
+        "recipe auto for 40 images of 64 px on a CPU: ResNet-10 x 0.5, 3 views, batch "
+        "16, LARS 1.06, 800 epochs (1,600 steps); flags you give win, "
+        "--recipe=reference takes the paper's settings"
+    )
+    assert flags.startswith("chosen: --image_size=64 --train_batch_size=16") or (
+        "--image_size=64" in flags and "--nozero_init_residual" in flags
+    )
+    assert "--num_views" not in flags  # it was given
+    caplog.clear()
+    assert fitted.to_images(taken, train_of(config)) == taken and not caplog.messages
+
+
+@pytest.mark.parametrize("name", fitted.LEARNING)
+def test_each_given_setting_wins(photos, name):
+    """Also with its default, which counts as given on the command line."""
+    config = config_lib.from_flat(flat(photos))
+    config = dataclasses.replace(config, given=frozenset({"image_dir", name}))
+    taken = config_lib.to_flat(fitted.to_images(config, train_of(config)))
+    assert taken[name] == config_lib.field_defaults()[name]
+
+
+def test_a_checkpoint_brings_its_network(photos):
+    network = {"resnet_depth": 18, "stem": "auto", "sk_ratio": 0.1, "image_size": 32}
+    before = config_lib.from_flat(flat(photos, **network))
+    (photos / "first").mkdir()
+    text = fitted.run_folder.config_json(before)
+    (photos / "first" / "config.json").write_text(text)
+    prefix = str(photos / "first" / "ckpt-3")
+    tf.train.Checkpoint(step=tf.Variable(3)).write(prefix)
+    config = config_lib.from_flat(flat(photos, checkpoint=prefix))
+    model = fitted.to_images(config, train_of(config)).model
+    assert (model.resnet_depth, model.sk_ratio, model.stem) == (18, 0.1, "cifar")
+    assert (model.num_proj_layers, model.proj_out_dim) == (3, 128)
+
+
+def test_a_data_set_by_name_takes_auto_on_request(photos):
+    config = config_lib.from_flat(flat(photos))
+    train = train_of(config)
+    by_name = config_lib.Config(data=DataConfig(dataset="cifar10"), recipe="auto")
+    taken = fitted.to_images(by_name, train, device="gpu")
+    assert taken.model.resnet_depth == 18 and "stem" in taken.chosen
+
+
+def test_a_recipe_by_name_is_of_the_command_line(photos):
+    config = config_lib.from_flat(flat(photos, recipe="quickstart"))
+    with pytest.raises(ConfigError, match="only the command line reads recipes"):
+        fitted.to_images(config, train_of(config))
+
+
+def test_flags_txt_starts_the_same_run_on_another_device(photos, tmp_path):
+    asked = config_lib.from_flat(flat(photos, optimizer="adamw"))
+    config = fitted.to_images(asked, train_of(asked))
+    text = flag_file.text(asked, config)
+    assert text.startswith("# chosen by --recipe=auto: ")
+    assert "\n--resnet_d=true\n" in text and "\n--optimizer=adamw\n" in text
+    (tmp_path / "flags.txt").write_text(text)
+    again = flags.config_from_flags(parsed(f"--flagfile={tmp_path / 'flags.txt'}"))
+    draw(photos / "photos" / "more", [(128, 128)] * 400)
+    again = fitted.to_images(again, train_of(again), replicas=4, device="gpu")
+    assert again == config

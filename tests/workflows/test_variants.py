@@ -28,6 +28,7 @@ from tests.support.tiny_runs import QUICK, run, tiny_config
         {"jit_compile": True},
         {"use_blur": True, "image_size": 40, "stem": "auto", "sk_ratio": 0.0625},
         {"cache_dataset": True, "monitor_epochs": 0.01},
+        {"resnet_d": True, "zero_init_residual": False},
         {"num_views": 3, "num_local_views": 2, "local_image_size": 12},
         {"loss": "nt_logistic", "semi_hard": True},
         {"augment_backend": "tf", "use_blur": True, "num_local_views": 1},
