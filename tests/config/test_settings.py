@@ -71,7 +71,7 @@ def test_every_setting_says_what_a_change_of_it_means():
         proj_head_mode proj_out_dim resnet_depth se_ratio seed semi_hard sk_ratio
         stem temperature tfrecords train_batch_size train_epochs train_split
         train_steps use_blur valid_size warmup_epochs weight_decay
-        width_multiplier zero_init_logits_layer
+        weights_ema width_multiplier zero_init_logits_layer
         """.split()
     )
 
