@@ -71,7 +71,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:
-        """Replace the weights by their averages within a context; then put them back."""
+        """Replace the weights by their averages in a context, then put them back."""
         trained = [variable.numpy() for variable in self._model.variables]
         try:
             self.assign_to_model()

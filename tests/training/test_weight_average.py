@@ -82,7 +82,7 @@ class OneWeight(keras.Model):
 
 
 def test_averages_are_those_of_tensorflow():
-    """Its class stands for the rule; it cannot run on replicas without communication."""
+    """Its class has the rule; on replicas it would communicate."""
     model = OneWeight()
     average = WeightAverage(model, 0.9)
     count = tf.Variable(0.0)
