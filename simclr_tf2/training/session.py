@@ -138,12 +138,7 @@ def open_session(
     if initial is not None:
         models.copy_weights(initial.backbone, model.backbone)
         models.copy_weights(initial.projection_head, model.projection_head)
-    checkpoint = checkpoints.run_checkpoint(
-        model,
-        optimizer,
-        averages=average.variables if average else None,
-        updates=average.updates if average else None,
-    )
+    checkpoint = _make_checkpoint(model, optimizer, average)
     team = workers(strategy)
     start_step = team.together(
         lambda: initialization.restore(
@@ -194,6 +189,19 @@ def _make_average(config: Config, model: models.SimCLR) -> WeightAverage | None:
         "evaluations and exports use averages of the weights (--weights_ema=%g)", decay
     )
     return WeightAverage(model, decay)
+
+
+def _make_checkpoint(
+    model: models.SimCLR,
+    optimizer: keras.optimizers.Optimizer,
+    average: WeightAverage | None,
+) -> tf.train.Checkpoint:
+    return checkpoints.run_checkpoint(
+        model,
+        optimizer,
+        averages=average.variables if average else None,
+        updates=average.updates if average else None,
+    )
 
 
 def _require_same_start(
