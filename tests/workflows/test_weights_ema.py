@@ -95,6 +95,7 @@ def test_the_averages_are_exported_measured_and_read(averaged):
     assert later["results"][row]["value"] == results["results"][row]["value"]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_that_is_watched_ends_as_one_that_is_left_alone(
     averaged, data_dir, tmp_path, monkeypatch, caplog
 ):
@@ -143,6 +144,7 @@ def test_without_the_flag_training_and_its_checkpoint_are_the_same(
     assert results["checkpoint"] != averaged[1]["checkpoint"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [4, -1])
 def test_fine_tuning_starts_from_averages_and_scores_its_own(
     averaged, data_dir, tmp_path, block
