@@ -563,6 +563,13 @@ _enum(
     "With --micro_batch_size: statistics that batch norm uses. micro: those of the "
     "images of one part. frozen: the moving statistics, which then stay unchanged.",
 )
+_float(
+    "weights_ema",
+    "Decay of an exponential moving average of the weights, from 0 to below 1, such as "
+    "0.99 or 0.999. All evaluations and exports then use the averages; training uses "
+    "the weights themselves. The average of update t has the decay (1 + t) / (10 + t) "
+    "if that is smaller. 0: no average.",
+)
 _bool(
     "deterministic",
     "Make every TensorFlow operation deterministic, which is slower. Two runs on a GPU "

@@ -18,7 +18,7 @@ from simclr_tf2.config import DataConfig, LossConfig, OptimizerConfig
 from simclr_tf2.data import array_files, opening, pipeline
 from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.evaluation.features import depths
-from simclr_tf2.training import cached_gradients, steps
+from simclr_tf2.training import cached_gradients, steps, weight_average
 from tests.support import equal_trainings, small_networks
 from tests.support.xla_graphs import refused
 
@@ -110,7 +110,7 @@ def pretraining(case):
     )
     if case.get("on_device"):
         step = steps.with_views_finished(step, use_blur=True)
-    return step
+    return weight_average.averaging(step, weight_average.WeightAverage(model, 0.99))
 
 
 def finetuning(case):

@@ -67,6 +67,8 @@ class TrainingConfig:
         0, changes=WEIGHTS, modes=PRETRAIN | PLAN, ours=True
     )
     micro_batch_norm: str = setting("micro", changes=WEIGHTS, modes=PRETRAIN, ours=True)
+    # Decay of the averages of the weights that are evaluated and exported; 0: off
+    weights_ema: float = setting(0.0, changes=WEIGHTS, modes=PLANNED, ours=True)
 
     def __post_init__(self) -> None:
         require(
@@ -97,6 +99,12 @@ class TrainingConfig:
         require_choice("progress", self.progress, PROGRESS)
         require_choice("micro_batch_norm", self.micro_batch_norm, MICRO_BATCH_NORMS)
         require_not_negative(self, "micro_batch_size")
+        require(
+            0 <= self.weights_ema < 1,
+            "weights_ema",
+            "from 0 (off) to below 1",
+            self.weights_ema,
+        )
         require(
             0 <= self.finetune_validation <= 0.5,
             "finetune_validation",

@@ -235,6 +235,7 @@ def _without_batch(
             checkpoint=None,
             train_steps=0,
             micro_batch_size=0,
+            weights_ema=0.0,
             monitor_epochs=0,
             finetune_validation=0.0,
         ),

@@ -141,8 +141,9 @@ def step_bytes(work: Workload) -> float:
         learned = counts.trained_multiply_adds / max(counts.multiply_adds, 1)
         passes = forward + 2 * backward * learned
         total += work.per_replica * number * counts.traffic * passes
-    trained = work.counts[0].trained
-    return total + trained * communication.FLOAT * (UPDATE_NUMBERS + 2 * work.slots)
+    updated = work.counts[0].trained * (UPDATE_NUMBERS + 2 * work.slots)
+    # An average is read with its weight, and written.
+    return total + communication.FLOAT * (updated + 3 * work.averages)
 
 
 def exchanges(work: Workload, hardware: Hardware) -> tuple[Exchange, ...]:

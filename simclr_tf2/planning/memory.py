@@ -23,7 +23,7 @@ class Memory:
     """Bytes of a replica, by what holds them.
 
     Attributes:
-        weights: Variables of the network, and copies of another precision.
+        weights: Variables of the network, and copies of another precision; averages.
         gradients: Gradients of the weights.
         optimizer: Slots of the optimizer.
         activations: What the backward pass reads, and the largest layer's gradients.
@@ -57,7 +57,7 @@ def memory(work: Workload, *, compiled: bool = False) -> Memory:
     # Micro-batches add their gradients to those of earlier ones.
     sums = 2 if work.parts > 1 else 1
     return Memory(
-        weights=counts.numbers * FLOAT + counts.trained * copies,
+        weights=(counts.numbers + work.averages) * FLOAT + counts.trained * copies,
         gradients=counts.trained * FLOAT * sums,
         optimizer=counts.trained * FLOAT * work.slots,
         activations=_activations(work, compiled),
@@ -67,9 +67,9 @@ def memory(work: Workload, *, compiled: bool = False) -> Memory:
 
 
 def checkpoint_bytes(work: Workload) -> float:
-    """Return the bytes of a checkpoint: the network and the optimizer."""
+    """Return the bytes of a checkpoint: network, optimizer, averages of weights."""
     counts = work.counts[0]
-    return FLOAT * (counts.numbers + work.slots * counts.trained)
+    return FLOAT * (counts.numbers + work.averages + work.slots * counts.trained)
 
 
 def loss_bytes(work: Workload) -> float:

@@ -124,6 +124,11 @@ class Workload:
         return SLOTS[self.config.optimizer.optimizer]
 
     @property
+    def averages(self) -> int:
+        """Numbers of averages of the weights (``--weights_ema``)."""
+        return self.counts[0].numbers if self.config.training.weights_ema else 0
+
+    @property
     def blockwise(self) -> bool:
         """Whether NT-Xent is computed in blocks."""
         if self.config.loss.loss != "nt_xent" or self.block_size == "off":

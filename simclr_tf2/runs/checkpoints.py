@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -152,18 +152,34 @@ def _reader(prefix: str) -> Iterator[Any]:
 
 
 def run_checkpoint(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    *,
+    averages: Mapping[str, keras.Variable] | None = None,
+    updates: keras.Variable | None = None,
 ) -> tf.train.Checkpoint:
     """Build the checkpoint object of a run: every variable under its own path.
 
     Keys are ``model/PATH`` and ``optimizer/NUMBER|PATH``, with "|" for the "/" of a
-    path. So a checkpoint can be read by name and does not depend on how Keras nests its
-    objects.
+    path, and with ``--weights_ema`` also ``averages/PATH`` and ``average_updates``. So
+    a checkpoint can be read by name and does not depend on how Keras nests its objects.
+
+    Args:
+        model: The network that is trained.
+        optimizer: Its optimizer.
+        averages: Path -> average of the variable of that path; None: there is none.
+        updates: Number of updates of the averages.
     """
     slots = [(f"{i}|{v.path}", v) for i, v in enumerate(optimizer.variables)]
+    more: dict[str, Any] = {}
+    if averages is not None:
+        assert updates is not None
+        more["averages"] = _by_name([*averages.items()])
+        more["average_updates"] = updates.value
     return tf.train.Checkpoint(
         model=_by_name([(v.path, v) for v in model.variables]),
         optimizer=_by_name(slots),
+        **more,
     )
 
 
@@ -259,9 +275,10 @@ def initialize_weights(
 
 def _assign(variables: list[keras.Variable], prefix: str) -> None:
     """Assign all variables or none; an error lists missing ones and wrong shapes."""
-    names = [f"model/{_key(v.path)}/.ATTRIBUTES/VARIABLE_VALUE" for v in variables]
     with _reader(prefix) as reader:
         shapes = reader.get_variable_to_shape_map()
+        group = _evaluated(shapes)
+        names = [f"{group}{_key(v.path)}/.ATTRIBUTES/VARIABLE_VALUE" for v in variables]
         wrong = [
             f"{v.path} is {shapes.get(name, 'missing')} there, {list(v.shape)} here"
             for name, v in zip(names, variables, strict=True)
@@ -276,15 +293,27 @@ def _assign(variables: list[keras.Variable], prefix: str) -> None:
 
 
 def weights(prefix: str) -> dict[str, np.ndarray]:
-    """Read every model variable of a checkpoint by its path."""
+    """Read every variable of the model by its path; the averages, if there are any."""
     with _reader(prefix) as reader:
+        names = reader.get_variable_to_shape_map()
+        group = _evaluated(names)
         return {
-            name.removeprefix("model/").split("/")[0].replace("|", "/"): (
+            name.removeprefix(group).split("/")[0].replace("|", "/"): (
                 reader.get_tensor(name)
             )
-            for name in reader.get_variable_to_shape_map()
-            if name.startswith("model/")
+            for name in names
+            if name.startswith(group)
         }
+
+
+def _evaluated(names: Iterable[str]) -> str:
+    """Return the prefix of the weights that are evaluated: averages, if there are any.
+
+    Everything that reads the weights of a checkpoint, and does not continue its
+    training, reads these.
+    """
+    averaged = any(name.startswith("averages/") for name in names)
+    return "averages/" if averaged else "model/"
 
 
 def num_classes(folder: str | os.PathLike) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,9 @@ from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.best_checkpoint import BestCheckpoint
 from simclr_tf2.training import cadence, initialization, input_failures, length, loop
 from simclr_tf2.training.loop import Step
+from simclr_tf2.training.weight_average import WeightAverage, averaging
+
+logger = logging.getLogger(__name__)
 
 Scalars = dict[str, float]
 Build = Callable[[], tuple[models.SimCLR, keras.optimizers.Optimizer]]
@@ -38,6 +43,7 @@ class Session:
         strategy: The devices.
         model: The network that is trained.
         optimizer: The optimizer of its variables.
+        average: The averages of its weights; None without ``--weights_ema``.
         checkpoint: The variables that are saved.
         folder: The run folder.
         start_step: Number of steps done by earlier starts.
@@ -50,6 +56,7 @@ class Session:
     strategy: tf.distribute.Strategy
     model: models.SimCLR
     optimizer: keras.optimizers.Optimizer
+    average: WeightAverage | None
     checkpoint: tf.train.Checkpoint
     folder: RunFolder
     start_step: int
@@ -77,6 +84,21 @@ class Session:
     def last_step(self) -> int:
         """The step at which the session ends."""
         return max(self.start_step, self.total_steps)
+
+    def trained_model(self) -> models.SimCLR:
+        """Return the network with the weights that are evaluated and exported.
+
+        Call it after the last step: with ``--weights_ema`` the weights of ``model`` are
+        replaced by their averages.
+        """
+        if self.average is not None:
+            self.average.assign_to_model()
+        return self.model
+
+    def evaluated(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which ``model`` has these weights while it trains."""
+        average = self.average
+        return contextlib.nullcontext() if average is None else average.in_model()
 
 
 def open_session(
@@ -112,10 +134,11 @@ def open_session(
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         model, optimizer = build()
+        average = _make_average(config, model)
     if initial is not None:
         models.copy_weights(initial.backbone, model.backbone)
         models.copy_weights(initial.projection_head, model.projection_head)
-    checkpoint = checkpoints.run_checkpoint(model, optimizer)
+    checkpoint = _make_checkpoint(model, optimizer, average)
     team = workers(strategy)
     start_step = team.together(
         lambda: initialization.restore(
@@ -126,6 +149,8 @@ def open_session(
             with_head=with_head,
         )
     )
+    if average is not None and not start_step:
+        average.restart()  # from the weights that training starts from
     _require_same_start(team, start_step, [*model.variables, *optimizer.variables])
 
     def write_first_files() -> None:
@@ -147,11 +172,35 @@ def open_session(
         strategy,
         model,
         optimizer,
+        average,
         checkpoint,
         folder,
         start_step,
         total_steps,
         team,
+    )
+
+
+def _make_average(config: Config, model: models.SimCLR) -> WeightAverage | None:
+    decay = config.training.weights_ema
+    if not decay:
+        return None
+    logger.info(
+        "evaluations and exports use averages of the weights (--weights_ema=%g)", decay
+    )
+    return WeightAverage(model, decay)
+
+
+def _make_checkpoint(
+    model: models.SimCLR,
+    optimizer: keras.optimizers.Optimizer,
+    average: WeightAverage | None,
+) -> tf.train.Checkpoint:
+    return checkpoints.run_checkpoint(
+        model,
+        optimizer,
+        averages=average.variables if average else None,
+        updates=average.updates if average else None,
     )
 
 
@@ -212,7 +261,7 @@ def run(
     )
     try:
         loop.train(
-            step,
+            averaging(step, session.average),
             dataset,
             strategy=session.strategy,
             cadence=rhythm,
@@ -260,7 +309,10 @@ def _hooks(
         show(now, {**scalars, **facts})
 
     def on_monitor(now: int) -> None:
-        found = monitor() if monitor is not None and is_chief else {}
+        found = {}
+        if monitor is not None and is_chief:
+            with session.evaluated():
+                found = monitor()
         if found:
             show(now, found)
         if best is not None:

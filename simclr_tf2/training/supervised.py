@@ -47,7 +47,7 @@ class Trained:
     """A classifier at its last step.
 
     Attributes:
-        model: The network with it.
+        model: The network with it, with the weights that are evaluated.
         folder: Of the run.
         step: The last one.
         timings: Seconds by phase.
@@ -113,7 +113,7 @@ def train_classifier(
             warned = _train(opened, measures)
     step = opened.last_step
     stopping.saved(f"step {step} is saved; the same command goes on from there")
-    return Trained(opened.model, opened.folder, step, timings, warned)
+    return Trained(opened.trained_model(), opened.folder, step, timings, warned)
 
 
 def _prepared(

@@ -104,7 +104,7 @@ def pretrain(config: Config) -> dict[str, Any]:
                 config,
                 # As --mode=eval opens it.
                 dataclasses.replace(start.splits, train=start.whole),
-                opened.model,
+                opened.trained_model(),
                 opened.folder,
                 step=opened.last_step,
                 timings=timings,

@@ -24,6 +24,7 @@ from simclr_tf2 import config as config_lib
         (config_lib.TrainingConfig, {"train_epochs": 0}, "--train_epochs"),
         (config_lib.TrainingConfig, {"mixed_precision": "fp16"}, "bfloat16"),
         (config_lib.TrainingConfig, {"remat": "layers"}, "off, blocks, groups"),
+        (config_lib.TrainingConfig, {"weights_ema": 1.0}, "from 0 .off. to below 1"),
         (config_lib.TrainingConfig, {"steps_per_loop": "0"}, "--steps_per_loop must"),
         (config_lib.DistributionConfig, {"gradient_pack_mib": -1}, "--gradient_pack"),
         (config_lib.EvaluationConfig, {"protocols": ("svd",)}, "logreg, knn"),

@@ -72,7 +72,7 @@ def test_every_setting_says_what_a_change_of_it_means():
         seed semi_hard sk_ratio
         stem temperature tfrecords train_batch_size train_epochs train_split
         train_steps use_blur valid_size warmup_epochs weight_decay
-        width_multiplier zero_init_logits_layer zero_init_residual
+        weights_ema width_multiplier zero_init_logits_layer zero_init_residual
         """.split()
     )
 

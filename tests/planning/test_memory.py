@@ -48,6 +48,15 @@ def test_weights_gradients_and_slots_have_four_bytes_a_number():
     assert found.total == sum(parts) + found.images + found.loss
 
 
+def test_averages_of_the_weights_are_one_more_copy():
+    work = workload(**SMALL, train_batch_size=16)
+    averaged = workload(**SMALL, train_batch_size=16, weights_ema=0.99)
+    copy = 4 * work.counts[0].numbers
+    assert memory.memory(averaged).total == memory.memory(work).total + copy
+    more = memory.checkpoint_bytes(averaged) - memory.checkpoint_bytes(work)
+    assert more == copy
+
+
 def test_the_similarities_grow_with_rows_times_columns_unless_in_blocks():
     # 2 replicas of 4 images: 8 rows and 16 columns of 128 numbers.
     whole = workload(2, **SMALL, train_batch_size=8, loss_block_size="off")

@@ -37,11 +37,12 @@ from simclr_tf2.config import (
 from simclr_tf2.data import array_files, datasets, opening, pipeline
 from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.models import residual_blocks
-from simclr_tf2.training import cached_gradients, cadence, loop, steps
+from simclr_tf2.training import cached_gradients, cadence, loop, steps, weight_average
 from tests.support.small_networks import disturb
 
 IMAGES, BATCH, SIZE, CLASSES = 40, 16, 20, 3  # 20 pixels: the least that are blurred
 SEED, WEIGHT_DECAY = 7, 0.01
+AVERAGE_DECAY = 0.2  # above that of the first update, below that of the second
 
 
 # Where a case runs, by number of devices; tracing 8 replicas takes most of the time.
@@ -346,16 +347,18 @@ def run_case(
 
     Returns:
         Scalars of each step under "scalar/NAME", what became of each variable under
-        "moved/PATH": its value less the one before, and its value under "value/PATH".
+        "moved/PATH": its value less the one before, its value under "value/PATH", and
+        the average of its values under "average/PATH".
     """
     replicas = strategy.num_replicas_in_sync
     with strategy.scope():
         model, optimizer, variables = build(case, replicas)
+        average = weight_average.WeightAverage(model, AVERAGE_DECAY)
     before = {v.path: v.numpy() for v in model.variables}
     step = make_step(case, model, optimizer, variables, replicas)
     if as_of:
         step = permuted(step, as_of)
-    step = in_float64(step)
+    step = weight_average.averaging(in_float64(step), average)
     dataset = make_dataset(case, open_split(case, records), strategy)
     train = train_in_chunks if case.chunked else train_plainly
     scalars = train(step, dataset, strategy, case.count)
@@ -365,6 +368,8 @@ def run_case(
             value = variable.numpy()
             found[f"value/{variable.path}"] = value
             found[f"moved/{variable.path}"] = value - before[variable.path]
+            mean = average.variables[variable.path].numpy()
+            found[f"average/{variable.path}"] = mean
     return found
 
 
