@@ -129,9 +129,9 @@ def train(
             window.settle()
             now += steps
             pace.ran(steps)
+            hooks.ran(now)
             if is_new:
                 window.leave_out(steps, began)
-            hooks.ran(now)
             stop_now = agreement.stops  # read once: what stops here is saved here
             if _call_hooks(hooks, schedule, window, now, stop=stop_now):
                 pace.skip()
@@ -188,7 +188,7 @@ class _Data:
 
     def end(self, at_most: int) -> int:
         """Return the last step of the stage, or ``at_most`` if that comes first."""
-        return min([at_most, *(stage.start for stage in self._later[:1])])
+        return min([at_most, *(stage.start for stage in self._later)])
 
     def enter_stage(self, now: int) -> bool:
         """Go to the stage that begins after ``now`` steps; return whether one does."""
