@@ -1,7 +1,9 @@
 """Which steps have which size of views, against values made by hand."""
 
 import pytest
+import tensorflow as tf
 
+from simclr_tf2 import augmentations
 from simclr_tf2.config import AugmentationConfig
 from simclr_tf2.data import view_sizes
 from simclr_tf2.errors import ConfigError
@@ -75,6 +77,17 @@ def test_sizes_that_do_not_fit_are_refused_in_one_line(settings, size, message):
         view_sizes.check(config, size)
     assert "\n" not in str(caught.value)
     assert "--early_image_sizes=16,24" in str(caught.value)
+
+
+def test_what_is_drawn_for_a_view_does_not_depend_on_its_size():
+    for seed in range(10):
+        small, large = (
+            augmentations.describe_view(
+                [37, 50, 3], seed=tf.constant([seed, 1]), image_size=side
+            )
+            for side in (20, 32)
+        )
+        assert small == large and len(small) == 5
 
 
 def test_sizes_that_fit_are_accepted():

@@ -6,15 +6,16 @@ import signal
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
+from simclr_tf2.data import pipeline
 from simclr_tf2.errors import ConfigError, Stopped
 from simclr_tf2.runs import checkpoints, logs
 from simclr_tf2.training import cached_gradients, steps
-from simclr_tf2.workflows import pretrain
+from simclr_tf2.workflows.pretrain import warn_of_no_effect
 from tests.support.tiny_runs import run, tiny_config
 
 SIZES = {"early_image_sizes": (16, 24), "train_steps": 12, "checkpoint_steps": 0}
+LOOKS = {"monitor_epochs": 0.08, "protocols": "knn", "baselines": False}
 SIDES = [16] * 3 + [24] * 3 + [32] * 6
 
 pytestmark = pytest.mark.usefixtures("short_networks")
@@ -59,25 +60,35 @@ def values(lines, key):
 
 @pytest.fixture(scope="module")
 def whole(data_dir, tmp_path_factory, traced):
-    """Folder, lines and traces of a run without a stop."""
+    """Folder, lines, traces and sizes in evaluation of a run without a stop."""
     folder = tmp_path_factory.mktemp("growing") / "whole"
     traced.clear()
-    _, lines = run(folder, data_dir, export_formats="saved_model", **SIZES)
-    return folder, lines, list(traced)
+    evaluated, make = [], pipeline.make_eval_dataset
+
+    def seen(split, **settings):
+        evaluated.append(settings["image_size"])
+        return make(split, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "make_eval_dataset", seen)
+        _, lines = run(folder, data_dir, **LOOKS, **SIZES)
+    return folder, lines, list(traced), evaluated
 
 
 def test_views_grow_at_their_steps_and_each_size_is_traced_once(whole):
-    folder, lines, shapes = whole
+    folder, lines, shapes, _ = whole
     assert values(lines, "side") == SIDES
     assert shapes == [[16, 16], [24, 24], [32, 32]]
     assert values(lines, "step") == list(range(1, 13))
     saved = {path.name for path in folder.glob("ckpt-*.index")}
     assert saved == {"ckpt-12.index"}  # none at the end of a stage
-    exported = tf.saved_model.load(str(folder / "saved_model" / "12"))
-    (images,) = (
-        exported.signatures["serving_default"].structured_input_signature[1].values()
-    )
-    assert images.shape.as_list() == [None, 32, 32, 3]
+
+
+def test_evaluation_during_and_after_training_has_the_full_size(whole):
+    _, lines, _, evaluated = whole
+    looks = [line["step"] for line in lines if "alignment" in line]
+    assert looks[0] < 6 and len(looks) > 1  # with early sizes too
+    assert len(evaluated) >= 4 and set(evaluated) == {32}
 
 
 def test_a_stop_within_early_sizes_shows_in_nothing(
@@ -107,7 +118,7 @@ def test_a_stop_within_early_sizes_shows_in_nothing(
         "views have 24 px from step 4 on",
         "views have 32 px from step 7 on",
     ]
-    folder, whole_lines, _ = whole
+    folder, whole_lines, _, _ = whole
     assert values(lines, "side") == SIDES
     assert values(lines, "loss") == values(whole_lines, "loss")
     found, expected = (
@@ -180,9 +191,9 @@ def test_sizes_that_do_not_fit_are_refused_before_anything_is_written(
 
 
 def test_a_share_without_sizes_is_warned_of(caplog):
-    pretrain.warn_of_no_effect(
+    warn_of_no_effect(
         tiny_config(early_share=0.25, early_image_sizes=(16,), protocols=())
     )
     assert "--early_share" not in caplog.text
-    pretrain.warn_of_no_effect(tiny_config(early_share=0.25, protocols=()))
+    warn_of_no_effect(tiny_config(early_share=0.25, protocols=()))
     assert "--early_share has no effect without --early_image_sizes" in caplog.text
