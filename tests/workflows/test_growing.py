@@ -79,7 +79,8 @@ def test_views_grow_at_their_steps_and_each_size_is_traced_once(whole):
     folder, lines, shapes, _ = whole
     assert values(lines, "side") == SIDES
     assert shapes == [[16, 16], [24, 24], [32, 32]]
-    assert values(lines, "step") == list(range(1, 13))
+    trained = [line["step"] for line in lines if "loss" in line]
+    assert trained == list(range(1, 13))
     saved = {path.name for path in folder.glob("ckpt-*.index")}
     assert saved == {"ckpt-12.index"}  # none at the end of a stage
 
@@ -146,7 +147,11 @@ def test_chunks_of_steps_end_with_a_size(data_dir, tmp_path, whole, traced):
     ("changes", "views"),
     [
         ({"augment_on": "device", "micro_batch_size": 8, "num_views": 3}, 3 * ["big"]),
-        ({"augment_backend": "tf", "num_local_views": 1}, ["big", "big", 12]),
+        pytest.param(
+            {"augment_backend": "tf", "num_local_views": 1},
+            ["big", "big", 12],
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {"jit_compile": True, "augment_on": "device"},
             ["big", "big"],
