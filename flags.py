@@ -376,6 +376,19 @@ _string(
     "Multi-crop: side of an additional small view in pixels, or HEIGHTxWIDTH. Default: "
     "3/7 of --image_size, rounded to a multiple of 4.",
 )
+_list(
+    "early_image_sizes",
+    "Growing resolution: sides of the views in the first part of pretraining, in "
+    "pixels, comma-separated and ascending, each smaller than a square --image_size. "
+    "Each size is used for an equal number of steps. Later steps, evaluation and "
+    "exports use --image_size. Empty: all steps do.",
+    convert=_names,
+)
+_float(
+    "early_share",
+    "Growing resolution: fraction of the steps that use --early_image_sizes, above 0 "
+    "and below 1.",
+)
 _section("Network")
 _integer(
     "resnet_depth",

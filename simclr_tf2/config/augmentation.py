@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from simclr_tf2.config.checks import (
     parse_image_size,
@@ -10,7 +13,7 @@ from simclr_tf2.config.checks import (
     require_choice,
     require_not_negative,
 )
-from simclr_tf2.config.modes import PLAN, VIEWING
+from simclr_tf2.config.modes import PLAN, PRETRAIN, VIEWING
 from simclr_tf2.config.settings import SPEED, WEIGHTS, setting
 
 AUGMENT_BACKENDS = ("auto", "numba", "tf")
@@ -31,6 +34,11 @@ class AugmentationConfig:
     local_image_size: int | tuple[int, int] | None = setting(
         None, changes=WEIGHTS, modes=VIEWING | PLAN, ours=True
     )
+    # Growing resolution, arXiv 2303.01986
+    early_image_sizes: tuple[int, ...] = setting(
+        (), changes=WEIGHTS, modes=PRETRAIN | PLAN, ours=True
+    )
+    early_share: float = setting(0.5, changes=WEIGHTS, modes=PRETRAIN | PLAN, ours=True)
     augment_backend: str = setting("auto", changes=SPEED, modes=VIEWING, ours=True)
     augment_on: str = setting("host", changes=SPEED, modes=VIEWING, ours=True)
 
@@ -48,6 +56,14 @@ class AugmentationConfig:
         if self.local_image_size is not None:
             size = parse_image_size(self.local_image_size, "local_image_size")
             object.__setattr__(self, "local_image_size", size)
+        early = _early_sizes(self.early_image_sizes)
+        object.__setattr__(self, "early_image_sizes", early)
+        require(
+            0 < self.early_share < 1,
+            "early_share",
+            "above 0 and below 1",
+            self.early_share,
+        )
 
     def local_size(self, height_width: tuple[int, int]) -> tuple[int, int]:
         """Return height and width of a local view, given those of other views.
@@ -60,3 +76,17 @@ class AugmentationConfig:
             height, width = (max(8, 4 * round(s * 3 / 28)) for s in height_width)
             return height, width
         return (size, size) if isinstance(size, int) else size
+
+
+def _early_sizes(values: Sequence[Any]) -> tuple[int, ...]:
+    """Read ascending sides of views, also from text."""
+    texts = [str(value).strip() for value in values]
+    sides = [int(text) if text.isdecimal() else 0 for text in texts]
+    require(
+        all(8 <= side <= 1024 for side in sides)
+        and all(first < second for first, second in itertools.pairwise(sides)),
+        "early_image_sizes",
+        "whole numbers of pixels that ascend, from 8 to 1024",
+        texts,
+    )
+    return tuple(sides)

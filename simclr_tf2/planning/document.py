@@ -24,6 +24,10 @@ def of(found: Sequence[Estimate], largest: int = 0) -> dict[str, Any]:
         "mode": work.mode,
         "images": dataclasses.asdict(work.images),
         "steps": work.steps,
+        "early_steps": [
+            {"image_size": part.views[0][1][0], "steps": part.steps}
+            for part in work.early
+        ],
         "train_batch_size": work.batch,
         "trained_numbers": counts.trained,
         "numbers": counts.numbers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simclr_tf2.planning import communication
 from simclr_tf2.planning.communication import Exchange
@@ -27,6 +27,8 @@ INPUT_RATES = ((32, 10_792, 8_511), (96, 2_795, 2_431), (224, 319, 305))
 class Estimate:
     """A run on hardware, as far as formulas tell.
 
+    A step is one of the last part of the run, whose views have the full size.
+
     Attributes:
         hardware: Devices.
         work: The run.
@@ -35,6 +37,7 @@ class Estimate:
         compute: Seconds of a step for arithmetic.
         moving: Seconds of a step for reading and writing memory.
         input: Seconds of a step in which the hosts make its views.
+        early: The parts of the run with smaller views.
     """
 
     hardware: Hardware
@@ -44,6 +47,7 @@ class Estimate:
     compute: float
     moving: float
     input: float
+    early: tuple[Estimate, ...] = ()
 
     @property
     def communication(self) -> float:
@@ -65,7 +69,9 @@ class Estimate:
     @property
     def seconds(self) -> float:
         """Seconds of all steps, without evaluation and checkpoints."""
-        return self.step * self.work.steps
+        early = sum(part.work.steps for part in self.early)
+        full = self.step * (self.work.steps - early)
+        return full + sum(part.seconds for part in self.early)
 
     @property
     def memory_limit(self) -> float:
@@ -89,9 +95,15 @@ class Estimate:
 
 
 def estimate(work: Workload, hardware: Hardware) -> Estimate:
-    """Estimate a run; ``work.replicas`` are the devices of ``hardware``."""
+    """Estimate a run; ``work.replicas`` are the devices of ``hardware``.
+
+    The input of smaller views takes as long as that of the full size: images are read
+    and decoded as a whole, and how much less time the views take was not measured.
+    """
     assert work.replicas == hardware.devices
     flops = step_flops(work)
+    seconds = work.per_replica * hardware.devices_per_host
+    seconds /= input_rate(work) * hardware.value("host_cores")
     return Estimate(
         hardware=hardware,
         work=work,
@@ -99,9 +111,10 @@ def estimate(work: Workload, hardware: Hardware) -> Estimate:
         exchanges=exchanges(work, hardware),
         compute=flops / hardware.flops(work.dtype),
         moving=step_bytes(work) / (hardware.value("memory_gb_per_s") * 1e9),
-        input=work.per_replica
-        * hardware.devices_per_host
-        / (input_rate(work) * hardware.value("host_cores")),
+        input=seconds,
+        early=tuple(
+            replace(estimate(part, hardware), input=seconds) for part in work.early
+        ),
     )
 
 

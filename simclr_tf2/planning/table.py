@@ -159,6 +159,18 @@ def _about(work: Workload) -> list[str]:
         f"numbers, {_large(counts.multiply_adds)} multiply-adds a view forward",
         f"{_large(view_flops(work))}FLOP an image and step, views: {views}",
         f"batch {work.batch:,}, {work.steps:,} steps, {config.optimizer.optimizer}",
+        *_early(work),
+    ]
+
+
+def _early(work: Workload) -> list[str]:
+    """Describe the parts of the run with smaller views, if there are any."""
+    parts = [f"{part.steps:,} of {part.views[0][1][0]} px" for part in work.early]
+    if not parts:
+        return []
+    return [
+        f"first steps, with smaller views: {', '.join(parts)}; the hours of the run "
+        "count them, all other numbers are those of later steps"
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from simclr_tf2 import models
 from simclr_tf2.config import Config, ModelConfig
+from simclr_tf2.data import view_sizes
 from simclr_tf2.losses.blockwise import AUTO_BLOCK_ROWS, AUTO_FROM_ELEMENTS
 from simclr_tf2.planning import counting
 from simclr_tf2.planning.counting import Counts
@@ -35,7 +36,7 @@ class Workload:
     Attributes:
         config: Settings of the run.
         images: The training images.
-        steps: Steps of the run.
+        steps: Steps of the run, or of a part of it (``early``).
         mode: pretrain or finetune.
         replicas: Devices.
         batch: Images of a step, of all replicas.
@@ -107,6 +108,38 @@ class Workload:
             local = augmentation.local_size(size)
             views.append((augmentation.num_local_views, local))
         return tuple(views)
+
+    @property
+    def early(self) -> tuple[Workload, ...]:
+        """The parts of the run with smaller views, each with its own steps.
+
+        What depends on the size of later views, stem and local views, stays as it is.
+        """
+        config, size = self.config, self.config.data.height_width
+        if self.mode == "finetune" or not config.augmentation.early_image_sizes:
+            return ()
+        augmentation = replace(
+            config.augmentation,
+            early_image_sizes=(),
+            local_image_size=config.augmentation.local_size(size),
+        )
+        model = replace(config.model, stem=models.stem_at(config.model.stem, size))
+        *early, _ = view_sizes.size_stages(
+            config.augmentation, size, lengths=[(0, self.steps)]
+        )
+        return tuple(
+            self.changed(
+                config=replace(
+                    config,
+                    data=replace(config.data, image_size=stage.height_width),
+                    augmentation=augmentation,
+                    model=model,
+                ),
+                steps=stage.end - stage.start,
+            )
+            for stage in early
+            if stage.end is not None
+        )
 
     @property
     def rows(self) -> float:

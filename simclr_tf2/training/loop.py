@@ -30,6 +30,19 @@ MOST_STEPS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Steps whose elements have other shapes than those of the steps before.
+
+    Attributes:
+        start: Number of steps before the stage.
+        make: Makes its elements in the order of steps, from ``start`` on.
+    """
+
+    start: int
+    make: Callable[[], tf.distribute.DistributedDataset]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hooks:
     """Callbacks of the loop: log line, checkpoint and online evaluation.
 
@@ -55,6 +68,7 @@ def train(
     steps_per_loop: int = 0,
     variables: Sequence[tf.Variable] = (),
     measure_input: bool = True,
+    later: Sequence[Stage] = (),
 ) -> None:
     """Run steps ``start_step + 1 .. total_steps``, each exactly once.
 
@@ -63,6 +77,10 @@ def train(
     over replicas and over the steps since the last log line. Time in hooks does not
     count as training time, nor does the first chunk, in which the graph is made: until
     there is another one, "images_per_second" is not among the scalars.
+
+    The data may come in stages of other shapes. Each stage has a graph of its own, and
+    its first chunk does not count as training time either. A chunk ends where a stage
+    ends, so that stages show in nothing but their data.
 
     Several workers run chunks of the same length and stop at the same step
     (``agreement.py``). All of them save; worker 0 alone logs and monitors.
@@ -81,6 +99,8 @@ def train(
         variables: Weights that several workers must have in common.
         measure_input: Measure how long steps wait for their batch. Deterministic
             operations of TensorFlow exclude a clock.
+        later: Stages after ``start_step``, ascending. Steps before the first of them
+            take their elements from ``dataset``.
 
     Raises:
         NotFinite: A logged or about-to-be-saved loss is NaN or infinite.
@@ -98,16 +118,20 @@ def train(
             measure_input=measure_input,
         )
         window = _Window(chunks.names, examples_per_step, start_step)
-        iterator, schedule = iter(dataset), Schedule(cadence)
+        data, schedule = _Data(dataset, later), Schedule(cadence)
         now = start_step
         while now < cadence.total_steps:
-            steps = min(agreement.steps, cadence.next_event(now) - now)
-            window.add(*chunks(iterator, steps))
+            began = time.perf_counter()
+            is_new = data.enter_stage(now)
+            steps = min(agreement.steps, data.end(cadence.next_event(now)) - now)
+            window.add(*chunks(data.iterator, steps))
             stopped.listen()  # from the first step on there is something to save
             window.settle()
             now += steps
             pace.ran(steps)
             hooks.ran(now)
+            if is_new:
+                window.leave_out(steps, began)
             stop_now = agreement.stops  # read once: what stops here is saved here
             if _call_hooks(hooks, schedule, window, now, stop=stop_now):
                 pace.skip()
@@ -147,6 +171,32 @@ def _stopped(step: int) -> Stopped:
         f"stopped by a signal at step {step} and saved; the same command goes on from "
         "there"
     )
+
+
+class _Data:
+    """The elements of the stage that is being trained.
+
+    Attributes:
+        iterator: The elements, in the order of steps.
+    """
+
+    def __init__(
+        self, dataset: tf.distribute.DistributedDataset, later: Sequence[Stage]
+    ) -> None:
+        self.iterator: Iterator = iter(dataset)
+        self._later = list(later)
+
+    def end(self, at_most: int) -> int:
+        """Return the last step of the stage, or ``at_most`` if that comes first."""
+        return min([at_most, *(stage.start for stage in self._later)])
+
+    def enter_stage(self, now: int) -> bool:
+        """Go to the stage that begins after ``now`` steps; return whether one does."""
+        if not self._later or now < self._later[0].start:
+            return False
+        del self.iterator  # so that its batches are freed before there are others
+        self.iterator = iter(self._later.pop(0).make())
+        return True
 
 
 class _Pace:
@@ -307,9 +357,9 @@ class _Window:
     def rates(self, step: int, now: float) -> Scalars:
         """Return images per second, and the share of the time that input was awaited.
 
-        Empty after the first chunk.
+        Empty if all chunks were such in which a graph is made.
         """
-        if self._since is None:
+        if self._since is None or step == self._trained:
             return {}
         seconds = max(now - self._since, 1e-9)
         waited = sum(float(np.sum(waits)) for waits in self._waits)
@@ -317,6 +367,17 @@ class _Window:
         if math.isfinite(waited):
             found["input_wait"] = min(1.0, waited / seconds)
         return found
+
+    def leave_out(self, steps: int, began: float) -> None:
+        """Leave the last chunk out of the rates, which began to be made at ``began``.
+
+        Its ``steps`` include the time in which a graph is made.
+        """
+        if self._since is None:  # nothing is measured yet
+            return
+        self._since += time.perf_counter() - began
+        self._trained += steps
+        self._waits.pop()
 
     def called(self, step: int, began: float, *, logged: bool) -> None:
         """Leave the time of hooks, which began at ``began``, out of the rates."""

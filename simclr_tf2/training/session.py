@@ -229,6 +229,7 @@ def run(
     describe: Callable[[int, Scalars, int | None], str],
     monitor: Callable[[], Scalars] | None,
     best: BestCheckpoint | None = None,
+    later: Sequence[loop.Stage] = (),
 ) -> None:
     """Train to the last step; log, save and evaluate online in the run folder.
 
@@ -241,6 +242,7 @@ def run(
         monitor: Function that measures the current model, called every
             ``--monitor_epochs``; None: there is no online evaluation.
         best: Keeps the checkpoint with the lowest held-out loss; None: none is kept.
+        later: Stages of the data after ``dataset``.
     """
     config, training = session.config, session.config.training
     start_step, team = session.start_step, session.workers
@@ -272,6 +274,7 @@ def run(
             steps_per_loop=_steps_per_loop(training.steps_per_loop, session.strategy),
             variables=[variable.value for variable in session.model.variables],
             measure_input=not training.deterministic,
+            later=later,
         )
     except tf.errors.OpError as error:
         if input_failures.is_of_the_input(error):

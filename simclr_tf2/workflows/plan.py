@@ -10,7 +10,7 @@ from typing import Any
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import distribution, files
 from simclr_tf2.config import Config
-from simclr_tf2.data import fitting, opening
+from simclr_tf2.data import fitting, opening, view_sizes
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.planning import document, hardware, image_counts, table
 from simclr_tf2.planning.estimate import Estimate, estimate
@@ -36,6 +36,8 @@ def plan(config: Config) -> dict[str, Any]:
     machines = [_machine(config, name) for name in config.planning.hardware]
     mode = _mode(config)
     config, images = _images(config, mode, machines[0])
+    if mode == "pretrain":
+        view_sizes.check(config.augmentation, config.data.height_width)
     steps = steps_for(config.training, config.data, images.count)
     found = []
     for machine in machines:

@@ -15,8 +15,9 @@ import tensorflow as tf
 from simclr_tf2 import augmentations, distribution, losses, models, optimizers, startup
 from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
-from simclr_tf2.data import pipeline
+from simclr_tf2.data import pipeline, view_sizes
 from simclr_tf2.data.datasets import Split
+from simclr_tf2.data.view_sizes import SizeStage
 from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import best_metric, monitoring, valid_loss
@@ -32,6 +33,7 @@ from simclr_tf2.training import (
     fitted,
     joint_start,
     length,
+    loop,
     precision,
     progress,
     session,
@@ -159,6 +161,7 @@ def _prepared(config: Config, strategy: tf.distribute.Strategy) -> _Start:
     classes = run_history.class_names(splits.train, splits.probe)
     run_history.check(config, splits.train, classes=classes, total_steps=total_steps)
     check_micro_batches(config, replicas)
+    view_sizes.check(config.augmentation, config.data.height_width)
     augment_backend(config)
     length.check_compile(config.training, strategy)
     if distribution.workers(strategy).is_chief:  # the others take its choice
@@ -175,6 +178,9 @@ def warn_of_no_effect(config: Config) -> None:
     for name in unread:
         if flat[name] != defaults[name]:
             logger.warning("--%s has no effect in --mode=pretrain", name)
+    if "early_share" in config_lib.given_settings(config):
+        if not config.augmentation.early_image_sizes:
+            logger.warning("--early_share has no effect without --early_image_sizes")
 
 
 def check_valid_loss(config: Config, splits: Splits) -> None:
@@ -217,7 +223,9 @@ def build(
         num_classes=classes if supervised else None,
         num_replicas=strategy.num_replicas_in_sync,
         dtype=layer_dtype(config.training),
-        any_size=config.augmentation.num_local_views > 0,
+        any_size=bool(
+            config.augmentation.num_local_views or config.augmentation.early_image_sizes
+        ),
     )
     models.recompute(model, config.training.remat)
     optimizer = optimizers.with_loss_scale(
@@ -281,13 +289,21 @@ def _train(opened: session.Session, splits: Splits) -> None:
     config = opened.config
     batch = config.training.train_batch_size
     chance, formula = losses.chance_level(config.loss, global_batch_size=batch)
-    dataset = _views_dataset(opened)
+    backend = augment_backend(config)
+    logger.info(
+        "augmentation: %s%s",
+        {"numba": "Numba", "tf": "TensorFlow"}[backend],
+        " (flip, colours and blur on the device)"
+        if config.augmentation.augment_on == "device"
+        else "",
+    )
+    first, *later = _stages(opened)
     conditions = Conditions.of(config, splits)
     valid_loss.announce(conditions)
     session.run(
         opened,
         _make_step(opened),
-        dataset,
+        first.make(),
         describe=progress.TrainingLines(
             total_steps=opened.total_steps,
             steps_per_epoch=opened.epoch_length,
@@ -303,27 +319,52 @@ def _train(opened: session.Session, splits: Splits) -> None:
         ),
         monitor=monitoring.make_run_monitor(conditions, opened.model, opened.strategy),
         best=best_by_valid_loss(config, splits),
+        later=later,
     )
 
 
-def _views_dataset(opened: session.Session) -> tf.distribute.DistributedDataset:
-    """Build batches of views in the order of steps, from the start step on."""
+def _stages(opened: session.Session) -> list[loop.Stage]:
+    """Return what is left of the stages in which views have one size, in order."""
+    starts = opened.workers.of_chief(run_history.starts(opened.folder))
+    sizes = view_sizes.size_stages(
+        opened.config.augmentation,
+        opened.config.data.height_width,
+        lengths=[(start["from_step"], start["last_step"]) for start in starts],
+    )
+    return [
+        loop.Stage(
+            start=max(stage.start, opened.start_step),
+            make=functools.partial(_views_dataset, opened, stage),
+        )
+        for stage in sizes
+        if stage.end is None or stage.end > opened.start_step
+    ]
+
+
+def _views_dataset(
+    opened: session.Session, stage: SizeStage
+) -> tf.distribute.DistributedDataset:
+    """Build the batches of views of a stage, in the order of steps.
+
+    They begin at the start step of the session if that is within the stage.
+    """
     config, train = opened.config, opened.train
+    if config.augmentation.early_image_sizes:
+        logger.info(
+            "views have %d px from step %d on", stage.height_width[0], stage.start + 1
+        )
     views = ViewSpec.for_training(
         config.augmentation, config.data.height_width, backend=augment_backend(config)
     )
-    logger.info(
-        "augmentation: %s%s",
-        {"numba": "Numba", "tf": "TensorFlow"}[views.backend],
-        " (flip, colours and blur on the device)" if views.on_device else "",
-    )
+    # Local views keep their size.
+    views = dataclasses.replace(views, image_size=stage.height_width)
     return opened.strategy.distribute_datasets_from_function(
         lambda context: pipeline.make_pretrain_dataset(
             train,
             pipeline.plan_batches(train, config.training.train_batch_size, context),
             views,
             seed=config.seed,
-            start_step=opened.start_step,
+            start_step=max(stage.start, opened.start_step),
             cache=config.data.cache_mode,
             service=config.data.data_service,
         )

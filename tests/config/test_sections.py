@@ -9,6 +9,10 @@ from simclr_tf2 import config as config_lib
     ("section", "values", "message"),
     [
         (config_lib.DataConfig, {"image_size": 4}, "--image_size"),
+        (config_lib.AugmentationConfig, {"early_image_sizes": ("24", "16")}, "ascend"),
+        (config_lib.AugmentationConfig, {"early_image_sizes": ("16x24",)}, "whole num"),
+        (config_lib.AugmentationConfig, {"early_image_sizes": (4, 16)}, "from 8"),
+        (config_lib.AugmentationConfig, {"early_share": 1.0}, "--early_share must be"),
         (config_lib.ModelConfig, {"resnet_depth": 20}, "--resnet_depth must be one of"),
         (config_lib.ModelConfig, {"width_multiplier": 0}, "--width_multiplier"),
         (config_lib.ModelConfig, {"sk_ratio": -0.1}, "--sk_ratio"),

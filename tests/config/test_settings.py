@@ -61,7 +61,8 @@ def test_every_setting_says_what_a_change_of_it_means():
     assert learned == set(
         """
         backbone_lr_multiplier batch_norm_decay checkpoint color_jitter_strength
-        dataset deterministic fine_tune_after_block finetune_validation
+        dataset deterministic early_image_sizes early_share fine_tune_after_block
+        finetune_validation
         ft_proj_selector global_bn head_lr_multiplier hidden_norm image_channels
         image_dir image_key image_layout image_size label_columns label_fraction
         label_key labels_per_class learning_rate learning_rate_scaling

@@ -59,6 +59,35 @@ def test_local_views_are_counted_at_their_size_with_the_stem_of_the_others():
     assert more.rows == 5 * more.per_replica
 
 
+def test_early_sizes_shorten_the_hours_and_nothing_else():
+    late = {**SMALL, "image_size": 64, "train_batch_size": 4096, "num_local_views": 1}
+    whole = planned("8xh100", steps=100, **late)
+    grown = planned("8xh100", steps=100, **late, early_image_sizes=(40, 48))
+    small = [
+        planned("8xh100", **{**late, "image_size": side, "stem": "imagenet"})
+        for side in (40, 48)
+    ]
+    assert [part.work.views for part in grown.early] == [
+        ((2, (side, side)), (1, (28, 28))) for side in (40, 48)
+    ]
+    for part, alone in zip(grown.early, small, strict=True):
+        # Local views are those of 64 px, and input is that of 64 px.
+        assert part.work.counts[0] == alone.work.counts[0]
+        assert part.input == grown.input == whole.input
+        assert part.device_step < grown.device_step
+    seconds = [part.step for part in grown.early]
+    assert grown.seconds == pytest.approx(25 * sum(seconds) + 50 * whole.step)
+    assert grown.step == whole.step and grown.memory == whole.memory
+    said = "first steps, with smaller views: 25 of 40 px, 25 of 48 px; the hours"
+    assert said in table.render([grown]) and "smaller" not in table.render([whole])
+    assert document.of([grown])["early_steps"] == [
+        {"image_size": 40, "steps": 25},
+        {"image_size": 48, "steps": 25},
+    ]
+    tuned = workload(mode="finetune", **late, early_image_sizes=(40,))
+    assert tuned.early == ()
+
+
 def test_a_step_is_the_slower_of_arithmetic_and_memory_and_then_communication():
     found = planned("8xh100", **SMALL, train_batch_size=4096)
     exchanged = sum(exchange.seconds for exchange in found.exchanges)

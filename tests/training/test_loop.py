@@ -1,5 +1,7 @@
 """The loop runs each step once, at exact cadence, and stops on what is not finite."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -178,6 +180,114 @@ def test_a_run_traces_its_step_once(steps_per_loop):
 
     run(11, log=4, save=3, monitor=0, value=value, steps_per_loop=steps_per_loop)
     assert len(traced) == 1
+
+
+def in_stages(total, borders, *, start=0, steps_per_loop=0, replicas=1, **settings):
+    """Train on 1, 2, ...: numbers at first, then vectors of them, longer each time.
+
+    Returns:
+        Calls of the hooks, last steps of chunks, shapes in the order of tracing.
+    """
+    strategy = settings.pop("strategy", tf.distribute.OneDeviceStrategy("/cpu:0"))
+    calls, ran, traced = {"log": [], "save": []}, [], []
+
+    def dataset(length, start):
+        numbers = tf.data.Dataset.range(start * replicas + 1, 10**6)
+        numbers = numbers.map(lambda x: tf.fill([length], x))
+        return strategy.distribute_datasets_from_function(lambda _: numbers)
+
+    def step(x):
+        traced.append(tuple(x.shape))
+        return {"x": tf.reduce_mean(tf.cast(x, tf.float32))}
+
+    loop.train(
+        step,
+        dataset(1, start),
+        strategy=strategy,
+        cadence=loop.Cadence(
+            total_steps=total, log_every=4, checkpoint_every=6, **settings
+        ),
+        hooks=loop.Hooks(
+            log=lambda now, scalars: calls["log"].append((now, scalars["x"])),
+            save=calls["save"].append,
+            monitor=lambda _: None,
+            ran=ran.append,
+        ),
+        examples_per_step=1,
+        start_step=start,
+        steps_per_loop=steps_per_loop,
+        later=[
+            loop.Stage(start=border, make=functools.partial(dataset, length, border))
+            for length, border in enumerate(borders, 2)
+        ],
+    )
+    return calls, ran, traced
+
+
+@pytest.mark.parametrize("steps_per_loop", [0, 1, 2, 100])
+def test_stages_show_in_nothing_but_the_shapes_of_elements(steps_per_loop):
+    calls, ran, traced = in_stages(9, [3, 5], steps_per_loop=steps_per_loop)
+    assert calls == {"log": [(4, 2.5), (8, 6.5), (9, 9.0)], "save": [6, 9]}
+    assert traced == [(1,), (2,), (3,)]
+    assert {3, 5} <= set(ran)  # a chunk ends there
+    if steps_per_loop == 100:
+        assert ran == [3, 4, 5, 6, 8, 9]
+
+
+def test_stages_that_the_run_does_not_reach_are_not_made():
+    calls, _, traced = in_stages(4, [4, 6])
+    assert traced == [(1,)] and calls["log"] == [(4, 2.5)]
+
+
+def test_a_loop_resumed_within_stages_has_those_that_are_left():
+    calls, _, traced = in_stages(9, [5], start=4)
+    assert calls["log"] == [(8, 6.5), (9, 9.0)] and traced == [(1,), (2,)]
+
+
+def test_stages_on_two_replicas(two_replicas):
+    calls, _, traced = in_stages(4, [2], replicas=2, strategy=two_replicas)
+    assert calls["log"] == [(4, 4.5)]  # 1 to 8
+    assert set(traced) == {(1,), (2,)}
+
+
+def test_a_rate_counts_no_step_in_which_the_graph_of_a_stage_is_made(monkeypatch):
+    clock, rates = [0.0], {}
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+
+    def dataset(length):
+        numbers = tf.data.Dataset.range(99).map(lambda x: tf.fill([length], x))
+        return strategy.distribute_datasets_from_function(lambda _: numbers)
+
+    def step(x):
+        clock[0] += 100.0  # of tracing; steps take none
+        return {"x": tf.reduce_mean(tf.cast(x, tf.float32))}
+
+    def ran(step):
+        clock[0] += 2.0
+
+    loop.train(
+        step,
+        dataset(1),
+        strategy=strategy,
+        cadence=loop.Cadence(
+            total_steps=6, log_every=2, checkpoint_every=6, first_logs=(1, 5)
+        ),
+        hooks=loop.Hooks(
+            log=lambda now, x: rates.update({now: x.get("images_per_second")}),
+            save=lambda _: None,
+            monitor=lambda _: None,
+            ran=ran,
+        ),
+        examples_per_step=10,
+        steps_per_loop=1,
+        later=[
+            loop.Stage(start=2, make=functools.partial(dataset, 2)),
+            loop.Stage(start=4, make=functools.partial(dataset, 3)),
+        ],
+    )
+    # Step 3 is left out of the line of step 4; step 5 has a line of its own.
+    assert rates == {1: None, 2: 5.0, 4: 5.0, 5: None, 6: 5.0}
 
 
 def test_not_finite_in_the_middle_of_a_chunk_is_seen_at_its_end():

@@ -29,13 +29,17 @@ def step(batch):
     total = distribution.all_gather(batch * weight)
     return {"loss": tf.reduce_sum(total)}
 
+def dataset(length, start):
+    # Elements whose sum is the number of the step
+    return strategy.distribute_datasets_from_function(
+        lambda context: tf.data.Dataset.counter(start).map(
+            lambda step: tf.fill([length], tf.cast(step, tf.float32) / length)
+        )
+    )
+
 loop.train(
     step,
-    strategy.distribute_datasets_from_function(
-        lambda context: tf.data.Dataset.counter().map(
-            lambda step: tf.cast(step, tf.float32)[tf.newaxis]
-        )
-    ),
+    dataset(1, 0),
     strategy=strategy,
     cadence=Cadence(total_steps=60, log_every=20, checkpoint_every=30),
     hooks=loop.Hooks(
@@ -46,6 +50,7 @@ loop.train(
     ),
     examples_per_step=2,
     variables=[weight],
+    later=[loop.Stage(start=27, make=lambda: dataset(2, 27))],
 )
 found = {"ran": ran, "logged": logged, "saved": saved}
 print("FOUND " + json.dumps(found), flush=True)
@@ -77,7 +82,7 @@ def test_workers_with_other_clocks_run_the_same_chunks():
         line = next(x for x in out.splitlines() if x.startswith("FOUND "))
         found.append(json.loads(line.removeprefix("FOUND ")))
     assert found[0] == found[1]
-    assert found[0]["saved"] == [30, 60]
+    assert found[0]["saved"] == [30, 60] and 27 in found[0]["ran"]
     # The sum over workers of the mean number of a step from 0 on.
     assert found[0]["logged"] == [[20, 19.0], [40, 59.0], [60, 99.0]]
     lengths = [
