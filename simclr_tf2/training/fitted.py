@@ -43,6 +43,7 @@ LEARNING = (
     "learning_rate",
     "learning_rate_scaling",
     "weight_decay",
+    "momentum",
     "train_epochs",
     "warmup_epochs",
     "mixed_precision",
