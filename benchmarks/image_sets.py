@@ -79,7 +79,7 @@ def shapes(size: int) -> Examples:
 
 
 def fashion_mnist(data_dir: str) -> Examples:
-    """Yield Fashion-MNIST, gray, 28 pixels square, from the TFDS set in ``data_dir``."""
+    """Yield gray Fashion-MNIST, 28 pixels square, from the TFDS set in ``data_dir``."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder("fashion_mnist", data_dir=data_dir)
@@ -203,11 +203,8 @@ def prepare(name: str, examples: Callable[[], Examples], parent: Path) -> dict:
     counts, classes, size = dict.fromkeys(PARTS, 0), set(), 0
     for part, label, image in examples():
         place = folder / part / label
-        if not counts[part] or label not in classes:
-            place.mkdir(parents=True, exist_ok=True)
-        if label:
-            place.mkdir(exist_ok=True)
-            classes.add(label)
+        place.mkdir(parents=True, exist_ok=True)
+        classes |= {label} - {""}
         Image.fromarray(image).save(place / f"{counts[part]:05}.png", compress_level=1)
         counts[part] += 1
         size = image.shape[0]
