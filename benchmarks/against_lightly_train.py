@@ -8,10 +8,11 @@ LightlyTrain and PyTorch are in an environment of their own, for example::
 Its SimCLR pretrains torchvision's ResNet-18 on the unlabelled images of a set of
 ``benchmarks.image_sets``, with its defaults and views of the size of the images. The
 length of the schedule is the number of steps that fits the budget, found by two short
-runs. CPU-seconds are those of the whole pretraining process: start, training, and the
-processes that load images; embedding the labelled images is not counted. The probes
-are this project's, ``--protocols=logreg,knn``, on LightlyTrain's embeddings of the
-labelled images. Run from the repository's root::
+runs and the longest recorded one; all seeds take the same number. CPU-seconds are those
+of the whole pretraining process: start, training, and the processes that load images;
+embedding the labelled images is not counted. The probes are this project's,
+``--protocols=logreg,knn``, on LightlyTrain's embeddings of the labelled images. Run
+from the repository's root::
 
     python -m benchmarks.against_lightly_train --lightly_python=lightly/bin/python
         --folder=DIR --sets=shapes32,few --budgets=150,300 --seeds=0,1 --output=FILE
@@ -51,18 +52,6 @@ def run_lightly(python: str, task: str, log: Path, **arguments) -> float:
     # Isolated: without the folder of the script, whose modules hide others.
     command = [python, "-I", str(PROCESS), task, *given]
     return processes.run_counted(command, log, environment=ENVIRONMENT)
-
-
-def steps_within(budget: float, short: float, long: float) -> int:
-    """Return the number of steps that fits a budget, at least 1.
-
-    Args:
-        budget: CPU-seconds of a run.
-        short: CPU-seconds of a run of ``SHORT`` steps.
-        long: CPU-seconds of a run of ``LONG`` steps.
-    """
-    rate = max(long - short, 1e-6) / (LONG - SHORT)
-    return max(1, int((budget - short) / rate) + SHORT)
 
 
 def read_embeddings(file: Path) -> tuple[np.ndarray, list[str]]:
@@ -157,6 +146,18 @@ def find_rate(python: str, folder: Path, run: Runner = run_lightly) -> dict[str,
     return found
 
 
+def _steps(results: dict, name: str, budget: float) -> int:
+    """Return the steps of another seed, or those that fit the budget."""
+    runs = [run for run in results["runs"] if run["set"] == name]
+    same = [run["steps"] for run in runs if run["budget"] == budget]
+    if same:
+        return same[0]
+    rates = results["rates"][name]
+    points = [(SHORT, rates["short"]), (LONG, rates["long"])]
+    points += [(run["steps"], run["cpu_seconds"]) for run in runs]
+    return processes.steps_within(budget, points)
+
+
 def measure_all(arguments: argparse.Namespace) -> None:
     """Measure what the results lack, and write the results after every run."""
     parent, python = arguments.folder.expanduser(), arguments.lightly_python
@@ -176,7 +177,7 @@ def measure_all(arguments: argparse.Namespace) -> None:
         try:
             if name not in results["rates"]:
                 results["rates"][name] = find_rate(python, parent / name)
-            row["steps"] = steps_within(budget, **results["rates"][name])
+            row["steps"] = _steps(results, name, budget)
             row |= measure(python, parent / name, steps=row["steps"], seed=seed)
         except processes.ProgramFailed as error:
             print(f"{row}: {error}", flush=True)

@@ -1,4 +1,4 @@
-"""Runs a program in a process of its own and counts the CPU time that it takes."""
+"""Runs a program in a process of its own, counts its CPU time, and plans budgets."""
 
 from __future__ import annotations
 
@@ -52,3 +52,16 @@ def run_counted(
         lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
         raise ProgramFailed(f"exit code {process.returncode}: {lines[-1]}")
     return usage.ru_utime + usage.ru_stime
+
+
+def steps_within(budget: float, points: Sequence[tuple[int, float]]) -> int:
+    """Return the number of training steps that fits a budget, at least 1.
+
+    Args:
+        budget: CPU-seconds of a run.
+        points: (steps, CPU-seconds) of at least two runs of different lengths; a line
+            through the shortest and the longest gives the rate.
+    """
+    (few, short), (many, long) = min(points), max(points)
+    rate = max(long - short, 1e-6) / (many - few)
+    return max(1, int(few + (budget - short) / rate))

@@ -18,9 +18,9 @@ What is counted: user and system time of the whole training process, from the st
 Python to the saved checkpoint, with imports, tracing and input. The probes run in a
 process of their own, which is not counted. The score of a supervised classifier on the
 validation part is counted. The number of steps that fits a budget follows from the
-CPU-seconds of two short runs, and of the longest recorded run of the recipe; all seeds
-take the same number. The learning rate ends at that step, so each point of a curve is a
-run of its own.
+CPU-seconds of a few short runs, and of the longest recorded run of the recipe; all
+seeds take the same number. The learning rate ends at that step, so each point of a
+curve is a run of its own.
 
 Every run is a line of ``runs.jsonl`` in ``--output``; what is there is not run again.
 A run that fails is reported, and the others go on. ``quality.md`` is a table of mean
@@ -59,8 +59,24 @@ SPLITS = {
     ),
     "tiny": ("simclr_shapes/tiny", "unlabeled", "train[:60%]", "train[60%:]"),
 }
-SHORT, LONG = 4, 24  # steps of the two runs that find the rate
+# Runs of 4, 24, 144, ... steps find the rate, until one takes 1.5 times the CPU-seconds
+# of the first, so that the start does not hide the rate, or the budget.
+SHORT, GROWTH, CLEAR = 4, 6, 1.5
 QUIET = ("--monitor_epochs=0", "--noreport", "--export_formats=", "--progress=none")
+# Flags that a recipe may have and that the benchmark sets.
+OURS = (
+    "mode",
+    "model_dir",
+    "dataset",
+    "data_dir",
+    "image_dir",
+    "train_split",
+    "probe_split",
+    "eval_split",
+    "train_epochs",
+    "train_steps",
+    "seed",
+)
 LABELS = (1.0, 0.1, 0.01)  # shares of the labelled images for supervised training
 # What supervised training takes of a recipe; the rest is SUPERVISED.
 NETWORK = ("image_size", "resnet_depth", "width_multiplier", "stem", "sk_ratio")
@@ -100,6 +116,11 @@ class Images:
     flags: dict[str, tuple[str, ...]]
 
 
+def name_of(flag: str) -> str:
+    """Return the name of a flag as on the command line: "seed" of "--seed=3"."""
+    return flag.lstrip("-").split("=")[0]
+
+
 def read_flags(name: str) -> tuple[str, ...]:
     """Return the flags of a packaged recipe or a flag file, without comments.
 
@@ -135,9 +156,7 @@ def read_recipes(names: Iterable[str], base: str, lines: Iterable[str]) -> list[
 
 def supervised_recipes(recipe: Recipe) -> list[Recipe]:
     """Return supervised training of a recipe's network on shares of the labels."""
-    network = [
-        flag for flag in recipe.flags if flag.lstrip("-").split("=")[0] in NETWORK
-    ]
+    network = [flag for flag in recipe.flags if name_of(flag) in NETWORK]
     return [
         Recipe(
             f"supervised, {100 * share:g} % of the labels",
@@ -218,19 +237,6 @@ class Records:
         ]
 
 
-def steps_within(budget: float, points: Sequence[tuple[int, float]]) -> int:
-    """Return the number of steps that fits a budget, at least 1.
-
-    Args:
-        budget: CPU-seconds of a run.
-        points: (steps, CPU-seconds) of at least two runs; a line through the shortest
-            and the longest gives the rate.
-    """
-    (few, short), (many, long) = min(points), max(points)
-    rate = max(long - short, 1e-6) / (many - few)
-    return max(1, int(few + (budget - short) / rate))
-
-
 @dataclasses.dataclass(frozen=True)
 class Bench:
     """Trains and measures runs of one set of images.
@@ -252,7 +258,7 @@ class Bench:
         folder = self.output / "run"
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped
         flags = (
-            *recipe.flags,
+            *(flag for flag in recipe.flags if name_of(flag) not in OURS),
             *self.images.flags[recipe.mode],
             f"--mode={recipe.mode}",
             f"--model_dir={folder}",
@@ -307,21 +313,22 @@ class Bench:
         if same:
             return same[0]
         if not any(row["kind"] == "calibration" for row in known):
-            for steps in (SHORT, LONG):
-                seconds, folder = self.train(recipe, steps=steps, seed=0)
-                shutil.rmtree(folder)
-                self.records.add(
-                    {
-                        "kind": "calibration",
-                        **self._about(recipe),
-                        "steps": steps,
-                        "cpu_seconds": round(seconds, 2),
-                    }
-                )
+            self._find_rate(recipe, budget)
             known = self.records.of(recipe, self.images)
-        return steps_within(
+        return processes.steps_within(
             budget, [(row["steps"], row["cpu_seconds"]) for row in known]
         )
+
+    def _find_rate(self, recipe: Recipe, budget: float) -> None:
+        found: list[float] = []
+        steps = SHORT
+        while len(found) < 2 or found[-1] < min(budget, CLEAR * found[0]):
+            seconds, folder = self.train(recipe, steps=steps, seed=0)
+            shutil.rmtree(folder)
+            found.append(seconds)
+            row = {"steps": steps, "cpu_seconds": round(seconds, 2)}
+            self.records.add({"kind": "calibration", **self._about(recipe), **row})
+            steps *= GROWTH
 
     def _about(self, recipe: Recipe) -> dict:
         return {
