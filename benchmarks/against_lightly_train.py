@@ -33,6 +33,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import image_sets, processes
+from simclr_tf2 import machine
 
 PROCESS = Path(__file__).with_name("lightly_train_process.py")
 SHORT, LONG = 4, 14  # steps of the two runs that find the rate
@@ -62,6 +63,13 @@ def read_embeddings(file: Path) -> tuple[np.ndarray, list[str]]:
     with np.load(file) as found:
         classes = [Path(name).parent.name for name in found["files"]]
         return found["features"], classes
+
+
+def environment_of(file: Path) -> dict[str, str]:
+    """Return the CPU, and the versions that made a file of embeddings."""
+    with np.load(file) as found:
+        theirs, torch = map(str, found["versions"])
+    return {"cpu": machine.cpu_name(), "lightly_train": theirs, "torch": torch}
 
 
 def probe(train: Path, validation: Path, seed: int) -> dict[str, float]:
@@ -97,7 +105,8 @@ def measure(
         run: Replaces ``run_lightly`` in tests.
 
     Returns:
-        ``cpu_seconds`` of the pretraining process, ``logreg`` and ``knn`` in percent.
+        ``cpu_seconds`` of the pretraining process, ``logreg`` and ``knn`` in percent,
+        ``environment``: the CPU and versions.
     """
     record = json.loads(image_sets.record_of(folder).read_text())
     with tempfile.TemporaryDirectory() as scratch:
@@ -124,7 +133,8 @@ def measure(
                 **common,
             )
         found = probe(out / "train.npz", out / "validation.npz", seed)
-    return {"cpu_seconds": round(seconds, 1), **found}
+        environment = environment_of(out / "train.npz")
+    return {"cpu_seconds": round(seconds, 1), **found, "environment": environment}
 
 
 def find_rate(python: str, folder: Path, run: Runner = run_lightly) -> dict[str, float]:

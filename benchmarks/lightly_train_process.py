@@ -14,6 +14,7 @@ the pooled output of the backbone.
 import argparse
 import math
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 BATCH = 128  # LightlyTrain's default
@@ -63,6 +64,7 @@ def embed(arguments: argparse.Namespace) -> None:
         arguments.out,
         features=found["embeddings"].float().numpy(),
         files=np.array(found["filenames"]),
+        versions=np.array([version("lightly-train"), version("torch")]),
     )
 
 

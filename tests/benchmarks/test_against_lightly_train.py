@@ -32,13 +32,18 @@ class Stand:
             features = np.random.default_rng(0).normal(0, 0.01, [20, 3])
             features[:, 0] += shown == "b"
             files = [f"{label}/{i}.png" for i, label in enumerate(classes)]
-            np.savez(arguments["out"], features=features, files=files)
+            versions = ["0.1", "0.2"]
+            np.savez(
+                arguments["out"], features=features, files=files, versions=versions
+            )
         return 12.34
 
 
 def test_embeddings_of_a_trained_network_are_probed(folder):
     stand = Stand(wrong=[0, 1])
     found = column.measure("other", folder, steps=7, seed=3, run=stand)
+    environment = found.pop("environment")
+    assert (environment["lightly_train"], environment["torch"]) == ("0.1", "0.2")
     assert found == {"cpu_seconds": 12.3, "logreg": 90.0, "knn": 90.0}
     (python, task, given), *embedded = stand.calls
     assert (python, task, given["steps"], given["seed"]) == ("other", "pretrain", 7, 3)
