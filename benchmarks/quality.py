@@ -77,7 +77,8 @@ OURS = (
     "train_steps",
     "seed",
 )
-LABELS = (1.0, 0.1, 0.01)  # shares of the labelled images for supervised training
+# Share of the labelled images for supervised training: batch, no more than there are.
+LABELS = {1.0: 128, 0.1: 32, 0.01: 8}
 # What supervised training takes of a recipe; the rest is SUPERVISED.
 NETWORK = ("image_size", "resnet_depth", "width_multiplier", "stem", "sk_ratio")
 SUPERVISED = (
@@ -87,7 +88,6 @@ SUPERVISED = (
     "--learning_rate_scaling=none",
     "--warmup_epochs=0",
     "--weight_decay=0.0001",
-    "--train_batch_size=128",
 )
 MEASURES = {"logreg": "LogReg", "knn": "kNN"}
 ACCURACY = "accuracy"  # of a supervised classifier, in place of both
@@ -160,10 +160,15 @@ def supervised_recipes(recipe: Recipe) -> list[Recipe]:
     return [
         Recipe(
             f"supervised, {100 * share:g} % of the labels",
-            (*network, *SUPERVISED, f"--label_fraction={share:g}"),
+            (
+                *network,
+                *SUPERVISED,
+                f"--label_fraction={share:g}",
+                f"--train_batch_size={batch}",
+            ),
             "finetune",
         )
-        for share in LABELS
+        for share, batch in LABELS.items()
     ]
 
 

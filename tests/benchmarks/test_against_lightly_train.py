@@ -29,7 +29,7 @@ class Stand:
             shown = classes.copy()
             if arguments["images"].name == "validation":
                 shown[list(self.wrong)] = "b"
-            features = np.random.default_rng(0).normal(0, 0.01, [20, 3])
+            features = np.zeros([20, 3])
             features[:, 0] += shown == "b"
             files = [f"{label}/{i}.png" for i, label in enumerate(classes)]
             versions = ["0.1", "0.2"]

@@ -185,7 +185,7 @@ def test_lightly_train_is_a_row_of_its_set(tmp_path):
 def test_runs_of_the_program_are_recorded_and_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(quality, "SHORT", 1)
     monkeypatch.setattr(quality, "GROWTH", 2)
-    monkeypatch.setattr(quality, "LABELS", (0.1,))
+    monkeypatch.setattr(quality, "LABELS", {0.1: 16})
     (tmp_path / "list").write_text(
         "small: --resnet_depth=10 --width_multiplier=0.125 --train_batch_size=32 "
         "--image_size=32\nbroken: --resnet_depth=7\n"
