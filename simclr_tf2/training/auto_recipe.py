@@ -32,7 +32,7 @@ class DeviceRules:
 
     Attributes:
         depths: ResNet of (smaller views or fewer images, others).
-        width: Width multiplier.
+        widths: Width multiplier for (views of up to ``SMALL_SIDE``, larger ones).
         small_stem: Stem for views of up to ``SMALL_SIDE``.
         proj_out_dim: Features of z.
         batch: Images in a batch of one replica.
@@ -44,7 +44,7 @@ class DeviceRules:
     """
 
     depths: tuple[int, int]
-    width: float
+    widths: tuple[float, float]
     small_stem: str
     proj_out_dim: int
     batch: int
@@ -57,7 +57,7 @@ class DeviceRules:
 
 ON_CPU = DeviceRules(
     depths=(10, 18),
-    width=0.5,
+    widths=(0.25, 0.5),
     small_stem="stride2",
     proj_out_dim=64,
     batch=64,
@@ -69,7 +69,7 @@ ON_CPU = DeviceRules(
 )
 ON_ACCELERATOR = DeviceRules(
     depths=(18, 50),
-    width=1.0,
+    widths=(1.0, 1.0),
     small_stem="cifar",
     proj_out_dim=128,
     batch=256,
@@ -145,7 +145,7 @@ def _network(facts: Facts, given: Mapping[str, Any]) -> dict[str, Any]:
     first = facts.side <= MIDDLE_SIDE if on_cpu else facts.images < MANY_IMAGES
     return {
         "resnet_depth": rules.depths[0 if first else 1],
-        "width_multiplier": rules.width,
+        "width_multiplier": rules.widths[0 if small else 1],
         "stem": rules.small_stem if small else "imagenet",
         "resnet_d": "true",
         "zero_init_residual": False,
