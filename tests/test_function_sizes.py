@@ -18,6 +18,7 @@ MANY_PARAMETERS = {
     "evaluation/solvers/low_shot_svm.py: voc_low_shot": "two splits, as voc_svm",
     "models/resnet.py: build_resnet": "public builder with keyword arguments",
     "optimizers/lars.py: __init__": "constructor of a Keras optimizer",
+    "optimizers/muon.py: __init__": "the same",
     "plots/pictures.py: neighbours": "public builder with keyword arguments",
     "results/document.py: make_document": "one parameter for each part of the file",
     "training/loop.py: train": "knows no record of SimCLR; called at one place",

@@ -203,7 +203,7 @@ def test_a_data_set_by_name_keeps_its_choices_when_it_goes_on(photos):
 def test_auto_goes_on_with_its_choices_on_another_device_and_with_more_images(photos):
     asked = config_lib.from_flat(flat(photos, temperature=0.3))
     before = fitted.to_images(asked, train_of(asked))
-    assert before.recipe == "auto" and before.optimizer.learning_rate == 1.06
+    assert before.recipe == "auto" and before.optimizer.learning_rate == 0.02
     (photos / "run").mkdir()
     text = fitted.run_folder.config_json(before)
     (photos / "run" / "config.json").write_text(text)
@@ -228,7 +228,7 @@ def test_auto_chooses_everything_once_and_says_so(photos, caplog):
     line, flags = caplog.messages
     assert line == (
         "recipe auto for 40 images of 64 px on a CPU: ResNet-10 x 0.5, 3 views, batch "
-        "16, LARS 1.06, 800 epochs (1,600 steps); flags you give win, "
+        "16, Muon 0.02, 800 epochs (1,600 steps); flags you give win, "
         "--recipe=reference takes the paper's settings"
     )
     assert flags.startswith("chosen: --image_size=64 --train_batch_size=16") or (

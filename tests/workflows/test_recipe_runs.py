@@ -22,7 +22,7 @@ CHOSEN = {
     "train_batch_size": 16,
     "num_views": 4,
     "optimizer": "lars",
-    "learning_rate": 1.06,
+    "learning_rate": 0.02,
 }
 
 
@@ -48,7 +48,7 @@ def test_a_folder_alone_is_trained_as_auto_says_and_flags_txt_repeats_it(tmp_pat
     first = run(tmp_path, "first", *own)
     assert {name: first[name] for name in CHOSEN} == CHOSEN
     suggested = json.loads((tmp_path / "first" / "scan.json").read_text())["suggested"]
-    assert suggested["--learning_rate"] == "1.06"
+    assert suggested["--learning_rate"] == "0.02"
     assert suggested["--nozero_init_residual"] == ""
     draw(tmp_path / "photos" / "more", 300)  # auto would take a batch of 32 now
     done = (tmp_path / "first" / "metrics.jsonl").read_bytes()
