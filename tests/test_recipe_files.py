@@ -54,7 +54,7 @@ def test_what_is_recorded_is_the_run_and_not_the_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = config_of("--flagfile=quickstart")
     text = flag_file.text(config)
-    assert "flagfile" not in text and "\n--sk_ratio=0.0625\n" in text
+    assert "flagfile" not in text and "\n--optimizer=muon\n" in text
     (tmp_path / "flags.txt").write_text(text)
     again = config_of("--flagfile=flags.txt")
     assert again == config and again.given == config.given
@@ -90,7 +90,7 @@ def test_a_recipe_by_name_says_how_to_learn_and_nothing_else():
     assert found.model == whole.model and found.loss == whole.loss
     assert found.optimizer == whole.optimizer and found.data.image_size == 32
     assert found.augmentation == whole.augmentation
-    assert found.training.train_batch_size == 256 and found.training.train_epochs == 3
+    assert found.training.train_batch_size == 64 and found.training.train_epochs == 3
     assert (found.data.train_split, found.training.log_steps) == ("train", 50)
     assert (found.data.image_dir, found.model_dir) == ("photos", "x")
     assert found.recipe == "quickstart" and found.given == {
@@ -122,7 +122,7 @@ def test_each_recipe_is_taken_by_name_or_refused_for_its_mode(name):
         (["--recipe=atuo"], "did you mean auto?"),
         (["--recipe=zzzz"], "is neither auto nor reference nor a recipe; the recipes:"),
         (["--recipe=recipes/quickstart.flags"], "is neither auto nor reference nor"),
-        (["--recipe=quickstart", "--optimizer=adamw"], "has a learning rate for lars"),
+        (["--recipe=quickstart", "--optimizer=adamw"], "has a learning rate for muon"),
     ],
 )
 def test_a_recipe_that_cannot_be_taken_is_refused_in_one_line(arguments, message):

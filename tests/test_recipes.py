@@ -24,6 +24,7 @@ EXAMPLES = {
     ("cifar10", "train"): 50_000,
     ("cifar100", "train"): 50_000,
     ("fashion_mnist", "train"): 60_000,
+    ("fashion_mnist", "train[:20000]"): 20_000,
     ("imagenet100", "train"): 126_689,
     ("imagenet2012", "train"): 1_281_167,
     ("imagenet2012_subset/1pct", "train"): 12_811,
@@ -47,8 +48,14 @@ DERIVED = {
     "stl10_r50": (15_626, 1_953, 0.0003),
     # 126,689 images, B 512: 247.44 per epoch; 0.075 * 22.627
     "imagenet100_r50": (98_976, 2_474, 1.6970562748),
-    # 60,000 images, B 256: 234.375 per epoch
-    "fashion_mnist": (2_344, 117, 0.002),
+    # 60,000 and 20,000 images, B 64: 937.5 and 312.5 per epoch
+    "fashion_mnist": (7_501, 375, 0.02),
+    "fashion_mnist_fast": (1_251, 62, 0.02),
+    # 50,000 images, B 256 and 128: 195.31 and 390.63 per epoch
+    "cifar10_r18_fast": (19_532, 390, 0.02),
+    "small_gpu_fast": (39_063, 781, 0.02),
+    # 100,000 images, B 256: 390.63 per epoch
+    "stl10_r18_fast": (7_813, 390, 0.02),
     # 1,281,167 images, B 4096: 312.785 per epoch; 0.3 * 16, 0.1 * 64, 0.1 * 16
     "imagenet_r50_100ep": (31_279, 3_127, 4.8),
     "imagenet_r50_200ep": (62_557, 3_127, 4.8),

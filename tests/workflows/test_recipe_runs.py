@@ -77,9 +77,9 @@ def test_a_recipe_by_name_trains_own_images(tmp_path):
     own = [f"--image_dir={tmp_path / 'photos'}", "--train_steps=1"]
     small = ["--train_batch_size=8", "--mixed_precision=off"]
     found = run(tmp_path, "run", "--recipe=quickstart", *own, *small)
-    assert (found["recipe"], found["sk_ratio"], found["num_views"]) == (
+    assert (found["recipe"], found["optimizer"], found["num_views"]) == (
         "quickstart",
-        0.0625,
-        2,
+        "muon",
+        4,
     )
-    assert found["train_split"] == "train" and found["learning_rate"] == 4
+    assert found["train_split"] == "train" and found["learning_rate"] == 0.02
