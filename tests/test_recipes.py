@@ -49,8 +49,8 @@ DERIVED = {
     # 126,689 images, B 512: 247.44 per epoch; 0.075 * 22.627
     "imagenet100_r50": (98_976, 2_474, 1.6970562748),
     # 60,000 and 20,000 images, B 64: 937.5 and 312.5 per epoch
-    "fashion_mnist": (7_501, 375, 0.02),
-    "fashion_mnist_fast": (1_251, 62, 0.02),
+    "fashion_mnist": (9_376, 468, 0.02),
+    "fashion_mnist_fast": (1_563, 78, 0.02),
     # 50,000 images, B 256 and 128: 195.31 and 390.63 per epoch
     "cifar10_r18_fast": (19_532, 390, 0.02),
     "small_gpu_fast": (39_063, 781, 0.02),
