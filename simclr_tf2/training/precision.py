@@ -25,7 +25,10 @@ POLICIES = {
 # Of Linux's /proc/cpuinfo: instructions that multiply bfloat16 matrices.
 CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
 GPU_CAPABILITY = (8, 0)  # Ampere, the first with bfloat16 (CUDA programming guide)
-STEPS, IMAGES = 3, 16
+STEPS = 3
+# Pixels of the views of a timed step, which are enough for a steady time, and few
+# enough for a short start: 32 views of 224 pixels.
+PIXELS = 32 * 224 * 224
 
 
 def resolve(config: Config, strategy: tf.distribute.Strategy) -> Config:
@@ -72,19 +75,30 @@ def _cpu_flags() -> set[str]:
 
 def _faster(config: Config, replicas: int) -> tuple[str, str]:
     """Choose the faster precision; return it with the measured times."""
-    images = min(IMAGES, config.training.train_batch_size // replicas)
+    views = views_of_step(config, replicas)
     seconds = {
-        name: seconds_per_step(config, POLICIES[name], images)
+        name: seconds_per_step(config, POLICIES[name], views)
         for name in ("off", "bfloat16")
     }
     chosen = min(seconds, key=lambda name: seconds[name])  # off when equal
     return chosen, (
-        f"a step of {images} images takes {1e3 * seconds['off']:.0f} ms in float32, "
+        f"a step of {views} views takes {1e3 * seconds['off']:.0f} ms in float32, "
         f"{1e3 * seconds['bfloat16']:.0f} ms in bfloat16"
     )
 
 
-def seconds_per_step(config: Config, policy: str | None, images: int) -> float:
+def views_of_step(config: Config, replicas: int) -> int:
+    """Return the views of a timed step: those of the run, up to ``PIXELS``, 2 or more.
+
+    A step of a few small views says little: the time goes to starting operations.
+    """
+    height, width = config.data.height_width
+    share = config.training.train_batch_size // replicas
+    views = 1 if config.workflow == "finetune" else config.augmentation.num_views
+    return max(2, min(share * views, PIXELS // (height * width)))
+
+
+def seconds_per_step(config: Config, policy: str | None, views: int) -> float:
     """Time the fastest of three forward and backward passes, after one more."""
     height, width = config.data.height_width
     model = models.build_simclr(
@@ -93,14 +107,14 @@ def seconds_per_step(config: Config, policy: str | None, images: int) -> float:
         channels=config.data.image_channels,
         dtype=policy,
     )
-    views = tf.random.stateless_uniform(
-        [2 * images, height, width, config.data.image_channels], (0, 1)
+    images = tf.random.stateless_uniform(
+        [views, height, width, config.data.image_channels], (0, 1)
     )
 
     @tf.function(autograph=False)
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(model(views, training=True)["projection"] ** 2)
+            loss = tf.reduce_mean(model(images, training=True)["projection"] ** 2)
         gradients = tape.gradient(loss, model.trainable_variables)
         return tf.add_n([tf.reduce_sum(g) for g in gradients])
 

@@ -77,7 +77,7 @@ def test_auto_is_decided_once_and_what_is_scored_computes_in_float32(
     timed, scored = [], []
     classify = finetuning.classify
 
-    def seconds(config, policy, images):
+    def seconds(config, policy, views):
         timed.append(policy)
         return 0.5 if policy else 1.0
 

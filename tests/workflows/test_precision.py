@@ -34,7 +34,7 @@ def pretend(monkeypatch, flags, **seconds):
     monkeypatch.setattr(
         precision,
         "seconds_per_step",
-        lambda config, policy, images: seconds[names[policy]],
+        lambda config, policy, views: seconds[names[policy]],
     )
 
 
@@ -84,6 +84,27 @@ def test_the_probe_times_three_steps_of_the_network_after_one(
     assert {x.compute_dtype for x in convolutions} == {dtype}
     moved = [not np.array_equal(a, b) for a, b in itertools.pairwise(means)]
     assert moved == [True, False, True, False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "replicas", "expected"),
+    [
+        ({"train_batch_size": 64, "num_views": 4, "image_size": 32}, 1, 256),
+        ({"train_batch_size": 64, "num_views": 4, "image_size": 32}, 2, 128),
+        ({"train_batch_size": 512, "num_views": 2, "image_size": 224}, 1, 32),
+        ({"train_batch_size": 4096, "num_views": 2, "image_size": 32}, 1, 1568),
+        ({"train_batch_size": 2, "num_views": 2, "image_size": 1024}, 1, 2),
+        (
+            {"train_batch_size": 8, "image_size": 32, "mode": "finetune"},
+            1,
+            8,
+        ),
+    ],
+)
+def test_the_timed_step_has_the_views_of_the_run_within_a_limit(
+    settings, replicas, expected
+):
+    assert precision.views_of_step(tiny_config(**settings), replicas) == expected
 
 
 def test_a_run_keeps_what_auto_chose(tmp_path, data_dir, monkeypatch):
