@@ -327,6 +327,9 @@ class Bench:
     def _find_rate(self, recipe: Recipe, budget: float) -> None:
         found: list[float] = []
         steps = SHORT
+        if not any(row["data"] == self.images.name for row in self.records.rows):
+            # The first start on new images reads every file and compiles loops.
+            self.train(recipe, steps=steps, seed=0)
         while len(found) < 2 or found[-1] < min(budget, CLEAR * found[0]):
             seconds, folder = self.train(recipe, steps=steps, seed=0)
             shutil.rmtree(folder)

@@ -65,14 +65,7 @@ class LARS(keras.optimizers.Optimizer):
         """
         # Not given to the base class, which would decay a second time, decoupled.
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        if not 0 <= momentum < 1:
-            raise ValueError(
-                f"momentum must be from 0 to below 1. Received: {momentum}."
-            )
-        if not weight_decay >= 0:
-            raise ValueError(
-                f"weight_decay must be 0 or greater. Received: {weight_decay}."
-            )
+        check_ranges(momentum, weight_decay)
         self.momentum = momentum
         self.l2_factor = weight_decay
         self.eta = eta
@@ -154,6 +147,16 @@ class LARS(keras.optimizers.Optimizer):
             exclude_from_layer_adaptation=list(self._no_adaptation),
         )
         return config
+
+
+def check_ranges(momentum: float, weight_decay: float) -> None:
+    """Raise ``ValueError`` for a momentum or weight decay that is out of range."""
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be from 0 to below 1. Received: {momentum}.")
+    if not weight_decay >= 0:
+        raise ValueError(
+            f"weight_decay must be 0 or greater. Received: {weight_decay}."
+        )
 
 
 def matches(patterns: Sequence[str], path: str) -> bool:

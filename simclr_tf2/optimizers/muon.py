@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from simclr_tf2.optimizers.lars import matches
+from simclr_tf2.optimizers.lars import check_ranges, matches
 
 # Coefficients of the quintic iteration and number of its steps: K. Jordan et al.,
 # "Muon: an optimizer for hidden layers in neural networks" (2024).
@@ -66,14 +66,7 @@ class Muon(keras.optimizers.Optimizer):
         Raises:
             ValueError: ``momentum`` or ``weight_decay`` is out of range.
         """
-        if not 0 <= momentum < 1:
-            raise ValueError(
-                f"momentum must be from 0 to below 1. Received: {momentum}."
-            )
-        if not weight_decay >= 0:
-            raise ValueError(
-                f"weight_decay must be 0 or greater. Received: {weight_decay}."
-            )
+        check_ranges(momentum, weight_decay)
         super().__init__(
             learning_rate=learning_rate,
             weight_decay=weight_decay or None,
