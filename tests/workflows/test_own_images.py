@@ -170,6 +170,7 @@ def test_tfrecords_and_arrays(tmp_path, place):
             f"--model_dir={tmp_path / name}",
             f"--train_split={'all' if name == 'arrays' else 'train'}",
             "--nolineareval_while_pretraining",
+            "--deterministic",
             "--protocols=",
             "--noreport",
             "--export_formats=",
