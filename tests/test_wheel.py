@@ -159,7 +159,7 @@ def test_a_recipe_trains_by_name_in_an_empty_folder(installed, tmp_path):
     assert [path.name for path in work.iterdir()] == ["run"]
     assert (home / "tensorflow_datasets" / "simclr_shapes").is_dir()
     config = json.loads((work / "run" / "config.json").read_text())
-    assert config["learning_rate"] == 4 and config["train_steps"] == 2
+    assert config["learning_rate"] == 0.02 and config["train_steps"] == 2
     assert config["data_dir"] == "~/tensorflow_datasets"
     lines = (work / "run" / "flags.txt").read_text().splitlines()
     assert "--sk_ratio=0.0625" in lines and not [x for x in lines if "flagfile" in x]

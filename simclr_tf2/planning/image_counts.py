@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from simclr_tf2.data import shapes_builder, shapes_scene
+from simclr_tf2.data import shapes_builder, shapes_scene, slices
+from simclr_tf2.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,22 @@ KNOWN = {
 
 
 def known(dataset: str, split: str) -> Known | None:
-    """Return what is known of a split; the version of the data set does not count."""
-    name = dataset.partition(":")[0]
+    """Return what is known of a split or of a part of one, such as ``train[:20%]``.
+
+    The version of the data set does not count.
+    """
+    name, of_whole = dataset.partition(":")[0], split.partition("[")[0]
+    whole = _of_whole(name, of_whole)
+    if whole is None or of_whole == split:
+        return whole
+    try:
+        parts = slices.resolve(split, {of_whole: whole.images}, name=name)
+    except ConfigError:  # a sum of splits, or no part of one: the data set knows
+        return None
+    return replace(whole, images=sum(map(len, parts)))
+
+
+def _of_whole(name: str, split: str) -> Known | None:
     if name.partition("/")[0] == "simclr_shapes":
         return _of_shapes(name.partition("/")[2], split)
     return KNOWN.get((name, split))

@@ -176,6 +176,24 @@ def test_a_document_has_what_the_table_shows():
     assert [x["devices"] for x in one["scaling"]["fixed_batch"]] == [32, 64]
 
 
+@pytest.mark.parametrize(
+    ("dataset", "split", "images"),
+    [
+        ("fashion_mnist", "train[:20000]", 20_000),
+        ("fashion_mnist:3.0.1", "train[:10%]", 6_000),
+        ("simclr_shapes", "train[60%:]", 2_000),
+        ("cifar10", "train[10:20]+train[:5]", 15),
+    ],
+)
+def test_the_images_of_a_part_of_a_split_are_counted(dataset, split, images):
+    assert image_counts.known(dataset, split).images == images
+
+
+@pytest.mark.parametrize("split", ["train[:5]+test", "train[60000:]", "valid[:5]"])
+def test_parts_that_the_table_cannot_count_are_left_to_the_data_set(split):
+    assert image_counts.known("fashion_mnist", split) is None
+
+
 def test_the_images_of_every_recipe_are_known():
     for path in (ROOT / "recipes").glob("*.flags"):
         flags = dict(re.findall(r"^--(\w+)=(.*)$", path.read_text(), re.MULTILINE))

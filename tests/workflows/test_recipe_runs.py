@@ -21,7 +21,7 @@ CHOSEN = {
     "image_size": 32,
     "train_batch_size": 16,
     "num_views": 4,
-    "optimizer": "lars",
+    "optimizer": "muon",
     "learning_rate": 0.02,
 }
 
