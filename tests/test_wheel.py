@@ -162,7 +162,7 @@ def test_a_recipe_trains_by_name_in_an_empty_folder(installed, tmp_path):
     assert config["learning_rate"] == 0.02 and config["train_steps"] == 2
     assert config["data_dir"] == "~/tensorflow_datasets"
     lines = (work / "run" / "flags.txt").read_text().splitlines()
-    assert "--sk_ratio=0.0625" in lines and not [x for x in lines if "flagfile" in x]
+    assert "--optimizer=muon" in lines and not [x for x in lines if "flagfile" in x]
     # The run is complete, so that its own flag file finds it so.
     again = [installed / "python", "-m", "simclr_tf2", "--flagfile=run/flags.txt"]
     call(again, work, **places)
