@@ -17,7 +17,7 @@ from collections.abc import Callable
 from benchmarks import machine_line
 
 # Images, side of the map, channels in and out: stages of ResNet-18 at 32 px (batch of
-# 128, two views), of ResNet at 224 px, and of the quickstart.
+# 128, two views), of ResNet at 224 px, and of 0.2's quickstart.
 CASES = (
     (256, 16, 128),
     (256, 8, 256),

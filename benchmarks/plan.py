@@ -33,7 +33,7 @@ CASES = (
     "--resnet_depth=50 --image_size=32 --train_batch_size=64 --micro_batch_size=16",
     "--resnet_depth=50 --image_size=224 --train_batch_size=8",
     "--resnet_depth=50 --sk_ratio=0.0625 --image_size=224 --train_batch_size=8",
-    # Of the quickstart: maps of 8 x 8 to 1 x 1, so that operations are short.
+    # Of 0.2's quickstart: maps of 8 x 8 to 1 x 1, so that operations are short.
     "--resnet_depth=10 --width_multiplier=0.5 --stem=imagenet --sk_ratio=0.0625 "
     "--image_size=32 --train_batch_size=256",
 )

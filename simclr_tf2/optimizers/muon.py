@@ -155,7 +155,7 @@ def orthogonal(matrix: tf.Tensor) -> tf.Tensor:
     singular vectors. It is computed on the Gram matrix of the shorter side, G = X X':
     each iteration multiplies X from the left by p(G) = a + b G + c G^2, and G from both
     sides. The product of all p(G) is applied to the matrix once, at the end. For a
-    kernel of 9 n rows and n columns this needs a third of the arithmetic.
+    kernel of 9 n rows and n columns this needs less than half of the arithmetic.
 
     Args:
         matrix: ``[rows, columns]`` in float32 or float64; the shape is static.
