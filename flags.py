@@ -286,7 +286,8 @@ _string(
     "Side of the training images in pixels, from 8 to 1024, or HEIGHTxWIDTH. Default "
     "in pretraining with your own images: the largest of 32, 64, 96 and 224 that does "
     "not enlarge a typical image, 32 for smaller images (which are enlarged), and 224 "
-    "for TFRecords. Default in fine-tuning: the image size of the checkpoint.",
+    "for TFRecords. With --recipe=auto on a CPU it is at most 96. Default in "
+    "fine-tuning: the image size of the checkpoint.",
 )
 _integer(
     "image_channels",

@@ -7,10 +7,10 @@ Every set is a folder as ``--image_dir`` reads it::
     SET/validation/CLASS/*.png   labelled images that probes are scored on
 
 The images are the drawn shapes at 32, 64 and 96 px, Fashion-MNIST at 28 px, crops of
-photographs that scikit-learn and scikit-image install, and ``few``, 400 unlabelled of
-those crops. No image comes from a test split. Every image, and so every set, is the
-same on each machine. A set that is there already is kept. Run from the repository's
-root::
+photographs that scikit-learn and scikit-image install, each under a light of its own,
+and ``few``, 400 unlabelled of those crops. No image comes from a test split. Every
+image, and so every set, is the same on each machine. A set that is there already is
+kept. Run from the repository's root::
 
     python -m benchmarks.image_sets [--folder DIR] [--sets shapes32,few]
 
@@ -21,16 +21,17 @@ crops of all photographs need ``pip install scikit-image``.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 DEFAULT_FOLDER = Path("~/.cache/simclr_tf2/image_sets")
-VERSION = 1  # raise it whenever a set gets other images
+VERSION = 2  # raise it whenever a set gets other images
 PARTS = ("unlabeled", "train", "validation")
 
 # Size in pixels: unlabelled and labelled images; of the latter 60 % are for probes.
@@ -52,9 +53,12 @@ FROM_SKIMAGE = (
     "rocket.jpg",
 )
 CROP = 64  # pixels
-SIDES = (64, 112)  # of the square that is cut out, in pixels; scaled to CROP
+TILE = 100  # pixels, about: photographs are a chessboard of such tiles
+LEAST_SIDE = 56  # pixels of the square that is cut out of a tile; scaled to CROP
+LEAST_DETAIL = 12.0  # deviation of the gray values: plain sky and black are left out
+DRAWS = 200  # at most for a square with that much
+EXPOSURE, WHITE_BALANCE = 0.3, 0.25  # deviations of the logarithm of a light's gains
 CROPS_PER_PHOTO = {"unlabeled": 600, "train": 200, "validation": 120}
-VALIDATION_BAND = 0.3  # share of the width, in the middle, that only validation shows
 FEW = 400
 
 # Part, class ("" where there is none) and image.
@@ -130,29 +134,61 @@ def crops(
 ) -> Examples:
     """Yield square crops of photographs, scaled to 64 pixels; class: the photograph.
 
-    Crops for validation lie in a band in the middle of the photograph, all others to
-    its left or right, so that no pixel is shown by both.
+    A photograph is a chessboard of tiles. Crops for validation lie in its black tiles,
+    all others in its white ones, so that no pixel is shown by both. Every crop is
+    under a light of its own, for otherwise its colours alone would tell the class, and
+    squares that show next to nothing are left out.
 
     Args:
         photos: Name -> uint8 [height, width, 3].
         counts: Part -> number of crops of each photograph.
     """
     for number, (name, photo) in enumerate(sorted(photos.items())):
-        height, width = photo.shape[:2]
-        first = round(width * (1 - VALIDATION_BAND) / 2)
-        bands = [(0, first), (width - first, width)]
         for row, part in enumerate(PARTS):
+            squares = list(tiles(*photo.shape[:2], black=part == "validation"))
             rng = np.random.default_rng([number, row])
-            for index in range(counts[part]):
-                middle = (first, width - first)
-                left, right = middle if part == "validation" else bands[index % 2]
-                largest = min(SIDES[1], right - left, height)
-                side = int(rng.integers(min(SIDES[0], largest), largest + 1))
-                x = int(rng.integers(left, right - side + 1))
-                y = int(rng.integers(height - side + 1))
-                square = Image.fromarray(photo[y : y + side, x : x + side])
+            for _ in range(counts[part]):
+                square = Image.fromarray(detailed_square(photo, squares, rng))
                 image = square.resize((CROP, CROP), Image.Resampling.BICUBIC)
-                yield part, "" if part == "unlabeled" else name, np.asarray(image)
+                image = relight(np.asarray(image), rng)
+                yield part, "" if part == "unlabeled" else name, image
+
+
+def detailed_square(
+    photo: np.ndarray, squares: Sequence[tuple[int, ...]], rng: np.random.Generator
+) -> np.ndarray:
+    """Return a square of one of the tiles, drawn again while it shows nothing.
+
+    After ``DRAWS`` draws the last one is returned, however plain it is.
+    """
+    for _ in range(DRAWS):
+        top, bottom, left, right = squares[rng.integers(len(squares))]
+        largest = min(bottom - top, right - left)
+        side = int(rng.integers(min(LEAST_SIDE, largest), largest + 1))
+        y = int(rng.integers(top, bottom - side + 1))
+        x = int(rng.integers(left, right - side + 1))
+        found = photo[y : y + side, x : x + side]
+        if found.mean(axis=-1).std() >= LEAST_DETAIL:
+            break
+    return found
+
+
+def tiles(height: int, width: int, *, black: bool) -> Iterator[tuple[int, ...]]:
+    """Yield top, bottom, left and right of the tiles of one colour of a chessboard.
+
+    The tiles cover a photograph; the one in the upper left corner is white.
+    """
+    rows = np.linspace(0, height, max(2, height // TILE) + 1).astype(int)
+    columns = np.linspace(0, width, max(2, width // TILE) + 1).astype(int)
+    for i, j in itertools.product(range(len(rows) - 1), range(len(columns) - 1)):
+        if (i + j) % 2 == black:
+            yield tuple(map(int, (rows[i], rows[i + 1], columns[j], columns[j + 1])))
+
+
+def relight(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return uint8 [height, width, 3] under another exposure and white balance."""
+    gains = np.exp(EXPOSURE * rng.normal() + WHITE_BALANCE * rng.normal(size=3))
+    return np.clip(np.rint(image * gains), 0, 255).astype(np.uint8)
 
 
 def cut(examples: Examples, count: int) -> Examples:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 # Sizes worth suggesting: those of the paper's CIFAR-10 (appendix B.9) and ImageNet
 # recipes, and two that STL-10 and Tiny ImageNet use.
 IMAGE_SIZES = (32, 64, 96, 224)
@@ -13,17 +15,18 @@ VALID_SIZE = 0.05  # [ours] of images without labels
 LEAST_VALID_IMAGES = 20  # [ours] fewer say too little
 
 
-def image_size(height: float, width: float) -> int:
+def image_size(height: float, width: float, *, most: float = math.inf) -> int:
     """Return the largest usual side that enlarges no typical image.
 
     Args:
         height: Of a typical image (the median), in pixels.
         width: Of a typical image (the median), in pixels.
+        most: The side is no larger.
 
     Returns:
         One of ``IMAGE_SIZES``; the smallest for images that are smaller still.
     """
-    shorter = min(height, width)
+    shorter = min(height, width, most)
     return max((s for s in IMAGE_SIZES if s <= shorter), default=IMAGE_SIZES[0])
 
 

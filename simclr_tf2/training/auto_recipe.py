@@ -17,7 +17,7 @@ CPU, GPU, TPU = "cpu", "gpu", "tpu"
 DEVICES = {CPU: "CPU", GPU: "GPU", TPU: "TPU"}
 
 SMALL_SIDE = 36  # pixels; larger views have ImageNet's stem and full colour jitter
-MIDDLE_SIDE = 96  # pixels; the CPU's smallest network is for views of up to this size
+CPU_SIDE = 96  # pixels; a CPU takes no larger views and no larger network by itself
 MANY_IMAGES = 50_000  # from here on a GPU trains the deeper network
 STEPS_PER_EPOCH = 8  # at least; a smaller batch is taken where there are few images
 STEP_IMAGES_LEAST = 16  # images in a batch, however many views each of them has
@@ -32,7 +32,7 @@ class DeviceRules:
 
     Attributes:
         depths: ResNet of (smaller views or fewer images, others).
-        widths: Width multiplier for (views of up to ``SMALL_SIDE``, larger ones).
+        widths: Width multiplier, likewise.
         small_stem: Stem for views of up to ``SMALL_SIDE``.
         proj_out_dim: Features of z.
         batch: Images in a batch of one replica.
@@ -139,13 +139,18 @@ def choose(facts: Facts, given: Mapping[str, Any]) -> dict[str, Any]:
     return chosen
 
 
+def largest_side(device: str) -> float:
+    """Return the side in pixels that the image size is limited to."""
+    return CPU_SIDE if device == CPU else math.inf
+
+
 def _network(facts: Facts, given: Mapping[str, Any]) -> dict[str, Any]:
     rules, small = facts.rules, facts.side <= SMALL_SIDE
     on_cpu = facts.device == CPU
-    first = facts.side <= MIDDLE_SIDE if on_cpu else facts.images < MANY_IMAGES
+    first = facts.side <= CPU_SIDE if on_cpu else facts.images < MANY_IMAGES
     return {
         "resnet_depth": rules.depths[0 if first else 1],
-        "width_multiplier": rules.widths[0 if small else 1],
+        "width_multiplier": rules.widths[0 if first else 1],
         "stem": rules.small_stem if small else "imagenet",
         "resnet_d": "true",
         "zero_init_residual": False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from typing import Any
 
 from simclr_tf2 import config as config_lib
@@ -111,7 +112,8 @@ def to_images(
     if recipe == AUTO and free & set(LEARNING):
         config = _with_checkpoint(config, free)
         free -= config.chosen
-    config, left = _for_images(config, train, free)
+    most = auto_recipe.largest_side(device) if recipe == AUTO else math.inf
+    config, left = _for_images(config, train, free, most)
     facts = Facts(
         images=left,
         side=max(config.data.height_width),
@@ -155,14 +157,17 @@ def _chosen(config: Config, values: dict[str, Any]) -> Config:
 
 
 def _for_images(
-    config: Config, train: Split, free: frozenset[str]
+    config: Config, train: Split, free: frozenset[str], most: float
 ) -> tuple[Config, int]:
-    """Choose image size, blur and held-out part; return how many images are left."""
+    """Choose image size, blur and held-out part; return how many images are left.
+
+    The image size is ``most`` pixels at most.
+    """
     values: dict[str, Any] = {}
     if "image_size" in free:
         shape = _typical_shape(config, train)
-        side = fitting.image_size(*shape) if shape else config.data.image_size
-        values["image_size"] = side
+        shape = shape or config.data.height_width
+        values["image_size"] = fitting.image_size(*shape, most=most)
     if "use_blur" in free:
         sides = _chosen(config, values).data.height_width
         values["use_blur"] = fitting.use_blur(*sides)

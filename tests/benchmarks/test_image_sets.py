@@ -21,13 +21,48 @@ def counted(examples):
 
 def test_crops_for_validation_show_no_pixel_that_others_show():
     photo = np.zeros([200, 400, 3], np.uint8)
-    photo[:, 140:260] = 255  # the band in the middle, 30 % of the width
+    for i, j in np.ndindex(2, 4):  # a chessboard
+        photo[100 * i : 100 * (i + 1), 100 * j : 100 * (j + 1)] = 255 * ((i + j) % 2)
     counts = {"unlabeled": 40, "train": 40, "validation": 40}
     found = counted(image_sets.crops({"one": photo}, counts))
     assert {part: len(rows) for part, rows in found.items()} == counts
-    assert all(image.min() == 255 for _, image in found["validation"])
+    # A light scales the images: black stays black, and white has no second value.
+    assert all(np.ptp(image, axis=(0, 1)).max() == 0 for _, image in found["validation"])
+    assert all(image.min() > 0 for _, image in found["validation"])
     for part in ("unlabeled", "train"):
         assert all(image.max() == 0 for _, image in found[part])
+
+
+def test_plain_squares_are_left_out():
+    photo = np.full([300, 300, 3], 90, np.uint8)
+    photo[200:, 200:] = np.indices([100, 100]).sum(axis=0)[..., None] % 2 * 255
+    counts = {"unlabeled": 20, "train": 0, "validation": 0}
+    found = counted(image_sets.crops({"one": photo}, counts))
+    assert all(image.std() > 5 for _, image in found["unlabeled"])
+
+
+@pytest.mark.parametrize("size", [(200, 400), (101, 333), (90, 300), (1411, 1411)])
+def test_the_tiles_of_both_colours_cover_a_photograph_once(size):
+    seen = np.zeros(size, int)
+    for black in (False, True):
+        for top, bottom, left, right in image_sets.tiles(*size, black=black):
+            seen[top:bottom, left:right] += 1
+    assert (seen == 1).all()
+
+
+def test_a_light_scales_the_channels_of_an_image():
+    image = np.full([2, 2, 3], 100, np.uint8)
+    lights = [image_sets.relight(image, np.random.default_rng(i)) for i in range(500)]
+    for found in lights:
+        assert np.ptp(found, axis=(0, 1)).max() == 0  # the same for all pixels
+    gains = np.log(np.stack([found[0, 0] for found in lights]) / 100)
+    gains = gains[(gains < np.log(2.5)).all(axis=-1)]  # others are cut at 255
+    total = np.hypot(image_sets.EXPOSURE, image_sets.WHITE_BALANCE)
+    np.testing.assert_allclose(gains.std(axis=0), total, rtol=0.15)
+    differences = gains[:, 0] - gains[:, 1]
+    np.testing.assert_allclose(
+        differences.std(), np.sqrt(2) * image_sets.WHITE_BALANCE, rtol=0.15
+    )
 
 
 def test_crops_have_one_size_and_the_photograph_as_class():

@@ -44,6 +44,23 @@ def test_a_batch_leaves_four_steps_an_epoch(images, replicas, expected):
 )
 def test_an_image_size_enlarges_no_typical_image(shape, expected):
     assert fitting.image_size(*shape) == expected
+    assert fitting.image_size(*shape, most=96) == min(expected, 96)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "device", "expected"),
+    [("auto", "cpu", 96), ("auto", "gpu", 224), ("reference", "cpu", 224)],
+)
+def test_auto_takes_smaller_views_of_large_images_on_a_cpu(
+    tmp_path, recipe, device, expected
+):
+    draw(tmp_path / "photos", [(300, 400)] * 3)
+    asked = config_lib.from_flat(flat(tmp_path, recipe=recipe))
+    found = fitted.to_images(asked, train_of(asked), device=device)
+    assert found.data.image_size == expected
+    given = config_lib.from_flat(flat(tmp_path, recipe=recipe, image_size=160))
+    found = fitted.to_images(given, train_of(given), device=device)
+    assert found.data.image_size == 160
 
 
 @pytest.mark.parametrize(
@@ -227,8 +244,8 @@ def test_auto_chooses_everything_once_and_says_so(photos, caplog):
     assert taken.augmentation.num_views == 3 and not taken.model.zero_init_residual
     line, flags = caplog.messages
     assert line == (
-        "recipe auto for 40 images of 64 px on a CPU: ResNet-10 x 0.5, 3 views, batch "
-        "16, Muon 0.02, 800 epochs (1,600 steps); flags you give win, "
+        "recipe auto for 40 images of 64 px on a CPU: ResNet-10 x 0.25, 3 views, "
+        "batch 16, Muon 0.02, 800 epochs (1,600 steps); flags you give win, "
         "--recipe=reference takes the paper's settings"
     )
     assert flags.startswith("chosen: --image_size=64 --train_batch_size=16") or (

@@ -1,6 +1,9 @@
 """``--recipe`` through the command line, on a folder of a few small images."""
 
 import json
+import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -8,7 +11,9 @@ import tensorflow as tf
 
 import flags
 from simclr_tf2 import workflows
-from simclr_tf2.errors import ConfigError
+from simclr_tf2.data import shapes_drawing
+from simclr_tf2.errors import ConfigError, Stopped
+from simclr_tf2.runs import logs
 from tests.support.program_flags import parsed
 
 BRIEF = ["--protocols=", "--export_formats=", "--noreport", "--strategy=one_device"]
@@ -83,3 +88,32 @@ def test_a_recipe_by_name_trains_own_images(tmp_path):
         4,
     )
     assert found["train_split"] == "train" and found["learning_rate"] == 0.02
+
+
+@pytest.mark.slow
+def test_the_loss_is_below_chance_within_the_first_tenth(tmp_path, monkeypatch):
+    """A folder of 400 drawn images; knowing nothing costs ln(2 x 32 - 1)."""
+    (tmp_path / "photos").mkdir()
+    drawn = shapes_drawing.draw(range(400), split="unlabeled", image_size=32)
+    for i, image in enumerate(drawn.images):
+        file = tmp_path / "photos" / f"{i}.png"
+        file.write_bytes(tf.io.encode_png(image).numpy())
+    losses = {}
+    write = logs.MetricsLog.write
+
+    def until_a_tenth(log, step, scalars):
+        write(log, step, scalars)
+        if "loss" in scalars:
+            losses[step] = float(scalars["loss"])
+        if step >= 200:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(logs.MetricsLog, "write", until_a_tenth)
+    with pytest.raises(Stopped):
+        own = f"--image_dir={tmp_path / 'photos'}"
+        run(tmp_path, "run", own, "--valid_size=0", "--log_steps=50")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    total = config["train_epochs"] * (400 // config["train_batch_size"])
+    assert total > 2_000 and max(losses) <= total / 10
+    chance = math.log(2 * config["train_batch_size"] - 1)
+    assert losses[max(losses)] < chance - 0.2
