@@ -27,7 +27,9 @@ def test_crops_for_validation_show_no_pixel_that_others_show():
     found = counted(image_sets.crops({"one": photo}, counts))
     assert {part: len(rows) for part, rows in found.items()} == counts
     # A light scales the images: black stays black, and white has no second value.
-    assert all(np.ptp(image, axis=(0, 1)).max() == 0 for _, image in found["validation"])
+    assert all(
+        np.ptp(image, axis=(0, 1)).max() == 0 for _, image in found["validation"]
+    )
     assert all(image.min() > 0 for _, image in found["validation"])
     for part in ("unlabeled", "train"):
         assert all(image.max() == 0 for _, image in found[part])

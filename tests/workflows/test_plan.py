@@ -146,7 +146,11 @@ def test_the_number_of_images_is_that_given_known_or_counted(capsys, tmp_path):
         ),
         (["--hardware=1xa100", "--output=plan.csv"], "a path that ends in .json"),
         (
-            ["--hardware=1xa100", "--dataset=simclr_shapes", "--train_split=train+test"],
+            [
+                "--hardware=1xa100",
+                "--dataset=simclr_shapes",
+                "--train_split=train+test",
+            ],
             "is not known; pass --plan_examples=N",
         ),
         (["--hardware=1xa100", "--dataset=food101/x"], "or pass --plan_examples=N"),
