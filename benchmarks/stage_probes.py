@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from simclr_tf2 import evaluation
 from simclr_tf2.config import Config
@@ -72,12 +73,9 @@ def measure(
     found = {}
     for row, names in STAGES.items():
         network = joined(model.backbone, names)
+        encode = tf.function(lambda x, network=network: network(x, training=False))
         features = [
-            evaluation.extract(
-                lambda x, network=network: network(x, training=False),
-                datasets[split],
-                name=split,
-            )
+            evaluation.extract(encode, datasets[split], name=split)
             for split in (train, score)
         ]
         records = evaluation.evaluate_rows(

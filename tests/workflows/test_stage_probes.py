@@ -37,4 +37,4 @@ def test_the_row_of_h_is_what_the_program_measures(tmp_path, data_dir, capsys):
         assert found["h"][protocol] == pytest.approx(100 * value, abs=1e-6)
     wanted = [f"--model_dir={tmp_path / 'run'}", f"--data_dir={data_dir}"]
     assert stage_probes.main(wanted) == 0
-    assert capsys.readouterr().out.count("LogReg") == 3
+    assert capsys.readouterr().out.count(": LogReg ") == 3
