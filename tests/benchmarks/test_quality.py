@@ -67,7 +67,7 @@ class Stand(quality.Bench):
         folder = self.output / "run"
         if given["mode"] == "eval":
             records = {
-                f"h/{name}": {"protocol": name, "value": 0.5}
+                f"h/{name}": {"row": "h", "protocol": name, "value": 0.5}
                 for name in given["protocols"].split(",")
             }
             document = {"results": records, "environment": {"cpu": "a CPU"}}
@@ -208,3 +208,18 @@ def test_runs_of_the_program_are_recorded_and_shown(tmp_path, monkeypatch):
     assert small["environment"]["tensorflow"]
     assert "| small |" in (tmp_path / "out/quality.md").read_text()
     assert (tmp_path / "out/quality.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_prepared_set_and_a_split_of_tfds_have_different_names():
+    assert not set(quality.SPLITS) & set(image_sets.image_sets())
+
+
+def test_the_online_head_of_pretraining_is_no_classifier_of_the_table():
+    rows = [("SimCLR h", "knn", 0.5), ("Online linear head", "supervised", 0.4)]
+    document = {
+        "results": {
+            f"{row}/{protocol}": {"row": row, "protocol": protocol, "value": value}
+            for row, protocol, value in rows
+        }
+    }
+    assert quality.scores(document) == {"knn": 50.0}
