@@ -177,8 +177,7 @@ def test_tfrecords_and_arrays(tmp_path, place):
         )
         assert done.returncode == 0, done.stderr[-2000:]
         found.append(losses(tmp_path / name))
-    # The same images in the same order. Another order differs in the third digit; two
-    # processes that read by different ways were once seen to differ by a bit.
+    # The same images in the same order. Once the third loss differed by a bit.
     np.testing.assert_allclose(*found, rtol=1e-6)
 
 
