@@ -152,11 +152,11 @@ _enum(
     config_lib.MODES,
     "Task to run. pretrain: learn an encoder without labels, then evaluate, export and "
     "report. finetune: train a classifier on a pretrained encoder. eval: evaluate an "
-    "existing run. embed: write the representation of images to a file. export: write "
-    "encoder.keras and a SavedModel. scan: check the images, list broken ones and "
-    "suggest settings. plan: estimate memory, communication and time of a run on given "
-    "hardware. train, train_then_eval: names used by google-research/simclr; "
-    "--train_mode selects pretrain or finetune.",
+    "existing run. predict: label new images. embed: write the representation of "
+    "images to a file. export: write encoder.keras and a SavedModel. scan: check the "
+    "images, list broken ones and suggest settings. plan: estimate memory, "
+    "communication and time of a run on given hardware. train, train_then_eval: names "
+    "used by google-research/simclr; --train_mode selects pretrain or finetune.",
 )
 _enum(
     "train_mode",
@@ -610,7 +610,8 @@ _enum(
 _string(
     "checkpoint",
     "Run folder or checkpoint whose weights are loaded before training or before an "
-    "export. If it is not given, training starts from random weights.",
+    "export. If it is not given, training starts from random weights. "
+    "--mode=predict: fine-tuned run, or its classifier.keras.",
 )
 _bool(
     "extend",
@@ -885,24 +886,30 @@ _list(
     "export_formats",
     "Formats to export, comma-separated. keras: encoder.keras, for images in [0, 1]. "
     "keras_uint8: encoder_uint8.keras, for uint8 images of any size, which it crops "
-    "and resizes itself. saved_model: a SavedModel in the format of TF Hub. Empty: "
-    "none.",
+    "and resizes itself. saved_model: a SavedModel in the format of TF Hub. "
+    "classifier: classifier.keras of a fine-tuned run, from uint8 images of any size "
+    "to the probabilities of its classes. Empty: none.",
     convert=_names,
 )
 _integer(
     "keep_hub_module_max",
     "Number of SavedModels to keep, the newest ones. 0: all.",
 )
-_section("Embedding")
+_section("Prediction and embedding")
 _string(
     "input",
-    "Images to embed: a folder, an .npz or .npy file, or NAME:SPLIT of a data set or "
-    "file (cifar10:test).",
+    "Images to label or to embed: a folder, an image, a manifest (.csv or .parquet), "
+    "an .npz or .npy file, or NAME:SPLIT of a data set or file (cifar10:test).",
 )
 _string(
     "output",
-    "File to write. With --mode=embed: the representations, as .npz, .csv or .parquet. "
+    "File to write. With --mode=predict: the labels, as .csv, .jsonl or .parquet. "
+    "With --mode=embed: the representations, as .npz, .csv or .parquet. "
     "With --mode=plan: the plan, as .json.",
+)
+_integer(
+    "top_k",
+    "Number of classes to name for each image, the most probable first, 1 or more.",
 )
 _list(
     "neighbours_of",

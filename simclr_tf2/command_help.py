@@ -51,6 +51,12 @@ MODES = (
         "--mode=eval --model_dir=runs/photos --protocols=label_free",
     ),
     Mode(
+        "predict",
+        "Label new images with the classifier of a fine-tuned run.",
+        "--mode=predict --checkpoint=runs/classifier --input=new --output=labels.csv",
+        needs=("checkpoint", "input"),
+    ),
+    Mode(
         "embed",
         "Write the representation of each image of a folder to a file.",
         "--mode=embed --model_dir=runs/photos --input=photos --output=h.csv",

@@ -173,6 +173,11 @@ class RunFolder:
         return self.path / "encoder_uint8.keras"
 
     @property
+    def classifier(self) -> Path:
+        """The exported classifier for uint8 images of any size."""
+        return self.path / "classifier.keras"
+
+    @property
     def saved_model(self) -> Path:
         """The SavedModels, numbered by step."""
         return self.path / "saved_model"

@@ -26,6 +26,12 @@ from simclr_tf2.config.planning import PlanConfig
 from simclr_tf2.config.settings import OUTPUT, PLACE, WEIGHTS, setting
 from simclr_tf2.config.training import TrainingConfig
 
+OUTPUTS = {  # mode -> what --output ends in
+    "embed": (".npz", ".csv", ".parquet"),
+    "predict": (".csv", ".jsonl", ".parquet"),
+    "plan": (".json",),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -62,10 +68,11 @@ class Config:
         require_choice("mode", self.mode, MODES)
         require_choice("train_mode", self.train_mode, TRAIN_MODES)
         output = self.export.output
-        if output is not None and self.mode in ("embed", "plan"):
-            wanted = ".json" if self.mode == "plan" else ".npz, .csv or .parquet"
+        endings = OUTPUTS.get(self.mode)
+        if output is not None and endings:
+            wanted = " or ".join(filter(None, [", ".join(endings[:-1]), endings[-1]]))
             require(
-                output.endswith(".json") == (self.mode == "plan"),
+                output.endswith(endings),
                 "output",
                 f"a path that ends in {wanted} in --mode={self.mode}",
                 output,

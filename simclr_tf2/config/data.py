@@ -16,13 +16,13 @@ from simclr_tf2.config.checks import (
     require_positive,
 )
 from simclr_tf2.config.modes import (
-    EMBED,
     EVAL,
     EVERY_MODE,
     FINETUNE,
     OPENING,
     PLAN,
     PRETRAIN,
+    READING,
 )
 from simclr_tf2.config.settings import OUTPUT, PLACE, SPEED, WEIGHTS, setting
 from simclr_tf2.errors import ConfigError
@@ -58,10 +58,10 @@ class DataConfig:
     label_key: str = setting("label", changes=WEIGHTS, modes=OPENING | PLAN, ours=True)
     # "data" in a checkout, elsewhere the folder of tensorflow-datasets
     data_dir: str = setting(
-        places.data_dir(), changes=PLACE, modes=OPENING | EMBED | PLAN, ours=True
+        places.data_dir(), changes=PLACE, modes=OPENING | READING | PLAN, ours=True
     )
     # The reference code downloads without being asked
-    download: bool = setting(False, changes=PLACE, modes=OPENING | EMBED, ours=True)
+    download: bool = setting(False, changes=PLACE, modes=OPENING | READING, ours=True)
     train_split: str = setting("train", changes=WEIGHTS, modes=OPENING | PLAN)
     # None: 0.05 of own images without labels
     valid_size: float | None = setting(
@@ -80,22 +80,22 @@ class DataConfig:
     )
     image_size: int | tuple[int, int] = setting(224, changes=WEIGHTS, modes=EVERY_MODE)
     image_channels: int = setting(
-        3, changes=WEIGHTS, modes=OPENING | EMBED | PLAN, ours=True
+        3, changes=WEIGHTS, modes=OPENING | READING | PLAN, ours=True
     )
     pixel_range: str = setting(
-        "auto", changes=WEIGHTS, modes=OPENING | PLAN | EMBED, ours=True
+        "auto", changes=WEIGHTS, modes=OPENING | PLAN | READING, ours=True
     )
     cache_dataset: bool = setting(False, changes=SPEED, modes=OPENING)
     cache: str = setting("auto", changes=SPEED, modes=OPENING, ours=True)
     check_files: str = setting(
-        "decode", changes=OUTPUT, modes=OPENING | EMBED | PLAN, ours=True
+        "decode", changes=OUTPUT, modes=OPENING | READING | PLAN, ours=True
     )
     max_bad_fraction: float = setting(
         0.01, changes=OUTPUT, modes=OPENING | PLAN, ours=True
     )
     # 400 MB once decoded to RGB
     max_image_pixels: int = setting(
-        1 << 27, changes=WEIGHTS, modes=OPENING | EMBED | PLAN, ours=True
+        1 << 27, changes=WEIGHTS, modes=OPENING | READING | PLAN, ours=True
     )
     data_service: str | None = setting(None, changes=SPEED, modes=OPENING, ours=True)
 

@@ -14,7 +14,7 @@ from simclr_tf2.config.checks import (
     require_not_negative,
     require_positive,
 )
-from simclr_tf2.config.modes import EMBED, EVAL, FINETUNE, MEASURING, PRETRAIN
+from simclr_tf2.config.modes import EVAL, FINETUNE, MEASURING, PRETRAIN, READING
 from simclr_tf2.config.settings import MEASUREMENT, OUTPUT, SPEED, setting
 from simclr_tf2.errors import ConfigError
 
@@ -33,7 +33,7 @@ class EvaluationConfig:
     """Settings of the evaluation: what is measured, and on which images."""
 
     eval_split: str = setting("validation", changes=MEASUREMENT, modes=MEASURING)
-    eval_batch_size: int = setting(256, changes=SPEED, modes=MEASURING | EMBED)
+    eval_batch_size: int = setting(256, changes=SPEED, modes=MEASURING | READING)
     eval_steps: int = setting(0, changes=MEASUREMENT, modes=MEASURING)
     eval_name: str | None = setting(None, changes=OUTPUT, modes=MEASURING)
     protocols: tuple[str, ...] = setting(

@@ -1,4 +1,4 @@
-"""Settings of the exports, of ``--mode=embed`` and of previews."""
+"""Settings of the exports, of embeddings, of predictions and of previews."""
 
 from __future__ import annotations
 
@@ -11,24 +11,31 @@ from simclr_tf2.config.checks import (
     require_not_negative,
     require_positive,
 )
-from simclr_tf2.config.modes import EMBED, EXPORT, PLAN, SCAN, TRAINING
+from simclr_tf2.config.modes import EMBED, EXPORT, PLAN, PREDICT, SCAN, TRAINING
 from simclr_tf2.config.settings import OUTPUT, setting
 
-EXPORT_FORMATS = ("keras", "saved_model", "keras_uint8")
+EXPORT_FORMATS = ("keras", "saved_model", "keras_uint8", "classifier")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """Settings of the exports, of ``--mode=embed`` and of previews."""
+    """Settings of the exports, of embeddings, of predictions and of previews."""
 
     export_formats: tuple[str, ...] = setting(
-        ("keras", "saved_model"), changes=OUTPUT, modes=TRAINING | EXPORT, ours=True
+        ("keras", "saved_model", "classifier"),
+        changes=OUTPUT,
+        modes=TRAINING | EXPORT,
+        ours=True,
     )
     keep_hub_module_max: int = setting(1, changes=OUTPUT, modes=TRAINING | EXPORT)
-    # Embed: a folder of images or TFDS name:split
-    input: str | None = setting(None, changes=OUTPUT, modes=EMBED, ours=True)
-    # Embed: .npz, .csv or .parquet; plan: .json
-    output: str | None = setting(None, changes=OUTPUT, modes=EMBED | PLAN, ours=True)
+    # Embed, predict: a folder of images or TFDS name:split
+    input: str | None = setting(None, changes=OUTPUT, modes=EMBED | PREDICT, ours=True)
+    # Embed: .npz, .csv or .parquet; predict: .csv, .jsonl or .parquet; plan: .json
+    output: str | None = setting(
+        None, changes=OUTPUT, modes=EMBED | PREDICT | PLAN, ours=True
+    )
+    # Predict: number of classes named for each image
+    top_k: int = setting(1, changes=OUTPUT, modes=PREDICT, ours=True)
     # Scan, embed: a .png
     preview: str | None = setting(None, changes=OUTPUT, modes=EMBED | SCAN, ours=True)
     # Embed: image files
@@ -41,11 +48,12 @@ class ExportConfig:
             require_choice("export_formats", name, EXPORT_FORMATS)
         require_not_negative(self, "keep_hub_module_max")
         require_positive(self, "num_neighbours")
+        require_positive(self, "top_k")
         if self.output is not None:
             require(
-                re.search(r"\.(npz|csv|parquet|json)$", self.output) is not None,
+                re.search(r"\.(npz|csv|parquet|jsonl?)$", self.output) is not None,
                 "output",
-                "a path that ends in .npz, .csv or .parquet (--mode=plan: .json)",
+                "a path that ends in .csv, .parquet, .npz, .jsonl or .json",
                 self.output,
             )
         if self.preview is not None:

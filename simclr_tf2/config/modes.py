@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 TRAIN_MODES = ("pretrain", "finetune")
-WORKFLOW_MODES = (*TRAIN_MODES, "eval", "embed", "export", "scan", "plan")
+WORKFLOW_MODES = (
+    *TRAIN_MODES,
+    "eval",
+    "predict",
+    "embed",
+    "export",
+    "scan",
+    "plan",
+)
 MODES = (*WORKFLOW_MODES, "train", "train_then_eval")  # these two run --train_mode
 
 PRETRAIN = frozenset({"pretrain"})
 FINETUNE = frozenset({"finetune"})
 EVAL = frozenset({"eval"})
+PREDICT = frozenset({"predict"})
 EMBED = frozenset({"embed"})
+READING = PREDICT | EMBED  # modes that open --input
 EXPORT = frozenset({"export"})
 SCAN = frozenset({"scan"})
 PLAN = frozenset({"plan"})

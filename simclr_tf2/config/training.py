@@ -17,6 +17,7 @@ from simclr_tf2.config.modes import (
     MEASURING,
     PLAN,
     PLANNED,
+    PREDICT,
     PRETRAIN,
     TRAINING,
 )
@@ -46,7 +47,9 @@ class TrainingConfig:
     )
     # Recompute activations (arXiv 1604.06174)
     remat: str = setting("off", changes=SPEED, modes=PLANNED, ours=True)
-    checkpoint: str | None = setting(None, changes=WEIGHTS, modes=TRAINING | EXPORT)
+    checkpoint: str | None = setting(
+        None, changes=WEIGHTS, modes=TRAINING | EXPORT | PREDICT
+    )
     extend: bool = setting(False, changes=OUTPUT, modes=TRAINING, ours=True)
     checkpoint_epochs: float = setting(1.0, changes=OUTPUT, modes=TRAINING)
     checkpoint_steps: int = setting(0, changes=OUTPUT, modes=TRAINING)

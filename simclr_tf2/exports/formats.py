@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from simclr_tf2 import models
 from simclr_tf2.config import ExportConfig
+from simclr_tf2.exports.classifier_file import save_classifier
 from simclr_tf2.exports.hub import save_hub_module
 from simclr_tf2.exports.keras_file import save_encoder
 from simclr_tf2.exports.uint8_encoder import with_preprocessing
@@ -27,12 +29,14 @@ class Exported:
         image_size: Side of the images that it was trained on, or (height, width).
         step: Training step of the weights.
         keep: Number of SavedModels to keep, the newest ones; 0: all.
+        class_names: Names of the classes; empty without a classifier.
     """
 
     model: models.SimCLR
     image_size: int | tuple[int, int]
     step: int
     keep: int
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +49,14 @@ class Format:
             path to load.
         usage: How to load the path that ``write`` returned.
         listed: How to load from ``place`` if that is another path; "" if it is not.
+        of_classifier: Only a fine-tuned network has this format.
     """
 
     place: Callable[[RunFolder], Path]
     write: Callable[[Exported, Path], Path]
     usage: str
     listed: str = ""
+    of_classifier: bool = False
 
 
 def _write_keras(exported: Exported, path: Path) -> Path:
@@ -65,6 +71,15 @@ def _write_keras_uint8(exported: Exported, path: Path) -> Path:
         channels=backbone.input_shape[-1],
     )
     return save_encoder(whole, path)
+
+
+def _write_classifier(exported: Exported, path: Path) -> Path:
+    return save_classifier(
+        exported.model,
+        path,
+        image_size=exported.image_size,
+        class_names=exported.class_names,
+    )
 
 
 def _write_saved_model(exported: Exported, path: Path) -> Path:
@@ -88,6 +103,13 @@ FORMATS = {
         write=_write_keras_uint8,
         usage="keras.models.load_model(path)(uint8 images of any size) -> h",
     ),
+    "classifier": Format(
+        place=lambda folder: folder.classifier,
+        write=_write_classifier,
+        usage="keras.models.load_model(path)(uint8 images of any size) -> "
+        "probabilities of the classes in classes.json",
+        of_classifier=True,
+    ),
     "saved_model": Format(
         place=lambda folder: folder.saved_model,
         write=_write_saved_model,
@@ -104,6 +126,7 @@ def write_exports(
     *,
     image_size: int | tuple[int, int],
     step: int,
+    finetuned: bool = False,
 ) -> list[tuple[Path, str]]:
     """Write the formats of ``--export_formats``.
 
@@ -113,18 +136,34 @@ def write_exports(
         folder: The run folder.
         image_size: Side of the images that it was trained on, or (height, width).
         step: Training step of the weights.
+        finetuned: The network's classifier was fine-tuned. Other networks have no
+            format of a classifier.
 
     Returns:
         (path, how to load it) of each format.
     """
     exported = Exported(
-        model=model, image_size=image_size, step=step, keep=asked.keep_hub_module_max
+        model=model,
+        image_size=image_size,
+        step=step,
+        keep=asked.keep_hub_module_max,
+        class_names=_class_names(model, folder) if finetuned else (),
     )
     return [
         (found.write(exported, found.place(folder)), found.usage)
         for name, found in FORMATS.items()
-        if name in asked.export_formats
+        if name in asked.export_formats and (finetuned or not found.of_classifier)
     ]
+
+
+def _class_names(model: models.SimCLR, folder: RunFolder) -> tuple[str, ...]:
+    """Return the names in the run folder; numbers where there are none."""
+    count = model.supervised_head.output_shape[-1]
+    try:
+        names = tuple(map(str, json.loads(folder.classes.read_text())))
+    except (OSError, ValueError):
+        names = ()
+    return names if len(names) == count else tuple(map(str, range(count)))
 
 
 def listed_formats(folder: RunFolder) -> dict[Path, str]:

@@ -11,6 +11,7 @@ from simclr_tf2.models.resnet import (
 )
 from simclr_tf2.models.simclr import (
     SimCLR,
+    build_classifier,
     build_simclr,
     copy_weights,
     export_copy,
@@ -20,6 +21,7 @@ from simclr_tf2.models.simclr import (
 __all__ = [
     "FusedBatchNormalization",
     "SimCLR",
+    "build_classifier",
     "build_encoder",
     "build_projection_head",
     "build_resnet",

@@ -115,6 +115,23 @@ class SimCLR(keras.Model):
         return keras.Model(head.inputs[0], head.outputs[self.ft_proj_selector])
 
 
+def build_classifier(model: SimCLR) -> keras.Model:
+    """Join backbone, head and classifier to one graph of stock layers.
+
+    Args:
+        model: A model with a supervised head, in export form.
+
+    Returns:
+        Images ``[n, s, s, c]`` in [0, 1] -> probabilities ``[n, classes]``, float32.
+    """
+    assert model.supervised_head is not None, "built without classes"
+    h = model.backbone.output
+    h = h["final_avg_pool"] if isinstance(h, dict) else h
+    logits = model.supervised_head(model._lower_head()(h))
+    softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
+    return keras.Model(model.backbone.input, softmax(logits), name="classifier")
+
+
 def stem_at(stem: str, image_size: int | tuple[int, int]) -> str:
     """Return ``--stem`` at a size of images: what ``auto`` chooses there."""
     if stem != "auto":

@@ -13,6 +13,7 @@ from simclr_tf2.workflows.evaluate import evaluate
 from simclr_tf2.workflows.export import export
 from simclr_tf2.workflows.finetune import finetune
 from simclr_tf2.workflows.plan import plan
+from simclr_tf2.workflows.predict import predict
 from simclr_tf2.workflows.pretrain import pretrain
 from simclr_tf2.workflows.scan import scan
 
@@ -21,6 +22,7 @@ WORKFLOWS: dict[str, Workflow] = {
     "pretrain": pretrain,
     "finetune": finetune,
     "eval": evaluate,
+    "predict": predict,
     "export": export,
     "embed": embed,
     "scan": scan,

@@ -155,6 +155,7 @@ def conclude(
             folder,
             image_size=config.data.image_size,
             step=step,
+            finetuned=config.workflow == "finetune",
         )
     if config.evaluation.report:
         with timed(timings, "report"):

@@ -7,19 +7,16 @@ import logging
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import evaluation, saved_model, startup
 from simclr_tf2.config import Config, DataConfig
-from simclr_tf2.data import image_sets, opening, pipeline
-from simclr_tf2.data.datasets import Split
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.report import nearest_images
 from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import remote_files
+from simclr_tf2.workflows import reading
 
 logger = logging.getLogger(__name__)
 
@@ -44,18 +41,18 @@ def embed(config: Config) -> dict[str, Any]:
     ):
         if not value:
             raise ConfigError(f"--mode=embed needs --{name}")
-    folder, output = config.export.input, config.export.output
-    assert config.model_dir and folder
+    output = config.export.output
+    assert config.model_dir
     encoder = saved_model.load_encoder(config.model_dir)
     startup.log_kernels()
     config = _as_trained(config, encoder)
-    batch = config.evaluation.eval_batch_size
     queries = nearest_images.open_queries(config) if queried else None
-    if tf.io.gfile.isdir(folder):
-        split, names, features = _of_folder(encoder, config, folder, batch)
-        labels = None
-    else:
-        split, names, features, labels = _of_split(encoder, config, batch)
+    images = reading.open_input(config)
+    found = evaluation.extract(lambda x: encoder(x, training=False), images.dataset)
+    names, features = images.names, found.features
+    labels = None
+    if images.split.has_labels and not images.is_folder:
+        labels = found.labels
     if output:
         with remote_files.written(output) as path:
             evaluation.write_embeddings(
@@ -65,13 +62,13 @@ def embed(config: Config) -> dict[str, Any]:
             f"{output}: h of {len(names)} images, {features.shape[1]} numbers each",
             flush=True,
         )
-    found = {"images": len(names), "dim": int(features.shape[1])}
+    done = {"images": len(names), "dim": int(features.shape[1])}
     if queries is None:
-        return found
+        return done
     nearest = nearest_images.nearest_images(
-        config, encoder, queries, split, names=names, features=features
+        config, encoder, queries, images.split, names=names, features=features
     )
-    return found | {"nearest": nearest}
+    return done | {"nearest": nearest}
 
 
 def _as_trained(config: Config, encoder: keras.Model) -> Config:
@@ -110,43 +107,3 @@ def _warn_of_other_images(config: Config, trained: DataConfig) -> None:
                 name,
                 getattr(trained, name),
             )
-
-
-def _of_folder(
-    encoder: keras.Model, config: Config, folder: str, batch: int
-) -> tuple[Split, list[str], np.ndarray]:
-    """Return the usable images below ``folder``; log the names of broken ones."""
-    data = dataclasses.replace(config.data, image_dir=folder, image_layout="flat")
-    images = image_sets.open_image_set(dataclasses.replace(data, max_bad_fraction=1.0))
-    split = images.open_sorted(
-        channels=config.data.image_channels, pixels=config.data.pixel_range
-    )
-    dataset = pipeline.make_eval_dataset(
-        split, batch_size=batch, image_size=config.data.image_size
-    )
-    found = evaluation.extract(lambda x: encoder(x, training=False), dataset)
-    names = [images.listing.paths[row] for row in np.sort(images.good)]
-    return split, names, found.features
-
-
-def _of_split(
-    encoder: keras.Model, config: Config, batch: int
-) -> tuple[Split, list[str], np.ndarray, np.ndarray | None]:
-    assert config.export.input is not None
-    name, colon, split_name = config.export.input.rpartition(":")
-    if config.export.input.endswith((".npz", ".npy")):  # all of it
-        name = config.export.input
-        split_name = "all"
-    elif not colon:
-        raise ConfigError(
-            f"--input={config.export.input} is neither a folder nor an .npz or .npy "
-            "file nor NAME:SPLIT of a data set"
-        )
-    data = dataclasses.replace(config.data, dataset=name)
-    split = opening.open_split(data, split_name)
-    dataset = pipeline.make_eval_dataset(
-        split, batch_size=batch, image_size=config.data.image_size
-    )
-    found = evaluation.extract(lambda x: encoder(x, training=False), dataset)
-    names = [f"{config.export.input}/{i}" for i in range(len(found))]
-    return split, names, found.features, found.labels if split.has_labels else None

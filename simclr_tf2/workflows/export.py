@@ -32,11 +32,13 @@ def export(config: Config) -> dict[str, Any]:
     if not config.export.export_formats:
         raise ConfigError("--mode=export with empty --export_formats has nothing to do")
     folder = addresses.local(config.model_dir)
+    finetuned = False
     if config.training.checkpoint:
         model, step = convert(config, config.training.checkpoint, folder)
     else:
         trained = run_folder.read_config(folder)
         config = dataclasses.replace(config, data=trained.data)
+        finetuned = trained.workflow == "finetune"
         model, step = restore_model(trained, folder)
     files = write_exports(
         config.export,
@@ -44,7 +46,13 @@ def export(config: Config) -> dict[str, Any]:
         RunFolder(folder),
         image_size=config.data.image_size,
         step=step,
+        finetuned=finetuned,
     )
+    if not files:
+        raise ConfigError(
+            f"{config.model_dir} holds an encoder and no classifier: "
+            "--export_formats=classifier is a format of --mode=finetune"
+        )
     for path, text in files:
         print(f"{path}: {text}", flush=True)
     return {"step": step, "files": [str(path) for path, _ in files]}

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from simclr_tf2.config import EXPORT_FORMATS
 from simclr_tf2.report import run_report
 from simclr_tf2.run_paths import RunFolder
 from tests import command_line
+from tests.exports.conftest import ENCODERS
 
 # How each format is loaded, h of `images`; a new format needs its lines here.
 KERAS = """
@@ -39,17 +39,17 @@ print("loaded")
 def loaded(exported, tmp_path_factory):
     """Format -> h of the images, as a new process computes it."""
     folder = tmp_path_factory.mktemp("loaded")
-    for name in EXPORT_FORMATS:
+    for name in ENCODERS:
         images = exported.pixels if name in TAKES_BYTES else exported.images
         np.save(folder / f"{name}.images.npy", images)
     work = [(n, str(path), LOADED_BY[n]) for n, (path, _) in exported.files.items()]
     (folder / "formats.json").write_text(json.dumps(work))
     assert "loaded" in command_line.python(PROGRAM, folder)
-    return {name: np.load(folder / f"{name}.h.npy") for name in EXPORT_FORMATS}
+    return {name: np.load(folder / f"{name}.h.npy") for name in ENCODERS}
 
 
 pytestmark = pytest.mark.slow  # every format is written first: half a minute
-every_format = pytest.mark.parametrize("name", EXPORT_FORMATS)
+every_format = pytest.mark.parametrize("name", ENCODERS)
 
 
 @every_format

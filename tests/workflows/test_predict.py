@@ -1,0 +1,135 @@
+"""--mode=predict: labels of new images in a file, from a fine-tuned run."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+
+import flags
+from simclr_tf2 import models, workflows
+from simclr_tf2.config import ModelConfig
+from simclr_tf2.errors import ConfigError
+from simclr_tf2.exports.classifier_file import save_classifier
+from simclr_tf2.workflows.predict import most_probable
+from tests.support.program_flags import parsed
+
+CLASSES = ("blue", "green", "red")
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A classifier that tells the strongest colour of a plain image."""
+    keras.utils.set_random_seed(0)
+    network = ModelConfig(resnet_depth=10, width_multiplier=0.125)
+    model = models.build_simclr(network, image_size=32, num_classes=3, export=True)
+    plain = np.eye(3, dtype=np.float32)[:, None, None, ::-1] * np.ones((3, 32, 32, 3))
+    h = model.representation(plain.astype(np.float32)).numpy()
+    weights = np.linalg.pinv(h - h.mean(axis=0)) * 20
+    kernel, bias = model.supervised_head.variables
+    kernel.assign(weights)
+    bias.assign(-h.mean(axis=0) @ weights)
+    folder = tmp_path_factory.mktemp("classifier")
+    return save_classifier(
+        model, folder / "classifier.keras", image_size=32, class_names=CLASSES
+    )
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two plain images of each colour, in folders of their names, and a broken one."""
+    for channel, name in enumerate(("red", "green", "blue")):
+        (tmp_path / "new" / name).mkdir(parents=True)
+        for i, value in enumerate((255, 250)):
+            pixels = np.zeros([40, 36, 3], np.uint8)
+            pixels[..., channel] = value
+            file = tmp_path / "new" / name / f"{i}.png"
+            file.write_bytes(tf.io.encode_png(pixels).numpy())
+    (tmp_path / "new" / "red" / "broken.png").write_bytes(b"\x89PNG nothing")
+    return tmp_path / "new"
+
+
+def predict(classifier, place, tmp_path, *more):
+    values = parsed(
+        "--mode=predict",
+        f"--checkpoint={classifier}",
+        f"--input={place}",
+        f"--data_dir={tmp_path / 'data'}",
+        *more,
+    )
+    return workflows.run(flags.config_from_flags(values))
+
+
+def test_labels_of_a_folder_as_csv(classifier, photos, tmp_path, capsys, caplog):
+    output = tmp_path / "labels.csv"
+    found = predict(classifier, photos, tmp_path, f"--output={output}", "--top_k=2")
+    assert found["accuracy"] == 1 and found["images"] == 6
+    assert found["classes"] == {"red": 2, "green": 2, "blue": 2}
+    with open(output, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == sorted(row["name"] for row in rows)
+    for row in rows:
+        assert row["label"] == row["true_label"] == row["name"].split("/")[0]
+        assert 1 >= float(row["probability"]) >= float(row["probability_2"]) >= 0
+    assert "broken.png" in caplog.text
+    assert "accuracy: 100.0 % of 6 labelled images" in capsys.readouterr().out
+
+
+def test_jsonl_and_parquet_say_the_same(classifier, photos, tmp_path):
+    for name in ("labels.jsonl", "labels.parquet"):
+        output = f"--output={tmp_path / name}"
+        predict(classifier, photos, tmp_path, output, "--top_k=9")
+    lines = (tmp_path / "labels.jsonl").read_text().splitlines()
+    table = pq.read_table(tmp_path / "labels.parquet").to_pylist()
+    assert len(lines) == len(table) == 6
+    for line, row in zip(map(json.loads, lines), table, strict=True):
+        assert line["name"] == row["name"]
+        labels = [one["label"] for one in line["predictions"]]
+        assert labels == row["labels"] and sorted(labels) == list(CLASSES)
+        assert row["label"] == labels[0]
+        given = [one["probability"] for one in line["predictions"]]
+        np.testing.assert_allclose(given, row["probabilities"], atol=1e-6)
+        assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_one_file_and_a_folder_of_other_names(classifier, photos, tmp_path, capsys):
+    predict(classifier, photos / "green" / "0.png", tmp_path)
+    assert "0.png: green" in capsys.readouterr().out
+    (photos / "red").rename(photos / "holidays")
+    found = predict(classifier, photos, tmp_path)
+    assert "accuracy" not in found
+
+
+def test_a_manifest_and_an_array_file_with_labels(classifier, photos, tmp_path):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("path\nnew/blue/0.png\nnew/red/1.png\n")
+    assert predict(classifier, manifest, tmp_path)["classes"] == {"blue": 1, "red": 1}
+    images = np.zeros([2, 32, 32, 3], np.uint8)
+    images[..., 1] = 255
+    np.savez(tmp_path / "a.npz", images=images)
+    found = predict(classifier, tmp_path / "a.npz", tmp_path)
+    assert found["classes"] == {"green": 2}
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"input": "nowhere/at/all"}, "there is no such path"),
+        ({"checkpoint": "nowhere"}, "no classifier at nowhere"),
+    ],
+)
+def test_what_cannot_be_read_is_said(classifier, photos, tmp_path, given, text):
+    with pytest.raises(ConfigError, match=text) as caught:
+        predict(
+            given.get("checkpoint", classifier), given.get("input", photos), tmp_path
+        )
+    assert "\n" not in str(caught.value)
+
+
+def test_equally_probable_classes_keep_their_order():
+    found = most_probable(["a"], np.array([[0.4, 0.2, 0.4]]), CLASSES, k=2)
+    assert found.labels == [["blue", "red"]]
+    assert found.probabilities.tolist() == [[0.4, 0.4]]
