@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -72,12 +73,32 @@ def save_hub_module(
         step: Training step, the name of the new one.
         keep: How many stay; 0: all.
     """
-    folder = Path(folder)
     module = HubModule(simclr)
     for options in ({}, {"trainable": True}, {"training": False}, {"training": True}):
         module.__call__.get_concrete_function(module._spec, **options)
-    target, temporary = folder / str(step), folder / f".{step}.{os.getpid()}.tmp"
     signature = module.serve.get_concrete_function(module._spec)
+    return write_numbered(module, folder, signature, step=step, keep=keep)
+
+
+def write_numbered(
+    module: tf.Module | tf.train.Checkpoint,
+    folder: str | os.PathLike,
+    signature: Callable,
+    *,
+    step: int,
+    keep: int,
+) -> Path:
+    """Write a SavedModel to ``folder/STEP``, whole or not at all; drop old ones.
+
+    Args:
+        module: What is saved.
+        folder: Parent of the numbered SavedModels.
+        signature: Its ``serving_default``.
+        step: Training step, the name of the new one.
+        keep: How many stay, the newest; 0: all.
+    """
+    folder = Path(folder)
+    target, temporary = folder / str(step), folder / f".{step}.{os.getpid()}.tmp"
     try:
         with files.writing(target):
             folder.mkdir(parents=True, exist_ok=True)
