@@ -705,6 +705,12 @@ _string(
     "label_free) or, also with --mode=pretrain, valid_loss (lowest loss on the images "
     "that --valid_size holds out). Empty: none is kept.",
 )
+_string(
+    "classifier_from",
+    "Protocol whose classifier on h is exported as classifier.keras, for "
+    "--mode=predict: logreg or linear, one of --protocols. Empty: none. "
+    "--mode=finetune always exports the classifier that it trains.",
+)
 _section("Evaluation of a run")
 _list(
     "compare_with",
@@ -888,7 +894,9 @@ _list(
     "keras_uint8: encoder_uint8.keras, for uint8 images of any size, which it crops "
     "and resizes itself. saved_model: a SavedModel in the format of TF Hub. "
     "classifier: classifier.keras of a fine-tuned run, from uint8 images of any size "
-    "to the probabilities of its classes. Empty: none.",
+    "to the probabilities of its classes. classifier_saved_model: the same as a "
+    "SavedModel whose input is encoded images (JPEG, PNG, GIF, BMP), for TF Serving. "
+    "Empty: none.",
     convert=_names,
 )
 _integer(

@@ -178,6 +178,11 @@ class RunFolder:
         return self.path / "classifier.keras"
 
     @property
+    def classifier_saved_model(self) -> Path:
+        """The folder of exported SavedModels from encoded images to classes."""
+        return self.path / "classifier_saved_model"
+
+    @property
     def saved_model(self) -> Path:
         """The SavedModels, numbered by step."""
         return self.path / "saved_model"

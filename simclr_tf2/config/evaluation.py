@@ -21,6 +21,7 @@ from simclr_tf2.errors import ConfigError
 PROTOCOLS = tuple(protocols.PROTOCOLS)
 TRANSFER_METHODS = ("linear", "finetune", "random_init")
 FINETUNE_BASELINES = ("random_init", "supervised")
+CLASSIFIERS = ("logreg", "linear")  # protocols whose classifier can be exported
 BEST_METRICS = protocols.best_metrics()
 KNN_METRICS = ("cosine", "euclidean")
 KNN_WEIGHTINGS = ("exp", "uniform")
@@ -105,6 +106,8 @@ class EvaluationConfig:
     best_metric: str = setting(
         "", changes=MEASUREMENT, modes=PRETRAIN | EVAL, ours=True
     )
+    # Protocol whose classifier on h is exported
+    classifier_from: str = setting("", changes=OUTPUT, modes=PRETRAIN | EVAL, ours=True)
     # Minutes without a checkpoint; 0: no limit
     watch_timeout: float = setting(0.0, changes=MEASUREMENT, modes=EVAL, ours=True)
 
@@ -123,6 +126,7 @@ class EvaluationConfig:
         require_choice("knn_metric", self.knn_metric, KNN_METRICS)
         require_choice("knn_weighting", self.knn_weighting, KNN_WEIGHTINGS)
         require_choice("svm_features", self.svm_features, SVM_FEATURES)
+        self._check_classifier_from()
         require_positive(self, "features_epochs")
         milestones = _milestones(self.features_milestones, self.features_epochs)
         object.__setattr__(self, "features_milestones", milestones)
@@ -162,6 +166,18 @@ class EvaluationConfig:
         )
         assert match is not None
         return int(match[1]), int(match[2])
+
+    def _check_classifier_from(self) -> None:
+        name = self.classifier_from
+        if not name:
+            return
+        require_choice("classifier_from", name, CLASSIFIERS)
+        require(
+            name in self.protocols,
+            "classifier_from",
+            f"one of --protocols, which are {','.join(self.protocols) or 'empty'}",
+            name,
+        )
 
 
 def _neighbour_counts(values: Any) -> tuple[int, ...]:

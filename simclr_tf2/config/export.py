@@ -14,7 +14,13 @@ from simclr_tf2.config.checks import (
 from simclr_tf2.config.modes import EMBED, EXPORT, PLAN, PREDICT, SCAN, TRAINING
 from simclr_tf2.config.settings import OUTPUT, setting
 
-EXPORT_FORMATS = ("keras", "saved_model", "keras_uint8", "classifier")
+EXPORT_FORMATS = (
+    "keras",
+    "saved_model",
+    "keras_uint8",
+    "classifier",
+    "classifier_saved_model",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +28,7 @@ class ExportConfig:
     """Settings of the exports, of embeddings, of predictions and of previews."""
 
     export_formats: tuple[str, ...] = setting(
-        ("keras", "saved_model", "classifier"),
+        ("keras", "saved_model", "classifier", "classifier_saved_model"),
         changes=OUTPUT,
         modes=TRAINING | EXPORT,
         ours=True,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf2.evaluation.features.extraction import Features
+from simclr_tf2.evaluation.linear_classifier import LinearClassifier
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Measured:
     and ``labels`` the true labels. ``others`` holds records that are not rows of the
     table, by protocol. ``weights`` is the digest of the measured network.
     ``neighbours`` are those of the images that ``label_free`` was measured on. Features
-    and arrays are None if they were not computed.
+    and arrays are None if they were not computed. ``classifiers`` are the linear ones
+    that protocols found, by the names of the results.
     """
 
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -30,6 +32,7 @@ class Measured:
     others: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
     neighbours: np.ndarray | None = None  # int32 [n, k]: nearest other images by h
+    classifiers: dict[str, LinearClassifier] = field(default_factory=dict)
 
     def with_more(self, other: Measured) -> Measured:
         """Return these results joined with those of another protocol."""
@@ -47,15 +50,24 @@ class Measured:
     def joined(
         self, records: dict[str, dict[str, Any]], labels: np.ndarray
     ) -> Measured:
-        """Return these results with more records, whose predictions are moved out."""
+        """Return these results with more records.
+
+        Their predictions and classifiers are moved out.
+        """
         predictions = {
             name: np.asarray(record.pop("predictions"))
             for name, record in records.items()
             if "predictions" in record
+        }
+        classifiers = {
+            name: record.pop("classifier")
+            for name, record in records.items()
+            if "classifier" in record
         }
         return dataclasses.replace(
             self,
             results=self.results | records,
             predictions=self.predictions | predictions,
             labels=labels if self.labels is None else self.labels,
+            classifiers=self.classifiers | classifiers,
         )

@@ -21,6 +21,7 @@ def evaluate_rows(
     seed: int,
     *,
     keep_predictions: bool = False,
+    keep_classifiers: bool = False,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Score every row of the table with every protocol.
@@ -32,6 +33,8 @@ def evaluate_rows(
         seed: Passed to every protocol and recorded in the results.
         keep_predictions: Keep as ``predictions`` the predicted label of each test
             image, in test order, or the average precision of each class.
+        keep_classifiers: Keep as ``classifier`` the ``LinearClassifier`` of a protocol
+            that finds one; the record is not ready for JSON then.
         settings: Protocol -> arguments of its function besides splits and seed.
 
     Returns:
@@ -55,6 +58,8 @@ def evaluate_rows(
             measure = protocols.load(protocols.PROTOCOLS[protocol].measure)
             found = measure(train, test, seed=seed, **given)
             kept = [found.pop(n, None) for n in ("predictions", "class_values")]
+            if not keep_classifiers:
+                found.pop("classifier", None)
             predictions = next((x for x in kept if x is not None), None)
             if keep_predictions and predictions is not None:
                 found["predictions"] = predictions.tolist()

@@ -102,6 +102,7 @@ def measure(
             part.protocols,
             seed=conditions.seed,
             keep_predictions=True,
+            keep_classifiers=True,
             settings={name: _settings_of(name, asked) for name in part.protocols},
         )
         for record in found.values():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras
 
-from simclr_tf2 import addresses, files, models
+from simclr_tf2 import addresses, files
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.exports.uint8_encoder import with_preprocessing
 from simclr_tf2.run_paths import RunFolder
@@ -37,29 +37,30 @@ class Classifier:
 
 
 def save_classifier(
-    model: models.SimCLR,
+    classifier: keras.Model,
     path: str | os.PathLike,
     *,
     image_size: int | tuple[int, int],
     class_names: Sequence[str],
 ) -> Path:
-    """Write a fine-tuned network as one ``.keras`` file of stock layers.
+    """Write a classifier as one ``.keras`` file of stock layers.
 
     The file maps uint8 images of any size, one size a batch, to probabilities; crop and
     resize of the evaluation are part of it. It also holds the names of the classes, as
     ``classes.json`` within the archive.
 
     Args:
-        model: A network with a supervised head, in export form.
+        classifier: Images ``[n, s, s, c]`` in [0, 1] -> probabilities ``[n, k]``, named
+            "classifier", as ``models.build_classifier`` makes it.
         path: Target file; whole or absent.
         image_size: Side of the views, or (height, width), that it was trained on.
-        class_names: One for each output.
+        class_names: k names.
     """
     path = Path(path)
-    core = models.build_classifier(model)
-    assert core.output_shape[-1] == len(class_names), (core.output_shape, class_names)
+    outputs = classifier.output_shape[-1]
+    assert outputs == len(class_names), (outputs, class_names)
     whole = with_preprocessing(
-        core, image_size=image_size, channels=model.backbone.input_shape[-1]
+        classifier, image_size=image_size, channels=classifier.input_shape[-1]
     )
     with files.replacing(path) as temporary:
         whole.save(temporary)

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
+
+import keras
 
 from simclr_tf2 import models
 from simclr_tf2.config import ExportConfig
 from simclr_tf2.exports.classifier_file import save_classifier
 from simclr_tf2.exports.hub import save_hub_module
 from simclr_tf2.exports.keras_file import save_encoder
+from simclr_tf2.exports.serving import ServingClassifier, save_serving_classifier
 from simclr_tf2.exports.uint8_encoder import with_preprocessing
 from simclr_tf2.files import has_pattern
 from simclr_tf2.run_paths import RunFolder
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedClassifier:
+    """A classifier to export.
+
+    Attributes:
+        model: Images ``[n, s, s, c]`` in [0, 1] -> probabilities ``[n, k]``.
+        class_names: k names.
+    """
+
+    model: keras.Model
+    class_names: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +44,14 @@ class Exported:
         image_size: Side of the images that it was trained on, or (height, width).
         step: Training step of the weights.
         keep: Number of SavedModels to keep, the newest ones; 0: all.
-        class_names: Names of the classes; empty without a classifier.
+        classifier: The classifier; None: there is none.
     """
 
     model: models.SimCLR
     image_size: int | tuple[int, int]
     step: int
     keep: int
-    class_names: tuple[str, ...] = ()
+    classifier: NamedClassifier | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +64,8 @@ class Format:
             path to load.
         usage: How to load the path that ``write`` returned.
         listed: How to load from ``place`` if that is another path; "" if it is not.
-        of_classifier: Only a fine-tuned network has this format.
+        of_classifier: It is a format of the classifier, not of the encoder.
+        channels: Numbers of image channels that it takes; empty: any.
     """
 
     place: Callable[[RunFolder], Path]
@@ -57,6 +73,7 @@ class Format:
     usage: str
     listed: str = ""
     of_classifier: bool = False
+    channels: tuple[int, ...] = ()
 
 
 def _write_keras(exported: Exported, path: Path) -> Path:
@@ -74,22 +91,40 @@ def _write_keras_uint8(exported: Exported, path: Path) -> Path:
 
 
 def _write_classifier(exported: Exported, path: Path) -> Path:
+    assert exported.classifier is not None
     return save_classifier(
-        exported.model,
+        exported.classifier.model,
         path,
         image_size=exported.image_size,
-        class_names=exported.class_names,
+        class_names=exported.classifier.class_names,
     )
 
 
+def _write_classifier_saved_model(exported: Exported, path: Path) -> Path:
+    _warn_of_pattern(path)
+    assert exported.classifier is not None
+    module = ServingClassifier(
+        exported.classifier.model,
+        image_size=exported.image_size,
+        channels=exported.model.backbone.input_shape[-1],
+        class_names=exported.classifier.class_names,
+    )
+    return save_serving_classifier(module, path, step=exported.step, keep=exported.keep)
+
+
 def _write_saved_model(exported: Exported, path: Path) -> Path:
+    _warn_of_pattern(path)
+    return save_hub_module(exported.model, path, step=exported.step, keep=exported.keep)
+
+
+def _warn_of_pattern(path: Path) -> None:
     if has_pattern(path.parent):
         logger.warning(
             "%s: TensorFlow reads [ ] * ? and \\ in a path as a pattern; copy "
-            "saved_model to a path without them before you load it",
+            "%s to a path without them before you load it",
             path.parent,
+            path.name,
         )
-    return save_hub_module(exported.model, path, step=exported.step, keep=exported.keep)
 
 
 FORMATS = {
@@ -110,6 +145,16 @@ FORMATS = {
         "probabilities of the classes in classes.json",
         of_classifier=True,
     ),
+    "classifier_saved_model": Format(
+        place=lambda folder: folder.classifier_saved_model,
+        write=_write_classifier_saved_model,
+        usage="tf.saved_model.load(path).serve(JPEG or PNG bytes) -> label, "
+        "probabilities",
+        listed="tf.saved_model.load(path/STEP).serve(JPEG or PNG bytes) -> label, "
+        "probabilities",
+        of_classifier=True,
+        channels=(1, 3, 4),
+    ),
     "saved_model": Format(
         place=lambda folder: folder.saved_model,
         write=_write_saved_model,
@@ -117,6 +162,8 @@ FORMATS = {
         listed="tf.saved_model.load(path/STEP)(images) -> dict of endpoints",
     ),
 }
+
+CLASSIFIER_FORMATS = frozenset(n for n, f in FORMATS.items() if f.of_classifier)
 
 
 def write_exports(
@@ -126,7 +173,7 @@ def write_exports(
     *,
     image_size: int | tuple[int, int],
     step: int,
-    finetuned: bool = False,
+    classifier: NamedClassifier | None = None,
 ) -> list[tuple[Path, str]]:
     """Write the formats of ``--export_formats``.
 
@@ -136,34 +183,62 @@ def write_exports(
         folder: The run folder.
         image_size: Side of the images that it was trained on, or (height, width).
         step: Training step of the weights.
-        finetuned: The network's classifier was fine-tuned. Other networks have no
-            format of a classifier.
+        classifier: The classifier; without one its formats are left out.
 
     Returns:
-        (path, how to load it) of each format.
+        (path, how to load it) of each format. A format that does not take this number
+        of channels is left out, with a warning.
     """
+    wanted = set(asked.export_formats)
+    if classifier is None:
+        if wanted and wanted <= CLASSIFIER_FORMATS:
+            logger.warning(
+                "--export_formats=%s needs a classifier, from --mode=finetune or "
+                "--classifier_from: nothing is exported",
+                ",".join(asked.export_formats),
+            )
+        wanted -= CLASSIFIER_FORMATS
     exported = Exported(
         model=model,
         image_size=image_size,
         step=step,
         keep=asked.keep_hub_module_max,
-        class_names=_class_names(model, folder) if finetuned else (),
+        classifier=classifier,
     )
-    return [
-        (found.write(exported, found.place(folder)), found.usage)
-        for name, found in FORMATS.items()
-        if name in asked.export_formats and (finetuned or not found.of_classifier)
-    ]
+    return _written(exported, wanted, folder)
 
 
-def _class_names(model: models.SimCLR, folder: RunFolder) -> tuple[str, ...]:
-    """Return the names in the run folder; numbers where there are none."""
-    count = model.supervised_head.output_shape[-1]
-    try:
-        names = tuple(map(str, json.loads(folder.classes.read_text())))
-    except (OSError, ValueError):
-        names = ()
-    return names if len(names) == count else tuple(map(str, range(count)))
+def write_classifier(exported: Exported, folder: RunFolder) -> list[tuple[Path, str]]:
+    """Write all formats of the classifier, and none of the encoder.
+
+    Args:
+        exported: With a classifier.
+        folder: The run folder.
+
+    Returns:
+        (path, how to load it) of each format.
+    """
+    return _written(exported, CLASSIFIER_FORMATS, folder)
+
+
+def _written(
+    exported: Exported, wanted: Set[str], folder: RunFolder
+) -> list[tuple[Path, str]]:
+    written = []
+    channels = exported.model.backbone.input_shape[-1]
+    for name, found in FORMATS.items():
+        if name not in wanted:
+            continue
+        if found.channels and channels not in found.channels:
+            logger.warning(
+                "--export_formats=%s takes images of 1, 3 or 4 channels: it is not "
+                "written for images of %d",
+                name,
+                channels,
+            )
+            continue
+        written.append((found.write(exported, found.place(folder)), found.usage))
+    return written
 
 
 def listed_formats(folder: RunFolder) -> dict[Path, str]:

@@ -59,14 +59,14 @@ def write_labels(path: str | Path, found: Predictions) -> None:
 def _write_csv(path: Path, found: Predictions) -> None:
     k = found.probabilities.shape[1]
     numbers = ["", *(f"_{i}" for i in range(2, k + 1))]
-    known = found.true_labels is not None
-    head = ["name", *(["true_label"] if known else [])]
+    true = found.true_labels
+    head = ["name", *(["true_label"] if true is not None else [])]
     head += [f"{word}{i}" for i in numbers for word in ("label", "probability")]
     with open(path, "w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(head)
         for i, name in enumerate(found.names):
-            row = [name] + ([found.true_labels[i]] if known else [])
+            row = [name] if true is None else [name, true[i]]
             for label, p in zip(found.labels[i], found.probabilities[i], strict=True):
                 row += [label, f"{p:.{DIGITS}f}"]
             out.writerow(row)

@@ -16,6 +16,7 @@ from simclr_tf2.models.simclr import (
     copy_weights,
     export_copy,
     stem_at,
+    with_linear_classifier,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "recompute",
     "recomputed",
     "stem_at",
+    "with_linear_classifier",
 ]

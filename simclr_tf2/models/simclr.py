@@ -132,6 +132,27 @@ def build_classifier(model: SimCLR) -> keras.Model:
     return keras.Model(model.backbone.input, softmax(logits), name="classifier")
 
 
+def with_linear_classifier(
+    encoder: keras.Model, kernel: np.ndarray, bias: np.ndarray
+) -> keras.Model:
+    """Put a linear classifier with given weights on an encoder.
+
+    Args:
+        encoder: Images ``[n, s, s, c]`` in [0, 1] -> h ``[n, d]``.
+        kernel: float32 ``[d, classes]``.
+        bias: float32 ``[classes]``.
+
+    Returns:
+        Images -> probabilities ``[n, classes]``, float32, of stock layers.
+    """
+    dense = keras.layers.Dense(len(bias), dtype="float32", name="linear_classifier")
+    images = encoder.input
+    logits = dense(encoder.output)
+    dense.set_weights([kernel, bias])
+    softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
+    return keras.Model(images, softmax(logits), name="classifier")
+
+
 def stem_at(stem: str, image_size: int | tuple[int, int]) -> str:
     """Return ``--stem`` at a size of images: what ``auto`` chooses there."""
     if stem != "auto":

@@ -26,6 +26,7 @@ from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.timing import timed
+from simclr_tf2.workflows import classifiers
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ def conclude(
             folder,
             image_size=config.data.image_size,
             step=step,
-            finetuned=config.workflow == "finetune",
+            classifier=classifiers.of_run(config, splits, exported, measured),
         )
     if config.evaluation.report:
         with timed(timings, "report"):

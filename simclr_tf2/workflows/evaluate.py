@@ -38,6 +38,7 @@ from simclr_tf2.evaluation.runner import (
     render,
 )
 from simclr_tf2.evaluation.subject import Conditions
+from simclr_tf2.exports.formats import Exported, write_classifier
 from simclr_tf2.protocols import VALID_LOSS, on_features
 from simclr_tf2.report import run_report
 from simclr_tf2.results import comparison, label_free_comparison, other_runs
@@ -57,6 +58,7 @@ from simclr_tf2.training import chance
 from simclr_tf2.training.labelled import divided
 from simclr_tf2.training.length import last_step
 from simclr_tf2.training.splits import labelled_part, open_split
+from simclr_tf2.workflows import classifiers
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     merged = eval_settings.merged(config, trained)
     asked, config = config.evaluation, merged.config
     _require_same_images_as_before(merged)
+    _require_no_own_classifier(merged)
     distribution.local_strategy(config.distribution)  # before devices are counted
     conditions = Conditions.of(config, _open(merged))
     others = _other_runs(conditions)
@@ -90,6 +93,16 @@ def evaluate(config: Config) -> dict[str, Any]:
     if document is None:
         return _measure_export(merged, conditions, others)
     return document
+
+
+def _require_no_own_classifier(merged: Merged) -> None:
+    """Refuse to write the classifier of a protocol over a fine-tuned one."""
+    name = merged.config.evaluation.classifier_from
+    if name and merged.trained.workflow == "finetune":
+        raise ConfigError(
+            f"--classifier_from={name} would replace the fine-tuned classifier of "
+            f"{merged.config.model_dir}; evaluate the run that it starts from"
+        )
 
 
 @evaluation.logged_once(*evaluation.LOGGERS)
@@ -142,6 +155,7 @@ def _measure_each(
         where = f", {_measured_on(config)}" if not splits.same_data else ""
         print(f"step {step}{where}\n{render(measured)}", flush=True)
         document = _write_results(merged, conditions, measured, step, chosen, others)
+        _export_classifier(merged, splits, model, measured, step)
         if config.evaluation.report:
             _report(config, splits, model, measured, document)
     log.close()
@@ -352,6 +366,26 @@ def _write_results(
         results_file.write(folder.results, document)
     logger.info("%s: all results, with settings and intervals", folder.results)
     return document
+
+
+def _export_classifier(
+    merged: Merged, splits: Splits, model: models.SimCLR, measured: Measured, step: int
+) -> None:
+    """Export the classifier of ``--classifier_from``, if there is one."""
+    config = merged.config
+    encoder = models.build_encoder(model.backbone)
+    classifier = classifiers.of_protocol(config, splits, encoder, measured)
+    if classifier is None:
+        return
+    exported = Exported(
+        model=model,
+        image_size=config.data.image_size,
+        step=step,
+        keep=config.export.keep_hub_module_max,
+        classifier=classifier,
+    )
+    for path, text in write_classifier(exported, run_folder.of(config)):
+        print(f"{path}: {text}", flush=True)
 
 
 def _compared(

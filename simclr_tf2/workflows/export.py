@@ -14,6 +14,7 @@ from simclr_tf2.exports.formats import write_exports
 from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs.restoring import restore_model
+from simclr_tf2.workflows import classifiers
 
 logger = logging.getLogger(__name__)
 
@@ -32,26 +33,29 @@ def export(config: Config) -> dict[str, Any]:
     if not config.export.export_formats:
         raise ConfigError("--mode=export with empty --export_formats has nothing to do")
     folder = addresses.local(config.model_dir)
-    finetuned = False
+    classifier = None
     if config.training.checkpoint:
         model, step = convert(config, config.training.checkpoint, folder)
     else:
         trained = run_folder.read_config(folder)
         config = dataclasses.replace(config, data=trained.data)
-        finetuned = trained.workflow == "finetune"
         model, step = restore_model(trained, folder)
+        if trained.workflow == "finetune":
+            names = classifiers.names_of(RunFolder(folder))
+            classifier = classifiers.of_network(model, names)
     files = write_exports(
         config.export,
         model,
         RunFolder(folder),
         image_size=config.data.image_size,
         step=step,
-        finetuned=finetuned,
+        classifier=classifier,
     )
     if not files:
         raise ConfigError(
-            f"{config.model_dir} holds an encoder and no classifier: "
-            "--export_formats=classifier is a format of --mode=finetune"
+            f"{config.model_dir} holds an encoder and no classifier; train one with "
+            f"--mode=finetune --checkpoint={config.model_dir}, or export that of a "
+            "protocol with --mode=eval --protocols=logreg --classifier_from=logreg"
         )
     for path, text in files:
         print(f"{path}: {text}", flush=True)

@@ -15,7 +15,7 @@ from simclr_tf2.config import (
 from simclr_tf2.exports import formats
 from simclr_tf2.run_paths import RunFolder
 
-ENCODERS = tuple(name for name in EXPORT_FORMATS if name != "classifier")
+ENCODERS = tuple(n for n in EXPORT_FORMATS if n not in formats.CLASSIFIER_FORMATS)
 SIZE = 32  # evaluation reads images of this size uncropped, as the uint8 encoder does
 
 

@@ -43,7 +43,10 @@ def trained(request):
 
 def test_a_new_process_without_this_library_gives_the_probabilities(trained, tmp_path):
     path = save_classifier(
-        trained, tmp_path / "classifier.keras", image_size=40, class_names=CLASSES
+        models.build_classifier(trained),
+        tmp_path / "classifier.keras",
+        image_size=40,
+        class_names=CLASSES,
     )
     pixels = np.random.default_rng(3).integers(0, 256, (2, 70, 53, 3), np.uint8)
     np.save(tmp_path / "pixels.npy", pixels)
@@ -59,7 +62,8 @@ def test_a_new_process_without_this_library_gives_the_probabilities(trained, tmp
 
 def test_a_file_gives_back_network_size_channels_and_names(trained, tmp_path):
     path = tmp_path / "classifier.keras"
-    save_classifier(trained, path, image_size=(40, 48), class_names=CLASSES)
+    network = models.build_classifier(trained)
+    save_classifier(network, path, image_size=(40, 48), class_names=CLASSES)
     found = load_classifier(path)
     assert (found.image_size, found.channels) == ((40, 48), 3)
     assert found.class_names == CLASSES

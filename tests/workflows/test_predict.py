@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 
 import keras
 import numpy as np
@@ -15,6 +17,8 @@ from simclr_tf2.config import ModelConfig
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.exports.classifier_file import save_classifier
 from simclr_tf2.workflows.predict import most_probable
+from tests import command_line
+from tests.support.finetuning import FINETUNE
 from tests.support.program_flags import parsed
 
 CLASSES = ("blue", "green", "red")
@@ -34,7 +38,10 @@ def classifier(tmp_path_factory):
     bias.assign(-h.mean(axis=0) @ weights)
     folder = tmp_path_factory.mktemp("classifier")
     return save_classifier(
-        model, folder / "classifier.keras", image_size=32, class_names=CLASSES
+        models.build_classifier(model),
+        folder / "classifier.keras",
+        image_size=32,
+        class_names=CLASSES,
     )
 
 
@@ -133,3 +140,74 @@ def test_equally_probable_classes_keep_their_order():
     found = most_probable(["a"], np.array([[0.4, 0.2, 0.4]]), CLASSES, k=2)
     assert found.labels == [["blue", "red"]]
     assert found.probabilities.tolist() == [[0.4, 0.4]]
+
+
+def accuracy_by_predict(run, data_dir, capsys, *more):
+    code, stderr = command_line.main(
+        "--mode=predict",
+        f"--checkpoint={run}",
+        "--input=simclr_shapes/tiny:test",
+        f"--data_dir={data_dir}",
+        *more,
+    )
+    assert code == 0, stderr[-2000:]
+    said = capsys.readouterr().out
+    return float(re.search(r"accuracy: ([\d.]+) % of 500 labelled", said)[1]) / 100
+
+
+def test_a_fine_tuned_run_labels_its_test_images_as_it_was_scored(
+    finished, data_dir, tmp_path, capsys
+):
+    run = tmp_path / "classifier"
+    code, stderr = command_line.main(
+        *FINETUNE,
+        f"--model_dir={run}",
+        f"--data_dir={data_dir}",
+        f"--checkpoint={finished[0]}",
+        "--export_formats=classifier",
+    )
+    assert code == 0, stderr[-2000:]
+    (record,) = json.loads((run / "results.json").read_text())["results"].values()
+    output = tmp_path / "labels.jsonl"
+    found = accuracy_by_predict(run, data_dir, capsys, f"--output={output}")
+    assert found == pytest.approx(record["value"], abs=0.0011)  # a tie in float32
+    first = json.loads(output.read_text().splitlines()[0])
+    assert first["name"] == "simclr_shapes/tiny:test/0"
+    names = json.loads((run / "classes.json").read_text())
+    assert {first["true_label"], first["predictions"][0]["label"]} <= set(names)
+    code, stderr = command_line.main(
+        "--mode=eval",
+        f"--model_dir={run}",
+        f"--data_dir={data_dir}",
+        "--protocols=logreg",
+        "--classifier_from=logreg",
+    )
+    assert code == 2 and "would replace the fine-tuned classifier" in stderr
+
+
+@pytest.mark.parametrize("protocol", ["logreg", "linear"])
+def test_the_classifier_of_a_protocol_labels_as_it_was_scored(
+    finished, data_dir, tmp_path, capsys, protocol
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    code, stderr = command_line.main(
+        "--mode=predict", f"--checkpoint={run}", "--input=photos"
+    )
+    assert code == 2 and "holds an encoder and no classifier" in stderr
+    code, stderr = command_line.main(
+        "--mode=eval",
+        f"--model_dir={run}",
+        f"--data_dir={data_dir}",
+        f"--protocols={protocol}",
+        f"--classifier_from={protocol}",
+        "--nobaselines",
+        "--noreport",
+    )
+    assert code == 0, stderr[-2000:]
+    found = json.loads((run / "results.json").read_text())["results"]
+    record = found[f"SimCLR h/{protocol}"]
+    assert "classifier" not in record
+    value = accuracy_by_predict(run, data_dir, capsys)
+    assert value == pytest.approx(record["value"], abs=0.0041)  # rounding of h
+    assert (run / "classifier_saved_model").is_dir()

@@ -11,6 +11,7 @@ import numpy as np
 
 from simclr_tf2.evaluation.classifiable import all_classes, require_classifiable
 from simclr_tf2.evaluation.features.extraction import Features
+from simclr_tf2.evaluation.linear_classifier import LinearClassifier
 from simclr_tf2.evaluation.solvers.sgd_heads import (
     clip_batch,
     fit_heads,
@@ -59,7 +60,8 @@ def linear_sgd(
 
     Returns:
         What ``scoring.summarize`` returns, ``top5`` with more than 5 classes, the
-        settings, the ``global_batch_size`` used, and ``loss`` of the last step.
+        settings, the ``global_batch_size`` used, ``loss`` of the last step, and
+        ``classifier``, a ``LinearClassifier``.
 
     Raises:
         ConfigError: Splits that no classifier can be fitted on, a setting out of its
@@ -92,6 +94,7 @@ def linear_sgd(
         "momentum": momentum,
         "weight_decay": 0.0,
         "loss": loss,
+        "classifier": LinearClassifier(weights, bias, known),
         "scaler": train.scaler,
         "seed": seed,
         "seconds": time.perf_counter() - start,

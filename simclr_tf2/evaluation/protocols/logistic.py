@@ -16,6 +16,7 @@ from simclr_tf2.evaluation.classifiable import (
     standardize,
 )
 from simclr_tf2.evaluation.features.extraction import Features
+from simclr_tf2.evaluation.linear_classifier import of_scikit_learn
 from simclr_tf2.evaluation.scoring import summarize
 from simclr_tf2.evaluation.solvers.blas_threads import blas_threads
 
@@ -42,7 +43,8 @@ def logistic_regression(
 
     Returns:
         What ``scoring.summarize`` returns, ``top5`` with more than 5 classes, the
-        settings, and ``converged``: False when L-BFGS stopped before its tolerance.
+        settings, ``converged``: False when L-BFGS stopped before its tolerance, and
+        ``classifier``, a ``LinearClassifier``.
 
     Raises:
         ConfigError: Splits that no classifier can be fitted on.
@@ -71,6 +73,7 @@ def logistic_regression(
         "max_iter": MAX_ITER,
         "iterations": int(np.max(classifier.n_iter_)),
         "converged": converged,
+        "classifier": of_scikit_learn(classifier, train),
         "scaler": scaler,
         "seed": seed,
         "seconds": time.perf_counter() - start,
