@@ -705,6 +705,15 @@ _string(
     "label_free) or, also with --mode=pretrain, valid_loss (lowest loss on the images "
     "that --valid_size holds out). Empty: none is kept.",
 )
+_list(
+    "baseline",
+    "Encoders that were trained elsewhere, comma-separated, as rows of the table: "
+    "keras.applications.NAME with weights of ImageNet (fetched with --download), a "
+    ".keras file for images in [0, 1], a run folder, or a checkpoint of "
+    "google-research/simclr. They see the same images in the same protocols. Empty: "
+    "none.",
+    convert=_names,
+)
 _string(
     "classifier_from",
     "Protocol whose classifier on h is exported as classifier.keras, for "

@@ -94,6 +94,10 @@ class EvaluationConfig:
     )
     # Random encoder and PCA rows in the table
     baselines: bool = setting(True, changes=MEASUREMENT, modes=MEASURING, ours=True)
+    # Encoders trained elsewhere, as rows of the table
+    baseline: tuple[str, ...] = setting(
+        (), changes=MEASUREMENT, modes=PRETRAIN | EVAL, ours=True
+    )
     # report.html at the end
     report: bool = setting(True, changes=OUTPUT, modes=MEASURING, ours=True)
     # Other run folders
@@ -130,6 +134,8 @@ class EvaluationConfig:
         require_positive(self, "features_epochs")
         milestones = _milestones(self.features_milestones, self.features_epochs)
         object.__setattr__(self, "features_milestones", milestones)
+        others = (self.baseline,) if isinstance(self.baseline, str) else self.baseline
+        object.__setattr__(self, "baseline", tuple(others))
         runs = (self.compare_with,) if isinstance(self.compare_with, str) else None
         object.__setattr__(self, "compare_with", runs or tuple(self.compare_with or ()))
         for protocol in self.protocols:

@@ -1,4 +1,4 @@
-"""Features without training: those of a random encoder, and the pixels."""
+"""Features to compare with: a random encoder, the pixels, other trained encoders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from simclr_tf2 import models
-from simclr_tf2.evaluation import representations
+from simclr_tf2.config import DataConfig
+from simclr_tf2.evaluation import other_weights, representations
 from simclr_tf2.evaluation.features.extraction import Features, raw_pixels
 from simclr_tf2.evaluation.pca import pca256
 from simclr_tf2.evaluation.representations import Representation
@@ -30,23 +31,43 @@ PIXELS_GIB = 4.0  # [ours] the PCA baseline is left out above
 
 
 def baseline_rows(conditions: Conditions) -> Baselines:
-    """Compute features without training: of a random encoder and of the pixels.
+    """Compute the features of the other rows: random encoder, pixels, ``--baseline``.
 
     Returns:
         Representation that a protocol reads -> rows of features of the same view.
     """
     chosen = representations.chosen(conditions.evaluation, conditions.data)
-    if not (conditions.evaluation.baselines and chosen and conditions.images.eval):
+    if not (chosen and conditions.images.eval):
         return {}
-    encoder = random_encoder(conditions)
-    found: Baselines = {}
+    found: Baselines = {part.name: {} for part in chosen}
+    if conditions.evaluation.baselines:
+        encoder = random_encoder(conditions)
+        for part in chosen:
+            rows = found[part.name]
+            rows[part.random_row] = rows_of(conditions, part, encoder)
+            pixels = _pixel_features(conditions, part)
+            if pixels is not None:
+                rows[PIXELS_ROW] = pixels
     for part in chosen:
-        rows = {part.random_row: rows_of(conditions, part, encoder)}
-        pixels = _pixel_features(conditions, part)
-        if pixels is not None:
-            rows[PIXELS_ROW] = pixels
-        found[part.name] = rows
+        if part.name == "h":  # other features are cut out of a network of ours
+            for source in conditions.evaluation.baseline:
+                encoder = open_baseline(source, conditions.data)
+                found[part.name][source] = rows_of(conditions, part, encoder)
     return found
+
+
+def open_baseline(source: str, data: DataConfig) -> keras.Model:
+    """Open the encoder of a ``--baseline`` for these images.
+
+    Raises:
+        ConfigError: It cannot be opened, or takes other images.
+    """
+    return other_weights.open_encoder(
+        source,
+        image_size=data.height_width,
+        channels=data.image_channels,
+        download=data.download,
+    )
 
 
 def random_encoder(conditions: Conditions) -> keras.Model:

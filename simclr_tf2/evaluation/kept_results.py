@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+from simclr_tf2.config import DataConfig
 from simclr_tf2.data import identity
 from simclr_tf2.evaluation.inputs import Splits, shared_images
 from simclr_tf2.evaluation.measured import Measured
@@ -11,6 +13,7 @@ from simclr_tf2.evaluation.pairs_of_views import COMPARED_IMAGES, unlabelled_spl
 from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.results import label_free_comparison
 from simclr_tf2.results import predictions as kept_predictions
+from simclr_tf2.results.worth import worth
 from simclr_tf2.run_paths import RunFolder
 
 
@@ -18,6 +21,19 @@ def facts_of_splits(splits: Splits) -> dict[str, Any]:
     """Return the record of images that are in the training and in the test split."""
     shared = shared_images(splits)
     return {"images_in_both_splits": shared} if shared else {}
+
+
+def with_worth(measured: Measured, trained_on: DataConfig) -> Measured:
+    """Compare a pretrained network with the other rows, as ``results.worth`` does.
+
+    Args:
+        measured: What was found, with predictions.
+        trained_on: Images that the network was trained on.
+    """
+    known = trained_on.source if trained_on.by_name else "your images"
+    what = f"pretraining on {known}"
+    found = worth(measured.predictions, measured.labels, what=what)
+    return dataclasses.replace(measured, worth=found)
 
 
 def keep_predictions(

@@ -21,7 +21,8 @@ class Measured:
     table, by protocol. ``weights`` is the digest of the measured network.
     ``neighbours`` are those of the images that ``label_free`` was measured on. Features
     and arrays are None if they were not computed. ``classifiers`` are the linear ones
-    that protocols found, by the names of the results.
+    that protocols found, by the names of the results. ``worth`` is what
+    ``results.worth`` found.
     """
 
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Measured:
     weights: str = ""
     neighbours: np.ndarray | None = None  # int32 [n, k]: nearest other images by h
     classifiers: dict[str, LinearClassifier] = field(default_factory=dict)
+    worth: dict[str, Any] = field(default_factory=dict)
 
     def with_more(self, other: Measured) -> Measured:
         """Return these results joined with those of another protocol."""

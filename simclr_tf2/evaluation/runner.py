@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def measure_model(
         measured = measured.joined(*own)
     digest = feature_cache.digest_of_weights(model)
     for record in [*measured.results.values(), measured.others.get("label_free")]:
-        if record is None or record.get("row") in BASELINE_ROWS:
+        others = {*BASELINE_ROWS, *conditions.evaluation.baseline}
+        if record is None or record.get("row") in others:
             continue
         record.setdefault("weights", digest)
     _mark_capped(conditions, measured.results)
@@ -113,7 +115,8 @@ def measure(
         if part.name == "h":  # the features that the report shows
             measured = dataclasses.replace(measured, train=train, test=test)
     _mark_capped(conditions, results)
-    return measured.joined(_in_order(results, chosen), test.labels)
+    ordered = _in_order(results, chosen, asked.baseline)
+    return measured.joined(ordered, test.labels)
 
 
 def _settings_of(name: str, asked: EvaluationConfig) -> dict[str, Any]:
@@ -137,11 +140,13 @@ def _of_the_network(conditions: Conditions) -> tuple[str, ...]:
 
 
 def _in_order(
-    results: dict[str, dict[str, Any]], chosen: list[Representation]
+    results: dict[str, dict[str, Any]],
+    chosen: list[Representation],
+    others: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
-    """Sort the rows: the network first, then the random encoder, then pixels."""
-    rows = [p.row for p in chosen] + [p.random_row for p in chosen]
-    rows.append(PIXELS_ROW)
+    """Sort the rows: the network, other trained ones, a random encoder, pixels."""
+    random = [p.random_row for p in chosen]
+    rows = [*(p.row for p in chosen), *others, *random, PIXELS_ROW]
     keys = sorted(results, key=lambda key: rows.index(results[key]["row"]))
     return {key: results[key] for key in keys}
 

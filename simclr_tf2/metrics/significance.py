@@ -129,6 +129,41 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> dict[str, Any]:
     }
 
 
+def paired_interval(
+    only_a: int, only_b: int, examples: int, *, level: float = 0.95
+) -> tuple[float, float]:
+    """Return an interval for the difference of two accuracies on the same examples.
+
+    The adjusted Wald interval of Bonett and Price (J. Educ. Behav. Stat. 37 (2012)
+    479-488): one example is added to each discordant count.
+
+    Args:
+        only_a: Number of examples that only the first classifier gets right.
+        only_b: Number of examples that only the second gets right.
+        examples: Number of all examples, 1 or more.
+        level: Of the interval, between 0 and 1.
+
+    Returns:
+        Low and high, of accuracy of a minus that of b, in [-1, 1].
+
+    Raises:
+        ValueError: Counts that cannot be, or ``level`` out of range.
+    """
+    from scipy.stats import norm
+
+    _require_level(level)
+    if min(only_a, only_b) < 0 or examples < max(1, only_a + only_b):
+        raise ValueError(
+            "the discordant counts must be 0 or greater and together at most the "
+            f"number of examples. Received: {only_a}, {only_b} of {examples}."
+        )
+    share_a, share_b = ((count + 1) / (examples + 2) for count in (only_a, only_b))
+    middle = share_a - share_b
+    variance = (share_a + share_b - middle**2) / (examples + 2)
+    half = float(norm.ppf((1 + level) / 2)) * variance**0.5
+    return max(-1.0, middle - half), min(1.0, middle + half)
+
+
 def permutation_test(
     values_a: np.ndarray, values_b: np.ndarray, *, seed: int, samples: int = 10_000
 ) -> dict[str, Any]:

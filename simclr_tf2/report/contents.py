@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from simclr_tf2.report.facts import Config
@@ -22,12 +22,15 @@ class Results:
         chance: Share of the commonest class of the test images; None: accuracies are
             compared with 1 / classes.
         missing: Sentence that says why there are no ``rows``.
+        worth: Comparison of the first row with the others, as ``results.worth`` makes
+            it; empty if nothing was compared image by image.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
     tables: Sequence[Mapping[str, Any]] = ()
     chance: float | None = None
     missing: str = ""
+    worth: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,10 @@ def _values(data: ReportData) -> dict[str, Any]:
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "verdict": verdict.verdict(results, scalars, data.config, chance_loss),
         "tiles": verdict.tiles(scalars, results, data.timings, chance_loss),
-        "checks": verdict.checks(scalars, results, data.config, chance_loss),
+        "checks": [
+            *verdict.checks(scalars, data.config, chance_loss),
+            *verdict.check_worth(data.results.worth, results),
+        ],
         "results": sections.result_table(results, data.guess),
         "no_accuracy": data.results.missing or "The run was not evaluated.",
         "images_are": data.images_are,

@@ -78,6 +78,7 @@ def write(
         supervised=_is_finetuned(config),
         results=Results(
             rows=tables.main_rows(measured.results),
+            worth=measured.worth,
             tables=tables.tables(measured, comparison),
             chance=_chance(measured.results),
             missing="" if measured.results else why_no_accuracy(config, splits),

@@ -108,15 +108,28 @@ def tiles(
 
 
 def checks(
-    scalars: Scalars, results: Rows, config: Config | None, chance_loss: float | None
+    scalars: Scalars, config: Config | None, chance_loss: float | None
 ) -> list[tuple[bool, str]]:
     """Check what can go wrong unseen: no learning, collapse, NaN; (good, sentence)."""
     return [
         *_check_finite(scalars),
         *_check_loss(scalars, chance_loss),
         *_check_collapse(scalars, config),
-        *_check_baselines(results),
     ]
+
+
+def check_worth(worth: Mapping[str, Any], results: Rows) -> list[tuple[bool, str]]:
+    """Check that the first row is above the others; (good, sentence).
+
+    Args:
+        worth: What ``results.worth`` found; empty: only accuracies are compared.
+        results: Rows of the table.
+    """
+    if not worth:
+        return _check_baselines(results)
+    low, _ = worth["against"][worth["best"]]["interval"]
+    sentence = worth["sentence"]
+    return [(low > 0, f"{sentence[:1].upper()}{sentence[1:]}.")]
 
 
 def _check_finite(scalars: Scalars) -> list[tuple[bool, str]]:

@@ -13,7 +13,11 @@ from simclr_tf2.distribution import Workers
 from simclr_tf2.errors import RunFailed
 from simclr_tf2.evaluation.features import cache as feature_cache
 from simclr_tf2.evaluation.inputs import Splits
-from simclr_tf2.evaluation.kept_results import facts_of_splits, keep_predictions
+from simclr_tf2.evaluation.kept_results import (
+    facts_of_splits,
+    keep_predictions,
+    with_worth,
+)
 from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.evaluation.provenance import provenance
 from simclr_tf2.evaluation.runner import measure_model, render
@@ -149,6 +153,8 @@ def conclude(
     """
     conditions = Conditions.of(config, splits)
     keep_predictions(conditions, folder, measured)
+    if config.workflow == "pretrain":
+        measured = with_worth(measured, config.data)
     with timed(timings, "export"):
         files = write_exports(
             config.export,
@@ -176,7 +182,7 @@ def conclude(
         measured.others,
         step=step,
         weights=measured.weights or feature_cache.digest_of_weights(exported),
-        facts=facts_of_splits(splits),
+        facts=facts_of_splits(splits) | {"worth": measured.worth},
         history=run_history.starts(folder),
         timings=timings,
         finished=True,
@@ -195,11 +201,13 @@ def _summary(
     files: list[tuple[Path, str]],
     timings: dict[str, float],
 ) -> None:
-    """Return the closing text of a run: table, files, seconds per phase."""
+    """Print the closing text of a run: table, files, seconds per phase."""
     lines = [""]
     tables = render(measured)
     if tables:
         lines += [tables, ""]
+    if measured.worth:
+        lines += [measured.worth["sentence"], ""]
     shown = [(addresses.shown(path), text) for path, text in files]
     width = max(len(path) for path, _ in shown)
     lines += [f"{path:<{width}}  {text}" for path, text in shown]

@@ -27,6 +27,7 @@ from simclr_tf2.evaluation.kept_results import (
     keep_predictions,
     label_free_images,
     tested_images,
+    with_worth,
 )
 from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.evaluation.provenance import provenance
@@ -139,6 +140,8 @@ def _measure_each(
             measured = measure_model(
                 conditions, model, baselines, keep=None if growing else folder.path
             )
+            if merged.trained.workflow == "pretrain":
+                measured = with_worth(measured, merged.trained.data)
             _complete_own(measured, splits, folder, step)
             _require_anything(measured)
             results = measured.results
@@ -154,6 +157,8 @@ def _measure_each(
         write_followed(folder.evaluations, step, results, measured.others)
         where = f", {_measured_on(config)}" if not splits.same_data else ""
         print(f"step {step}{where}\n{render(measured)}", flush=True)
+        if measured.worth:
+            print(measured.worth["sentence"], flush=True)
         document = _write_results(merged, conditions, measured, step, chosen, others)
         _export_classifier(merged, splits, model, measured, step)
         if config.evaluation.report:
@@ -314,7 +319,7 @@ def _measure_export(
             folder,
             ", ".join(sorted(left_out)),
         )
-    measured = measure(conditions, encoder)
+    measured = with_worth(measure(conditions, encoder), merged.trained.data)
     title = "" if merged.same_data else f"{_measured_on(config)}\n"
     print(f"{title}{evaluation.render(measured.results)}", flush=True)
     return _write_results(merged, conditions, measured, None, {}, others)
@@ -352,6 +357,7 @@ def _write_results(
             "trained_on": "" if merged.same_data else merged.trained.data.source,
             **facts_of_splits(conditions.images),
             "best": best,
+            "worth": measured.worth,
         },
         history=run_history.starts(folder),
         timings=before.get("timings") if same else None,

@@ -21,6 +21,7 @@ from simclr_tf2.data.view_sizes import SizeStage
 from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import best_metric, monitoring, valid_loss
+from simclr_tf2.evaluation.baselines import open_baseline
 from simclr_tf2.evaluation.inputs import Splits, open_splits
 from simclr_tf2.evaluation.subject import Conditions
 from simclr_tf2.protocols import VALID_LOSS
@@ -165,6 +166,8 @@ def _prepared(config: Config, strategy: tf.distribute.Strategy) -> _Start:
     augment_backend(config)
     length.check_compile(config.training, strategy)
     if distribution.workers(strategy).is_chief:  # the others take its choice
+        for source in config.evaluation.baseline:
+            open_baseline(source, config.data)  # refused now, not after training
         config = precision.resolve(config, strategy)
     return _Start(config, splits, whole, total_steps, classes)
 

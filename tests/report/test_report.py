@@ -299,7 +299,8 @@ def test_collapse_chance_loss_and_weak_results_are_warned_of():
     scalars = {"loss": np.array([[99, 2.19]]), "std_z": np.array([[99, 0.001]])}
     results = [{"row": "h", "top1": 0.3}, {"row": "random", "top1": 0.4}]
     config = {"model": {"proj_out_dim": 128}}
-    found = verdict.checks(scalars, results, config, 2.197)
+    found = verdict.checks(scalars, config, 2.197)
+    found += verdict.check_worth({}, results)
     assert [good for good, _ in found] == [False] * 3
     assert "has collapsed" in found[1][1]
 
@@ -321,7 +322,7 @@ def test_collapse_chance_loss_and_weak_results_are_warned_of():
 )
 def test_an_even_spread_is_that_of_the_width_of_z(model, even):
     scalars = {"std_z": np.array([[999, 0.05]])}
-    ((good, text),) = verdict.checks(scalars, (), {"model": model}, None)
+    ((good, text),) = verdict.checks(scalars, {"model": model}, None)
     assert good and f"({even} if spread evenly)" in text
 
 
@@ -329,11 +330,11 @@ def test_a_short_run_is_not_said_to_have_collapsed():
     """Moving averages of batch norm begin far away, in every run."""
     scalars = {"std_z": np.array([[10, 0.001]])}
     config = {"model": {"proj_out_dim": 128, "batch_norm_decay": 0.9}}
-    ((good, text),) = verdict.checks(scalars, (), config, None)
+    ((good, text),) = verdict.checks(scalars, config, None)
     assert not good and "collapsed" not in text
     assert "after 10 steps, which says nothing yet" in text and "about 50." in text
     config["model"]["batch_norm_decay"] = 0.5
-    ((_, text),) = verdict.checks(scalars, (), config, None)
+    ((_, text),) = verdict.checks(scalars, config, None)
     assert "has collapsed" in text
 
 
@@ -343,7 +344,7 @@ def test_a_short_run_is_not_said_to_have_collapsed():
 )
 def test_a_loss_is_said_to_be_where_it_is(loss, words):
     scalars = {"loss": np.array([[9, loss]])}
-    ((good, text),) = verdict.checks(scalars, [], None, 2.197)
+    ((good, text),) = verdict.checks(scalars, None, 2.197)
     assert words in text and good == (loss < 2)
 
 
