@@ -5,6 +5,7 @@ stay as they are written. Flags after a command make it small; where it names th
 embedded data, or none after an ellipsis, ``simclr_shapes/tiny`` stands in.
 """
 
+import re
 import shutil
 import tarfile
 
@@ -20,7 +21,8 @@ SMALL = {
     "scan": "",
     "pretrain": "--resnet_depth=10 --width_multiplier=0.125 --num_proj_layers=2 "
     f"--proj_out_dim=16 --mixed_precision=off --protocols=knn {BRIEF}",
-    "finetune": f"--train_epochs=1 {BRIEF}",
+    "finetune": f"--train_epochs=1 {BRIEF},classifier,classifier_saved_model",
+    "predict": "",
     "eval": "--nobaselines --noreport --features_epochs=1 --features_milestones=0.5 "
     "--semi_epochs=1 --transfer_datasets=mine=photos --transfer_steps=2 "
     "--transfer_grid=1x1 --transfer_batch_size=8",
@@ -36,6 +38,7 @@ NOT_HERE = (
     "voc/2007",
     "places205",
     "gs://",
+    "keras.applications",
 )
 SHAPES = "--dataset=simclr_shapes/tiny --train_split=train --eval_split=test"
 
@@ -100,6 +103,7 @@ def desk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     drawn.in_class_colours(tmp_path / "photos", {"cat": 24, "dog": 24}, size=(40, 44))
     drawn.in_class_colours(tmp_path / "labelled", {"cat": 12, "dog": 12}, size=(40, 44))
+    drawn.in_class_colours(tmp_path / "new", {"cat": 3, "dog": 4}, size=(30, 44))
     shutil.copy("photos/cat/0.png", "query.jpg")
     return tmp_path
 
@@ -133,6 +137,30 @@ def test_the_commands_of_the_page_on_the_encoder_run(desk, data_dir, finished):
     follow([command for part in found.values() for command in part], data_dir)
     assert (desk / "runs/quickstart/encoder_uint8.keras").exists()
     assert (desk / "h.parquet").exists() and (desk / "near.png").exists()
+
+
+def test_the_commands_and_programs_of_the_page_on_labels_run(
+    desk, data_dir, finished, capsys
+):
+    shutil.copytree(finished[0], desk / "runs" / "quickstart")
+    found = sections("docs/predict.md")
+    commands = [command for part in found.values() for command in part]
+    assert [command.arguments[0] for command in commands] == [
+        f"--mode={mode}" for mode in ("pretrain", "finetune", "predict", "eval")
+    ] + ["--mode=predict"]
+    follow(commands[:3], data_dir)
+    rows = (desk / "labels.csv").read_text().splitlines()
+    assert rows[0] == "name,true_label,label,probability" and len(rows) == 8
+    shutil.copy(desk / "new" / "dog" / "0.png", "photo.jpg")
+    page = (ROOT / "docs/predict.md").read_text()
+    programs = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    capsys.readouterr()
+    for code in programs:
+        exec(compile(code, "docs/predict.md", "exec"), {})
+    here, served = capsys.readouterr().out.split()[:2]
+    assert here == served and here in ("cat", "dog")
+    follow(commands[3:], data_dir)
+    assert (desk / "runs/quickstart/classifier.keras").exists()
 
 
 @pytest.mark.slow
