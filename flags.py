@@ -707,7 +707,7 @@ _string(
 )
 _list(
     "baseline",
-    "Encoders that were trained elsewhere, comma-separated, as rows of the table: "
+    "Other encoders to compare with, comma-separated, as rows of the table. Each is "
     "keras.applications.NAME with weights of ImageNet (fetched with --download), a "
     ".keras file for images in [0, 1], a run folder, or a checkpoint of "
     "google-research/simclr. They see the same images in the same protocols. Empty: "

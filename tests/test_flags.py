@@ -96,7 +96,7 @@ def test_help_that_a_user_cannot_read_is_found(text, values, wrong):
     [
         ("--mode=pretrian", "Received: pretrian; did you mean pretrain?"),
         ("--mode=Pretrain", "did you mean pretrain?"),
-        ("--mode=distill", "--mode must be one of pretrain, finetune, eval, embed"),
+        ("--mode=distill", "--mode must be one of pretrain, finetune, eval, predict"),
         ("--download=flase", "must be true or false. Received: flase; did you mean f"),
         ("--download=yes", "did you mean true?"),
         ("--nodownload=true", "write --nodownload or --download=false"),

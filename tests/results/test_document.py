@@ -70,6 +70,7 @@ NOT_KEYS = {
     "scores",  # taken out by svm
     "class_values",  # goes to predictions.npz, as the next
     "predictions",
+    "classifier",  # is exported
     "stages",  # becomes a record for each
     "starts",  # of history.json
 }
