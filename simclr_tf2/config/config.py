@@ -67,6 +67,8 @@ class Config:
     def __post_init__(self) -> None:
         require_choice("mode", self.mode, MODES)
         require_choice("train_mode", self.train_mode, TRAIN_MODES)
+        size = self.data.image_size
+        self.augmentation.require_square_if_turned(size, "image_size")
         output = self.export.output
         endings = OUTPUTS.get(self.mode)
         if output is not None and endings:
