@@ -470,6 +470,21 @@ _float(
     "Squeeze-and-excitation: bottleneck ratio, from 0 to 1. 0: no "
     "squeeze-and-excitation.",
 )
+_list(
+    "normalize_mean",
+    "Mean of each channel that the network subtracts from its images, from 0 to 1, "
+    "comma-separated, or one number for all channels. It is a layer of the network, so "
+    "exports contain it and take images in [0, 1]. Empty: images are not normalized, "
+    "as in the paper.",
+    convert=_names,
+)
+_list(
+    "normalize_std",
+    "Standard deviation of each channel by which the network divides after subtracting "
+    "--normalize_mean, above 0 and at most 1, comma-separated, or one number for all "
+    "channels. Empty: images are not normalized.",
+    convert=_names,
+)
 _enum(
     "resnet_d",
     config_lib.RESNET_D,

@@ -37,6 +37,23 @@ VIEWS = config_lib.AugmentationConfig
             "--local_image_size must be square with --quarter_turns",
         ),
         (config_lib.ModelConfig, {"resnet_depth": 20}, "--resnet_depth must be one of"),
+        (
+            config_lib.ModelConfig,
+            {"normalize_mean": ("123.7",), "normalize_std": ("58.4",)},
+            "--normalize_mean must be numbers from 0 to 1 .*pixels are in .0, 1.",
+        ),
+        (
+            config_lib.ModelConfig,
+            {"normalize_mean": (0.5,), "normalize_std": (0.0,)},
+            "--normalize_std must be numbers from above 0 to 1",
+        ),
+        (
+            config_lib.ModelConfig,
+            {"normalize_mean": (0.5, 0.5, 0.5), "normalize_std": (0.2,)},
+            "--normalize_std must be as many numbers as --normalize_mean .3.",
+        ),
+        (config_lib.ModelConfig, {"normalize_std": (0.2,)}, "as many numbers"),
+        (config_lib.ModelConfig, {"normalize_mean": "a,b"}, "--normalize_mean must"),
         (config_lib.ModelConfig, {"width_multiplier": 0}, "--width_multiplier"),
         (config_lib.ModelConfig, {"sk_ratio": -0.1}, "--sk_ratio"),
         (config_lib.ModelConfig, {"resnet_d": "maybe"}, "--resnet_d"),
@@ -80,6 +97,17 @@ def test_turns_of_images_that_are_not_square_are_refused():
         config_lib.from_flat(flat)
     assert str(caught.value) == (
         "--image_size must be square with --quarter_turns. Received: 64x96."
+    )
+
+
+def test_means_are_one_for_all_channels_or_one_for_each():
+    flat = {"normalize_mean": (0.4, 0.5), "normalize_std": (0.2, 0.2)}
+    config_lib.from_flat({**flat, "image_channels": 2})
+    with pytest.raises(config_lib.ConfigError) as caught:
+        config_lib.from_flat(flat)
+    assert str(caught.value) == (
+        "--normalize_mean must be one number, or one for each of the 3 channels. "
+        "Received: 0.4,0.5."
     )
 
 
