@@ -480,9 +480,9 @@ _list(
 )
 _list(
     "normalize_std",
-    "Standard deviation of each channel by which the network divides after subtracting "
-    "--normalize_mean, above 0 and at most 1, comma-separated, or one number for all "
-    "channels. Empty: images are not normalized.",
+    "Standard deviation of each channel, by which the network divides its images, "
+    "above 0 and at most 1. Comma-separated, or one number for all channels; "
+    "--normalize_mean is subtracted before. Empty: images are not normalized.",
     convert=_names,
 )
 _enum(
