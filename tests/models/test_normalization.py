@@ -26,8 +26,15 @@ def build(mean=(), std=(), **more):
     return models.build_simclr(config, image_size=16, **more)
 
 
-@pytest.mark.parametrize(("mean", "std"), [(MEAN, STD), ((0.5,), (0.2,))])
-@pytest.mark.parametrize("dtype", [None, "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize(
+    ("mean", "std", "dtype"),
+    [
+        (MEAN, STD, None),
+        ((0.5,), (0.2,), None),
+        (MEAN, STD, "mixed_bfloat16"),
+        (MEAN, STD, "float64"),
+    ],
+)
 def test_the_network_sees_normalized_images(mean, std, dtype):
     plain, own = build(dtype=dtype), build(mean, std, dtype=dtype)
     assert [v.path for v in own.variables] == [v.path for v in plain.variables]
