@@ -349,6 +349,65 @@ _bool(
     "more than 32 pixels, else false.",
 )
 _enum(
+    "color_jitter_impl",
+    config_lib.COLOR_JITTER_IMPLS,
+    "How the colour jitter changes brightness. simclrv2: multiply, as in "
+    "google-research/simclr. simclrv1: add, as for the results of the first paper.",
+)
+_float(
+    "color_jitter_probability",
+    "Probability of the colour jitter, from 0 to 1. The paper uses 0.8. 0: no jitter.",
+)
+_float(
+    "grayscale_probability",
+    "Probability that a view loses its colours, from 0 to 1. The paper uses 0.2. 0: "
+    "all views keep them.",
+)
+_float(
+    "blur_probability",
+    "Probability of the blur, from 0 to 1, if --use_blur is on. The paper uses 0.5. "
+    "0: no blur.",
+)
+_list(
+    "blur_sigma",
+    "Least and greatest sigma of the blur in pixels of a view, LEAST,GREATEST, above 0 "
+    "and at most 100. The kernel is 10 % of the height of a view, whatever the sigma.",
+)
+_float(
+    "solarize_probability",
+    "Probability of solarization, from 0 to 1: after all other changes, values x of at "
+    "least --solarize_threshold become 1 - x. The paper uses 0, BYOL 0.2 for one of "
+    "two views. 0: no solarization.",
+)
+_float(
+    "solarize_threshold",
+    "Least value that solarization inverts, from 0 to 1. 0: it inverts all values.",
+)
+_list(
+    "crop_area",
+    "Least and greatest part of an image that a crop covers, LEAST,GREATEST, above 0 "
+    "and at most 1. 1,1: the whole image. Additional small views (--num_local_views) "
+    "cover 0.05 to 0.14.",
+)
+_list(
+    "crop_aspect",
+    "Lowest and highest width over height of a crop, LEAST,GREATEST, above 0 and at "
+    "most 10, as a factor of that of a view.",
+)
+_float(
+    "flip_probability",
+    "Probability that left and right are exchanged, from 0 to 1. 0: never.",
+)
+_float(
+    "vertical_flip_probability",
+    "Probability that top and bottom are exchanged, from 0 to 1. 0: never.",
+)
+_bool(
+    "quarter_turns",
+    "Turn views by 0, 90, 180 or 270 degrees, all equally likely. Views must be "
+    "square. Needed where images have no up and down.",
+)
+_enum(
     "augment_backend",
     config_lib.AUGMENT_BACKENDS,
     "Code that computes the views; results differ only by rounding. numba: compiled "
@@ -410,6 +469,21 @@ _float(
     "se_ratio",
     "Squeeze-and-excitation: bottleneck ratio, from 0 to 1. 0: no "
     "squeeze-and-excitation.",
+)
+_list(
+    "normalize_mean",
+    "Mean of each channel that the network subtracts from its images, from 0 to 1, "
+    "comma-separated, or one number for all channels. It is a layer of the network, so "
+    "exports contain it and take images in [0, 1]. Empty: images are not normalized, "
+    "as in the paper.",
+    convert=_names,
+)
+_list(
+    "normalize_std",
+    "Standard deviation of each channel, by which the network divides its images, "
+    "above 0 and at most 1. Comma-separated, or one number for all channels; "
+    "--normalize_mean is subtracted before. Empty: images are not normalized.",
+    convert=_names,
 )
 _enum(
     "resnet_d",

@@ -339,13 +339,21 @@ def test_a_preview_shows_what_was_drawn_for_each_view():
     facts = {
         "crop": (1, 2, 3, 4),
         "flip": True,
+        "vertical_flip": False,
+        "turn": 0,
         "jitter": {"hue": -0.12, "contrast": 1.5},
         "grayscale": False,
         "blur": 0.75,
+        "solarize": None,
     }
     plain = {**facts, "flip": False, "jitter": None, "blur": None}
+    turned = {**plain, "vertical_flip": True, "turn": 270, "solarize": 0.5}
+    turned["jitter"] = {"added brightness": 0.25}
     assert plots.caption(facts) == "hue -0.12 contrast ×1.50\nflip, blur σ 0.75"
     assert plots.caption(plain) == "no jitter"
+    assert plots.caption(turned) == (
+        "added brightness +0.25\nvertical flip, turn 270°, solarize 0.50"
+    )
     originals = [random.random((9, 7, c)) for c in (1, 3, 5)]
     views = [[random.random((6, 6, c))] * 2 for c in (1, 3, 5)]
     figure = plots.preview(originals, views, [[facts, plain]] * 3)

@@ -25,6 +25,7 @@ from simclr_tf2.augmentations.policy import (
     views,
 )
 from simclr_tf2.augmentations.rotate import random_rotation
+from simclr_tf2.augmentations.rules import ViewRules
 from simclr_tf2.augmentations.sampling import view_seeds
 from simclr_tf2.augmentations.sobel import sobel_edges
 
@@ -74,6 +75,7 @@ __all__ = [
     "LOCAL_AREA_RANGE",
     "OPERATIONS",
     "ViewBackend",
+    "ViewRules",
     "describe_view",
     "eval_view",
     "finetune_view",

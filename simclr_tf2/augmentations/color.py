@@ -104,6 +104,14 @@ def to_grayscale(image: tf.Tensor) -> tf.Tensor:
     )
 
 
+def adjust(operation: int, planes: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
+    """Apply one operation, as ``ORDERS`` counts, with amounts of ``jitter_planes``."""
+    planes = OPERATIONS[operation](planes, amounts[operation])
+    if operation == 0 and amounts.shape[0] > len(OPERATIONS):
+        planes = add_brightness(planes, amounts[len(OPERATIONS)])
+    return planes
+
+
 def jitter_planes(
     planes: tf.Tensor,
     amounts: tf.Tensor,
@@ -118,7 +126,7 @@ def jitter_planes(
     Args:
         planes: [c, pixels] float32, a static shape.
         amounts: float32 [4]: factors of brightness, contrast and saturation, turns of
-            hue.
+            hue; or [5], the last one is added to the brightness after its factor.
         order: int32, index into ``ORDERS``; ``NO_JITTER`` only clips,
             ``GRAYSCALE_ONLY`` drops the colour and clips.
         scale: multiplies the planes first.
@@ -126,7 +134,7 @@ def jitter_planes(
     Returns:
         [c, pixels] float32 in [0, 1].
     """
-    branches = _branches(*planes.shape)
+    branches = _branches(*planes.shape, amounts.shape[0])
     return branching.call(branches, order, planes, amounts, tf.convert_to_tensor(scale))
 
 
@@ -217,8 +225,8 @@ OPERATIONS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
 
 
 @functools.cache
-def _branches(channels: int, pixels: int) -> list:
-    """Return concrete functions of ``jitter_planes`` for planes of this shape."""
+def _branches(channels: int, pixels: int, numbers: int) -> list:
+    """Return concrete functions of ``jitter_planes`` for these shapes."""
 
     def jitter(
         operations: Sequence[int],
@@ -228,7 +236,7 @@ def _branches(channels: int, pixels: int) -> list:
     ) -> tf.Tensor:
         planes = planes * scale
         for position, operation in enumerate(operations):
-            planes = OPERATIONS[operation](planes, amounts[operation])
+            planes = adjust(operation, planes, amounts)
             # In between, hue and saturation stay in [0, 1] but for rounding.
             if position in (0, 3) or operation < 2:
                 planes = layout.clip(planes)
@@ -245,6 +253,6 @@ def _branches(channels: int, pixels: int) -> list:
     orders = [tuple(o for o in x if o in meaningful(channels)) for x in ORDERS]
     functions: dict = {order: functools.partial(jitter, order) for order in orders}
     functions |= {"plain": plain, "gray": gray}
-    shapes = (channels, pixels), (4,), ()
+    shapes = (channels, pixels), (numbers,), ()
     traced = {key: branching.trace(f, *shapes) for key, f in functions.items()}
     return [traced[key] for key in [*orders, "plain", "gray"]]

@@ -15,8 +15,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.augmentations import blur, branching, color, sampling
+from simclr_tf2.augmentations import blur, branching, color, crop, sampling
 from simclr_tf2.augmentations import planes as layout
+from simclr_tf2.augmentations.solarize import solarize_where
 
 PIXELS = 64 * 64  # of a view; from here on XLA was not faster (benchmarks/augment.py)
 # Steps of an order: an operation of color.ORDERS, or one of these.
@@ -27,28 +28,36 @@ _STEPS = (*color.ORDERS, (_CLIP,) * 4, (_GRAYSCALE,) * 4)  # only the first one 
 def finish(
     window: tf.Tensor, numbers: tf.Tensor, *, scale: float, radius: int
 ) -> tf.Tensor:
-    """Flip, jitter, drop the colour and blur, as ``policy`` does by kernels.
+    """Flip, jitter, drop the colour, blur and so on, as ``policy`` does by kernels.
 
     Args:
         window: [height, width, c] float32, a static shape.
-        numbers: float32 [9], of ``sampling.draw_numbers``.
+        numbers: float32 [9] or [14], of ``sampling.draw_numbers``.
         scale: multiplies the window first.
         radius: half width of the blur; 0 never blurs.
 
     Returns:
         [height, width, c] float32 in [0, 1].
     """
-    function = _function(*window.shape, radius)
+    function = _function(*window.shape, radius, numbers.shape[0])
     return function(window, numbers, tf.convert_to_tensor(scale))
 
 
 @functools.cache
-def _function(height: int, width: int, channels: int, radius: int) -> Callable:
+def _function(
+    height: int, width: int, channels: int, radius: int, count: int
+) -> Callable:
     def run(window: tf.Tensor, numbers: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         draws = sampling.read(numbers, channels=channels)
         planes = layout.to_planes(window) * scale
         lines = tf.reshape(planes, [channels, height, width])
         lines = tf.where(draws.flip, tf.reverse(lines, [2]), lines)
+        if draws.vertical_flip is not None:
+            lines = crop.orient(
+                lines,
+                vertical_flip=draws.vertical_flip,
+                quarter_turns=draws.quarter_turns,
+            )
         planes = tf.unstack(tf.reshape(lines, [channels, height * width]))
         planes = _jitter(planes, draws.jitter_order, draws.jitter_amounts)
         if radius > 0:
@@ -58,9 +67,12 @@ def _function(height: int, width: int, channels: int, radius: int) -> Callable:
                 lambda: _blur(planes, draws.blur_sigma, radius, (height, width)),
             )
         planes = [_mix(planes, weights) for weights in tf.unstack(draws.mixture)]
-        return tf.reshape(tf.stack(planes, axis=1), [height, width, channels])
+        image = tf.reshape(tf.stack(planes, axis=1), [height, width, channels])
+        if draws.solarize is None:
+            return image
+        return solarize_where(image, draws.solarize, draws.solarize_threshold)
 
-    shapes = (height, width, channels), (9,), ()
+    shapes = (height, width, channels), (count,), ()
     return branching.trace(run, *shapes, jit_compile=True)
 
 
@@ -69,7 +81,7 @@ def _jitter(planes: list[tf.Tensor], order: tf.Tensor, amounts: tf.Tensor) -> li
     channels = len(planes)
 
     def adjust(operation: int, planes: list[tf.Tensor]) -> list[tf.Tensor]:
-        changed = color.OPERATIONS[operation](tf.stack(planes), amounts[operation])
+        changed = color.adjust(operation, tf.stack(planes), amounts)
         return [layout.clip(plane) for plane in tf.unstack(changed)]
 
     def drop_colour(planes: list[tf.Tensor]) -> list[tf.Tensor]:

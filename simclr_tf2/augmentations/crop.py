@@ -35,6 +35,7 @@ def sample_crop_window(
     seed: tf.Tensor,
     aspect: float = 1.0,
     area_range: tuple[float, float] = AREA_RANGE,
+    aspect_limits: tuple[float, float] = ASPECT_RANGE,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Draw a crop window with the distribution of the reference code.
 
@@ -48,6 +49,7 @@ def sample_crop_window(
         aspect: width over height of the target.
         area_range: of the window, as parts of the image. A range that begins below a
             tenth and is not the default is drawn as it says.
+        aspect_limits: lowest and highest aspect of the window, times ``aspect``.
 
     Returns:
         begin and size for ``tf.slice``, int32 [3] each; all channels (size -1).
@@ -57,7 +59,7 @@ def sample_crop_window(
         bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
         min_object_covered=tf.constant(least_covered(area_range)),
         seed=seed,
-        aspect_ratio_range=aspect_range(aspect),
+        aspect_ratio_range=aspect_range(aspect, aspect_limits),
         area_range=area_range,
         max_attempts=MAX_ATTEMPTS,
         use_image_if_no_bounding_boxes=True,
@@ -65,9 +67,11 @@ def sample_crop_window(
     return begin, size
 
 
-def aspect_range(aspect: float) -> list[float]:
+def aspect_range(
+    aspect: float, limits: tuple[float, float] = ASPECT_RANGE
+) -> list[float]:
     """Return the lowest and highest aspect of the windows for a target's aspect."""
-    return [aspect * limit for limit in ASPECT_RANGE]
+    return [aspect * limit for limit in limits]
 
 
 def least_covered(area_range: tuple[float, float]) -> float:
@@ -128,6 +132,28 @@ def flip_planes(planes: tf.Tensor, flip: tf.Tensor, *, width: int) -> tf.Tensor:
     lines = tf.reshape(planes, [-1, width])
     lines = tf.raw_ops.Reverse(tensor=lines, dims=tf.stack([False, flip]))
     return tf.reshape(lines, planes.shape)
+
+
+def orient(
+    lines: tf.Tensor, *, vertical_flip: tf.Tensor, quarter_turns: tf.Tensor
+) -> tf.Tensor:
+    """Exchange top and bottom, then turn counter-clockwise.
+
+    Args:
+        lines: [..., height, width], a static shape.
+        vertical_flip: bool that broadcasts to ``lines``: whether to exchange.
+        quarter_turns: int32 that broadcasts to ``lines``: turns by 90 degrees, from 0
+            to 3. Only square images are turned.
+
+    Returns:
+        As ``lines``.
+    """
+    lines = tf.where(vertical_flip, tf.reverse(lines, [-2]), lines)
+    if lines.shape[-2] != lines.shape[-1]:
+        return lines
+    lines = tf.where(quarter_turns >= 2, tf.reverse(lines, [-2, -1]), lines)
+    turned = tf.reverse(tf.linalg.matrix_transpose(lines), [-2])
+    return tf.where(quarter_turns % 2 == 1, turned, lines)
 
 
 def random_flip(image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from simclr_tf2.augmentations import blur, crop, policy, sampling
 from simclr_tf2.augmentations import planes as layout
+from simclr_tf2.augmentations.rules import PAPER, ViewRules
 
 _TYPES = (tf.uint8, tf.uint16, tf.float32)
 Size = int | Sequence[int]
@@ -47,7 +48,7 @@ def views(
     image_size: Size,
     strength: float = 1.0,
     use_blur: bool = True,
-    area_range: tuple[float, float] = crop.AREA_RANGE,
+    rules: ViewRules = PAPER,
 ) -> tuple[tf.Tensor, ...]:
     """Draw views of an RGB image, as ``policy.views`` does for all other images.
 
@@ -58,7 +59,7 @@ def views(
         image_size: side of the views, or (height, width).
         strength: of the colour jitter.
         use_blur: draw the Gaussian blur too.
-        area_range: of the crops, as parts of the image.
+        rules: probabilities and ranges.
 
     Returns:
         ``num_views`` views, each [height, width, 3] float32 in [0, 1].
@@ -72,12 +73,12 @@ def views(
         "image_size": image_size,
         "strength": strength,
         "use_blur": use_blur,
-        "area_range": area_range,
+        "rules": rules,
     }
     if not makes(layout.require_channels(image), image.dtype):
         return policy.views(image, seed=seed, **options)
     make = _maker(image.dtype, **options)
-    return _of_one(make, image, seed, num_views, image_size)[:num_views]
+    return _of_one(make, image, seed, num_views, image_size, rules)[:num_views]
 
 
 def windows(
@@ -87,7 +88,7 @@ def windows(
     num_views: int,
     image_size: Size,
     strength: float = 1.0,
-    area_range: tuple[float, float] = crop.AREA_RANGE,
+    rules: ViewRules = PAPER,
 ) -> Windows:
     """Draw windows as ``policy.windows`` does; errors are those of ``views``."""
     image = tf.convert_to_tensor(image)
@@ -95,12 +96,12 @@ def windows(
         "num_views": num_views,
         "image_size": image_size,
         "strength": strength,
-        "area_range": area_range,
+        "rules": rules,
     }
     if not makes(layout.require_channels(image), image.dtype):
         return policy.windows(image, seed=seed, **options)
     make = _maker(image.dtype, **options, use_blur=False, only_windows=True)
-    made = _of_one(make, image, seed, num_views, image_size)
+    made = _of_one(make, image, seed, num_views, image_size, rules)
     return made[:num_views], made[num_views:]
 
 
@@ -113,7 +114,7 @@ def views_of_batch(
     image_size: Size,
     strength: float = 1.0,
     use_blur: bool = True,
-    area_range: tuple[float, float] = crop.AREA_RANGE,
+    rules: ViewRules = PAPER,
 ) -> tuple[tf.Tensor, ...]:
     """Draw views as ``views`` does for many images of one size, in one call.
 
@@ -125,7 +126,7 @@ def views_of_batch(
         image_size: side of the views, or (height, width).
         strength: of the colour jitter.
         use_blur: draw the Gaussian blur too.
-        area_range: of the crops, as parts of the image.
+        rules: probabilities and ranges.
 
     Returns:
         ``num_views`` times the views of all, each [b, height, width, 3] float32.
@@ -139,11 +140,12 @@ def views_of_batch(
         image_size=image_size,
         strength=strength,
         use_blur=use_blur,
-        area_range=area_range,
+        rules=rules,
     )
     run = functools.partial(make, images)
     count = [index.shape[0]]
-    return _call(run, [index, seed], count, num_views, image_size)[:num_views]
+    made = _call(run, [index, seed], count, num_views, image_size, rules)
+    return made[:num_views]
 
 
 def windows_of_batch(
@@ -154,7 +156,7 @@ def windows_of_batch(
     num_views: int,
     image_size: Size,
     strength: float = 1.0,
-    area_range: tuple[float, float] = crop.AREA_RANGE,
+    rules: ViewRules = PAPER,
 ) -> Windows:
     """Draw windows of many images, with the arguments of ``views_of_batch``."""
     make = _maker(
@@ -163,12 +165,12 @@ def windows_of_batch(
         image_size=image_size,
         strength=strength,
         use_blur=False,
-        area_range=area_range,
+        rules=rules,
         only_windows=True,
     )
     run = functools.partial(make, images)
     count = [index.shape[0]]
-    made = _call(run, [index, seed], count, num_views, image_size)
+    made = _call(run, [index, seed], count, num_views, image_size, rules)
     return made[:num_views], made[num_views:]
 
 
@@ -182,23 +184,33 @@ def _kernels() -> Callable[..., None]:
 
 
 def _of_one(
-    make: Callable, image: tf.Tensor, seed: tf.Tensor, num_views: int, image_size: Size
+    make: Callable,
+    image: tf.Tensor,
+    seed: tf.Tensor,
+    num_views: int,
+    image_size: Size,
+    rules: ViewRules,
 ) -> tuple[tf.Tensor, ...]:
     def run(pixels: np.ndarray, one_seed: np.ndarray) -> list[np.ndarray]:
         return [made[0] for made in make(pixels[None], _FIRST, one_seed[None])]
 
-    return _call(run, [image, seed], [], num_views, image_size)
+    return _call(run, [image, seed], [], num_views, image_size, rules)
 
 
 def _call(
-    run: Callable, inputs: list, count: list, num_views: int, image_size: Size
+    run: Callable,
+    inputs: list,
+    count: list,
+    num_views: int,
+    image_size: Size,
+    rules: ViewRules,
 ) -> tuple[tf.Tensor, ...]:
     """Call ``run`` in the graph: num_views views (or windows), then as many draws."""
     types = [tf.float32] * 2 * num_views
     made = tf.numpy_function(run, inputs, types, stateful=False)
     shape = [*count, *crop.height_and_width(image_size), 3]
     views = [tf.ensure_shape(view, shape) for view in made[:num_views]]
-    numbers = len(sampling.ranges(1.0)[0])
+    numbers = len(sampling.ranges(1.0, rules)[0])
     draws = [tf.ensure_shape(draw, [*count, numbers]) for draw in made[num_views:]]
     return (*views, *draws)
 
@@ -210,7 +222,7 @@ def _maker(
     image_size: Size,
     strength: float,
     use_blur: bool,
-    area_range: tuple[float, float],
+    rules: ViewRules,
     only_windows: bool = False,
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], list[np.ndarray]]:
     """Return the function of images, index and seeds that makes views and draws."""
@@ -221,17 +233,18 @@ def _maker(
             f"these views need Numba (pip install numba), which says: {error}"
         ) from error
     height, width = crop.height_and_width(image_size)
-    low, high = sampling.ranges(strength)
+    rules.require_fit(image_size)
+    low, high = sampling.ranges(strength, rules)
     radius = blur.blur_radius(height) if use_blur else 0
     if use_blur and radius == 0:
         policy.warn_without_blur(height)
     options = (
         low,
         high - low,
-        np.array(crop.aspect_range(width / height), np.float32),
-        np.array(area_range, np.float32),
+        np.array(crop.aspect_range(width / height, rules.crop_aspect), np.float32),
+        np.array(rules.crop_area, np.float32),
         (
-            np.float32(crop.least_covered(area_range)),
+            np.float32(crop.least_covered(rules.crop_area)),
             np.float32(crop.unit_scale(dtype)),
             radius,
             only_windows,

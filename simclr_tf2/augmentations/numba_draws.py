@@ -201,13 +201,13 @@ def draw_views(seed, image, low, span, aspects, areas, covered, windows, numbers
     Args:
         seed: int32 [2], of the image.
         image: of which the shape counts.
-        low: float32 [9], the least of each number.
-        span: float32 [9], the greatest less the least.
+        low: float32 [n], the least of each number; n is 9 or 14.
+        span: float32 [n], the greatest less the least.
         aspects: float32 [2], lowest and highest aspect, width over height.
         areas: float32 [2], least and greatest part of the image.
         covered: float32, part of the image that must be in the window.
         windows: int32 [v, 4]; written.
-        numbers: float32 [v, 9], as of ``sampling.draw_numbers``; written.
+        numbers: float32 [v, n], as of ``sampling.draw_numbers``; written.
     """
     rows, columns = image.shape[0], image.shape[1]
     seeds = np.empty((2 * len(windows), 2), np.int32)

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from simclr_tf2.augmentations import color
+from simclr_tf2.augmentations import color, sampling
 from simclr_tf2.augmentations import planes as layout
 from simclr_tf2.augmentations.numba_draws import compiler, draw_views
 
@@ -20,6 +20,9 @@ BLOCK = 2048  # pixels whose three colours stay in the first-level cache
 _TABLE = 1024  # steps of the bicubic kernel, as in TensorFlow's
 _TAIL = 5.6  # sigmas; what lies beyond weighs less than float32 resolves
 _NO_JITTER = color.NO_JITTER
+_ADDED, _VERTICAL = sampling.ADDED_BRIGHTNESS, sampling.VERTICAL_FLIP
+_TURNS, _SOLARIZE = sampling.QUARTER_TURNS, sampling.SOLARIZE
+_THRESHOLD = sampling.THRESHOLD
 _ORDERS = np.array(color.ORDERS, np.int64)
 _RED, _GREEN, _BLUE = (np.float32(weight) for weight in layout.LUMA[0])
 _U = np.uint64  # what is never counted from the end: such loops run many at once
@@ -35,15 +38,15 @@ def make_views(images, index, seeds, low, span, aspects, areas, options, views, 
         images: [n, h, w, 3], integers or float32.
         index: int64 [b], which of them.
         seeds: int32 [b, 2].
-        low: float32 [9], the least of each number of ``numba_draws.draw_views``.
-        span: float32 [9], the greatest less the least.
+        low: float32 [n], the least of each number of ``numba_draws.draw_views``.
+        span: float32 [n], the greatest less the least.
         aspects: float32 [2], lowest and highest aspect, width over height.
         areas: float32 [2], least and greatest part of the image.
         options: part of the image that a window must cover; the factor that brings
             pixels into [0, 1]; half width of the blur, 0 never blurs; whether to stop
             after the crop.
         views: float32 [v, b, height, width, 3] in [0, 1]; written.
-        draws: float32 [v, b, 9], of ``sampling.draw_numbers``; written.
+        draws: float32 [v, b, n], of ``sampling.draw_numbers``; written.
     """
     covered, scale, radius, only_windows = options
     count = len(views)
@@ -83,7 +86,7 @@ def make_given(image, windows, numbers, scale, radius, views, which):
     Args:
         image: [h, w, 3].
         windows: int32 [v, 4]: top, left, rows, columns of each crop.
-        numbers: float32 [v, 9], of ``sampling.draw_numbers``.
+        numbers: float32 [v, 9] or [v, 14], of ``sampling.draw_numbers``.
         scale: float32.
         radius: half width of the blur.
         views: float32 [v, b, height, width, 3] in [0, 1]; written.
@@ -92,12 +95,15 @@ def make_given(image, windows, numbers, scale, radius, views, which):
     height, width = views.shape[2], views.shape[3]
     planes = np.empty((3, height, width), np.float32)
     flat = planes.reshape(3, height * width)
+    more = numbers.shape[1] > _ADDED
     for i in range(len(views)):
         order = min(int(numbers[i, 0]), _NO_JITTER)
         flip, gray = numbers[i, 1] < 1, numbers[i, 2] < 1
         _resize(image, windows[i], scale, flip, planes)
+        if more:
+            _orient(planes, numbers[i, _VERTICAL] < 1, int(numbers[i, _TURNS]))
         if order < _NO_JITTER:
-            _jitter(flat, order, numbers[i, 5:])
+            _jitter(flat, order, numbers[i, 5:], numbers[i, _ADDED] if more else _ZERO)
         if gray:
             _drop_colour(flat)
         if order == _NO_JITTER:
@@ -107,6 +113,9 @@ def make_given(image, windows, numbers, scale, radius, views, which):
             _blur(planes, numbers[i, 4], radius, gray, views[i, which])
         else:
             _write(flat, gray, views[i, which].reshape(height * width, 3))
+        if more and numbers[i, _SOLARIZE] < 1:
+            pixels = views[i, which].reshape(height * width * 3)
+            _solarize(pixels, numbers[i, _THRESHOLD])
 
 
 @_compile
@@ -187,7 +196,37 @@ def _mix_rows(line, lines, top, index, weight, y):
 
 
 @_compile
-def _jitter(planes, order, amounts):
+def _orient(planes, vertical, turns):
+    """Exchange top and bottom, then turn counter-clockwise (``crop.orient``)."""
+    if not vertical and turns == 0:
+        return
+    count, height, width = planes.shape
+    old = planes.copy()
+    for c in range(count):
+        for y in range(height):
+            for x in range(width):
+                if turns == 0:
+                    row, column = y, x
+                elif turns == 1:
+                    row, column = x, width - 1 - y
+                elif turns == 2:
+                    row, column = height - 1 - y, width - 1 - x
+                else:
+                    row, column = height - 1 - x, y
+                if vertical:
+                    row = height - 1 - row
+                planes[c, y, x] = old[c, row, column]
+
+
+@_compile
+def _solarize(values, threshold):
+    for i in range(len(values)):
+        if values[i] >= threshold:
+            values[i] = _ONE - values[i]
+
+
+@_compile
+def _jitter(planes, order, amounts, added):
     """Apply four operations and clips; contrast needs the mean of what precedes it."""
     pixels = planes.shape[1]
     position = 0
@@ -199,7 +238,7 @@ def _jitter(planes, order, amounts):
         green = planes[1, start : start + BLOCK]
         blue = planes[2, start : start + BLOCK]
         for i in range(position):
-            _apply(_ORDERS[order, i], amounts, red, green, blue)
+            _apply(_ORDERS[order, i], amounts, added, red, green, blue)
         mean[0] += _sum(red)
         mean[1] += _sum(green)
         mean[2] += _sum(blue)
@@ -214,15 +253,15 @@ def _jitter(planes, order, amounts):
         _affine(green, factor, rest[1])
         _affine(blue, factor, rest[2])
         for i in range(position + 1, 4):
-            _apply(_ORDERS[order, i], amounts, red, green, blue)
+            _apply(_ORDERS[order, i], amounts, added, red, green, blue)
 
 
 @_compile
-def _apply(operation, amounts, red, green, blue):
+def _apply(operation, amounts, added, red, green, blue):
     if operation == 0:
-        _affine(red, amounts[0], _ZERO)
-        _affine(green, amounts[0], _ZERO)
-        _affine(blue, amounts[0], _ZERO)
+        _affine(red, amounts[0], added)
+        _affine(green, amounts[0], added)
+        _affine(blue, amounts[0], added)
     elif operation == 2:
         _saturate(red, green, blue, amounts[2])
     else:

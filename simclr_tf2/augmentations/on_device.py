@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.augmentations import blur, color, policy
+from simclr_tf2.augmentations import blur, color, crop, policy, sampling
 from simclr_tf2.augmentations import planes as layout
+from simclr_tf2.augmentations.solarize import solarize_where
 
 CHUNK = 256  # views at a time: temporaries are a few times their size
 _NOTHING = 4  # a step that leaves a view alone
@@ -20,12 +21,12 @@ _STEPS = np.array([*color.ORDERS, (_NOTHING,) * 4], np.int32)
 
 
 def finish(windows: tf.Tensor, numbers: tf.Tensor, *, use_blur: bool) -> tf.Tensor:
-    """Flip, jitter, drop the colour and blur, each view as its numbers say.
+    """Flip, jitter, drop the colour, blur and so on, each view as its numbers say.
 
     Args:
         windows: [b, height, width, c] float32 or float64, a static shape: cropped and
             resized, in [0, 1] but for what the resize overshoots.
-        numbers: float32 [b, 9], of ``sampling.draw_numbers``.
+        numbers: float32 [b, 9] or [b, 14], of ``sampling.draw_numbers``.
         use_blur: blur those that drew it.
 
     Returns:
@@ -63,6 +64,14 @@ def _finish(windows: tf.Tensor, numbers: tf.Tensor, radius: int) -> tf.Tensor:
     gray = numbers[:, 2] < 1.0
     lines = tf.transpose(windows, [0, 3, 1, 2])
     lines = tf.where(_each(flip, 4), tf.reverse(lines, [3]), lines)
+    more = numbers.shape[1] > sampling.ADDED_BRIGHTNESS
+    if more:
+        turns = tf.cast(numbers[:, sampling.QUARTER_TURNS], tf.int32)
+        lines = crop.orient(
+            lines,
+            vertical_flip=_each(numbers[:, sampling.VERTICAL_FLIP] < 1.0, 4),
+            quarter_turns=_each(turns, 4),
+        )
     planes = tf.reshape(lines, [-1, channels, height * width])
     planes = _jitter(planes, numbers)
     gray_weights = tf.constant(layout.gray_mixture(channels)[0], planes.dtype)
@@ -71,6 +80,12 @@ def _finish(windows: tf.Tensor, numbers: tf.Tensor, radius: int) -> tf.Tensor:
     lines = tf.reshape(layout.clip(planes), [-1, channels, height, width])
     if radius > 0:
         lines = _blur(lines, numbers, radius)
+    if more:
+        lines = solarize_where(
+            lines,
+            _each(numbers[:, sampling.SOLARIZE] < 1.0, 4),
+            _each(numbers[:, sampling.THRESHOLD], 4),
+        )
     return tf.transpose(lines, [0, 2, 3, 1])
 
 
@@ -84,14 +99,15 @@ def _jitter(planes: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
 
     Args:
         planes: [b, c, pixels] float32.
-        numbers: float32 [b, 9].
+        numbers: float32 [b, 9] or [b, 14].
 
     Returns:
         [b, c, pixels]; views without a jitter are not clipped.
     """
     orders = tf.minimum(tf.cast(numbers[:, 0], tf.int32), color.NO_JITTER)
     steps = tf.gather(_STEPS, orders)
-    amounts = [_each(numbers[:, 5 + i], 3) for i in range(4)]
+    given = numbers[:, 5 : sampling.ADDED_BRIGHTNESS + 1]
+    amounts = [_each(amount, 3) for amount in tf.unstack(given, axis=1)]
     for position in range(4):
         step = _each(steps[:, position], 3)
         known = tf.less(step, len(color.meaningful(planes.shape[1])))
@@ -103,11 +119,14 @@ def _adjusted(
     planes: tf.Tensor, step: tf.Tensor, amounts: list[tf.Tensor]
 ) -> tf.Tensor:
     """Return each view after its own operation; formulas are those of ``color``."""
-    brightness, contrast, saturation, hue = amounts
+    brightness, contrast, saturation, hue, *added = amounts
     is_contrast = tf.equal(step, 1)
     mean = tf.reduce_mean(planes, axis=2, keepdims=True)
     factor = tf.where(is_contrast, contrast, brightness)
-    made = planes * factor + tf.where(is_contrast, mean * (1.0 - contrast), 0.0)
+    added_brightness = added[0] if added else 0.0
+    made = planes * factor + tf.where(
+        is_contrast, mean * (1.0 - contrast), added_brightness
+    )
     if planes.shape[1] != 3:
         return made
     largest = tf.reduce_max(planes, axis=1, keepdims=True)

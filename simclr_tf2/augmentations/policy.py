@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from simclr_tf2.augmentations import blur, color, compiled, crop, sampling
 from simclr_tf2.augmentations import planes as layout
+from simclr_tf2.augmentations.rules import PAPER, ViewRules
+from simclr_tf2.augmentations.solarize import solarize_where
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ def views(
     image_size: int | Sequence[int],
     strength: float = 1.0,
     use_blur: bool = True,
-    area_range: tuple[float, float] = crop.AREA_RANGE,
+    rules: ViewRules = PAPER,
 ) -> tuple[tf.Tensor, ...]:
     """Draw independent pretraining views of one image.
 
@@ -39,7 +41,7 @@ def views(
         image_size: side of the views, or (height, width).
         strength: of the colour jitter; 0 leaves the grayscale.
         use_blur: draw the Gaussian blur too.
-        area_range: of the crops, as parts of the image.
+        rules: probabilities and ranges.
 
     Returns:
         ``num_views`` views, each [height, width, c] float32 in [0, 1].
@@ -51,7 +53,7 @@ def views(
             image_size=image_size,
             strength=strength,
             use_blur=use_blur,
-            area_range=area_range,
+            rules=rules,
         )
         for view_seed in sampling.view_seeds(seed, num_views=num_views)
     )
@@ -64,7 +66,7 @@ def windows(
     num_views: int,
     image_size: int | Sequence[int],
     strength: float = 1.0,
-    area_range: tuple[float, float] = crop.AREA_RANGE,
+    rules: ViewRules = PAPER,
 ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
     """Draw as ``views`` does, but stop after the crop: ``on_device`` goes on.
 
@@ -74,14 +76,15 @@ def windows(
         num_views: how many.
         image_size: side of the views, or (height, width).
         strength: of the colour jitter that is drawn.
-        area_range: of the crops, as parts of the image.
+        rules: probabilities and ranges.
 
     Returns:
         ``num_views`` windows, each [height, width, c] float32 in [0, 1] but for what
-        the resize overshoots, and as many times the numbers, float32 [9], of
-        ``sampling.draw_numbers``.
+        the resize overshoots, and as many times the numbers, float32 [9] or
+        [14], of ``sampling.draw_numbers``.
     """
     image = tf.convert_to_tensor(image)
+    rules.require_fit(image_size)
     channels = layout.require_channels(image)
     if channels != 3:
         _tell_what_is_left_out(channels)
@@ -89,10 +92,10 @@ def windows(
     for view_seed in sampling.view_seeds(seed, num_views=num_views):
         window_seed, draw_seed = tf.unstack(view_seed)
         window = _random_window(
-            image, seed=window_seed, image_size=image_size, area_range=area_range
+            image, seed=window_seed, image_size=image_size, rules=rules
         )
         made.append(window * crop.unit_scale(image.dtype))
-        numbers.append(sampling.draw_numbers(draw_seed, strength))
+        numbers.append(sampling.draw_numbers(draw_seed, strength, rules))
     return tuple(made), tuple(numbers)
 
 
@@ -123,9 +126,9 @@ def pretrain_view(
     image_size: int | Sequence[int],
     strength: float = 1.0,
     use_blur: bool = True,
-    area_range: tuple[float, float] = crop.AREA_RANGE,
+    rules: ViewRules = PAPER,
 ) -> tf.Tensor:
-    """Draw one pretraining view: crop, flip, jitter, grayscale, blur.
+    """Draw one pretraining view: crop, flip, jitter, grayscale, blur, solarization.
 
     Grayscale mixes the channels, which is free in a change of layout. After a jitter
     (which ends with a clip) it commutes with the blur and waits for that; without one
@@ -137,21 +140,20 @@ def pretrain_view(
         image_size: side of the view, or (height, width).
         strength: of the colour jitter; 0 leaves the grayscale.
         use_blur: draw the Gaussian blur too.
-        area_range: of the crop, as parts of the image.
+        rules: probabilities and ranges.
 
     Returns:
         [height, width, c] float32 in [0, 1].
     """
     image = tf.convert_to_tensor(image)
+    rules.require_fit(image_size)
     channels = layout.require_channels(image)
     if channels != 3:
         _tell_what_is_left_out(channels)
     height, width = crop.height_and_width(image_size)
     window_seed, draw_seed = tf.unstack(sampling.split(seed))
-    numbers = sampling.draw_numbers(draw_seed, strength)
-    view = _random_window(
-        image, seed=window_seed, image_size=image_size, area_range=area_range
-    )
+    numbers = sampling.draw_numbers(draw_seed, strength, rules)
+    view = _random_window(image, seed=window_seed, image_size=image_size, rules=rules)
     radius = blur.blur_radius(height) if use_blur else 0
     if use_blur and radius == 0:
         warn_without_blur(height)
@@ -167,6 +169,13 @@ def _finish(
     draws = sampling.read(numbers, channels=channels)
     planes = layout.to_planes(window)
     planes = crop.flip_planes(planes, draws.flip, width=width)
+    if draws.vertical_flip is not None:
+        lines = crop.orient(
+            tf.reshape(planes, [channels, height, width]),
+            vertical_flip=draws.vertical_flip,
+            quarter_turns=draws.quarter_turns,
+        )
+        planes = tf.reshape(lines, planes.shape)
     planes = color.jitter_planes(
         planes,
         draws.jitter_amounts,
@@ -175,15 +184,19 @@ def _finish(
     )
     size = {"height": height, "width": width}
     if radius == 0:
-        return layout.to_image(planes, mixture=draws.mixture, **size)
-    return blur.blur_or_not(
-        planes,
-        draws.blur_sigma,
-        skip=draws.skip_blur,
-        radius=radius,
-        mixture=draws.mixture,
-        **size,
-    )
+        image = layout.to_image(planes, mixture=draws.mixture, **size)
+    else:
+        image = blur.blur_or_not(
+            planes,
+            draws.blur_sigma,
+            skip=draws.skip_blur,
+            radius=radius,
+            mixture=draws.mixture,
+            **size,
+        )
+    if draws.solarize is None:
+        return image
+    return solarize_where(image, draws.solarize, draws.solarize_threshold)
 
 
 def finetune_view(
@@ -243,12 +256,16 @@ def _random_window(
     *,
     seed: tf.Tensor,
     image_size: int | Sequence[int],
-    area_range: tuple[float, float] = crop.AREA_RANGE,
+    rules: ViewRules = PAPER,
 ) -> tf.Tensor:
     """Crop and resize, neither scaled nor clipped: the reference code clips last."""
     height, width = crop.height_and_width(image_size)
     begin, size = crop.sample_crop_window(
-        tf.shape(image), seed=seed, aspect=width / height, area_range=area_range
+        tf.shape(image),
+        seed=seed,
+        aspect=width / height,
+        area_range=rules.crop_area,
+        aspect_limits=rules.crop_aspect,
     )
     return crop.resize_window(image, begin, size, height=height, width=width)
 

@@ -11,6 +11,7 @@ data (steps, scaled learning rate) are computed elsewhere and not stored here.
 from simclr_tf2.config.augmentation import (
     AUGMENT_BACKENDS,
     AUGMENT_PLACES,
+    COLOR_JITTER_IMPLS,
     AugmentationConfig,
 )
 from simclr_tf2.config.checks import refusal
@@ -80,6 +81,7 @@ __all__ = [
     "AUGMENT_PLACES",
     "BEST_METRICS",
     "CACHES",
+    "COLOR_JITTER_IMPLS",
     "COMMUNICATION",
     "EVAL_NAME",
     "EXPORT_FORMATS",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +56,32 @@ def require_not_negative(section: Any, *names: str) -> None:
     for name in names:
         value = getattr(section, name)
         require(value >= 0, name, "0 or greater", value)
+
+
+def require_fraction(section: Any, *names: str) -> None:
+    """Refuse the settings ``names`` of a section unless they are from 0 to 1."""
+    for name in names:
+        value = getattr(section, name)
+        require(0 <= value <= 1, name, "from 0 to 1", value)
+
+
+def numbers(name: str, values: Any, must: str) -> tuple[float, ...]:
+    """Read finite numbers, also from texts.
+
+    Args:
+        name: Of the setting.
+        values: A sequence of numbers or texts.
+        must: What the setting must be, for the error.
+
+    Raises:
+        ConfigError: A value is not a finite number.
+    """
+    try:
+        found = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise refusal(name, must, values) from None
+    require(all(map(math.isfinite, found)), name, must, values)
+    return found
 
 
 def auto_or_count(name: str, value: Any) -> str | int:

@@ -67,6 +67,15 @@ class Config:
     def __post_init__(self) -> None:
         require_choice("mode", self.mode, MODES)
         require_choice("train_mode", self.train_mode, TRAIN_MODES)
+        size = self.data.image_size
+        self.augmentation.require_square_if_turned(size, "image_size")
+        means, channels = len(self.model.normalize_mean), self.data.image_channels
+        require(
+            means in (0, 1, channels),
+            "normalize_mean",
+            f"one number, or one for each of the {channels} channels",
+            self.model.normalize_mean,
+        )
         output = self.export.output
         endings = OUTPUTS.get(self.mode)
         if output is not None and endings:

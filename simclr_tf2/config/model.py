@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simclr_tf2.config.checks import require, require_choice, require_positive
+from simclr_tf2.config.checks import (
+    numbers,
+    require,
+    require_choice,
+    require_positive,
+)
 from simclr_tf2.config.modes import EXPORT, PLANNED, TRAINING
 from simclr_tf2.config.settings import WEIGHTS, setting
 
@@ -29,6 +34,13 @@ class ModelConfig:
     zero_init_residual: bool = setting(True, changes=WEIGHTS, modes=TRAINING, ours=True)
     # Auto: cifar up to 32 px, else imagenet (reference)
     stem: str = setting("auto", changes=WEIGHTS, modes=PLANNED, ours=True)
+    # Of the images in [0, 1], for each channel or one for all; empty: not normalized
+    normalize_mean: tuple[float, ...] = setting(
+        (), changes=WEIGHTS, modes=TRAINING, ours=True
+    )
+    normalize_std: tuple[float, ...] = setting(
+        (), changes=WEIGHTS, modes=TRAINING, ours=True
+    )
     batch_norm_decay: float = setting(0.9, changes=WEIGHTS, modes=PLANNED)
     global_bn: bool = setting(True, changes=WEIGHTS, modes=PLANNED)
     proj_head_mode: str = setting("nonlinear", changes=WEIGHTS, modes=PLANNED)
@@ -58,6 +70,7 @@ class ModelConfig:
             object.__setattr__(self, "resnet_d", str(self.resnet_d).lower())
         require_choice("resnet_d", self.resnet_d, RESNET_D)
         require_choice("stem", self.stem, STEMS)
+        self._check_normalization()
         require(
             0 < self.batch_norm_decay < 1,
             "batch_norm_decay",
@@ -79,6 +92,32 @@ class ModelConfig:
             "from -1 (train all) to 4 (train the head only)",
             self.fine_tune_after_block,
         )
+
+    def _check_normalization(self) -> None:
+        """Read means and standard deviations; refuse those of other pixel ranges."""
+        for name, least in (("normalize_mean", "0"), ("normalize_std", "above 0")):
+            values = getattr(self, name)
+            must = (
+                f"numbers from {least} to 1 with commas between, one for each channel "
+                "or one for all (pixels are in [0, 1])"
+            )
+            found = numbers(name, values, must)
+            zero = 0 in found and name == "normalize_std"
+            require(all(0 <= x <= 1 for x in found) and not zero, name, must, values)
+            object.__setattr__(self, name, found)
+        require(
+            len(self.normalize_mean) == len(self.normalize_std),
+            "normalize_std",
+            f"as many numbers as --normalize_mean ({len(self.normalize_mean)})",
+            self.normalize_std,
+        )
+
+    @property
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and standard deviation that images are normalized with, if any."""
+        if not self.normalize_mean:
+            return None
+        return self.normalize_mean, self.normalize_std
 
     @property
     def has_resnet_d(self) -> bool:

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from simclr_tf2 import augmentations
+from simclr_tf2.augmentations import ViewRules
 from simclr_tf2.config import AugmentationConfig
 
 LOCAL_VIEW_SALT = 0x10CA1  # arbitrary
 Size = int | tuple[int, int]
 Example = dict[str, Any]
+
+
+def rules_of(config: AugmentationConfig) -> ViewRules:
+    """Return the probabilities and ranges that the settings ask for."""
+    return ViewRules(
+        crop_area=config.crop_area,
+        crop_aspect=config.crop_aspect,
+        flip_probability=config.flip_probability,
+        vertical_flip_probability=config.vertical_flip_probability,
+        quarter_turns=config.quarter_turns,
+        jitter_probability=config.color_jitter_probability,
+        additive_brightness=config.color_jitter_impl == "simclrv1",
+        grayscale_probability=config.grayscale_probability,
+        blur_probability=config.blur_probability,
+        blur_sigma=config.blur_sigma,
+        solarize_probability=config.solarize_probability,
+        solarize_threshold=config.solarize_threshold,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +45,8 @@ class ViewSpec:
     Attributes:
         image_size: Side of a view, or (height, width).
         strength: Strength of the colour distortion (paper, appendix A).
-        use_blur: Whether views are blurred with probability 0.5.
+        use_blur: Whether views are blurred at all.
+        rules: Probabilities and ranges of everything that is drawn for a view.
         num_views: Views per image; two in the paper (section 2.1).
         num_local_views: Additional small views per image, each of a small part of it.
         local_image_size: Side of a local view, or (height, width).
@@ -36,6 +57,7 @@ class ViewSpec:
     image_size: Size
     strength: float
     use_blur: bool
+    rules: ViewRules = field(default_factory=ViewRules)
     num_views: int = 2
     num_local_views: int = 0
     local_image_size: Size = 96
@@ -55,6 +77,7 @@ class ViewSpec:
             image_size=height_width,
             strength=config.color_jitter_strength,
             use_blur=config.use_blur,
+            rules=rules_of(config),
             num_views=config.num_views,
             num_local_views=config.num_local_views,
             local_image_size=config.local_size(height_width),
@@ -69,6 +92,7 @@ class ViewSpec:
             image_size=image_size,
             strength=config.color_jitter_strength,
             use_blur=config.use_blur,
+            rules=rules_of(config),
         )
 
     @property
@@ -78,6 +102,7 @@ class ViewSpec:
             "image_size": self.image_size,
             "strength": self.strength,
             "use_blur": self.use_blur,
+            "rules": self.rules,
         }
 
     @property
@@ -95,7 +120,7 @@ class ViewSpec:
         Returns:
             {"views": (v1, v2, ..)}, each [height, width, c], and "local_views". With
             ``on_device`` the views are only cropped, and the random numbers for the
-            rest, each float32 [9], are in "draws" and "local_draws".
+            rest, each float32 [9] or [14], are in "draws" and "local_draws".
         """
         backend = augmentations.BACKENDS[self.backend]
         make = backend.windows if self.on_device else backend.views
@@ -124,7 +149,11 @@ class ViewSpec:
         if not self.on_device:
             colors["use_blur"] = self.use_blur
         made = make(
-            seed=seed, num_views=self.num_views, image_size=self.image_size, **colors
+            seed=seed,
+            num_views=self.num_views,
+            image_size=self.image_size,
+            rules=self.rules,
+            **colors,
         )
         found = self._named(made)
         if self.num_local_views:
@@ -134,7 +163,9 @@ class ViewSpec:
                 ),  # unlike the other views'
                 num_views=self.num_local_views,
                 image_size=self.local_image_size,
-                area_range=augmentations.LOCAL_AREA_RANGE,
+                rules=dataclasses.replace(
+                    self.rules, crop_area=augmentations.LOCAL_AREA_RANGE
+                ),
                 **colors,
             )
             found |= self._named(made, "local_")

@@ -10,15 +10,18 @@ a layer sits (``group2_block1_conv_1``), and ``freeze_up_to_block`` and
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from simclr_tf2.config import NETWORK_STEMS
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.models.layers import LayerSettings, batch_norm, conv2d
 from simclr_tf2.models.residual_blocks import DEPTHS
 
+Normalization = tuple[Sequence[float], Sequence[float]]  # means, deviations
 GROUP_FILTERS = (64, 128, 256, 512)
 
 
@@ -34,6 +37,7 @@ def build_resnet(
     stem: str | None = None,
     image_size: int | tuple[int, int] | None = 224,
     channels: int = 3,
+    normalization: Normalization | None = None,
     batch_norm_momentum: float = 0.9,
     synchronized_batch_norm: bool = False,
     fused_batch_norm: bool = False,
@@ -58,6 +62,8 @@ def build_resnet(
         image_size: Side of the images, or (height, width); None: any size, decided at
             each call.
         channels: Channels of the images.
+        normalization: Means and standard deviations, for each channel or one for all,
+            by which the first layer normalizes images; None: there is no such layer.
         batch_norm_momentum: Share of the old moving statistics kept per step.
         synchronized_batch_norm: Batch statistics over all replicas of the strategy.
         fused_batch_norm: Faster batch norm with the same mathematics; the graph then
@@ -87,7 +93,7 @@ def build_resnet(
     wide = "float64" if dtype == "float64" else "float32"
     images = keras.Input((*sides, channels), name="images", dtype=wide)
     endpoints = _stem(
-        images,
+        _normalized(images, normalization),
         scaled_filters(64, width_multiplier),
         kind=kind,
         resnet_d=settings.uses_resnet_d(sk_ratio),
@@ -115,6 +121,22 @@ def build_resnet(
         name="final_avg_pool", dtype=wide
     )(x)
     return keras.Model(images, endpoints, name=f"resnet{depth}")
+
+
+def _normalized(
+    images: keras.KerasTensor, normalization: Normalization | None
+) -> keras.KerasTensor:
+    """Subtract the means and divide by the standard deviations, in a stock layer."""
+    if normalization is None:
+        return images
+    channels = images.shape[-1]
+    means, deviations = (np.broadcast_to(x, [channels]) for x in normalization)
+    return keras.layers.Normalization(
+        mean=means.tolist(),
+        variance=np.square(deviations).tolist(),
+        name="stem_normalization",
+        dtype=images.dtype,
+    )(images)
 
 
 def build_encoder(backbone: keras.Model) -> keras.Model:

@@ -202,6 +202,7 @@ def build_simclr(
         stem=stem,
         image_size=None if any_size else image_size,
         channels=channels,
+        normalization=config.normalization,
         batch_norm_momentum=config.batch_norm_decay,
         synchronized_batch_norm=synchronized,
         fused_batch_norm=not (synchronized or export),

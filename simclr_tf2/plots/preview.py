@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_ADDED = ("hue", "added brightness")  # amounts that are no factors
+
+
 def preview(
     originals: Sequence[Any],
     views: Sequence[Sequence[Any]],
@@ -45,16 +48,25 @@ def caption(facts: dict[str, Any]) -> str:
     """Say in a few short lines what was drawn."""
     jitter = facts["jitter"]
     words = [
-        f"{name} {amount:+.2f}" if name == "hue" else f"{name} ×{amount:.2f}"
+        f"{name} {amount:+.2f}" if name in _ADDED else f"{name} ×{amount:.2f}"
         for name, amount in (jitter or {}).items()
     ]
     lines = [" ".join(words[i : i + 2]) for i in range(0, len(words), 2)]
-    others = [name for name in ("flip", "grayscale") if facts[name]]
+    others = [
+        name.replace("_", " ")
+        for name in ("flip", "vertical_flip", "grayscale")
+        if facts[name]
+    ]
+    if facts["turn"]:
+        others.append(f"turn {facts['turn']}°")
     if facts["blur"] is not None:
         others.append(f"blur σ {facts['blur']:.2f}")
+    if facts["solarize"] is not None:
+        others.append(f"solarize {facts['solarize']:.2f}")
     if not jitter:
         others.insert(0, "no jitter")
-    return "\n".join([*lines, ", ".join(others)]).strip()
+    lines += [", ".join(others[i : i + 3]) for i in range(0, len(others), 3)]
+    return "\n".join(lines)
 
 
 def _picture(axes: Any, image: Any, *, frame: str | None = None) -> None:

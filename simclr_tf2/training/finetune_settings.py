@@ -32,6 +32,8 @@ NETWORK = (
     "se_ratio",
     "resnet_d",
     "stem",
+    "normalize_mean",
+    "normalize_std",
     "proj_head_mode",
     "num_proj_layers",
     "proj_out_dim",
@@ -193,6 +195,36 @@ def read_source(config: Config) -> Source | None:
         trained.data.image_channels,
         trained.data.image_size,
         (training.micro_batch_size or training.train_batch_size) * views,
+    )
+
+
+def require_same_normalization(config: Config) -> None:
+    """Refuse to start pretraining from weights that saw otherwise normalized images.
+
+    Their shapes do not tell it.
+
+    Raises:
+        ConfigError: ``--checkpoint`` was trained with another normalization.
+    """
+    name = config.training.checkpoint
+    earlier = config.model_dir and run_folder.earlier_config(config.model_dir)
+    if not name or earlier:
+        return
+    there = None
+    if not saved_model.is_reference(name):
+        trained = run_folder.config_of_checkpoint(checkpoints.prefix_of(name))
+        if trained is None:
+            return
+        there = trained.model.normalization
+    if there == config.model.normalization:
+        return
+    if there is None:
+        advice = "without one; leave --normalize_mean and --normalize_std out"
+    else:
+        mean, std = (",".join(map(str, values)) for values in there)
+        advice = f"with --normalize_mean={mean} --normalize_std={std}; give the same"
+    raise ConfigError(
+        f"the normalization of --checkpoint={name} differs: it was trained {advice}"
     )
 
 

@@ -31,6 +31,7 @@ from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.timing import timed
 from simclr_tf2.training import (
     cached_gradients,
+    finetune_settings,
     fitted,
     joint_start,
     length,
@@ -148,6 +149,7 @@ def _prepared(config: Config, strategy: tf.distribute.Strategy) -> _Start:
         ConfigError: A setting, the data or the run folder cannot be.
     """
     config = pixels.recorded(config)
+    finetune_settings.require_same_normalization(config)
     splits = open_splits(config)
     replicas = strategy.num_replicas_in_sync
     device = distribution.device_kind(strategy)

@@ -1,13 +1,34 @@
 """describe_view says what pretrain_view does: rebuilt from it, the view is the same."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from simclr_tf2 import augmentations
 from simclr_tf2.augmentations import blur, color, crop
+from simclr_tf2.augmentations import planes as layout
 
 RANDOM = np.random.default_rng(0)
+OPERATIONS = {
+    "brightness": color.adjust_brightness,
+    "added brightness": color.add_brightness,
+    "contrast": color.adjust_contrast,
+    "saturation": color.adjust_saturation,
+    "hue": color.adjust_hue,
+}
+EVERYTHING = augmentations.ViewRules(
+    crop_area=(0.3, 0.6),
+    crop_aspect=(0.5, 1.0),
+    vertical_flip_probability=0.5,
+    quarter_turns=True,
+    additive_brightness=True,
+    blur_sigma=(0.5, 1.0),
+    solarize_probability=0.5,
+    solarize_threshold=0.6,
+)
+NOT_SQUARE = dataclasses.replace(EVERYTHING, quarter_turns=False)
 
 
 def rebuild(image, drawn, size):
@@ -20,20 +41,23 @@ def rebuild(image, drawn, size):
         height=size[0],
         width=size[1],
     )
-    view = view[:, ::-1] if drawn["flip"] else view
-    if drawn["jitter"] is not None:
-        order = [*drawn["jitter"]]
-        names = ["brightness", "contrast", "saturation", "hue"]
-        rest = [name for name in names if name not in order]
-        index = color.ORDERS.index(tuple(names.index(n) for n in [*order, *rest]))
-        amounts = {"saturation": 1.0, "hue": 0.0, **drawn["jitter"]}
-        view = color.color_jitter(view, order=index, **amounts)
+    view = view.numpy()
+    view = np.fliplr(view) if drawn["flip"] else view
+    view = np.flipud(view) if drawn["vertical_flip"] else view
+    view = tf.constant(np.rot90(view, drawn["turn"] // 90))
+    for name, amount in (drawn["jitter"] or {}).items():
+        planes = OPERATIONS[name](layout.to_planes(view), amount)
+        view = layout.to_image(planes, height=view.shape[0], width=view.shape[1])
+        view = tf.clip_by_value(view, 0, 1)
     view = color.to_grayscale(view) if drawn["grayscale"] else view
     view = tf.clip_by_value(view, 0, 1)
     if drawn["blur"] is not None:
         radius = blur.blur_radius(size[0])
         view = blur.gaussian_blur(view, drawn["blur"], radius=radius)
-    return tf.clip_by_value(view, 0, 1)
+    view = np.clip(view, 0, 1)
+    if drawn["solarize"] is not None:
+        view = np.where(view >= drawn["solarize"], 1 - view, view)
+    return view
 
 
 @pytest.mark.parametrize(
@@ -44,6 +68,10 @@ def rebuild(image, drawn, size):
         (3, (24, 24), {"use_blur": False}),
         (3, (15, 15), {"strength": 0.0}),  # too small for a blur
         (4, (24, 31), {}),
+        (3, (24, 24), {"rules": EVERYTHING}),
+        (3, (70, 70), {"rules": EVERYTHING}),
+        (1, (24, 24), {"rules": EVERYTHING}),
+        (4, (70, 66), {"rules": NOT_SQUARE}),
     ],
 )
 def test_views_are_made_of_what_is_described(channels, size, kwargs, draw_many):

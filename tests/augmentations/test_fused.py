@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf2.augmentations import blur, color, crop, fused, policy, sampling
+from simclr_tf2.augmentations import (
+    ViewRules,
+    blur,
+    color,
+    crop,
+    fused,
+    policy,
+    sampling,
+)
 from tests import command_line
 
 pytest.importorskip("numba")
@@ -17,6 +25,7 @@ from simclr_tf2.augmentations import numba_draws, numba_kernels
 RANDOM = np.random.default_rng(0)
 ANY_SEED = RANDOM.integers(-(2**31), 2**31, [300, 2]).astype(np.int32)
 TOLERANCE = {"rtol": 0, "atol": 5e-6}
+LOCAL = ViewRules(crop_area=crop.LOCAL_AREA_RANGE)
 
 
 def image_of(height, width, dtype=np.uint8):
@@ -98,7 +107,7 @@ def test_windows_are_those_of_tensorflow_when_views_are_compiled_first(tmp_path)
     [
         {"image_size": 24},
         {"image_size": (31, 66), "num_views": 3},
-        {"image_size": 41, "use_blur": False, "area_range": crop.LOCAL_AREA_RANGE},
+        {"image_size": 41, "use_blur": False, "rules": LOCAL},
         {"image_size": 80, "strength": 0.5},
         {"image_size": 12, "strength": 0.0},
     ],

@@ -5,14 +5,21 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import augmentations
-from simclr_tf2.augmentations import color, crop, on_device, policy, sampling
+from simclr_tf2.augmentations import (
+    ViewRules,
+    color,
+    crop,
+    on_device,
+    policy,
+    sampling,
+)
 
 RANDOM = np.random.default_rng(0)
 TOLERANCE = {"rtol": 0, "atol": 5e-6}
 OPTIONS = [
     {"image_size": 22},
     {"image_size": (41, 26), "num_views": 3},
-    {"image_size": 40, "area_range": crop.LOCAL_AREA_RANGE},
+    {"image_size": 40, "rules": ViewRules(crop_area=crop.LOCAL_AREA_RANGE)},
     {"image_size": 12, "strength": 0.0},
     {"image_size": 21, "strength": 1.4},
 ]

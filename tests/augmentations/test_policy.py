@@ -190,7 +190,8 @@ def test_local_crops_take_small_parts_and_global_ones_do_not():
             found.append(float(tf.reduce_max(window) - tf.reduce_min(window)))
         return np.array(found)
 
-    local = widths(area_range=augmentations.LOCAL_AREA_RANGE)
+    small = augmentations.ViewRules(crop_area=augmentations.LOCAL_AREA_RANGE)
+    local = widths(rules=small)
     # Area at most 0.14 and aspect at most 4/3: sqrt(0.14 * 4 / 3) = 0.43 of the width.
     assert local.max() < 0.45 and local.min() > 0.1
     assert widths().mean() > 0.5

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from simclr_tf2.augmentations import blur, color, crop, policy, sampling
+from simclr_tf2.augmentations import ViewRules, blur, color, crop, policy, sampling
 
 ALPHA = 1e-4
 Z = stats.norm.ppf(1 - ALPHA / 2)
@@ -44,7 +44,7 @@ def assert_share(events, probability):
 def whole_image(monkeypatch):
     """Views without a random crop."""
 
-    def window(image, *, seed, image_size, area_range):
+    def window(image, *, seed, image_size, rules):
         return tf.cast(image, tf.float32)
 
     monkeypatch.setattr(policy, "_random_window", window)
@@ -129,7 +129,11 @@ def test_views_are_distributed_like_the_reference(
 @pytest.mark.golden
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_amounts_are_uniform_over_their_ranges(statistics, draw_many, strength):
-    draws = draw_many(lambda seed: sampling.draw(seed, strength)._asdict(), DRAWS)
+    def draw(seed):
+        drawn = sampling.draw(seed, strength)._asdict()
+        return {name: value for name, value in drawn.items() if value is not None}
+
+    draws = draw_many(draw, DRAWS)
     amounts = draws["jitter_amounts"]
     expected = statistics[f"brightness_v2_factor_strength{strength}"]
     for factors in amounts.T[:3]:
@@ -181,13 +185,13 @@ def test_all_24_orders_occur_equally_often_across_examples(
 ):
     ranges = [(x, x) for x in (1.4, 0.6, 1.5, 0.1)]
     monkeypatch.setattr(color, "amount_ranges", lambda strength: ranges)
-    monkeypatch.setattr(color, "GRAYSCALE_PROBABILITY", 0.0)
-    monkeypatch.setattr(color, "JITTER_PROBABILITY", 1.0)
-    monkeypatch.setattr(crop, "FLIP_PROBABILITY", 0.0)
+    rules = ViewRules(
+        grayscale_probability=0.0, jitter_probability=1.0, flip_probability=0.0
+    )
     image = golden["image_float_32x32"]
     views = draw_many(
         lambda seed: policy.pretrain_view(
-            image, seed=seed, image_size=32, use_blur=False
+            image, seed=seed, image_size=32, use_blur=False, rules=rules
         ),
         1200,
     )
@@ -205,15 +209,13 @@ def test_all_24_orders_occur_equally_often_across_examples(
     assert stats.chisquare(observed[some], expected[some]).pvalue > ALPHA
 
 
-def test_blur_sigma_is_uniform_and_of_each_example_alone(
-    draw_many, whole_image, monkeypatch
-):
-    monkeypatch.setattr(color, "GRAYSCALE_PROBABILITY", 0.0)
+def test_blur_sigma_is_uniform_and_of_each_example_alone(draw_many, whole_image):
+    rules = ViewRules(grayscale_probability=0.0)
     impulse = np.zeros((20, 20, 3), np.float32)
     impulse[10, 10] = 1
     views = draw_many(
         lambda seed: policy.pretrain_view(
-            impulse, seed=seed, image_size=20, strength=0.0
+            impulse, seed=seed, image_size=20, strength=0.0, rules=rules
         ),
         DRAWS,
     )

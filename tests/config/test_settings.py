@@ -14,6 +14,12 @@ FIELDS = config_lib.fields()
 PAGE = (command_line.ROOT / "docs/differences.md").read_text()
 
 
+def flags_of(text):
+    """Names of settings in flags; --noNAME is NAME unless there is a flag noNAME."""
+    found = re.findall(r"--(\w+)", text)
+    return {x if x in FIELDS else x.removeprefix("no") for x in found}
+
+
 def declared(key):
     """Map each setting to what its field says under ``key``."""
     return {name: field.metadata[key] for name, field in FIELDS.items()}
@@ -60,19 +66,24 @@ def test_every_setting_says_what_a_change_of_it_means():
     assert learned == config_lib.learned_settings()
     assert learned == set(
         """
-        backbone_lr_multiplier batch_norm_decay checkpoint color_jitter_strength
+        backbone_lr_multiplier batch_norm_decay blur_probability blur_sigma checkpoint
+        color_jitter_impl color_jitter_probability color_jitter_strength
+        crop_area crop_aspect
         dataset deterministic early_image_sizes early_share fine_tune_after_block
-        finetune_validation
-        ft_proj_selector global_bn head_lr_multiplier hidden_norm image_channels
+        finetune_validation flip_probability
+        ft_proj_selector global_bn grayscale_probability
+        head_lr_multiplier hidden_norm image_channels
         image_dir image_key image_layout image_size label_columns label_fraction
         label_key labels_per_class learning_rate learning_rate_scaling
         lineareval_while_pretraining local_image_size loss manifest margin
         max_image_pixels micro_batch_norm micro_batch_size mixed_precision momentum
+        normalize_mean normalize_std
         num_local_views num_proj_layers num_views optimizer pixel_range
-        proj_head_mode proj_out_dim recipe resnet_d resnet_depth se_ratio
-        seed semi_hard sk_ratio
+        proj_head_mode proj_out_dim quarter_turns recipe resnet_d resnet_depth se_ratio
+        seed semi_hard sk_ratio solarize_probability solarize_threshold
         stem temperature tfrecords train_batch_size train_epochs train_split
-        train_steps use_blur valid_size warmup_epochs weight_decay
+        train_steps use_blur valid_size vertical_flip_probability
+        warmup_epochs weight_decay
         weights_ema width_multiplier zero_init_logits_layer zero_init_residual
         """.split()
     )
@@ -94,7 +105,7 @@ def test_only_settings_of_ours_are_missing_in_the_reference_code():
 
 def test_the_page_of_differences_names_each_setting_of_ours():
     """Settings that the reference code lacks, or whose default differs."""
-    named = set(re.findall(r"--(?:no)?(\w+)", PAGE)) | set(re.findall(r"`(\w+)`", PAGE))
+    named = flags_of(PAGE) | set(re.findall(r"`(\w+)`", PAGE))
     ours = {name for name, ours in declared("ours").items() if ours}
     assert sorted(ours - named) == []
 
@@ -111,5 +122,5 @@ def test_the_page_lists_settings_of_ours_by_whether_they_change_what_is_learned(
 
 
 def test_all_flags_that_the_page_names_exist():
-    named = set(re.findall(r"--(?:no)?(\w+)", PAGE))
+    named = flags_of(PAGE)
     assert {name for name in named if name not in FIELDS} == set()
