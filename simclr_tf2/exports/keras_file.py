@@ -14,6 +14,7 @@ import numpy as np
 
 from simclr_tf2 import addresses, files
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.exports.keras_archive import save_archive
 from simclr_tf2.reference import files as reference_files
 from simclr_tf2.reference.weights import build_reference_encoder
 from simclr_tf2.run_paths import RunFolder
@@ -24,7 +25,7 @@ LARGEST = 2.0  # [ours] of an image in [0, 1] that was made a little brighter
 
 
 def save_encoder(encoder: keras.Model, path: str | os.PathLike) -> Path:
-    """Write an encoder as one ``.keras`` file.
+    """Write an encoder as one ``.keras`` file, which earlier Keras 3 loads as well.
 
     Args:
         encoder: Functional model of stock layers: ``[n, s, s, c]`` images in [0, 1] ->
@@ -36,7 +37,7 @@ def save_encoder(encoder: keras.Model, path: str | os.PathLike) -> Path:
     """
     path = Path(path)
     with files.replacing(path) as temporary:
-        encoder.save(temporary)
+        save_archive(encoder, temporary)
     return path
 
 
