@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
+
 from simclr_tf2 import models
 from simclr_tf2.config import ExportConfig
 from simclr_tf2.exports.classifier_file import save_classifier
@@ -29,6 +31,7 @@ class Exported:
         image_size: Side of the images that it was trained on, or (height, width).
         step: Training step of the weights.
         keep: Number of SavedModels to keep, the newest ones; 0: all.
+        endpoints: Outputs of the encoder by name; empty: h alone.
         class_names: Names of the classes; empty without a classifier.
     """
 
@@ -36,7 +39,14 @@ class Exported:
     image_size: int | tuple[int, int]
     step: int
     keep: int
+    endpoints: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+
+    def encoder(self) -> keras.Model:
+        """Return the encoder: to h, or to a dict of the named endpoints."""
+        if self.endpoints:
+            return models.build_endpoints(self.model, self.endpoints)
+        return models.build_encoder(self.model.backbone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +70,13 @@ class Format:
 
 
 def _write_keras(exported: Exported, path: Path) -> Path:
-    return save_encoder(models.build_encoder(exported.model.backbone), path)
+    return save_encoder(exported.encoder(), path)
 
 
 def _write_keras_uint8(exported: Exported, path: Path) -> Path:
     backbone = exported.model.backbone
     whole = with_preprocessing(
-        models.build_encoder(backbone),
+        exported.encoder(),
         image_size=exported.image_size,
         channels=backbone.input_shape[-1],
     )
@@ -96,12 +106,14 @@ FORMATS = {
     "keras": Format(
         place=lambda folder: folder.encoder,
         write=_write_keras,
-        usage="keras.models.load_model(path)(images in [0, 1]) -> h",
+        usage="keras.models.load_model(path)(images in [0, 1]) -> h, or the dict of "
+        "--export_endpoints",
     ),
     "keras_uint8": Format(
         place=lambda folder: folder.encoder_uint8,
         write=_write_keras_uint8,
-        usage="keras.models.load_model(path)(uint8 images of any size) -> h",
+        usage="keras.models.load_model(path)(uint8 images of any size) -> h, or the "
+        "dict of --export_endpoints",
     ),
     "classifier": Format(
         place=lambda folder: folder.classifier,
@@ -131,7 +143,8 @@ def write_exports(
     """Write the formats of ``--export_formats``.
 
     Args:
-        asked: Names of the formats, and the number of SavedModels to keep.
+        asked: Names of the formats and endpoints, and the number of SavedModels to
+            keep.
         model: The network in export form.
         folder: The run folder.
         image_size: Side of the images that it was trained on, or (height, width).
@@ -147,6 +160,7 @@ def write_exports(
         image_size=image_size,
         step=step,
         keep=asked.keep_hub_module_max,
+        endpoints=asked.export_endpoints,
         class_names=_class_names(model, folder) if finetuned else (),
     )
     return [

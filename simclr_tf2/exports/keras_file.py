@@ -70,8 +70,23 @@ def load_encoder(path: str | os.PathLike) -> keras.Model:
             f"{file} cannot be loaded as a Keras model: {error}"
         ) from error
     _require_unit_range(model, file)
+    model = _to_h(model, file)
     _warn_of_other_ranges(model, file)
     return model
+
+
+def _to_h(model: keras.Model, file: Path) -> keras.Model:
+    """Return the part of a model that gives h, if it gives several endpoints."""
+    outputs = model.output
+    if not isinstance(outputs, dict):
+        return model
+    for name in ("final_avg_pool", "proj_head_input"):
+        if name in outputs:
+            return keras.Model(model.input, outputs[name], name=model.name)
+    raise ConfigError(
+        f"{file} gives {', '.join(outputs)} and no representation; export it again "
+        "with final_avg_pool in --export_endpoints, or without that flag"
+    )
 
 
 def _require_unit_range(model: keras.Model, file: Path) -> None:
