@@ -99,7 +99,13 @@ def _write_saved_model(exported: Exported, path: Path) -> Path:
             "saved_model to a path without them before you load it",
             path.parent,
         )
-    return save_hub_module(exported.model, path, step=exported.step, keep=exported.keep)
+    return save_hub_module(
+        exported.model,
+        path,
+        step=exported.step,
+        keep=exported.keep,
+        image_size=exported.image_size,
+    )
 
 
 FORMATS = {

@@ -10,9 +10,12 @@ from typing import Any
 from simclr_tf2 import addresses, models, saved_model
 from simclr_tf2.config import Config
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.exports import model_card
 from simclr_tf2.exports.formats import write_exports
+from simclr_tf2.results import document
 from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.restoring import restore_model
 
 logger = logging.getLogger(__name__)
@@ -33,6 +36,7 @@ def export(config: Config) -> dict[str, Any]:
         raise ConfigError("--mode=export with empty --export_formats has nothing to do")
     folder = addresses.local(config.model_dir)
     finetuned = False
+    training = model_card.Training()
     if config.training.checkpoint:
         model, step = convert(config, config.training.checkpoint, folder)
     else:
@@ -40,6 +44,7 @@ def export(config: Config) -> dict[str, Any]:
         config = dataclasses.replace(config, data=trained.data)
         finetuned = trained.workflow == "finetune"
         model, step = restore_model(trained, folder)
+        training = _training(trained, RunFolder(folder), step)
     files = write_exports(
         config.export,
         model,
@@ -53,9 +58,25 @@ def export(config: Config) -> dict[str, Any]:
             f"{config.model_dir} holds an encoder and no classifier: "
             "--export_formats=classifier is a format of --mode=finetune"
         )
+    card = model_card.write_card(
+        RunFolder(folder),
+        model,
+        files,
+        training,
+        image_size=config.data.image_size,
+        step=step,
+    )
+    files.append((card, "what the exported network is and how to load it"))
     for path, text in files:
         print(f"{path}: {text}", flush=True)
     return {"step": step, "files": [str(path) for path, _ in files]}
+
+
+def _training(trained: Config, folder: RunFolder, step: int) -> model_card.Training:
+    """Describe the run, with its results if they are of this step."""
+    found = document.read(folder.results)
+    results = found.get("results", {}) if found.get("step") == step else {}
+    return model_card.training_of(trained, run_history.starts(folder), results)
 
 
 def convert(config: Config, source: str, folder: Path) -> tuple[models.SimCLR, int]:
