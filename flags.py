@@ -893,11 +893,10 @@ _list(
 )
 _list(
     "export_endpoints",
-    "Outputs of encoder.keras and encoder_uint8.keras, comma-separated: any of "
-    "initial_conv, initial_max_pool, block_group1, block_group2, block_group3, "
-    "block_group4, final_avg_pool, proj_head_input and proj_head_output (the "
-    "projection). The encoder then returns a dict of them. Empty: the representation "
-    "alone.",
+    "Outputs of encoder.keras and encoder_uint8.keras, comma-separated. The encoder "
+    "then returns a dict of them. Any of initial_conv, initial_max_pool, block_group1, "
+    "block_group2, block_group3, block_group4, final_avg_pool, proj_head_input and "
+    "proj_head_output (the projection). Empty: the representation alone.",
     convert=_names,
 )
 _integer(

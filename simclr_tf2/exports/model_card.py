@@ -14,7 +14,6 @@ import tensorflow as tf
 import simclr_tf2
 from simclr_tf2 import config as config_lib
 from simclr_tf2 import files
-from simclr_tf2.config import Config
 from simclr_tf2.exports.keras_archive import OLDEST_FOR_OPERATIONS, oldest_keras
 from simclr_tf2.models import SimCLR
 from simclr_tf2.run_paths import RunFolder
@@ -45,27 +44,28 @@ class Training:
 
 
 def training_of(
-    config: Config,
+    dataset: str,
+    settings: Mapping[str, Any],
     starts: Sequence[Mapping[str, Any]],
     results: Mapping[str, Mapping[str, Any]],
 ) -> Training:
     """Describe a run.
 
     Args:
-        config: Settings of the run.
+        dataset: The images, as the user named them.
+        settings: Flag -> value, all settings of the run.
         starts: Its starts, as history.json has them.
         results: ``results`` of its results.json.
     """
     defaults = config_lib.field_defaults()
     learned = config_lib.learned_settings() | {"mode", "seed"}
-    flat = config_lib.to_flat(config)
     images = starts[-1].get("images", {}) if starts else {}
     return Training(
-        dataset=config.data.source,
+        dataset=dataset,
         images=images.get("count"),
         settings={
             name: value
-            for name, value in flat.items()
+            for name, value in settings.items()
             if name in learned and value != defaults[name]
         },
         results=results,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import addresses, models, stopping
+from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.distribution import Workers
 from simclr_tf2.errors import RunFailed
@@ -184,7 +185,10 @@ def conclude(
     )
     if exports:
         training = model_card.training_of(
-            config, run_history.starts(folder), found["results"]
+            config.data.source,
+            config_lib.to_flat(config),
+            run_history.starts(folder),
+            found["results"],
         )
         card = model_card.write_card(
             folder.without_name(),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import addresses, models, saved_model
+from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.exports import model_card
@@ -76,7 +77,12 @@ def _training(trained: Config, folder: RunFolder, step: int) -> model_card.Train
     """Describe the run, with its results if they are of this step."""
     found = document.read(folder.results)
     results = found.get("results", {}) if found.get("step") == step else {}
-    return model_card.training_of(trained, run_history.starts(folder), results)
+    return model_card.training_of(
+        trained.data.source,
+        config_lib.to_flat(trained),
+        run_history.starts(folder),
+        results,
+    )
 
 
 def convert(config: Config, source: str, folder: Path) -> tuple[models.SimCLR, int]:

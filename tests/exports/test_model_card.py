@@ -35,7 +35,12 @@ def test_both_files_tell_what_the_network_is(model, tmp_path):
         {"image_dir": "photos", "train_epochs": 7, "seed": 3, "log_steps": 5}
     )
     starts = [{"images": {"count": 1234}}]
-    training = model_card.training_of(config, starts, {"SimCLR h/knn": RECORD})
+    training = model_card.training_of(
+        config.data.source,
+        config_lib.to_flat(config),
+        starts,
+        {"SimCLR h/knn": RECORD},
+    )
     card, facts = write(tmp_path, model, training)
     assert facts["input"]["shape"] == [None, 32, 40, 3]
     assert facts["representation_dim"] == 64 and facts["projection_dim"] == 5
