@@ -982,6 +982,14 @@ _list(
     "Empty: none.",
     convert=_names,
 )
+_list(
+    "export_endpoints",
+    "Outputs of encoder.keras and encoder_uint8.keras, comma-separated. The encoder "
+    "then returns a dict of them. Any of initial_conv, initial_max_pool, block_group1, "
+    "block_group2, block_group3, block_group4, final_avg_pool, proj_head_input and "
+    "proj_head_output (the projection). Empty: the representation alone.",
+    convert=_names,
+)
 _integer(
     "keep_hub_module_max",
     "Number of SavedModels to keep, the newest ones. 0: all.",

@@ -187,6 +187,16 @@ class RunFolder:
         """The SavedModels, numbered by step."""
         return self.path / "saved_model"
 
+    @property
+    def model_card(self) -> Path:
+        """A text on the exported network: data, settings, results, how to load it."""
+        return self.path / "model_card.md"
+
+    @property
+    def model_facts(self) -> Path:
+        """The same as JSON."""
+        return self.path / "model_card.json"
+
     # Files that later starts and evaluations read.
 
     @property

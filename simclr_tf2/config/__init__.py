@@ -38,7 +38,7 @@ from simclr_tf2.config.evaluation import (
     TRANSFER_METHODS,
     EvaluationConfig,
 )
-from simclr_tf2.config.export import EXPORT_FORMATS, ExportConfig
+from simclr_tf2.config.export import EXPORT_ENDPOINTS, EXPORT_FORMATS, ExportConfig
 from simclr_tf2.config.flat import (
     field_defaults,
     fields,
@@ -84,6 +84,7 @@ __all__ = [
     "COLOR_JITTER_IMPLS",
     "COMMUNICATION",
     "EVAL_NAME",
+    "EXPORT_ENDPOINTS",
     "EXPORT_FORMATS",
     "FILE_CHECKS",
     "FINETUNE_BASELINES",

@@ -14,6 +14,18 @@ from simclr_tf2.config.checks import (
 from simclr_tf2.config.modes import EMBED, EXPORT, PLAN, PREDICT, SCAN, TRAINING
 from simclr_tf2.config.settings import OUTPUT, setting
 
+# Tensors of a network, by the names that its SavedModel has for them.
+EXPORT_ENDPOINTS = (
+    "initial_conv",
+    "initial_max_pool",
+    "block_group1",
+    "block_group2",
+    "block_group3",
+    "block_group4",
+    "final_avg_pool",
+    "proj_head_input",
+    "proj_head_output",
+)
 EXPORT_FORMATS = (
     "keras",
     "saved_model",
@@ -32,6 +44,10 @@ class ExportConfig:
         changes=OUTPUT,
         modes=TRAINING | EXPORT,
         ours=True,
+    )
+    # Empty: h alone, not in a dict
+    export_endpoints: tuple[str, ...] = setting(
+        (), changes=OUTPUT, modes=TRAINING | EXPORT, ours=True
     )
     keep_hub_module_max: int = setting(1, changes=OUTPUT, modes=TRAINING | EXPORT)
     # Embed, predict: a folder of images or TFDS name:split
@@ -52,6 +68,8 @@ class ExportConfig:
     def __post_init__(self) -> None:
         for name in self.export_formats:
             require_choice("export_formats", name, EXPORT_FORMATS)
+        for name in self.export_endpoints:
+            require_choice("export_endpoints", name, EXPORT_ENDPOINTS)
         require_not_negative(self, "keep_hub_module_max")
         require_positive(self, "num_neighbours")
         require_positive(self, "top_k")

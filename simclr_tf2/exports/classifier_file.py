@@ -13,6 +13,7 @@ import keras
 
 from simclr_tf2 import addresses, files
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.exports.keras_archive import save_archive
 from simclr_tf2.exports.uint8_encoder import with_preprocessing
 from simclr_tf2.run_paths import RunFolder
 
@@ -63,7 +64,7 @@ def save_classifier(
         classifier, image_size=image_size, channels=classifier.input_shape[-1]
     )
     with files.replacing(path) as temporary:
-        whole.save(temporary)
+        save_archive(whole, temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             size = image_size if isinstance(image_size, int) else list(image_size)
             about = {"classes": list(class_names), "image_size": size}

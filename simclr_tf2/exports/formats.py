@@ -11,6 +11,7 @@ import keras
 
 from simclr_tf2 import models
 from simclr_tf2.config import ExportConfig
+from simclr_tf2.exports import encoded_images
 from simclr_tf2.exports.classifier_file import save_classifier
 from simclr_tf2.exports.hub import save_hub_module
 from simclr_tf2.exports.keras_file import save_encoder
@@ -44,6 +45,7 @@ class Exported:
         image_size: Side of the images that it was trained on, or (height, width).
         step: Training step of the weights.
         keep: Number of SavedModels to keep, the newest ones; 0: all.
+        endpoints: Outputs of the encoder by name; empty: h alone.
         classifier: The classifier; None: there is none.
     """
 
@@ -52,6 +54,13 @@ class Exported:
     step: int
     keep: int
     classifier: NamedClassifier | None = None
+    endpoints: tuple[str, ...] = ()
+
+    def encoder(self) -> keras.Model:
+        """Return the encoder: to h, or to a dict of the named endpoints."""
+        if self.endpoints:
+            return models.build_endpoints(self.model, self.endpoints)
+        return models.build_encoder(self.model.backbone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +86,13 @@ class Format:
 
 
 def _write_keras(exported: Exported, path: Path) -> Path:
-    return save_encoder(models.build_encoder(exported.model.backbone), path)
+    return save_encoder(exported.encoder(), path)
 
 
 def _write_keras_uint8(exported: Exported, path: Path) -> Path:
     backbone = exported.model.backbone
     whole = with_preprocessing(
-        models.build_encoder(backbone),
+        exported.encoder(),
         image_size=exported.image_size,
         channels=backbone.input_shape[-1],
     )
@@ -114,7 +123,13 @@ def _write_classifier_saved_model(exported: Exported, path: Path) -> Path:
 
 def _write_saved_model(exported: Exported, path: Path) -> Path:
     _warn_of_pattern(path)
-    return save_hub_module(exported.model, path, step=exported.step, keep=exported.keep)
+    return save_hub_module(
+        exported.model,
+        path,
+        step=exported.step,
+        keep=exported.keep,
+        image_size=exported.image_size,
+    )
 
 
 def _warn_of_pattern(path: Path) -> None:
@@ -131,12 +146,14 @@ FORMATS = {
     "keras": Format(
         place=lambda folder: folder.encoder,
         write=_write_keras,
-        usage="keras.models.load_model(path)(images in [0, 1]) -> h",
+        usage="keras.models.load_model(path)(images in [0, 1]) -> h, or the dict of "
+        "--export_endpoints",
     ),
     "keras_uint8": Format(
         place=lambda folder: folder.encoder_uint8,
         write=_write_keras_uint8,
-        usage="keras.models.load_model(path)(uint8 images of any size) -> h",
+        usage="keras.models.load_model(path)(uint8 images of any size) -> h, or the "
+        "dict of --export_endpoints",
     ),
     "classifier": Format(
         place=lambda folder: folder.classifier,
@@ -153,7 +170,7 @@ FORMATS = {
         listed="tf.saved_model.load(path/STEP).serve(JPEG or PNG bytes) -> label, "
         "probabilities",
         of_classifier=True,
-        channels=(1, 3, 4),
+        channels=encoded_images.CHANNELS,
     ),
     "saved_model": Format(
         place=lambda folder: folder.saved_model,
@@ -178,7 +195,8 @@ def write_exports(
     """Write the formats of ``--export_formats``.
 
     Args:
-        asked: Names of the formats, and the number of SavedModels to keep.
+        asked: Names of the formats and endpoints, and the number of SavedModels to
+            keep.
         model: The network in export form.
         folder: The run folder.
         image_size: Side of the images that it was trained on, or (height, width).
@@ -204,6 +222,7 @@ def write_exports(
         step=step,
         keep=asked.keep_hub_module_max,
         classifier=classifier,
+        endpoints=asked.export_endpoints,
     )
     return _written(exported, wanted, folder)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from simclr_tf2 import files
+from simclr_tf2.exports.encoded_images import CHANNELS, decoded_views
+
+SERVED = ("final_avg_pool", "proj_head_output")  # by the signatures: h and z
 
 
 class HubModule(tf.train.Checkpoint):
@@ -24,9 +27,18 @@ class HubModule(tf.train.Checkpoint):
     ``variables`` and ``trainable_variables`` are there after loading.
     """
 
-    def __init__(self, simclr: keras.Model) -> None:
+    def __init__(
+        self, simclr: keras.Model, *, image_size: int | tuple[int, int] | None = None
+    ) -> None:
+        """Hold a network in export form.
+
+        Args:
+            simclr: The network.
+            image_size: Side of the views of ``serve_bytes``, or (height, width).
+        """
         super().__init__()
         self._simclr = simclr
+        self._size = image_size
         self.variables = [v.value for v in simclr.variables]
         self.trainable_variables = [v.value for v in simclr.trainable_variables]
         self.regularization_losses: list = []
@@ -59,31 +71,54 @@ class HubModule(tf.train.Checkpoint):
     def serve(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Map images to h and z, as the serving signature."""
         found = self.endpoints(inputs, False)
-        return {k: found[k] for k in ("final_avg_pool", "proj_head_output")}
+        return {k: found[k] for k in SERVED}
+
+    @tf.function
+    def serve_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Map image files as bytes ``[n]`` to h and z of their views of evaluation."""
+        assert self._size is not None, "made without image_size"
+        channels = self._simclr.backbone.input_shape[-1]
+        views = decoded_views(image_bytes, image_size=self._size, channels=channels)
+        found = self.endpoints(views, False)
+        return {k: found[k] for k in SERVED}
 
 
 def save_hub_module(
-    simclr: keras.Model, folder: str | os.PathLike, *, step: int, keep: int
+    simclr: keras.Model,
+    folder: str | os.PathLike,
+    *,
+    step: int,
+    keep: int,
+    image_size: int | tuple[int, int] | None = None,
 ) -> Path:
     """Write ``folder/STEP`` and drop all but the newest ``keep``.
+
+    Its signatures are ``serving_default``, images to h and z, and ``serving_bytes``,
+    encoded image files to h and z. Networks of images with other than 1, 3 or 4
+    channels lack the second, as no image file that TensorFlow decodes has them.
 
     Args:
         simclr: Export form of the model: stock layers, float32.
         folder: Parent of the numbered SavedModels.
         step: Training step, the name of the new one.
         keep: How many stay; 0: all.
+        image_size: Side of the images that the network was trained on, or (height,
+            width); None: without ``serving_bytes``.
     """
-    module = HubModule(simclr)
+    module = HubModule(simclr, image_size=image_size)
     for options in ({}, {"trainable": True}, {"training": False}, {"training": True}):
         module.__call__.get_concrete_function(module._spec, **options)
-    signature = module.serve.get_concrete_function(module._spec)
-    return write_numbered(module, folder, signature, step=step, keep=keep)
+    signatures = {"serving_default": module.serve.get_concrete_function(module._spec)}
+    if image_size is not None and simclr.backbone.input_shape[-1] in CHANNELS:
+        spec = tf.TensorSpec([None], tf.string, name="image_bytes")
+        signatures["serving_bytes"] = module.serve_bytes.get_concrete_function(spec)
+    return write_numbered(module, folder, signatures, step=step, keep=keep)
 
 
 def write_numbered(
     module: tf.Module | tf.train.Checkpoint,
     folder: str | os.PathLike,
-    signature: Callable,
+    signature: Callable | Mapping[str, Callable],
     *,
     step: int,
     keep: int,
@@ -93,7 +128,7 @@ def write_numbered(
     Args:
         module: What is saved.
         folder: Parent of the numbered SavedModels.
-        signature: Its ``serving_default``.
+        signature: Its ``serving_default``, or all signatures by name.
         step: Training step, the name of the new one.
         keep: How many stay, the newest; 0: all.
     """

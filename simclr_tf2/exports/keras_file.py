@@ -14,6 +14,7 @@ import numpy as np
 
 from simclr_tf2 import addresses, files
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.exports.keras_archive import save_archive
 from simclr_tf2.reference import files as reference_files
 from simclr_tf2.reference.weights import build_reference_encoder
 from simclr_tf2.run_paths import RunFolder
@@ -24,7 +25,7 @@ LARGEST = 2.0  # [ours] of an image in [0, 1] that was made a little brighter
 
 
 def save_encoder(encoder: keras.Model, path: str | os.PathLike) -> Path:
-    """Write an encoder as one ``.keras`` file.
+    """Write an encoder as one ``.keras`` file, which earlier Keras 3 loads as well.
 
     Args:
         encoder: Functional model of stock layers: ``[n, s, s, c]`` images in [0, 1] ->
@@ -36,7 +37,7 @@ def save_encoder(encoder: keras.Model, path: str | os.PathLike) -> Path:
     """
     path = Path(path)
     with files.replacing(path) as temporary:
-        encoder.save(temporary)
+        save_archive(encoder, temporary)
     return path
 
 
@@ -69,8 +70,23 @@ def load_encoder(path: str | os.PathLike) -> keras.Model:
             f"{file} cannot be loaded as a Keras model: {error}"
         ) from error
     _require_unit_range(model, file)
+    model = _to_h(model, file)
     _warn_of_other_ranges(model, file)
     return model
+
+
+def _to_h(model: keras.Model, file: Path) -> keras.Model:
+    """Return the part of a model that gives h, if it gives several endpoints."""
+    outputs = model.output
+    if not isinstance(outputs, dict):
+        return model
+    for name in ("final_avg_pool", "proj_head_input"):
+        if name in outputs:
+            return keras.Model(model.input, outputs[name], name=model.name)
+    raise ConfigError(
+        f"{file} gives {', '.join(outputs)} and no representation; export it again "
+        "with final_avg_pool in --export_endpoints, or without that flag"
+    )
 
 
 def _require_unit_range(model: keras.Model, file: Path) -> None:

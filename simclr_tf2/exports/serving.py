@@ -9,8 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from simclr_tf2.augmentations import eval_view
-from simclr_tf2.data import image_files
+from simclr_tf2.exports import encoded_images
 from simclr_tf2.exports.hub import write_numbered
 
 
@@ -42,17 +41,12 @@ class ServingClassifier(tf.Module):
         self._channels = channels
         self._names = tf.constant(list(class_names))
 
-    def _view(self, contents: tf.Tensor) -> tf.Tensor:
-        pixels = image_files.decode_usual(contents, channels=self._channels)
-        return tf.cast(eval_view(pixels, image_size=self._size), tf.float32)
-
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Map files ``[n]`` to ``label`` ``[n]``, ``classes`` and ``probabilities``."""
-        size = self._size
-        height, width = (size, size) if isinstance(size, int) else size
-        spec = tf.TensorSpec([height, width, self._channels], tf.float32)
-        views = tf.map_fn(self._view, image_bytes, fn_output_signature=spec)
+        views = encoded_images.decoded_views(
+            image_bytes, image_size=self._size, channels=self._channels
+        )
         probabilities = self._classifier(views, training=False)
         shape = tf.shape(probabilities)
         return {

@@ -1,5 +1,6 @@
 """Backbones, heads and the SimCLR model."""
 
+from simclr_tf2.models.endpoints import build_endpoints
 from simclr_tf2.models.heads import build_projection_head, build_supervised_head
 from simclr_tf2.models.layers import FusedBatchNormalization
 from simclr_tf2.models.remat import recompute, recomputed
@@ -24,6 +25,7 @@ __all__ = [
     "SimCLR",
     "build_classifier",
     "build_encoder",
+    "build_endpoints",
     "build_projection_head",
     "build_resnet",
     "build_simclr",

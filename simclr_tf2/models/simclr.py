@@ -127,7 +127,9 @@ def build_classifier(model: SimCLR) -> keras.Model:
     assert model.supervised_head is not None, "built without classes"
     h = model.backbone.output
     h = h["final_avg_pool"] if isinstance(h, dict) else h
-    logits = model.supervised_head(model._lower_head()(h))
+    if model.ft_proj_selector:  # Keras 3.12 cannot load a graph that is its input
+        h = model._lower_head()(h)
+    logits = model.supervised_head(h)
     softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
     return keras.Model(model.backbone.input, softmax(logits), name="classifier")
 

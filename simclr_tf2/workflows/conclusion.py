@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import addresses, models, stopping
+from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.distribution import Workers
 from simclr_tf2.errors import RunFailed
@@ -22,6 +23,7 @@ from simclr_tf2.evaluation.measured import Measured
 from simclr_tf2.evaluation.provenance import provenance
 from simclr_tf2.evaluation.runner import measure_model, render
 from simclr_tf2.evaluation.subject import Conditions
+from simclr_tf2.exports import model_card
 from simclr_tf2.exports.formats import write_exports
 from simclr_tf2.report import run_report
 from simclr_tf2.results import document
@@ -164,6 +166,7 @@ def conclude(
             step=step,
             classifier=classifiers.of_run(config, splits, exported, measured),
         )
+    exports = list(files)
     if config.evaluation.report:
         with timed(timings, "report"):
             path = run_report.write(
@@ -187,6 +190,22 @@ def conclude(
         timings=timings,
         finished=True,
     )
+    if exports:
+        training = model_card.training_of(
+            config.data.source,
+            config_lib.to_flat(config),
+            run_history.starts(folder),
+            found["results"],
+        )
+        card = model_card.write_card(
+            folder.without_name(),
+            exported,
+            exports,
+            training,
+            image_size=config.data.image_size,
+            step=step,
+        )
+        files.append((card, "what the exported network is and how to load it"))
     path = folder.without_name().results
     document.write(path, found)
     if folder.name:

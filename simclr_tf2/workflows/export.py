@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf2 import addresses, models, saved_model
+from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.errors import ConfigError
+from simclr_tf2.exports import model_card
 from simclr_tf2.exports.formats import write_exports
+from simclr_tf2.results import document
 from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import folder as run_folder
+from simclr_tf2.runs import history as run_history
 from simclr_tf2.runs.restoring import restore_model
 from simclr_tf2.workflows import classifiers
 
@@ -34,6 +38,7 @@ def export(config: Config) -> dict[str, Any]:
         raise ConfigError("--mode=export with empty --export_formats has nothing to do")
     folder = addresses.local(config.model_dir)
     classifier = None
+    training = model_card.Training()
     if config.training.checkpoint:
         model, step = convert(config, config.training.checkpoint, folder)
     else:
@@ -43,6 +48,7 @@ def export(config: Config) -> dict[str, Any]:
         if trained.workflow == "finetune":
             names = classifiers.names_of(RunFolder(folder))
             classifier = classifiers.of_network(model, names)
+        training = _training(trained, RunFolder(folder), step)
     files = write_exports(
         config.export,
         model,
@@ -57,9 +63,30 @@ def export(config: Config) -> dict[str, Any]:
             f"--mode=finetune --checkpoint={config.model_dir}, or export that of a "
             "protocol with --mode=eval --protocols=logreg --classifier_from=logreg"
         )
+    card = model_card.write_card(
+        RunFolder(folder),
+        model,
+        files,
+        training,
+        image_size=config.data.image_size,
+        step=step,
+    )
+    files.append((card, "what the exported network is and how to load it"))
     for path, text in files:
         print(f"{path}: {text}", flush=True)
     return {"step": step, "files": [str(path) for path, _ in files]}
+
+
+def _training(trained: Config, folder: RunFolder, step: int) -> model_card.Training:
+    """Describe the run, with its results if they are of this step."""
+    found = document.read(folder.results)
+    results = found.get("results", {}) if found.get("step") == step else {}
+    return model_card.training_of(
+        trained.data.source,
+        config_lib.to_flat(trained),
+        run_history.starts(folder),
+        results,
+    )
 
 
 def convert(config: Config, source: str, folder: Path) -> tuple[models.SimCLR, int]:

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf2 import models, saved_model
+from simclr_tf2.augmentations import eval_view
 from simclr_tf2.config import (
     ModelConfig,
 )
@@ -57,6 +58,66 @@ def test_saved_model_gives_every_endpoint_and_the_same_h(exported, module):
     np.testing.assert_allclose(found["proj_head_output"], z, rtol=1e-3, atol=1e-5)
     served = module.signatures["serving_default"](inputs=images)
     np.testing.assert_allclose(served["final_avg_pool"], h, rtol=1e-4, atol=1e-6)
+
+
+def test_encoded_files_give_h_of_their_views(exported, module):
+    random = np.random.default_rng(2)
+    images = [random.integers(0, 256, (40, 56, 3), np.uint8), exported.pixels[0]]
+    contents = tf.stack([tf.io.encode_png(image) for image in images])
+    served = module.signatures["serving_bytes"](image_bytes=contents)
+    views = np.stack([eval_view(image, image_size=32) for image in images])
+    expected = exported.model(views, training=False)
+    for name, key in (
+        ("final_avg_pool", "representation"),
+        ("proj_head_output", "projection"),
+    ):
+        scale = np.abs(expected[key]).max()
+        np.testing.assert_allclose(served[name], expected[key], atol=1e-4 * scale)
+    np.testing.assert_allclose(
+        served["final_avg_pool"][1], exported.h[0], rtol=1e-3, atol=1e-5
+    )
+
+
+def test_five_channels_have_no_signature_of_bytes(tmp_path):
+    copy = models.build_simclr(
+        ModelConfig(resnet_depth=10, width_multiplier=0.0625),
+        image_size=8,
+        channels=5,
+        export=True,
+    )
+    path = saved_model.save_hub_module(copy, tmp_path, step=1, keep=0, image_size=8)
+    assert set(tf.saved_model.load(str(path)).signatures) == {"serving_default"}
+
+
+@pytest.mark.slow
+def test_saved_model_cli_shows_both_signatures(exported):
+    said = command_line.python(
+        "from tensorflow.python.tools.saved_model_cli import main; main()",
+        "show",
+        "--all",
+        "--dir",
+        exported.files["saved_model"][0],
+    )
+    for words in ("serving_default", "serving_bytes", "image_bytes", "DT_STRING"):
+        assert words in said
+    assert "proj_head_output" in said
+
+
+@pytest.mark.slow
+def test_hub_load_gives_the_endpoints(exported):
+    pytest.importorskip("tensorflow_hub")
+    np.save(exported.folder / "images.npy", exported.images)
+    np.save(exported.folder / "h.npy", exported.h)
+    out = command_line.python(
+        "import sys, numpy as np, tensorflow_hub as hub\n"
+        "f = sys.argv[1]\n"
+        "found = hub.load(sys.argv[2])(np.load(f + '/images.npy'), trainable=False)\n"
+        "w = np.load(f + '/h.npy')\n"
+        "print(np.abs(found['final_avg_pool'] - w).max() / np.abs(w).max())",
+        exported.folder,
+        exported.files["saved_model"][0],
+    )
+    assert float(out) < 1e-5
 
 
 @pytest.mark.slow

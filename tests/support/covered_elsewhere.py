@@ -31,7 +31,7 @@ evaluation/test_result_table            results: table
 evaluation/transfer/test_linear         data: transfer_sets
 evaluation/transfer/test_linear         evaluation/solvers: binary_lbfgs
 evaluation/transfer/test_linear         results: transfer_table
-exports/test_formats                    exports: hub keras_file
+exports/test_formats                    exports: encoded_images hub keras_file
 losses/test_blockwise                   losses: bands
 losses/test_logistic_and_margin         losses: candidates margin nt_logistic
 models/test_fused_batch_norm            models: layers

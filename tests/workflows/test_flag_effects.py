@@ -255,3 +255,28 @@ def test_eval_name_writes_a_file_of_its_own(finished, tmp_path):
     document = json.loads((folder / "results_first_100.json").read_text())
     assert document["results"]["SimCLR h/knn"]["test_examples"] == 100
     assert (folder / "results.json").read_bytes() == before
+
+
+def test_the_exports_have_a_card_with_the_results_of_their_step(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    written = json.loads((folder / "model_card.json").read_text())
+    results = json.loads((folder / "results.json").read_text())
+    assert set(written["results"]) == set(results["results"]) != set()
+    assert written["step"] == results["step"] == 12
+    assert written["training_images"] > 0
+    names = ("block_group1", "proj_head_output")
+    workflows.run(
+        tiny_config(
+            mode="export",
+            model_dir=str(folder),
+            export_formats=("keras",),
+            export_endpoints=names,
+        )
+    )
+    again = json.loads((folder / "model_card.json").read_text())
+    assert list(again["files"]) == ["encoder.keras"]
+    assert again["results"] == written["results"]
+    encoder = keras.models.load_model(folder / "encoder.keras")
+    found = encoder(np.zeros([2, 32, 32, 3], np.float32))
+    assert set(found) == set(names) and found["proj_head_output"].shape == (2, 16)
