@@ -37,7 +37,7 @@ from simclr_tf2.config.evaluation import (
     TRANSFER_METHODS,
     EvaluationConfig,
 )
-from simclr_tf2.config.export import EXPORT_FORMATS, ExportConfig
+from simclr_tf2.config.export import EMBED_ENDPOINTS, EXPORT_FORMATS, ExportConfig
 from simclr_tf2.config.flat import (
     field_defaults,
     fields,
@@ -81,6 +81,7 @@ __all__ = [
     "BEST_METRICS",
     "CACHES",
     "COMMUNICATION",
+    "EMBED_ENDPOINTS",
     "EVAL_NAME",
     "EXPORT_FORMATS",
     "FILE_CHECKS",

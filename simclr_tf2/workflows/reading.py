@@ -65,7 +65,7 @@ def open_input(config: Config) -> Input:
             channels=config.data.image_channels, pixels=config.data.pixel_range
         )
         names = [images.listing.paths[row] for row in np.sort(images.good)]
-        return Input(split, names, _batches(config, split), is_folder=True)
+        return Input(split, names, batches(config, split), is_folder=True)
     name, colon, split_name = place.rpartition(":")
     if place.endswith(ARRAYS):  # all of it
         name, split_name = place, "all"
@@ -84,7 +84,7 @@ def open_input(config: Config) -> Input:
         dataclasses.replace(config.data, dataset=name), split_name
     )
     names = [f"{place}/{i}" for i in range(split.num_examples)]
-    return Input(split, names, _batches(config, split), is_folder=False)
+    return Input(split, names, batches(config, split), is_folder=False)
 
 
 def _files(config: Config, place: str) -> image_sets.ImageSet | None:
@@ -110,7 +110,8 @@ def _files(config: Config, place: str) -> image_sets.ImageSet | None:
     return found
 
 
-def _batches(config: Config, split: Split) -> tf.data.Dataset:
+def batches(config: Config, split: Split) -> tf.data.Dataset:
+    """Return batches of views of a split, in index order."""
     return pipeline.make_eval_dataset(
         split,
         batch_size=config.evaluation.eval_batch_size,
