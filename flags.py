@@ -899,23 +899,26 @@ _integer(
 _section("Prediction and embedding")
 _string(
     "input",
-    "Images to label or to embed: a folder, several folders (a,b), an image, a "
-    "manifest (.csv or .parquet), an .npz or .npy file, or NAME:SPLIT of a data set or "
-    "file (cifar10:test).",
+    "Images to label or to embed. They are a folder, several folders (a,b), an image, "
+    "a manifest (.csv or .parquet), an .npz or .npy file, or NAME:SPLIT of a data set "
+    "or file (cifar10:test).",
 )
 _string(
     "output",
     "File to write. With --mode=predict: the labels, as .csv, .jsonl or .parquet. "
     "With --mode=embed: the representations, as .npz, .csv or .parquet, or a path that "
-    "ends in / for a folder that TensorBoard's projector shows (tensorboard --logdir). "
+    "ends in /, for a folder that the projector of TensorBoard shows. "
     "With --mode=plan: the plan, as .json.",
 )
 _enum(
     "embed_endpoint",
     config_lib.EMBED_ENDPOINTS,
     "Endpoint of the network to write, named as in the SavedModel. final_avg_pool: the "
-    "representation h. proj_head_output: the projection z. initial_conv to "
-    "block_group4: the mean of this map over height and width.",
+    "representation h. proj_head_output: the projection z. The "
+    "others are maps, of which the mean over height and width is written. "
+    "initial_conv: the first convolution. initial_max_pool: the end of the stem. "
+    "block_group1: the first block group. block_group2: the second. block_group3: the "
+    "third. block_group4: the last.",
 )
 _integer(
     "rows_per_file",

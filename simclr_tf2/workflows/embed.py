@@ -124,6 +124,13 @@ def _as_trained(config: Config, encoder: keras.Model) -> Config:
         asked = {name: getattr(config.data, name) for name in names & given}
         return dataclasses.replace(config, data=dataclasses.replace(data, **asked))
     size = (height, width) if height else config.data.image_size
+    if not height and "image_size" not in config_lib.given_settings(config):
+        logger.warning(
+            "%s takes images of any size; they are resized to %s pixels, and "
+            "--image_size sets another size",
+            place,
+            size,
+        )
     data = dataclasses.replace(config.data, image_size=size, image_channels=channels)
     return dataclasses.replace(config, data=data)
 
