@@ -17,6 +17,8 @@ data/test_layouts                       data: layout_rules side_files
 data/test_manifest                      data: manifest_paths multi_label
 data/test_order                         data: sources
 data/test_shapes_drawing                data: shapes_builder shapes_fields shapes_scene
+data/test_stored_images                 data: dicom_files npy_files pnm_files unreadable
+data/test_stored_images                 data: wide_tiff_files
 distribution/test_strategies            distribution: multi_worker
 evaluation/features/test_depths         evaluation/protocols: depths
 evaluation/protocols/test_linear        evaluation/solvers: sgd_heads
@@ -55,11 +57,13 @@ test_recipe_files                       command_line: recipe_files
 test_wheel                              __main__
 training/test_mixed_precision           optimizers: loss_scale
 training/test_semi_recipe               results: semi_table
+reference/test_endpoints                saved_model: endpoints
 workflows/test_best_checkpoint          evaluation: best_metric
 workflows/test_best_checkpoint          results: curve
 workflows/test_best_checkpoint          runs: best_checkpoint
 workflows/test_comparison               data: identity
 workflows/test_comparison               results: comparison other_runs predictions
+workflows/test_embed_endpoints          workflows: embed_outputs reading
 workflows/test_eval_data                evaluation: runner
 workflows/test_eval_data                runs: eval_settings restoring
 workflows/test_eval_honesty             training: splits

@@ -155,23 +155,6 @@ def test_parts_continue_after_the_last_whole_file(
         run(*arguments, "--embed_endpoint=proj_head_output")
 
 
-def test_memory_holds_the_rows_of_one_file():
-    """Rows are taken from the batches only as they are written."""
-    taken = []
-
-    def batches():
-        for i in range(1000):
-            taken.append(i)
-            yield np.full((8, 2), i, np.float32), np.full(8, i)
-
-    groups = embedding_parts._regrouped(batches(), 20)
-    sizes = []
-    for number, (features, _) in enumerate(groups, 1):
-        sizes.append(len(features))
-        assert len(taken) <= 20 * number / 8 + 1
-    assert sizes == [20] * 400
-
-
 def test_parts_of_a_named_split_have_labels(finished, data_dir, tmp_path):
     arguments = [f"--model_dir={finished[0]}", f"--data_dir={data_dir}"]
     arguments += ["--input=simclr_shapes/tiny:test"]
