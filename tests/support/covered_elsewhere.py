@@ -42,6 +42,7 @@ models/test_resnet                      models: squeeze_excite
 optimizers/test_weight_decay            optimizers: decoupled
 planning/test_estimate                  planning: advice document image_counts table
 planning/test_memory                    planning: workload
+reference/test_endpoints                saved_model: endpoints
 reference/test_reading                  reference: files structure weights
 reference/test_reading                  training: initialization
 report/test_report                      report: facts nearest_images page
@@ -57,7 +58,6 @@ test_recipe_files                       command_line: recipe_files
 test_wheel                              __main__
 training/test_mixed_precision           optimizers: loss_scale
 training/test_semi_recipe               results: semi_table
-reference/test_endpoints                saved_model: endpoints
 workflows/test_best_checkpoint          evaluation: best_metric
 workflows/test_best_checkpoint          results: curve
 workflows/test_best_checkpoint          runs: best_checkpoint
