@@ -203,9 +203,9 @@ _string(
 )
 _string(
     "image_dir",
-    "Folder of your own images, instead of --dataset. Images without labels lie flat "
-    "or in any subfolders; images with labels lie in DIR/class/image or "
-    "DIR/split/class/image.",
+    "Folder of your own images, or several folders (a,b), instead of --dataset. "
+    "Images without labels lie flat or in any subfolders; images with labels lie in "
+    "DIR/class/image or DIR/split/class/image.",
 )
 _string(
     "manifest",
@@ -685,7 +685,8 @@ _string(
     "checkpoint",
     "Run folder or checkpoint whose weights are loaded before training or before an "
     "export. If it is not given, training starts from random weights. "
-    "--mode=predict: fine-tuned run, or its classifier.keras.",
+    "--mode=predict: fine-tuned run, or its classifier.keras. --mode=embed: the same "
+    "as --model_dir; also an encoder.keras or a checkpoint of google-research/simclr.",
 )
 _bool(
     "extend",
@@ -997,14 +998,32 @@ _integer(
 _section("Prediction and embedding")
 _string(
     "input",
-    "Images to label or to embed: a folder, an image, a manifest (.csv or .parquet), "
-    "an .npz or .npy file, or NAME:SPLIT of a data set or file (cifar10:test).",
+    "Images to label or to embed. They are a folder, several folders (a,b), an image, "
+    "a manifest (.csv or .parquet), an .npz or .npy file, or NAME:SPLIT of a data set "
+    "or file (cifar10:test).",
 )
 _string(
     "output",
     "File to write. With --mode=predict: the labels, as .csv, .jsonl or .parquet. "
-    "With --mode=embed: the representations, as .npz, .csv or .parquet. "
+    "With --mode=embed: the representations, as .npz, .csv or .parquet, or a path that "
+    "ends in /, for a folder that the projector of TensorBoard shows. "
     "With --mode=plan: the plan, as .json.",
+)
+_enum(
+    "embed_endpoint",
+    config_lib.EMBED_ENDPOINTS,
+    "Endpoint of the network to write, named as in the SavedModel. final_avg_pool: the "
+    "representation h. proj_head_output: the projection z. The "
+    "others are maps, of which the mean over height and width is written. "
+    "initial_conv: the first convolution. initial_max_pool: the end of the stem. "
+    "block_group1: the first block group. block_group2: the second. block_group3: the "
+    "third. block_group4: the last.",
+)
+_integer(
+    "rows_per_file",
+    "Number of images per file for large inputs: --output=h.parquet becomes "
+    "h-00000.parquet, h-00001.parquet and so on. The same command continues after the "
+    "last whole file. 0: one file, for which all representations are held in memory.",
 )
 _integer(
     "top_k",

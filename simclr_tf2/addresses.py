@@ -33,6 +33,17 @@ def meant(place: str) -> str | None:
     return f"{match[1]}://{place[match.end() :]}" if match else None
 
 
+def folders(text: str) -> tuple[str, ...]:
+    """Return the folders that ``a,b`` names.
+
+    A folder whose name contains a comma is one folder. Spaces around names are left
+    out.
+    """
+    if "," not in text or os.path.isdir(text):
+        return (text,)
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def register_copy(address: str, folder: Path) -> None:
     """Let ``local`` return paths in ``folder`` for places at or below ``address``."""
     _COPIES[address.rstrip("/")] = folder

@@ -60,7 +60,8 @@ MODES = (
         "embed",
         "Write the representation of each image of a folder to a file.",
         "--mode=embed --model_dir=runs/photos --input=photos --output=h.csv",
-        needs=("model_dir", "input"),  # and --output, or --neighbours_of
+        # And --model_dir or --checkpoint; --output or --neighbours_of
+        needs=("input",),
     ),
     Mode(
         "export",

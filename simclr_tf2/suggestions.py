@@ -29,6 +29,7 @@ FLAG_SYNONYMS = {
     "jitter": "color_jitter_strength",
     "logdir": "model_dir",
     "lr": "learning_rate",
+    "keep_bits": "pixel_range",
     "max_steps": "train_steps",
     "num_epochs": "train_epochs",
     "num_gpus": "strategy",

@@ -285,7 +285,7 @@ def test_protocols_that_fine_tuning_keeps_for_an_evaluation_are_found():
             "--model_dir is required in --mode=pretrain; for example: python",
         ),
         ("eval", "--model_dir is required in --mode=eval"),
-        ("embed", "--model_dir and --input are required in --mode=embed; for example"),
+        ("embed", "--input is required in --mode=embed; for example"),
         ("scan", ""),
     ],
 )

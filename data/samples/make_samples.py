@@ -184,7 +184,7 @@ def bad_samples() -> Iterator[tuple[str, bytes]]:
     yield "cut_off.tif", tiff[: len(tiff) // 2]
     yield "damaged_lzw.tif", _damaged_lzw()
     yield "60000x60000.tif", _resized_tiff(tiff, 60000)
-    yield "float.tif", _encode(noise[..., 0].astype("float32"), "TIFF")
+    yield "nan.tif", _encode(np.full_like(noise[..., 0], np.nan, "float32"), "TIFF")
     yield "git_lfs_pointer.png", b"version https://git-lfs.github.com/spec/v1\n"
 
 

@@ -38,7 +38,12 @@ from simclr_tf2.config.evaluation import (
     TRANSFER_METHODS,
     EvaluationConfig,
 )
-from simclr_tf2.config.export import EXPORT_ENDPOINTS, EXPORT_FORMATS, ExportConfig
+from simclr_tf2.config.export import (
+    EMBED_ENDPOINTS,
+    EXPORT_ENDPOINTS,
+    EXPORT_FORMATS,
+    ExportConfig,
+)
 from simclr_tf2.config.flat import (
     field_defaults,
     fields,
@@ -83,6 +88,7 @@ __all__ = [
     "CACHES",
     "COLOR_JITTER_IMPLS",
     "COMMUNICATION",
+    "EMBED_ENDPOINTS",
     "EVAL_NAME",
     "EXPORT_ENDPOINTS",
     "EXPORT_FORMATS",

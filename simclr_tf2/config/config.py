@@ -27,7 +27,7 @@ from simclr_tf2.config.settings import OUTPUT, PLACE, WEIGHTS, setting
 from simclr_tf2.config.training import TrainingConfig
 
 OUTPUTS = {  # mode -> what --output ends in
-    "embed": (".npz", ".csv", ".parquet"),
+    "embed": (".npz", ".csv", ".parquet", "/"),
     "predict": (".csv", ".jsonl", ".parquet"),
     "plan": (".json",),
 }

@@ -26,6 +26,17 @@ EXPORT_ENDPOINTS = (
     "proj_head_input",
     "proj_head_output",
 )
+# --mode=embed: h first, the default.
+EMBED_ENDPOINTS = (
+    "final_avg_pool",
+    "proj_head_output",
+    "initial_conv",
+    "initial_max_pool",
+    "block_group1",
+    "block_group2",
+    "block_group3",
+    "block_group4",
+)
 EXPORT_FORMATS = (
     "keras",
     "saved_model",
@@ -52,10 +63,17 @@ class ExportConfig:
     keep_hub_module_max: int = setting(1, changes=OUTPUT, modes=TRAINING | EXPORT)
     # Embed, predict: a folder of images or TFDS name:split
     input: str | None = setting(None, changes=OUTPUT, modes=EMBED | PREDICT, ours=True)
-    # Embed: .npz, .csv or .parquet; predict: .csv, .jsonl or .parquet; plan: .json
+    # Embed: .npz, .csv, .parquet, or a folder for the projector ("h/");
+    # predict: .csv, .jsonl or .parquet; plan: .json
     output: str | None = setting(
         None, changes=OUTPUT, modes=EMBED | PREDICT | PLAN, ours=True
     )
+    # Embed: final_avg_pool is h, proj_head_output is z
+    embed_endpoint: str = setting(
+        "final_avg_pool", changes=OUTPUT, modes=EMBED, ours=True
+    )
+    # Embed: several Parquet files; 0: one
+    rows_per_file: int = setting(0, changes=OUTPUT, modes=EMBED, ours=True)
     # Predict: number of classes named for each image
     top_k: int = setting(1, changes=OUTPUT, modes=PREDICT, ours=True)
     # Scan, embed: a .png
@@ -70,14 +88,15 @@ class ExportConfig:
             require_choice("export_formats", name, EXPORT_FORMATS)
         for name in self.export_endpoints:
             require_choice("export_endpoints", name, EXPORT_ENDPOINTS)
-        require_not_negative(self, "keep_hub_module_max")
+        require_choice("embed_endpoint", self.embed_endpoint, EMBED_ENDPOINTS)
+        require_not_negative(self, "keep_hub_module_max", "rows_per_file")
         require_positive(self, "num_neighbours")
         require_positive(self, "top_k")
         if self.output is not None:
             require(
-                re.search(r"\.(npz|csv|parquet|jsonl?)$", self.output) is not None,
+                re.search(r"\.(npz|csv|parquet|jsonl?)$|/$", self.output) is not None,
                 "output",
-                "a path that ends in .csv, .parquet, .npz, .jsonl or .json",
+                "a path that ends in .csv, .parquet, .npz, .jsonl, .json or /",
                 self.output,
             )
         if self.preview is not None:

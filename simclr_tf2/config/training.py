@@ -17,8 +17,8 @@ from simclr_tf2.config.modes import (
     MEASURING,
     PLAN,
     PLANNED,
-    PREDICT,
     PRETRAIN,
+    READING,
     TRAINING,
 )
 from simclr_tf2.config.settings import MEASUREMENT, OUTPUT, SPEED, WEIGHTS, setting
@@ -48,7 +48,7 @@ class TrainingConfig:
     # Recompute activations (arXiv 1604.06174)
     remat: str = setting("off", changes=SPEED, modes=PLANNED, ours=True)
     checkpoint: str | None = setting(
-        None, changes=WEIGHTS, modes=TRAINING | EXPORT | PREDICT
+        None, changes=WEIGHTS, modes=TRAINING | EXPORT | READING
     )
     extend: bool = setting(False, changes=OUTPUT, modes=TRAINING, ours=True)
     checkpoint_epochs: float = setting(1.0, changes=OUTPUT, modes=TRAINING)

@@ -27,10 +27,11 @@ from simclr_tf2.data import (
     image_headers,
     index_cache,
     pixel_range,
-    tiff_files,
+    stored_images,
 )
 from simclr_tf2.data.index_columns import DIGEST_BYTES, FileIndex
 from simclr_tf2.data.layouts import Listing
+from simclr_tf2.data.unreadable import MissingReader
 
 # Larger than the largest common camera makes (102 million); 400 MB as pixels.
 MAX_PIXELS = 1 << 27
@@ -38,13 +39,20 @@ _WHOLE = 64 << 20  # bytes up to which a file is held whole to look at it
 _BEGINNING = 4 << 20  # bytes that hold the header of a larger one
 
 
-def full_path(root: str, path: str) -> bytes:
+def full_path(listing: Listing, path: str) -> bytes:
     """Return the path of a listed file as TensorFlow takes it (any bytes in names)."""
+    root, path = listing.place_of(path)
     if "://" in path:
         return path.encode()
     if "://" in root:
         return f"{root.rstrip('/')}/{path}".encode()
     return os.fsencode(os.path.join(root, path))
+
+
+def _absolute_root(listing: Listing) -> str:
+    """Return the folder, or the folders, of a listing by absolute paths."""
+    roots = listing.folders.values() or [listing.root]
+    return ",".join(r if "://" in r else os.path.abspath(r) for r in roots)
 
 
 def build_index(
@@ -64,15 +72,15 @@ def build_index(
         max_pixels: Images of more are bad and never decoded.
         workers: Threads; default: two a core (they wait for the disk).
         check: "header" reads headers and hashes, and decodes only files that lack a
-            proper end, and those of 16 bits for the range of their values; "decode"
-            decodes every image as training will.
+            proper end, and those of more than 8 bits for the range of their values;
+            "decode" decodes every image as training will.
         progress: Called with (files looked at, files in all), from this thread.
     """
     assert check in FILE_CHECKS, check
-    root = listing.root if "://" in listing.root else os.path.abspath(listing.root)
+    root = _absolute_root(listing)
     known = index_cache.load(cache_path, root, listing.paths) if cache_path else None
     index = known or FileIndex.unread(listing.paths)
-    look = _Look(root, index, check == "decode", max_pixels)
+    look = _Look(listing, index, check == "decode", max_pixels)
     changed = known is None
     try:
         for done, read in _in_threads(look, len(listing), workers):
@@ -126,7 +134,7 @@ class _Unreadable(Exception):
 class _Look:
     """Reader that fills rows of an index; safe in threads with rows of their own."""
 
-    root: str
+    listing: Listing
     index: FileIndex
     decode: bool
     max_pixels: int
@@ -136,7 +144,7 @@ class _Look:
         return sum(self._row(row) for row in rows)
 
     def _row(self, row: int) -> bool:
-        index, path = self.index, full_path(self.root, self.index.paths[row])
+        index, path = self.index, full_path(self.listing, self.index.paths[row])
         try:
             size, mtime_ns = _status(path)
             if size == index.size[row] and mtime_ns == index.mtime_ns[row]:
@@ -160,7 +168,7 @@ class _Look:
     def _needs_decoding(self, row: int) -> bool:
         index = self.index
         return bool(
-            (self.decode or not index.complete[row] or index.bits[row] > 8)
+            (self.decode or not index.complete[row] or index.kind[row] != "uint8")
             and not index.decoded[row]
             and not index.error[row]
             and index.pixels[row] <= self.max_pixels
@@ -170,6 +178,8 @@ class _Look:
         index = self.index
         try:
             header = image_headers.parse(contents, size=size)
+        except MissingReader as error:  # may be installed at the next start
+            raise _Unreadable(str(error)) from error
         except image_headers.BadImage as error:
             index.error[row] = str(error)
             return
@@ -181,8 +191,8 @@ class _Look:
         index.decoded[row] = True
         kind = index.format[row]
         decode: Callable[[bytes], Any] = image_files.decode
-        if kind == "tiff":
-            decode = tiff_files.read
+        if kind in stored_images.FORMATS:
+            decode = stored_images.read
         elif kind == "png" and index.bits[row] == 16:
             decode = image_files.decode_sixteen
         elif kind in ("jpeg", "png", "gif"):
@@ -191,13 +201,23 @@ class _Look:
             with tf.device("/cpu:0"):
                 pixels = decode(contents)
                 shape = pixels.shape
-        except (tf.errors.OpError, MemoryError, tiff_files.BadTiff) as error:
+        except (tf.errors.OpError, MemoryError, image_headers.BadImage) as error:
             kind = "damaged" if index.complete[row] else "cut off, its end is missing"
             index.error[row] = f"{kind}: {_reason(error)}"
             return
         index.height[row], index.width[row] = shape[:2]
-        if index.bits[row] > 8:
-            index.values[row] = pixel_range.spread(np.asarray(pixels))
+        if index.kind[row] != "uint8":
+            self._fill_values(row, np.asarray(pixels))
+
+    def _fill_values(self, row: int, pixels: np.ndarray) -> None:
+        finite = pixels
+        if pixels.dtype.kind == "f":
+            finite = pixels[np.isfinite(pixels)]
+            self.index.whole[row] = bool((finite == np.rint(finite)).all())
+        if finite.size:
+            self.index.values[row] = pixel_range.spread(finite)
+        else:
+            self.index.error[row] = "holds no finite value"
 
 
 def _status(path: bytes) -> tuple[int, int]:
@@ -265,7 +285,7 @@ def _read_and_hash(path: bytes, size: int) -> tuple[bytes, bytes]:
         raise _Unreadable(_reason(error)) from error
     beginning = _read(path, _BEGINNING)
     # The frames of a GIF must be counted to its end; a TIFF's header may stand there.
-    whole = beginning[:3] == b"GIF" or beginning[:4] in tiff_files.MAGIC
+    whole = beginning[:3] == b"GIF" or stored_images.format_of(beginning)
     return (_read(path) if whole else beginning), digest.digest()
 
 

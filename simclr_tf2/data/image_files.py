@@ -1,15 +1,16 @@
-"""Pixels of an encoded image as a TensorFlow graph: any of six formats, any channels.
+"""Pixels of an encoded image as a TensorFlow graph: any of nine formats, any channels.
 
 TensorFlow's decoder does most of it. What it gets wrong is handled here: an animated
 WebP without alpha overruns its buffer (TensorFlow 2.21), a palette BMP gives the
 indices as gray levels, a WebP with alpha has no three channels, a palette PNG asked
-for four channels gives indices as alpha, and EXIF orientation is ignored. TIFF, which
-it has no decoder for, is read by Pillow.
+for four channels gives indices as alpha, and EXIF orientation is ignored. TIFF, PNM,
+.npy and DICOM, which it has no decoder for, are read by Python (``stored_images``).
 
 Rules, whatever the format: alpha is dropped, not blended, for 3 channels and for 1; it
 is 255 where the file has none and 4 are asked for, and for every BMP (most writers
 leave that byte undefined); gray is repeated; colour becomes gray as 0.299 R + 0.587 G +
 0.114 B; CMYK becomes RGB; of an animation the first frame. Colour profiles are ignored.
+Numbers of channels other than 1, 3 and 4 must be those of the file.
 Of 16 bits ``decode`` keeps the upper 8, ``decode_wide`` those of a range.
 """
 
@@ -21,7 +22,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2.data import pixel_range, tiff_files
+from simclr_tf2.data import pixel_range, stored_images
 
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG's own Y
 
@@ -39,7 +40,7 @@ def decode(
 
     Args:
         contents: string scalar.
-        channels: 1, 3 or 4.
+        channels: 1, 3 or 4; others if the file has them.
         orientation: EXIF orientation, 1 to 8, integer scalar; None turns nothing.
 
     Returns:
@@ -48,13 +49,9 @@ def decode(
     Raises:
         tf.errors.InvalidArgumentError: Damaged bytes.
     """
-    assert channels in (1, 3, 4), channels
     contents = tf.convert_to_tensor(contents, tf.string)
-    first = tf.strings.substr(contents, 0, 1)
-    # RIFF (WebP), BM; II and MM (TIFF).
-    others = (first == "R") | (first == "B") | (first == "I") | (first == "M")
     pixels = tf.cond(
-        others,
+        tf.logical_not(_is_usual(contents)),
         lambda: _decode_others(contents, channels),
         lambda: decode_usual(contents, channels=channels),
     )
@@ -73,7 +70,7 @@ def decode_wide(
 
     Args:
         contents: string scalar, as ``decode`` takes it.
-        channels: 1, 3 or 4.
+        channels: 1, 3 or 4; others if the file has them.
         pixels: What ``pixel_range.resolve`` gave; images of 8 bits are 0 to 255 unless
             it lies within.
         orientation: EXIF orientation, 1 to 8, integer scalar; None turns nothing.
@@ -94,27 +91,35 @@ def decode_wide(
         found = decode(contents, channels=channels)
         return pixel_range.scale(found, *pixel_range.limits(pixels, np.uint8))
 
-    def tiff() -> tf.Tensor:
-        values, wide = tf.numpy_function(
-            tiff_files.read_wide, [contents], (tf.uint16, tf.bool), stateful=False
+    def stored() -> tf.Tensor:
+        values, kind = tf.numpy_function(
+            functools.partial(stored_images.read_for_range, pixels=pixels),
+            [contents],
+            (tf.uint16, tf.int32),
+            stateful=False,
         )
         values = _to_channels(tf.ensure_shape(values, [None, None, None]), channels)
-        return tf.cond(
-            wide,
-            lambda: pixel_range.scale(values, *pixel_range.limits(pixels, np.uint16)),
-            lambda: pixel_range.scale(
-                tf.cast(values, tf.uint8), *pixel_range.limits(pixels, np.uint8)
+        narrow = tf.cast(values, tf.uint8)
+        branches = {
+            stored_images.EIGHT_BITS: lambda: pixel_range.scale(
+                narrow, *pixel_range.limits(pixels, np.uint8)
             ),
-        )
+            stored_images.SIXTEEN_BITS: lambda: pixel_range.scale(
+                values, *pixel_range.limits(pixels, np.uint16)
+            ),
+            stored_images.IN_RANGE: lambda: values,
+        }
+        return tf.switch_case(kind, branches)
 
-    start = tf.strings.substr(contents, 0, 2)
+    tensorflows = tf.strings.regex_full_match(
+        tf.strings.substr(contents, 0, 2), r"RI|BM"
+    )
     found = tf.case(
         [
             (has_sixteen_bits(contents), sixteen),
-            ((start == "II") | (start == "MM"), tiff),
+            (_is_usual(contents) | tensorflows, eight),
         ],
-        default=eight,
-        exclusive=True,
+        default=stored,
     )
     found = tf.ensure_shape(found, [None, None, channels])
     return found if orientation is None else orient(found, orientation)
@@ -158,6 +163,12 @@ def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
     return tf.ensure_shape(result, [None, None, pixels.shape[-1]])
 
 
+def _is_usual(contents: tf.Tensor) -> tf.Tensor:
+    """Return whether bytes begin as a JPEG, PNG or GIF, bool scalar."""
+    first = tf.strings.substr(contents, 0, 1)
+    return (first == b"\xff") | (first == b"\x89") | (first == "G")
+
+
 def decode_usual(contents: tf.Tensor, *, channels: int = 3) -> tf.Tensor:
     """Decode a JPEG, PNG or GIF; eagerly in a fraction of the time of ``decode``.
 
@@ -189,16 +200,18 @@ def _decode_others(contents: tf.Tensor, channels: int) -> tf.Tensor:
         start == "BM",
         lambda: decoded(_decode_bmp),
         lambda: tf.cond(
-            start == "RI", lambda: decoded(_decode_webp), lambda: decoded(_decode_tiff)
+            start == "RI",
+            lambda: decoded(_decode_webp),
+            lambda: decoded(_decode_stored),
         ),
     )
 
 
-def _decode_tiff(contents: tf.Tensor) -> tf.Tensor:
-    """Decode a TIFF to pixels [h, w, 1 to 4], upright."""
+def _decode_stored(contents: tf.Tensor) -> tf.Tensor:
+    """Decode an image that Python reads to pixels [h, w, c], upright."""
     # Not stateful: the same bytes are the same pixels.
     pixels = tf.numpy_function(
-        tiff_files.read_8_bit, [contents], tf.uint8, stateful=False
+        stored_images.read_8_bit, [contents], tf.uint8, stateful=False
     )
     return tf.ensure_shape(pixels, [None, None, None])
 
@@ -266,6 +279,8 @@ def _number(data: tf.Tensor, start: int, count: int) -> tf.Tensor:
 
 def _to_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
     """Convert [h, w, 1 to 4] to [h, w, channels], by the rules atop this file."""
+    if channels not in (1, 3, 4):
+        return tf.ensure_shape(pixels, [None, None, channels])
     to = {1: _to_gray, 3: _to_rgb, 4: _to_rgba}[channels]
     have = tf.shape(pixels)[2]
 

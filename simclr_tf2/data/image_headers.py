@@ -1,10 +1,10 @@
 """What an encoded image says about itself, read from its bytes without decoding.
 
-All formats but TIFF are parsed here rather than by a library because some libraries
-allocate the pixels of a PNG or WebP merely to find its EXIF block: here the size of an
-image is known, and refused, before anything of that size exists. Sources: JPEG ITU-T
-T.81 annex B; PNG (W3C) section 5; GIF89a sections 17-27; BMP BITMAPINFOHEADER; WebP
-container specification; EXIF 2.32 section 4.6.2.
+The formats that TensorFlow decodes are parsed here rather than by a library because
+some libraries allocate the pixels of a PNG or WebP merely to find its EXIF block: here
+the size of an image is known, and refused, before anything of that size exists.
+Sources: JPEG ITU-T T.81 annex B; PNG (W3C) section 5; GIF89a sections 17-27; BMP
+BITMAPINFOHEADER; WebP container specification; EXIF 2.32 section 4.6.2.
 """
 
 from __future__ import annotations
@@ -12,11 +12,16 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 
-from simclr_tf2.data import tiff_files
+import numpy as np
 
-
-class BadImage(ValueError):
-    """Error that says in one line why bytes are no image that can be used."""
+from simclr_tf2.data import (
+    dicom_files,
+    npy_files,
+    pnm_files,
+    stored_images,
+    tiff_files,
+)
+from simclr_tf2.data.unreadable import BadImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +29,19 @@ class Header:
     """Facts from the header of an image.
 
     Attributes:
-        format: "jpeg", "png", "gif", "bmp", "webp" or "tiff": by content, not by name.
+        format: "jpeg", "png", "gif", "bmp", "webp", "tiff", "pnm", "npy" or "dcm": by
+            content, not by name.
         height: Pixels, before the EXIF orientation is applied (TIFF: after).
         width: Pixels, before the EXIF orientation is applied (TIFF: after).
-        channels: Of the file: 1 gray, 2 gray and alpha, 3, 4 (alpha, or CMYK).
+        channels: Of the file: 1 gray, 2 gray and alpha, 3, 4 (alpha, or CMYK); TIFF and
+            npy may have any number.
         bits: Per channel; of a palette, per index.
         orientation: EXIF, 1 to 8; 1 where there is none (TIFF: its reader turns it).
         pixels: Most pixels that decoding holds at once, in units of 3 bytes (all
             frames of a GIF, which is read whole).
         complete: Whether the end of the file was found where it should be.
+        kind: Type of the values, as NumPy names it.
+        windowed: Whether the file says which values are black and white (DICOM).
     """
 
     format: str
@@ -43,6 +52,8 @@ class Header:
     orientation: int = 1
     pixels: int = 0
     complete: bool = True
+    kind: str = "uint8"
+    windowed: bool = False
 
 
 def parse(contents: bytes, *, size: int | None = None) -> Header:
@@ -58,17 +69,23 @@ def parse(contents: bytes, *, size: int | None = None) -> Header:
     size = len(contents) if size is None else size
     if size == 0:
         raise BadImage("empty file (0 bytes)")
+    if stored_images.format_of(contents) == "dcm":  # its first 128 bytes may be any
+        return _with_pixels(_dicom(contents, size))
     for magic, parser in _PARSERS.items():
         if contents.startswith(magic):
             try:
                 header = parser(contents, size)
             except (struct.error, IndexError) as error:
                 raise BadImage(f"cut off within its header ({size} bytes)") from error
-            if header.height <= 0 or header.width <= 0:
-                raise BadImage(f"says it is {header.height}x{header.width} pixels")
-            area = header.height * header.width
-            return replace(header, pixels=max(header.pixels, area))
+            return _with_pixels(header)
     raise BadImage(_what_else(contents))
+
+
+def _with_pixels(header: Header) -> Header:
+    if header.height <= 0 or header.width <= 0:
+        raise BadImage(f"says it is {header.height}x{header.width} pixels")
+    area = header.height * header.width
+    return replace(header, pixels=max(header.pixels, area))
 
 
 def _png(contents: bytes, size: int) -> Header:
@@ -98,6 +115,7 @@ def _png(contents: bytes, size: int) -> Header:
         bits=bits,
         orientation=orientation,
         complete=complete,
+        kind="uint16" if bits == 16 else "uint8",
     )
 
 
@@ -264,20 +282,60 @@ def _webp_exif(contents: bytes) -> int:
 
 
 def _tiff(contents: bytes, size: int) -> Header:
-    try:
-        image = tiff_files.open_tiff(contents)
-        height, width, channels, bits = tiff_files.shape_of(image)
-        complete = tiff_files.is_complete(image, size)
-    except tiff_files.BadTiff as error:
-        raise BadImage(str(error)) from error
+    height, width, channels, kind = tiff_files.facts_of(contents)
     return Header(
         format="tiff",
         height=height,
         width=width,
         channels=channels,
-        bits=bits,
-        complete=complete,
+        bits=_bits(kind),
+        kind=kind,
+        complete=tiff_files.is_complete(contents, size),
     )
+
+
+def _pnm(contents: bytes, size: int) -> Header:
+    header = pnm_files.header_of(contents)
+    return Header(
+        format="pnm",
+        height=header.height,
+        width=header.width,
+        channels=header.channels,
+        bits=header.bits,
+        kind=f"uint{header.bits}",
+        complete=header.is_complete(contents, size),
+    )
+
+
+def _npy(contents: bytes, size: int) -> Header:
+    (height, width, channels), dtype, _ = npy_files.header_of(contents)
+    kind = "uint8" if dtype.kind == "b" else dtype.newbyteorder("=").name
+    return Header(
+        format="npy",
+        height=height,
+        width=width,
+        channels=channels,
+        bits=_bits(kind),
+        kind=kind,
+        complete=npy_files.is_complete(contents, size),
+    )
+
+
+def _dicom(contents: bytes, size: int) -> Header:
+    (height, width, channels), kind, windowed = dicom_files.header_of(contents)
+    return Header(
+        format="dcm",
+        height=height,
+        width=width,
+        channels=channels,
+        bits=_bits(kind),
+        kind=kind,
+        windowed=windowed,
+    )
+
+
+def _bits(kind: str) -> int:
+    return np.dtype(kind).itemsize * 8
 
 
 def _exif(block: bytes) -> int:
@@ -318,6 +376,8 @@ _PARSERS = {
     b"BM": _bmp,
     b"RIFF": _webp,
     **dict.fromkeys(tiff_files.MAGIC, _tiff),
+    **dict.fromkeys(pnm_files.MAGIC, _pnm),
+    npy_files.MAGIC: _npy,
 }
 _OTHER = {
     b"<!doctype html": "an HTML page, not an image (a failed download?)",

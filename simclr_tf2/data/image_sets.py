@@ -14,17 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf2 import places
+from simclr_tf2 import addresses, places
 from simclr_tf2.config import DataConfig
 from simclr_tf2.data import (
+    datasets,
     file_index,
+    folders,
     image_files,
-    layouts,
     manifest,
     order,
     pixel_range,
     prepare,
     slices,
+    stored_images,
 )
 from simclr_tf2.data.datasets import Split
 from simclr_tf2.data.file_index import FileIndex
@@ -36,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 HELD_OUT = 0.1  # [ours] of a labelled set without splits; chosen by a hash of the path
 PROGRESS_SECONDS = 10
+_NAMES = {"dcm": "DICOM", "npy": ".npy", "pnm": "PPM or PGM"}
 NAMED_BAD = 10  # broken files named in the log; scan.json names all
 
 
@@ -213,11 +216,38 @@ class ImageSet:
 
     @functools.cached_property
     def seen(self) -> pixel_range.Seen | None:
-        """Values of the images of 16 bits; None where there are none."""
-        rows = self.good[self.index.bits[self.good] == 16]
+        """Values of the images of more than 8 bits; None where there are none."""
+        rows = self.good[self.index.wide[self.good]]
         if not rows.size:
             return None
-        return pixel_range.Seen.of_spreads(self.index.values[rows].tolist(), np.uint16)
+        kinds = [np.dtype(kind) for kind in set(self.index.kind[rows].tolist())]
+        return pixel_range.Seen.of_spreads(
+            self.index.values[rows].tolist(),
+            np.result_type(*kinds),
+            whole=bool(self.index.whole[rows].all()),
+        )
+
+    def decide_range(self, pixels: str) -> str:
+        """Decide the ``--pixel_range`` of images of more than 8 bits.
+
+        DICOM files that say themselves what is black and white (a window) are read as
+        they say, unless a range LO,HI is given.
+
+        Raises:
+            ConfigError: The values, or the files, do not say what black and white are.
+        """
+        assert self.seen is not None
+        windowed = self.index.windowed[self.good[self.index.wide[self.good]]]
+        if pixels not in (pixel_range.AUTO, pixel_range.FULL) or not windowed.any():
+            return pixel_range.resolve(pixels, self.seen, name=self.name)
+        if pixels == pixel_range.AUTO and not windowed.all():
+            raise ConfigError(
+                f"{int(windowed.sum())} of the {len(windowed)} images of {self.name} "
+                "that have more than 8 bits say what is black and white (a DICOM "
+                "window), the others do not; pass --pixel_range=LO,HI for all of them "
+                f"({pixel_range.suggest(self.seen)} is what was seen)"
+            )
+        return pixel_range.FULL
 
     def open(
         self, spec: str, *, channels: int = 3, pixels: str = pixel_range.AUTO
@@ -246,11 +276,12 @@ class ImageSet:
     def _decided(self, pixels: str) -> str | None:
         """Return the range of all images; None where they are read with 8 bits."""
         if self.seen is not None:
-            return pixel_range.resolve(pixels, self.seen, name=self.name)
+            return self.decide_range(pixels)
         natural = pixel_range.limits(pixels, np.uint8) == (0, 255)
         return None if natural else pixels
 
     def _split(self, rows: np.ndarray, spec: str, channels: int, pixels: str) -> Split:
+        self._require_channels(rows, channels)
         labels = self._all_labels[rows]
         wide = self._decided(pixels)
         shape = self._shape(rows, channels)
@@ -277,8 +308,27 @@ class ImageSet:
             pixel_bytes=1 if wide is None else 2,
         )
 
+    def _require_channels(self, rows: np.ndarray, channels: int) -> None:
+        """Refuse images that cannot be converted to this number of channels."""
+        have = self.index.channels[rows]
+        wrong = have != channels
+        if channels in datasets.ENCODED_CHANNELS:
+            plain_pair = (have == 2) & (self.index.format[rows] == "npy")
+            wrong = (have > 4) | plain_pair
+        if not wrong.any():
+            return
+        first = rows[wrong][0]
+        found = int(self.index.channels[first])
+        remedy = f"pass --image_channels={found}"
+        if len(set(have.tolist())) > 1 or found == channels:
+            remedy = "give images of one number of channels"
+        raise ConfigError(
+            f"{self.listing.paths[first]!r} of {self.name} has {found} channels, which "
+            f"are not read as --image_channels={channels}; {remedy}"
+        )
+
     def _path(self, row: int) -> bytes:
-        return file_index.full_path(self.listing.root, self.listing.paths[row])
+        return file_index.full_path(self.listing, self.listing.paths[row])
 
     @functools.cached_property
     def _all_labels(self) -> np.ndarray:
@@ -314,9 +364,12 @@ def open_image_set(data: DataConfig) -> ImageSet:
         valid_size=None,
     )
     images = _open_image_set(plain)
-    if data.data_service and (images.index.format == "tiff").any():
+    stored = np.isin(images.index.format, stored_images.FORMATS)
+    if data.data_service and stored.any():
+        kinds = sorted(set(images.index.format[stored].tolist()))
+        named = ", ".join(_NAMES.get(kind, kind.upper()) for kind in kinds)
         raise ConfigError(
-            f"{images.name} holds TIFF files, which a --data_service cannot decode; "
+            f"{images.name} holds {named} files, which a --data_service cannot decode; "
             "convert them to PNG, or drop the service"
         )
     return images
@@ -386,16 +439,24 @@ class _Progress:
 def list_images(data: DataConfig) -> Listing:
     """List the image files that the settings name, without opening them."""
     if data.manifest:
+        if len(addresses.folders(data.image_dir or "")) > 1:
+            raise ConfigError(
+                f"--manifest with several folders in --image_dir={data.image_dir}; its "
+                "paths are relative to one folder: pass the one above them"
+            )
         return manifest.read_manifest(
             data.manifest, root=data.image_dir, label_columns=data.label_columns
         )
     assert data.image_dir is not None
-    return layouts.list_folder(data.image_dir, layout=data.image_layout)
+    return folders.list_folders(
+        addresses.folders(data.image_dir), layout=data.image_layout
+    )
 
 
 def index_path(data: DataConfig) -> str:
     """Return the path of these images' index."""
-    name = data.source if "://" in data.source else os.path.abspath(data.source)
+    parts = addresses.folders(data.source)
+    name = ",".join(p if "://" in p else os.path.abspath(p) for p in parts)
     key = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
     return str(places.image_index(data.data_dir) / f"{key}.npz")
 

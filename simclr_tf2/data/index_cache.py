@@ -13,7 +13,7 @@ import numpy as np
 from simclr_tf2 import files
 from simclr_tf2.data.index_columns import COLUMNS, FileIndex
 
-_VERSION = 2  # of what the columns mean; another one is read anew
+_VERSION = 3  # of what the columns mean; another one is read anew
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 _log = logging.getLogger(__name__)

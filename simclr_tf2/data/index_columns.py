@@ -20,6 +20,9 @@ COLUMNS: dict[str, tuple[type | str, int | str, tuple[int, ...]]] = {
     "pixels": (np.int64, 0, ()),
     "complete": (np.bool_, True, ()),
     "decoded": (np.bool_, False, ()),
+    "kind": ("U8", "uint8", ()),
+    "windowed": (np.bool_, False, ()),
+    "whole": (np.bool_, True, ()),
     "values": (np.float32, 0, (3,)),
     "digest": (np.uint8, 0, (DIGEST_BYTES,)),
     "error": (object, "", ()),
@@ -43,6 +46,9 @@ class FileIndex:
         pixels: int64 [n], most that decoding holds at once (all frames of a GIF).
         complete: bool [n], whether the file has a proper end.
         decoded: bool [n], whether the pixels were decoded once.
+        kind: str [n], type of the values, as NumPy names it.
+        windowed: bool [n], whether the file says what is black and white (DICOM).
+        whole: bool [n], whether the values are whole numbers.
         values: float32 [n, 3], smallest, largest and usual value of an image of more
             than 8 bits (``pixel_range.spread``); zeros where not decoded.
         digest: uint8 [n, 16], BLAKE2b of the contents; zeros where not read.
@@ -61,6 +67,9 @@ class FileIndex:
     pixels: np.ndarray
     complete: np.ndarray
     decoded: np.ndarray
+    kind: np.ndarray
+    windowed: np.ndarray
+    whole: np.ndarray
     values: np.ndarray
     digest: np.ndarray
     error: np.ndarray
@@ -76,6 +85,12 @@ class FileIndex:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def wide(self) -> np.ndarray:
+        """Whether the values are not those of 8 bits, bool [n]."""
+        wide: np.ndarray = self.kind != "uint8"
+        return wide
 
     @property
     def good(self) -> np.ndarray:

@@ -15,13 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf2.config import IMAGE_LAYOUTS
-from simclr_tf2.data import layout_rules, side_files
+from simclr_tf2.data import dicom_files, layout_rules, side_files
 from simclr_tf2.errors import ConfigError
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"),
-    *(".tif", ".tiff"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
+ARRAY = ".npy"  # is an image in a folder without other images
 BESIDE = "other"  # split of images that lie beside the folders of splits
 
 
@@ -30,7 +31,9 @@ class Listing:
     """Images of a data set in a fixed order, and what is known before opening one.
 
     Attributes:
-        root: Folder that relative paths start from.
+        root: Folder that relative paths start from; of several folders, all their
+            names, as they were given.
+        folders: Of several folders: first part of the paths -> folder.
         paths: '/'-separated, sorted; absolute only if a manifest says so.
         labels: Class name of each (None: this one has no label); None: no labels.
         splits: Split of each, normalised ("val" -> "validation"); None: not said.
@@ -57,6 +60,7 @@ class Listing:
     side_folders: dict[str, int] = field(default_factory=dict, compare=False)
     notes: tuple[str, ...] = ()
     missing: str = ""
+    folders: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def left_out(self) -> str:
@@ -65,6 +69,13 @@ class Listing:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def place_of(self, path: str) -> tuple[str, str]:
+        """Return the folder of a listed path, and the path below that folder."""
+        for name, folder in self.folders.items():
+            if path.startswith(f"{name}/"):
+                return folder, path[len(name) + 1 :]
+        return self.root, path
 
     def class_names(self) -> tuple[str, ...]:
         """Return classes in label order: those of train, then those of other splits.
@@ -108,8 +119,11 @@ def list_folder(root: str, *, layout: str = "auto") -> Listing:
     """
     assert layout in IMAGE_LAYOUTS, layout
     walked = _walk_remote(root) if "://" in root else _walk_local(root)
+    walked.take_arrays()
     left_out = side_files.left_out(walked.others, walked.side_folders, walked.hidden)
     if not walked.images:
+        if walked.archives and not walked.others.keys() - set(side_files.ARCHIVES):
+            raise ConfigError(side_files.only_archives(root, walked.archives))
         raise ConfigError(
             f"{root} holds no image: expected files ending in {', '.join(SUFFIXES)}"
             + (f"; it has: {left_out}" if left_out else "")
@@ -118,7 +132,7 @@ def list_folder(root: str, *, layout: str = "auto") -> Listing:
     parts = [path.split("/") for path in paths]
     forced = layout != "auto"
     found = layout if forced else layout_rules.recognize(parts)
-    labels, splits = _read_folders(parts, found, exact=not forced)
+    labels, splits = read_subfolders(parts, found, exact=not forced)
     notes = list(walked.notes)
     if not forced:
         notes += layout_rules.notes(parts, found, root=root)
@@ -154,6 +168,8 @@ def with_notes(listing: Listing) -> Listing:
 @dataclass
 class _Walked:
     images: list[str] = field(default_factory=list)
+    arrays: list[str] = field(default_factory=list)
+    archives: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     side_folders: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
@@ -161,10 +177,25 @@ class _Walked:
 
     def add(self, path: str, name: str) -> None:
         suffix = side_files.suffix_of(name)
-        if suffix in SUFFIXES:
+        if suffix in SUFFIXES or (
+            suffix in dicom_files.SUFFIXES and dicom_files.is_installed()
+        ):
             self.images.append(path)
-        else:
-            self.others[suffix] += 1
+            return
+        self.others[suffix] += 1
+        if suffix == ARRAY:
+            self.arrays.append(path)
+        elif suffix in side_files.ARCHIVES:
+            self.archives.append(path)
+
+    def take_arrays(self) -> None:
+        """Take .npy files for images if there are no others.
+
+        Beside images they are usually something else, such as labels.
+        """
+        if not self.images:
+            self.images = self.arrays
+            self.others.pop(ARRAY, None)
 
     def hide(self, name: str, *, folder: bool) -> None:
         self.hidden += 1
@@ -274,7 +305,7 @@ def _walk_remote(root: str) -> _Walked:
     return walked
 
 
-def _read_folders(
+def read_subfolders(
     parts: Sequence[Sequence[str]], layout: str, *, exact: bool
 ) -> tuple[tuple[str | None, ...] | None, tuple[str | None, ...]]:
     """Return labels and splits by the folders of each image.

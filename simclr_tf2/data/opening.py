@@ -15,7 +15,6 @@ def open_split(data: DataConfig, split: str) -> Split:
         ConfigError: It is not there, or its images do not have ``image_channels``.
     """
     if data.image_dir or data.manifest:
-        _require_encoded(data)
         images = image_sets.open_image_set(data)
         return images.open(split, channels=data.image_channels, pixels=data.pixel_range)
     keys = {
@@ -54,6 +53,7 @@ def open_split(data: DataConfig, split: str) -> Split:
 def _require_encoded(data: DataConfig) -> None:
     if data.image_channels not in datasets.ENCODED_CHANNELS:
         raise ConfigError(
-            f"--image_channels={data.image_channels}: image files have 1, 3 or 4 "
-            "channels; more need arrays (--dataset=images.npz)"
+            f"--image_channels={data.image_channels}: encoded images of TFRecords have "
+            "1, 3 or 4 channels; others need files (--image_dir) or arrays "
+            "(--dataset=images.npz)"
         )

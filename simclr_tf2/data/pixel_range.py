@@ -51,16 +51,20 @@ class Seen:
 
     @classmethod
     def of_spreads(
-        cls, found: Sequence[tuple[float, float, float]], kind: np.dtype | type
+        cls,
+        found: Sequence[tuple[float, float, float]],
+        kind: np.dtype | type,
+        *,
+        whole: bool = True,
     ) -> Seen:
-        """Join what ``spread`` found in each image, of whole numbers."""
+        """Join what ``spread`` found in each image."""
         low, high, usual = np.asarray(found, np.float64).T
         return cls(
             np.dtype(kind),
             float(low.min()),
             float(high.max()),
             float(usual.max()),
-            True,
+            whole,
             len(found),
         )
 

@@ -23,7 +23,7 @@ def summarize(
     split_of: Sequence[str | None] | None = None,
     *,
     seen: pixel_range.Seen | None = None,
-    pixels: str = pixel_range.AUTO,
+    read_as: str = pixel_range.FULL,
 ) -> dict[str, Any]:
     """Collect everything a scan found, in types that JSON knows.
 
@@ -31,8 +31,8 @@ def summarize(
         listing: The files.
         index: What is in them, row by row as in ``listing``.
         split_of: Split of each image if it is not the listing's (made by hash).
-        seen: Values of the images of 16 bits.
-        pixels: ``--pixel_range``.
+        seen: Values of the images of more than 8 bits.
+        read_as: The ``--pixel_range`` that was decided for them.
     """
     splits = list(listing.splits if split_of is None else split_of)
     good = index.good
@@ -55,7 +55,7 @@ def summarize(
         "formats": _count(list(index.format), good, ""),
         "channels": _count([str(c) for c in index.channels], good, ""),
         "bits": _count([str(b) for b in index.bits], good, ""),
-        "pixels": _pixels(listing, seen, pixels),
+        "pixels": _pixels(seen, read_as),
         "turned_by_exif": int((index.orientation[good] > 1).sum()),
         "duplicates": _duplicates(listing, index, splits),
         "others": dict(listing.others),
@@ -147,10 +147,8 @@ def _duplicates(
     )
 
 
-def _pixels(
-    listing: Listing, seen: pixel_range.Seen | None, pixels: str
-) -> dict[str, Any] | None:
-    """Describe the values of images of 16 bits, and the range they are read with."""
+def _pixels(seen: pixel_range.Seen | None, read_as: str) -> dict[str, Any] | None:
+    """Describe the values of more than 8 bits, and the range they are read with."""
     if seen is None:
         return None
     return {
@@ -158,7 +156,8 @@ def _pixels(
         "min": seen.low,
         "max": seen.high,
         "usual_max": seen.usual,
-        "read_as": pixel_range.resolve(pixels, seen, name=listing.root),
+        "type": str(seen.kind),
+        "read_as": read_as,
         "suggested": pixel_range.suggest(seen),
     }
 
@@ -171,6 +170,8 @@ def _suggest(summary: dict[str, Any], index: FileIndex) -> dict[str, str]:
     channels = index.channels[index.good]
     if (channels <= 2).all():
         flags["--image_channels"] = "1"
+    elif (channels > 4).all() and len(set(channels.tolist())) == 1:
+        flags["--image_channels"] = str(channels[0])
     if summary["pixels"] and summary["pixels"]["read_as"] != pixel_range.FULL:
         flags["--pixel_range"] = summary["pixels"]["read_as"]
     return flags
@@ -198,7 +199,7 @@ def render(summary: dict[str, Any]) -> str:
         lines += _table(name, summary[name])
     if summary["pixels"]:
         lines.append(
-            "pixel values: {min:g} to {max:g} in {images} images of 16 bits, 99.9 % up "
+            "pixel values: {min:g} to {max:g} in {images} images of {type}, 99.9 % up "
             "to {usual_max:g}; read with --pixel_range={read_as}".format(
                 **summary["pixels"]
             )

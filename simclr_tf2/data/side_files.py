@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import posixpath
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from simclr_tf2.data import dicom_files
 
 # Folders that storage servers, operating systems and editors make beside a user's own,
 # in lower case; folders whose name begins with a dot (.AppleDouble, .ipynb_checkpoints)
@@ -38,8 +40,8 @@ ARCHIVES = (
 ).split()
 # Formats of pictures that are not read but can be converted.
 CONVERTIBLE = (
-    ".heic .heif .avif .jxl .jp2 .j2k .psd .svg .pdf .dcm .dng .cr2 .cr3 .nef .arw "
-    ".orf .rw2 .raf .ppm .pgm .pbm .pnm .tga .exr .hdr .nii .eps .ico"
+    ".heic .heif .avif .jxl .jp2 .j2k .psd .svg .pdf .dng .cr2 .cr3 .nef .arw .orf "
+    ".rw2 .raf .tga .exr .hdr .nii .eps .ico"
 ).split()
 _MOST = 8  # suffixes named in one line
 
@@ -94,6 +96,8 @@ def _remedy(others: Mapping[str, int]) -> str:
     remedies = []
     if not others.keys().isdisjoint(ARCHIVES):
         remedies.append("unpack archives to read the images in them")
+    if not others.keys().isdisjoint(dicom_files.SUFFIXES):
+        remedies.append(f"{dicom_files.INSTALL} reads DICOM files")
     convert = [s for s in others if s in CONVERTIBLE]
     if convert:
         remedies.append(f"convert {', '.join(convert)} to PNG or JPEG to read them")
@@ -120,8 +124,28 @@ def reading_flag(path: str) -> str:
     if ".tfrecord" in name:
         return f"pass --tfrecords={quoted}"
     if suffix in ARCHIVES:
-        return f"unpack the archive and pass --image_dir=FOLDER ({_unpack(path)})"
+        return f"it is an archive: {unpacking(path)} and pass --image_dir=FOLDER"
     return ""
+
+
+def only_archives(root: str, archives: Sequence[str]) -> str:
+    """Say that a folder holds archives alone, and how to unpack the first one.
+
+    Args:
+        root: The folder.
+        archives: Their paths below it.
+    """
+    first = posixpath.join(root, min(archives))
+    more = f" and {len(archives) - 1} other archives" if len(archives) > 1 else ""
+    return (
+        f"{root} holds no image but an archive, {first}{more}; unpack the images and "
+        f"pass the same flags again ({_unpack(first)})"
+    )
+
+
+def unpacking(path: str) -> str:
+    """Say how an archive is unpacked."""
+    return f"unpack the archive first ({_unpack(path)})"
 
 
 def _unpack(path: str) -> str:

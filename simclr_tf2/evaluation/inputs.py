@@ -8,8 +8,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from simclr_tf2 import addresses, protocols
 from simclr_tf2 import config as config_lib
-from simclr_tf2 import protocols
 from simclr_tf2.config import Config, EvaluationConfig
 from simclr_tf2.data import datasets, image_sets, overlap
 from simclr_tf2.data.transfer_splits import check_names
@@ -230,7 +230,8 @@ def _only_class(config: Config, train: datasets.Split) -> str | None:
     assert data.image_dir is not None
     folders = {os.path.dirname(path) for path in source.paths}
     (folder, *others) = (os.fsdecode(path) for path in folders)
-    if others or os.path.normpath(folder) == os.path.normpath(data.image_dir):
+    tops = [os.path.normpath(top) for top in addresses.folders(data.image_dir)]
+    if others or os.path.normpath(folder) in tops:
         return None
     return os.path.basename(folder)
 

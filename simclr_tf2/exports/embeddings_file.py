@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ def write_embeddings(
     names: Sequence[str],
     features: np.ndarray,
     labels: np.ndarray | None = None,
+    metadata: Mapping[bytes, bytes] | None = None,
 ) -> None:
     """Write one row per image, whole or not at all.
 
@@ -32,6 +33,7 @@ def write_embeddings(
         names: File names or ids, ``[n]``.
         features: float ``[n, d]``, written as float32.
         labels: int ``[n]``, or None for no label column.
+        metadata: Written into the schema of a ``.parquet``.
 
     Raises:
         ConfigError: Another suffix, unequal lengths, or no Parquet engine.
@@ -53,7 +55,8 @@ def write_embeddings(
     with files.writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary:
-        writer(temporary, [str(name) for name in names], features, labels)
+        options = {"metadata": metadata} if metadata else {}
+        writer(temporary, [str(name) for name in names], features, labels, **options)
         _sync(temporary)
 
 
@@ -85,7 +88,11 @@ def _write_csv(
 
 
 def _write_parquet(
-    path: Path, names: list, features: np.ndarray, labels: np.ndarray | None
+    path: Path,
+    names: list,
+    features: np.ndarray,
+    labels: np.ndarray | None,
+    metadata: Mapping[bytes, bytes] | None = None,
 ) -> None:
     try:
         import pyarrow as pa
@@ -99,7 +106,7 @@ def _write_parquet(
     if labels is not None:
         columns["label"] = pa.array(labels, pa.int64())
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, features.shape[1])
-    pq.write_table(pa.table(columns), path)
+    pq.write_table(pa.table(columns, metadata=metadata), path)
 
 
 WRITERS: dict[str, Callable[..., None]] = {

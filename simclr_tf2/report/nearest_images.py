@@ -64,7 +64,7 @@ def nearest_images(
     dataset = _eval_view(config, queries)
     found = evaluation.extract(lambda x: encoder(x, training=False), dataset)
     asked, k = config.export.neighbours_of, config.export.num_neighbours
-    own = [_place(query, names, config.export.input or "") for query in asked]
+    own = [_place(query, images) for query in asked]
     nearest, similarity = plots.nearest(found.features, features, k=k + 1)
     rows = [
         [(int(i), float(s)) for i, s in zip(*pair, strict=True) if i != place][:k]
@@ -84,10 +84,12 @@ def nearest_images(
     ]
 
 
-def _place(query: str, names: Sequence[str], folder: str) -> int | None:
+def _place(query: str, images: Split) -> int | None:
     """Return the row of the embedded file that a query is; None if it is another."""
+    if not isinstance(images.source, image_sets.FileSource):
+        return None
     path = os.path.realpath(query)
-    paths = (os.path.realpath(os.path.join(folder, name)) for name in names)
+    paths = (os.path.realpath(os.fsdecode(other)) for other in images.source.paths)
     return next((place for place, other in enumerate(paths) if other == path), None)
 
 

@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from simclr_tf2 import addresses, models
 from simclr_tf2 import config as config_lib
-from simclr_tf2 import models
 from simclr_tf2.config import Config, DataConfig, EvaluationConfig, ModelConfig
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.runs import folder as run_folder
@@ -104,7 +104,8 @@ def name_of(data: DataConfig) -> str:
     """Return the name of a data set as a part of file names."""
     base = data.source
     if data.own_images or data.array_file:
-        base = os.path.basename(os.path.normpath(base))
+        parts = addresses.folders(base)
+        base = "-".join(os.path.basename(os.path.normpath(part)) for part in parts)
     name = re.sub(r"[^A-Za-z0-9._]+", "-", base).strip("-.")
     if name == "eval":  # TensorBoard has the run's own numbers there
         return "images-eval"
@@ -133,7 +134,10 @@ def _source(data: DataConfig) -> tuple[str | None, ...]:
 
 
 def _absolute(path: str | None) -> str | None:
-    return path if not path or "://" in path else os.path.abspath(path)
+    if not path:
+        return path
+    parts = addresses.folders(path)
+    return ",".join(p if "://" in p else os.path.abspath(p) for p in parts)
 
 
 def _identity(data: DataConfig) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ def summarize(images: ImageSet, pixels: str) -> dict[str, Any]:
         images.index,
         split_of=images.split_names.tolist(),
         seen=images.seen,
-        pixels=pixels,
+        read_as="" if images.seen is None else images.decide_range(pixels),
     )
 
 

@@ -38,25 +38,30 @@ def write_projector(
     labels: np.ndarray | None = None,
     class_names: Sequence[str] = (),
     name: str = "h",
+    names: Sequence[str] = (),
+    most: int = PROJECTOR_IMAGES,
 ) -> None:
     """Write an embedding for TensorBoard's projector: vectors, labels and thumbnails.
 
     Args:
-        folder: Log folder of a run; the first ``PROJECTOR_IMAGES`` rows are written.
+        folder: Log folder of a run; the first ``most`` rows are written.
         features: float32 ``[n, d]``.
         images: uint8 ``[n, h, w, 3]``.
         labels: int64 ``[n]``, -1 for none; None for no labels.
         class_names: Names in label order.
         name: Name of the embedding.
+        names: Names of the images, ``[n]``; default: their numbers.
+        most: Largest number of rows.
     """
     from google.protobuf import text_format
     from tensorboard.plugins import projector
 
-    features, images = features[:PROJECTOR_IMAGES], images[:PROJECTOR_IMAGES]
+    features, images = features[:most], images[:most]
     folder.mkdir(parents=True, exist_ok=True)
     np.savetxt(folder / "vectors.tsv", features, fmt="%.6g", delimiter="\t")
-    names = _label_names(labels, class_names, len(features))
-    rows = [f"{place}\t{label}" for place, label in enumerate(names)]
+    label_names = _label_names(labels, class_names, len(features))
+    shown = [_one_line(text) for text in names] or map(str, range(len(features)))
+    rows = [f"{a}\t{b}" for a, b in zip(shown, label_names, strict=False)]
     text = "\n".join(["image\tlabel", *rows]) + "\n"
     (folder / "metadata.tsv").write_text(text, encoding="utf-8")
     sprite, side = _sprite(images)
@@ -79,7 +84,12 @@ def _label_names(
         return ["unlabelled"] * count
     known = dict(enumerate(class_names))
     names = (known.get(int(i), str(i) if i >= 0 else "unlabelled") for i in labels)
-    return [" ".join(name.split()) for name in names][:count]  # tabs separate columns
+    return [_one_line(name) for name in names][:count]
+
+
+def _one_line(text: str) -> str:
+    """Return a text without tabs and line ends, which separate cells of a table."""
+    return " ".join(text.split())
 
 
 def _sprite(images: np.ndarray) -> tuple[bytes, int]:

@@ -8,6 +8,7 @@ from simclr_tf2.reference.names import assign_reference_weights
 from simclr_tf2.reference.network import describe_network
 from simclr_tf2.reference.reading import read_reference
 from simclr_tf2.reference.weights import build_reference_model, load_reference_weights
+from simclr_tf2.saved_model.endpoints import load_endpoint
 
 __all__ = [
     "assign_reference_weights",
@@ -15,6 +16,7 @@ __all__ = [
     "describe_network",
     "is_reference",
     "load_encoder",
+    "load_endpoint",
     "load_reference_weights",
     "read_reference",
     "save_encoder",

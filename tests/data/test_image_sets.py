@@ -221,5 +221,5 @@ def test_gray_and_alpha_channels(photos, settings):
     for channels in (1, 3, 4):
         split = opened(**settings, image_channels=channels)
         assert split.arrays()[0].shape == (1, 6, 5, channels)
-    with pytest.raises(ConfigError, match="1, 3 or 4"):
+    with pytest.raises(ConfigError, match="3 channels.*--image_channels=3"):
         opened(**settings, image_channels=5)

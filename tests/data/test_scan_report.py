@@ -42,7 +42,7 @@ BAD = {
     "cut_off.tif": ("cut off",) * 2,
     "damaged_lzw.tif": ("", "damaged: TIFF that cannot be decoded"),
     "60000x60000.tif": ("60000x60000 pixels exceed",) * 2,
-    "float.tif": ("no fixed range",) * 2,
+    "nan.tif": ("holds no finite value",) * 2,
     "git_lfs_pointer.png": ("git lfs pull",) * 2,
 }
 

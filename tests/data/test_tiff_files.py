@@ -8,7 +8,15 @@ import tensorflow as tf
 from PIL import Image
 
 from simclr_tf2.config import DataConfig
-from simclr_tf2.data import image_files, image_headers, image_sets, pipeline, tiff_files
+from simclr_tf2.data import (
+    image_files,
+    image_headers,
+    image_sets,
+    pipeline,
+    stored_images,
+    tiff_files,
+    wide_tiff_files,
+)
 from simclr_tf2.data.views import ViewSpec
 from simclr_tf2.errors import ConfigError
 
@@ -75,8 +83,11 @@ def test_the_first_page_is_read_and_the_others_are_not_counted():
 
 
 @pytest.mark.parametrize("kind", ["float32", "int32"])
-def test_numbers_without_a_range_are_refused(kind):
-    with pytest.raises(image_headers.BadImage, match="no fixed range; convert"):
+def test_numbers_that_pillow_does_not_read_name_the_package(kind, monkeypatch):
+    monkeypatch.setattr(wide_tiff_files, "is_installed", lambda: False)
+    with pytest.raises(
+        image_headers.BadImage, match=r"pip install 'simclr-tf2\[tiff\]'"
+    ):
         image_headers.parse(encoded(RGB[..., 0].astype(kind)))
 
 
@@ -125,7 +136,7 @@ def test_tiff_and_png_become_views_together(folder, cache):
 
 
 def test_a_tiff_over_the_cap_is_never_decoded(folder, monkeypatch):
-    monkeypatch.setattr(tiff_files, "read", lambda _: pytest.fail("decoded"))
+    monkeypatch.setattr(stored_images, "read", lambda _: pytest.fail("decoded"))
     settings = data(folder, max_image_pixels=76, max_bad_fraction=1.0)
     images = image_sets.look_at(settings)
     assert not images.index.good.any()

@@ -17,6 +17,8 @@ data/test_layouts                       data: layout_rules side_files
 data/test_manifest                      data: manifest_paths multi_label
 data/test_order                         data: sources
 data/test_shapes_drawing                data: shapes_builder shapes_fields shapes_scene
+data/test_stored_images                 data: dicom_files npy_files pnm_files unreadable
+data/test_stored_images                 data: wide_tiff_files
 distribution/test_strategies            distribution: multi_worker
 evaluation/features/test_depths         evaluation/protocols: depths
 evaluation/protocols/test_linear        evaluation/solvers: sgd_heads
@@ -40,6 +42,7 @@ models/test_resnet                      models: squeeze_excite
 optimizers/test_weight_decay            optimizers: decoupled
 planning/test_estimate                  planning: advice document image_counts table
 planning/test_memory                    planning: workload
+reference/test_endpoints                saved_model: endpoints
 reference/test_reading                  reference: files structure weights
 reference/test_reading                  training: initialization
 report/test_report                      report: facts nearest_images page
@@ -60,6 +63,7 @@ workflows/test_best_checkpoint          results: curve
 workflows/test_best_checkpoint          runs: best_checkpoint
 workflows/test_comparison               data: identity
 workflows/test_comparison               results: comparison other_runs predictions
+workflows/test_embed_endpoints          workflows: embed_outputs reading
 workflows/test_eval_data                evaluation: runner
 workflows/test_eval_data                runs: eval_settings restoring
 workflows/test_eval_honesty             training: splits

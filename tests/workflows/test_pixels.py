@@ -204,7 +204,7 @@ def test_scan_shows_values_and_the_flag(tmp_path):
     place = f"--model_dir={tmp_path}", f"--data_dir={tmp_path / 'data'}"
     done = command_line.run("--mode=scan", f"--image_dir={images}", *place)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "in 6 images of 16 bits" in done.stdout
+    assert "in 6 images of uint16" in done.stdout
     assert "suggested: " in done.stdout and "--pixel_range=0,4095" in done.stdout
     assert json.loads((tmp_path / "scan.json").read_text())["pixels"]["images"] == 6
     full = command_line.run(

@@ -168,7 +168,7 @@ def test_a_plan_that_cannot_be_is_refused_in_one_line(capsys, arguments, message
 def test_json_is_no_form_of_representations(capsys):
     arguments = ("--mode=embed", "--model_dir=x", "--input=y", "--output=h.json")
     code, _, errors = plan(capsys, *arguments)
-    assert code == 2 and "ends in .npz, .csv or .parquet in --mode=embed" in errors
+    assert code == 2 and "ends in .npz, .csv, .parquet or / in --mode=embed" in errors
 
 
 def test_fine_tuning_is_planned_for_its_part_of_the_labels(capsys):

@@ -130,7 +130,7 @@ def test_archives_are_named_with_the_remedy(run, tmp_path):
     (tmp_path / "folder").mkdir()
     for name in ("folder/part1.zip", "photos.zip"):
         (tmp_path / name).write_bytes(b"PK\3\4")
-    with pytest.raises(ConfigError, match="1 .zip .unpack archives"):
+    with pytest.raises(ConfigError, match="an archive, folder/part1.zip; unpack"):
         run("pretrain", image_dir="folder", model_dir="run")
     with pytest.raises(ConfigError, match="unzip photos.zip -d photos"):
         run("pretrain", image_dir="photos.zip", model_dir="run")
