@@ -995,7 +995,7 @@ _integer(
     "keep_hub_module_max",
     "Number of SavedModels to keep, the newest ones. 0: all.",
 )
-_section("Prediction and embedding")
+_section("Images to label or to embed")
 _string(
     "input",
     "Images to label or to embed. They are a folder, several folders (a,b), an image, "
@@ -1009,6 +1009,11 @@ _string(
     "ends in /, for a folder that the projector of TensorBoard shows. "
     "With --mode=plan: the plan, as .json.",
 )
+_integer(
+    "top_k",
+    "Number of classes to name for each image, the most probable first, 1 or more.",
+)
+_section("Embedding")
 _enum(
     "embed_endpoint",
     config_lib.EMBED_ENDPOINTS,
@@ -1024,10 +1029,6 @@ _integer(
     "Number of images per file for large inputs: --output=h.parquet becomes "
     "h-00000.parquet, h-00001.parquet and so on. The same command continues after the "
     "last whole file. 0: one file, for which all representations are held in memory.",
-)
-_integer(
-    "top_k",
-    "Number of classes to name for each image, the most probable first, 1 or more.",
 )
 _list(
     "neighbours_of",

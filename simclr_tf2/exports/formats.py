@@ -71,7 +71,8 @@ class Format:
         place: Function from the run folder to the path that is written.
         write: Function that writes this path, whole or not at all, and returns the
             path to load.
-        usage: How to load the path that ``write`` returned.
+        usage: How to load the path that ``write`` returned; ``{output}`` is what the
+            encoder returns.
         listed: How to load from ``place`` if that is another path; "" if it is not.
         of_classifier: It is a format of the classifier, not of the encoder.
         channels: Numbers of image channels that it takes; empty: any.
@@ -146,14 +147,12 @@ FORMATS = {
     "keras": Format(
         place=lambda folder: folder.encoder,
         write=_write_keras,
-        usage="keras.models.load_model(path)(images in [0, 1]) -> h, or the dict of "
-        "--export_endpoints",
+        usage="keras.models.load_model(path)(images in [0, 1]) -> {output}",
     ),
     "keras_uint8": Format(
         place=lambda folder: folder.encoder_uint8,
         write=_write_keras_uint8,
-        usage="keras.models.load_model(path)(uint8 images of any size) -> h, or the "
-        "dict of --export_endpoints",
+        usage="keras.models.load_model(path)(uint8 images of any size) -> {output}",
     ),
     "classifier": Format(
         place=lambda folder: folder.classifier,
@@ -244,6 +243,8 @@ def _written(
     exported: Exported, wanted: Set[str], folder: RunFolder
 ) -> list[tuple[Path, str]]:
     written = []
+    names = ", ".join(exported.endpoints)
+    output = f"dict of {names}" if names else "h"
     channels = exported.model.backbone.input_shape[-1]
     for name, found in FORMATS.items():
         if name not in wanted:
@@ -256,10 +257,15 @@ def _written(
                 channels,
             )
             continue
-        written.append((found.write(exported, found.place(folder)), found.usage))
+        usage = found.usage.format(output=output)
+        written.append((found.write(exported, found.place(folder)), usage))
     return written
 
 
 def listed_formats(folder: RunFolder) -> dict[Path, str]:
     """Map the path of each format in a run folder to a text on how to load it."""
-    return {f.place(folder): f.listed or f.usage for f in FORMATS.values()}
+    output = "h, or a dict of --export_endpoints"
+    return {
+        f.place(folder): (f.listed or f.usage).format(output=output)
+        for f in FORMATS.values()
+    }

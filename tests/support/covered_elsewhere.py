@@ -82,7 +82,7 @@ workflows/test_own_images               runs: images
 workflows/test_pixels                   runs: pixels
 workflows/test_precision                training: precision
 workflows/test_predict                  exports: labels_file
-workflows/test_predict                  workflows: classifiers reading
+workflows/test_predict                  workflows: classifiers
 workflows/test_pretrain                 runs: timing
 workflows/test_pretrain                 workflows: export
 workflows/test_representations          evaluation: baselines inputs provenance
