@@ -82,9 +82,9 @@ def _sentence(
 ) -> str:
     low, high = (100 * value for value in found["interval"])
     points = f"{100 * found['difference']:+.1f} points [{low:+.1f}, {high:+.1f}]"
-    measured = f"{title}, {images:,} test images, {LEVEL:.0%} interval"
+    measured = f"{title}, {images:,} test images, {100 * LEVEL:.0f} % interval"
     if low > 0:
         return f"{what} is worth {points} over {best} ({measured})"
     if high < 0:
         return f"{what} is worth less than {best}: {points} ({measured})"
-    return f"{what} cannot be told from {best} by these images: {points} ({measured})"
+    return f"{what} is not distinguishable from {best}: {points} ({measured})"

@@ -52,7 +52,7 @@ def test_every_row_of_the_same_protocol_is_compared_and_the_best_is_named():
     ("errors", "text"),
     [
         (60, "is worth +20.0 points"),
-        (20, "cannot be told from other"),
+        (20, "is not distinguishable from other"),
         (0, "is worth less than other: -10.0 points"),
     ],
 )
