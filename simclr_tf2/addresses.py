@@ -41,7 +41,8 @@ def folders(text: str) -> tuple[str, ...]:
     """
     if "," not in text or os.path.isdir(text):
         return (text,)
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    return parts or (text,)
 
 
 def register_copy(address: str, folder: Path) -> None:

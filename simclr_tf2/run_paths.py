@@ -175,12 +175,12 @@ class RunFolder:
     @property
     def classifier(self) -> Path:
         """The exported classifier for uint8 images of any size."""
-        return self.path / "classifier.keras"
+        return self._named("classifier", ".keras")
 
     @property
     def classifier_saved_model(self) -> Path:
         """The folder of exported SavedModels from encoded images to classes."""
-        return self.path / "classifier_saved_model"
+        return self._named("classifier_saved_model")
 
     @property
     def saved_model(self) -> Path:

@@ -26,17 +26,7 @@ EXPORT_ENDPOINTS = (
     "proj_head_input",
     "proj_head_output",
 )
-# --mode=embed: h first, the default.
-EMBED_ENDPOINTS = (
-    "final_avg_pool",
-    "proj_head_output",
-    "initial_conv",
-    "initial_max_pool",
-    "block_group1",
-    "block_group2",
-    "block_group3",
-    "block_group4",
-)
+EMBED_ENDPOINTS = tuple(n for n in EXPORT_ENDPOINTS if n != "proj_head_input")  # is h
 EXPORT_FORMATS = (
     "keras",
     "saved_model",

@@ -20,7 +20,8 @@ from simclr_tf2.data.unreadable import BadImage
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
-_ORIENTATION, _BITS = 0x0112, 0x0102
+_ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 0x0102, 0x0106
+_CONVERTED = (5, 6, 8)  # CMYK, YCbCr, CIELab: Pillow makes RGB of them
 _LENGTHS = {0x0111: 0x0117, 0x0144: 0x0145}  # offsets -> lengths of strips and tiles
 _CHANNELS = {"1": 1, "L": 1, "P": 3, "LA": 2, "PA": 4, "RGBA": 4}  # others: 3
 
@@ -56,6 +57,8 @@ def _needs_tifffile(image: TiffImagePlugin.TiffImageFile) -> bool:
         return True
     gray_16 = image.mode.startswith("I;16")
     if gray_16 or max(image.tag_v2.get(_BITS, (1,))) <= 8:
+        return False
+    if image.tag_v2.get(_PHOTOMETRIC) in _CONVERTED:
         return False
     if wide_tiff_files.is_installed():
         return True

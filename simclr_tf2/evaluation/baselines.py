@@ -37,6 +37,13 @@ def baseline_rows(conditions: Conditions) -> Baselines:
         Representation that a protocol reads -> rows of features of the same view.
     """
     chosen = representations.chosen(conditions.evaluation, conditions.data)
+    of_h = any(part.name == "h" for part in chosen) and conditions.images.eval
+    if conditions.evaluation.baseline and not of_h:
+        logger.warning(
+            "--baseline=%s adds no row: no protocol that reads h is measured on "
+            "labelled images",
+            ",".join(conditions.evaluation.baseline),
+        )
     if not (chosen and conditions.images.eval):
         return {}
     found: Baselines = {part.name: {} for part in chosen}

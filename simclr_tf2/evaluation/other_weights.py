@@ -109,7 +109,12 @@ def _require_images(
 ) -> None:
     """Refuse an encoder of other images."""
     shape = encoder.inputs[0].shape
-    if len(shape) != 4 or shape[3] not in (None, channels):
+    if len(shape) != 4:
+        raise ConfigError(
+            f"--baseline={source} must take images [n, height, width, channels]. "
+            f"Received: an input of shape {tuple(shape)}."
+        )
+    if shape[3] not in (None, channels):
         raise ConfigError(
             f"--baseline={source} takes images of {shape[-1]} channels, these have "
             f"{channels}"
@@ -118,12 +123,12 @@ def _require_images(
     if any(theirs not in (None, ours) for theirs, ours in sizes):
         raise ConfigError(
             f"--baseline={source} takes images of {shape[1]} x {shape[2]}, these have "
-            f"{image_size[0]} x {image_size[1]}; pass --image_size={shape[1]}"
+            f"{image_size[0]} x {image_size[1]}"
         )
 
 
 def _as_features(encoder: keras.Model, source: str) -> keras.Model:
-    """Average maps over their places; refuse what are no features."""
+    """Average maps over their places; refuse other outputs than maps and features."""
     outputs = encoder.outputs
     rank = len(outputs[0].shape)
     if len(outputs) != 1 or rank not in (2, 4):

@@ -29,12 +29,14 @@ class Classifier:
         image_size: (height, width) of its images.
         channels: c.
         class_names: k names.
+        pixel_range: ``--pixel_range`` of the images that it was trained on.
     """
 
     model: keras.Model
     image_size: tuple[int, int]
     channels: int
     class_names: tuple[str, ...]
+    pixel_range: str = "auto"
 
 
 def save_classifier(
@@ -43,6 +45,7 @@ def save_classifier(
     *,
     image_size: int | tuple[int, int],
     class_names: Sequence[str],
+    pixel_range: str = "auto",
 ) -> Path:
     """Write a classifier as one ``.keras`` file of stock layers.
 
@@ -56,6 +59,7 @@ def save_classifier(
         path: Target file; whole or absent.
         image_size: Side of the views, or (height, width), that it was trained on.
         class_names: k names.
+        pixel_range: ``--pixel_range`` of the images that it was trained on.
     """
     path = Path(path)
     outputs = classifier.output_shape[-1]
@@ -67,7 +71,11 @@ def save_classifier(
         save_archive(whole, temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             size = image_size if isinstance(image_size, int) else list(image_size)
-            about = {"classes": list(class_names), "image_size": size}
+            about = {
+                "classes": list(class_names),
+                "image_size": size,
+                "pixel_range": pixel_range,
+            }
             archive.writestr(CLASSES, json.dumps(about))
     return path
 
@@ -96,6 +104,7 @@ def load_classifier(path: str | os.PathLike) -> Classifier:
         core = whole.get_layer("classifier")
         height, width = _height_width(about["image_size"])
         names = tuple(map(str, about["classes"]))
+        pixel_range = str(about.get("pixel_range", "auto"))
     except KeyError as error:
         raise ConfigError(
             f"{file} is not a classifier of this program: it names no classes; "
@@ -105,7 +114,8 @@ def load_classifier(path: str | os.PathLike) -> Classifier:
         raise ConfigError(
             f"{file} cannot be loaded as a classifier: {error}"
         ) from error
-    return Classifier(core, (height, width), whole.input_shape[-1], names)
+    channels = whole.input_shape[-1]
+    return Classifier(core, (height, width), channels, names, pixel_range)
 
 
 def _height_width(size: int | Sequence[int]) -> tuple[int, int]:

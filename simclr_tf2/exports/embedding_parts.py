@@ -52,7 +52,7 @@ class Parts:
         """Return how many files of these rows are there, from the first one on.
 
         Raises:
-            ConfigError: A file holds something else, or a file follows a gap.
+            ConfigError: A file holds something else.
         """
         pattern = re.compile(
             rf"{re.escape(self.output.stem)}-(\d{{5,}}){re.escape(self.output.suffix)}"

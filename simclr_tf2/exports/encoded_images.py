@@ -5,9 +5,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from simclr_tf2.augmentations import eval_view
-from simclr_tf2.data import image_files
+from simclr_tf2.data import datasets, image_files
 
-CHANNELS = (1, 3, 4)  # of images that JPEG and PNG files hold
+CHANNELS = datasets.ENCODED_CHANNELS
 
 
 def decoded_views(
@@ -18,7 +18,7 @@ def decoded_views(
     EXIF orientation is not applied.
 
     Args:
-        contents: string ``[n]``, JPEG, PNG or GIF files of any size.
+        contents: string ``[n]``, JPEG, PNG, GIF or BMP files of any size.
         image_size: Side of a view, or (height, width).
         channels: c; 1, 3 or 4.
 

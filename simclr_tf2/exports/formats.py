@@ -30,10 +30,12 @@ class NamedClassifier:
     Attributes:
         model: Images ``[n, s, s, c]`` in [0, 1] -> probabilities ``[n, k]``.
         class_names: k names.
+        pixel_range: ``--pixel_range`` of its images.
     """
 
     model: keras.Model
     class_names: tuple[str, ...]
+    pixel_range: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,7 @@ def _write_classifier(exported: Exported, path: Path) -> Path:
         path,
         image_size=exported.image_size,
         class_names=exported.classifier.class_names,
+        pixel_range=exported.classifier.pixel_range,
     )
 
 
@@ -158,7 +161,7 @@ FORMATS = {
         place=lambda folder: folder.classifier,
         write=_write_classifier,
         usage="keras.models.load_model(path)(uint8 images of any size) -> "
-        "probabilities of the classes in classes.json",
+        "probabilities of the classes in its classes.json",
         of_classifier=True,
     ),
     "classifier_saved_model": Format(

@@ -77,7 +77,8 @@ def load_encoder(path: str | os.PathLike) -> keras.Model:
 
 def _to_h(model: keras.Model, file: Path) -> keras.Model:
     """Return the part of a model that gives h, if it gives several endpoints."""
-    outputs = model.output
+    # A Sequential model that was loaded has no ``output``, and never several.
+    outputs = None if isinstance(model, keras.Sequential) else model.output
     if not isinstance(outputs, dict):
         return model
     for name in ("final_avg_pool", "proj_head_input"):

@@ -14,7 +14,7 @@ from simclr_tf2.exports.hub import write_numbered
 
 
 class ServingClassifier(tf.Module):
-    """Module of encoded images: JPEG, PNG or GIF files as bytes.
+    """Module of encoded images: JPEG, PNG, GIF or BMP files as bytes.
 
     EXIF orientation is not applied: turn such pictures before they are sent.
     """

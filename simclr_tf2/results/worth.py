@@ -86,5 +86,5 @@ def _sentence(
     if low > 0:
         return f"{what} is worth {points} over {best} ({measured})"
     if high < 0:
-        return f"{what} is worth less than {best}: {points} ({measured})"
+        return f"{what} is worth {points} compared with {best} ({measured})"
     return f"{what} is not distinguishable from {best}: {points} ({measured})"

@@ -37,7 +37,9 @@ def of_run(
         The classifier; None if there is neither.
     """
     if config.workflow == "finetune":
-        return of_network(model, splits.train.class_names)
+        return of_network(
+            model, splits.train.class_names, pixel_range=config.data.pixel_range
+        )
     encoder = models.build_encoder(model.backbone)
     return of_protocol(config, splits, encoder, measured)
 
@@ -62,16 +64,19 @@ def of_protocol(
     return NamedClassifier(
         model=models.with_linear_classifier(encoder, found.kernel, found.bias),
         class_names=tuple(names[k] if names else str(k) for k in found.labels),
+        pixel_range=config.data.pixel_range,
     )
 
 
-def of_network(model: models.SimCLR, class_names: Sequence[str]) -> NamedClassifier:
+def of_network(
+    model: models.SimCLR, class_names: Sequence[str], *, pixel_range: str
+) -> NamedClassifier:
     """Return the fine-tuned classifier; without names of the classes, numbers."""
     classifier = models.build_classifier(model)
     count = classifier.output_shape[-1]
     known = len(class_names) == count
     names = tuple(class_names) if known else tuple(map(str, range(count)))
-    return NamedClassifier(model=classifier, class_names=names)
+    return NamedClassifier(model=classifier, class_names=names, pixel_range=pixel_range)
 
 
 def names_of(folder: RunFolder) -> tuple[str, ...]:

@@ -48,6 +48,8 @@ def show_finished(config: Config, found: dict[str, Any]) -> None:
     others = document.other_protocols(found)
     tables = render(Measured(found["results"], others=others))
     print(tables or "nothing was measured: --protocols was empty", flush=True)
+    if "worth" in found:
+        print(found["worth"]["sentence"], flush=True)
 
 
 def finished_together(
@@ -161,7 +163,7 @@ def conclude(
         files = write_exports(
             config.export,
             exported,
-            folder,
+            folder.without_name(),
             image_size=config.data.image_size,
             step=step,
             classifier=classifiers.of_run(config, splits, exported, measured),

@@ -89,9 +89,15 @@ def _source(config: Config) -> str:
         raise ConfigError("--mode=embed needs --input")
     if not (export.output or export.neighbours_of):
         raise ConfigError("--mode=embed needs --output")
+    output = export.output or ""
+    if output.endswith("/") and addresses.is_remote(output):
+        raise ConfigError(
+            f"--output={output}: the folder for the projector must be on this "
+            "machine; copy it there afterwards"
+        )
     if export.rows_per_file and (
-        not (export.output or "").endswith(".parquet")
-        or addresses.is_remote(export.output or "")
+        not output.endswith(".parquet")
+        or addresses.is_remote(output)
         or export.neighbours_of
     ):
         raise ConfigError(

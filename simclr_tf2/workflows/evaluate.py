@@ -20,7 +20,7 @@ from simclr_tf2.config import Config, EvaluationConfig
 from simclr_tf2.data import overlap
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.evaluation import best_metric, valid_loss
-from simclr_tf2.evaluation.baselines import Baselines, baseline_rows
+from simclr_tf2.evaluation.baselines import Baselines, baseline_rows, open_baseline
 from simclr_tf2.evaluation.inputs import Splits, open_splits, with_own_classifier
 from simclr_tf2.evaluation.kept_results import (
     facts_of_splits,
@@ -88,6 +88,8 @@ def evaluate(config: Config) -> dict[str, Any]:
     _require_no_own_classifier(merged)
     distribution.local_strategy(config.distribution)  # before devices are counted
     conditions = Conditions.of(config, _open(merged))
+    for source in config.evaluation.baseline:
+        open_baseline(source, config.data)  # refused now, not at the first checkpoint
     others = _other_runs(conditions)
     startup.log_kernels()
     document = _measure_each(merged, conditions, others, asked)
@@ -160,7 +162,8 @@ def _measure_each(
         if measured.worth:
             print(measured.worth["sentence"], flush=True)
         document = _write_results(merged, conditions, measured, step, chosen, others)
-        _export_classifier(merged, splits, model, measured, step)
+        if best is None or chosen.get("step") == step:
+            _export_classifier(merged, splits, model, measured, step)
         if config.evaluation.report:
             _report(config, splits, model, measured, document)
     log.close()
@@ -307,6 +310,12 @@ def _measure_export(
         logger.warning(
             "--best_metric=%s has no effect: %s holds no checkpoint to keep",
             config.evaluation.best_metric,
+            folder,
+        )
+    if config.evaluation.classifier_from:
+        logger.warning(
+            "--classifier_from=%s has no effect: %s holds no checkpoint",
+            config.evaluation.classifier_from,
             folder,
         )
     left_out = set(config.evaluation.protocols) - set(

@@ -12,7 +12,7 @@ from simclr_tf2 import config as config_lib
 from simclr_tf2.config import Config
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.exports import model_card
-from simclr_tf2.exports.formats import write_exports
+from simclr_tf2.exports.formats import CLASSIFIER_FORMATS, write_exports
 from simclr_tf2.results import document
 from simclr_tf2.run_paths import RunFolder
 from simclr_tf2.runs import folder as run_folder
@@ -40,6 +40,12 @@ def export(config: Config) -> dict[str, Any]:
     classifier = None
     training = model_card.Training()
     if config.training.checkpoint:
+        if CLASSIFIER_FORMATS.issuperset(config.export.export_formats):
+            raise ConfigError(
+                f"--export_formats={','.join(config.export.export_formats)} is for "
+                "fine-tuned runs of this program; export a checkpoint of "
+                "google-research/simclr as keras or saved_model"
+            )
         model, step = convert(config, config.training.checkpoint, folder)
     else:
         trained = run_folder.read_config(folder)
@@ -47,7 +53,9 @@ def export(config: Config) -> dict[str, Any]:
         model, step = restore_model(trained, folder)
         if trained.workflow == "finetune":
             names = classifiers.names_of(RunFolder(folder))
-            classifier = classifiers.of_network(model, names)
+            classifier = classifiers.of_network(
+                model, names, pixel_range=trained.data.pixel_range
+            )
         training = _training(trained, RunFolder(folder), step)
     files = write_exports(
         config.export,

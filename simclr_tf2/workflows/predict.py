@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf2 import addresses, evaluation, startup
+from simclr_tf2 import config as config_lib
+from simclr_tf2 import evaluation, startup
 from simclr_tf2.config import Config
 from simclr_tf2.errors import ConfigError
 from simclr_tf2.exports.classifier_file import Classifier, load_classifier
 from simclr_tf2.exports.labels_file import Predictions, write_labels
-from simclr_tf2.run_paths import RunFolder
-from simclr_tf2.runs import folder as run_folder
 from simclr_tf2.runs import remote_files
 from simclr_tf2.workflows import reading
 
@@ -49,7 +48,7 @@ def predict(config: Config) -> dict[str, Any]:
     assert source
     classifier = load_classifier(source)
     startup.log_kernels()
-    images = reading.open_input(_as_trained(config, classifier, source))
+    images = reading.open_input(_as_trained(config, classifier))
     model = classifier.model
     found = evaluation.extract(lambda x: model(x, training=False), images.dataset)
     predictions = most_probable(
@@ -82,22 +81,37 @@ def most_probable(
     return Predictions(names, labels, np.take_along_axis(probabilities, order, axis=1))
 
 
-def _as_trained(config: Config, classifier: Classifier, source: str) -> Config:
-    """Take size and channels of the classifier, and the range of its run's pixels."""
+def _as_trained(config: Config, classifier: Classifier) -> Config:
+    """Take size, channels and range of the images of the classifier.
+
+    A range that is given counts; another size or number of channels does not, which is
+    logged.
+    """
+    given = config_lib.given_settings(config)
+    own = {"image_size": classifier.image_size, "image_channels": classifier.channels}
+    for name in given & set(own):
+        asked = getattr(config.data, name)
+        asked = config.data.height_width if name == "image_size" else asked
+        if asked != own[name]:
+            logger.warning(
+                "--%s=%s is not read: the classifier takes images of %s",
+                name,
+                getattr(config.data, name),
+                own[name],
+            )
+    pixel_range = classifier.pixel_range
+    if "pixel_range" in given:
+        pixel_range = config.data.pixel_range
     data = dataclasses.replace(
         config.data,
         image_size=classifier.image_size,
         image_channels=classifier.channels,
+        pixel_range=pixel_range,
         manifest=None,
         tfrecords=None,
         image_dir=None,
         label_columns=(),
     )
-    place = addresses.local(source)
-    run = RunFolder(place if place.is_dir() else place.parent)
-    if run.config.is_file():
-        trained = run_folder.read_config(run.path).data
-        data = dataclasses.replace(data, pixel_range=trained.pixel_range)
     return dataclasses.replace(config, data=data)
 
 
@@ -106,7 +120,7 @@ def _true_labels(
 ) -> list[str] | None:
     """Return the true class of each image; None unless all are known classes.
 
-    The class of a file is the name of its folder.
+    The class of a file in a folder is the name of its own folder.
     """
     split = images.split
     if images.is_folder:

@@ -24,6 +24,7 @@ from simclr_tf2.evaluation import best_metric, monitoring, valid_loss
 from simclr_tf2.evaluation.baselines import open_baseline
 from simclr_tf2.evaluation.inputs import Splits, open_splits
 from simclr_tf2.evaluation.subject import Conditions
+from simclr_tf2.exports.formats import CLASSIFIER_FORMATS
 from simclr_tf2.protocols import VALID_LOSS
 from simclr_tf2.runs import best_checkpoint, pixels
 from simclr_tf2.runs import folder as run_folder
@@ -168,10 +169,33 @@ def _prepared(config: Config, strategy: tf.distribute.Strategy) -> _Start:
     augment_backend(config)
     length.check_compile(config.training, strategy)
     if distribution.workers(strategy).is_chief:  # the others take its choice
+        check_classifier(config, splits)
         for source in config.evaluation.baseline:
             open_baseline(source, config.data)  # refused now, not after training
         config = precision.resolve(config, strategy)
     return _Start(config, splits, whole, total_steps, classes)
+
+
+def check_classifier(config: Config, splits: Splits) -> None:
+    """Refuse ``--classifier_from`` where no classifier can be exported.
+
+    Raises:
+        ConfigError: No format of a classifier is exported, or there are no labels.
+    """
+    name = config.evaluation.classifier_from
+    if not name:
+        return
+    if CLASSIFIER_FORMATS.isdisjoint(config.export.export_formats):
+        raise ConfigError(
+            f"--classifier_from={name} needs classifier or classifier_saved_model "
+            "among --export_formats"
+        )
+    if splits.eval is None:
+        raise ConfigError(
+            f"--classifier_from={name} needs labelled images; fine-tune on some "
+            "afterwards (--mode=finetune), or name them in --probe_split and "
+            "--eval_split"
+        )
 
 
 def warn_of_no_effect(config: Config) -> None:

@@ -34,7 +34,7 @@ class Input:
         split: The images.
         names: Name of each image: its path below the folder, or ``INPUT/NUMBER``.
         dataset: Batches of (images in [0, 1], labels), in the order of ``names``.
-        is_folder: The names are paths of files.
+        is_folder: The images are the files of a folder, not of a list or a data set.
     """
 
     split: Split
@@ -65,7 +65,8 @@ def open_input(config: Config) -> Input:
             channels=config.data.image_channels, pixels=config.data.pixel_range
         )
         names = [images.listing.paths[row] for row in np.sort(images.good)]
-        return Input(split, names, batches(config, split), is_folder=True)
+        is_folder = all(map(tf.io.gfile.isdir, addresses.folders(place)))
+        return Input(split, names, batches(config, split), is_folder=is_folder)
     name, colon, split_name = place.rpartition(":")
     if place.endswith(ARRAYS):  # all of it
         name, split_name = place, "all"

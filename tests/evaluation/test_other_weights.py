@@ -51,7 +51,7 @@ def test_keras_applications_read_their_own_scale_and_maps_are_averaged(
 
 
 @pytest.mark.parametrize("name", ["MobileNet", "ResNet50", "MobileNetV3Small"])
-def test_without_download_absent_weights_are_said(weights_on_this_machine, name):
+def test_weights_that_are_not_here_ask_for_download(weights_on_this_machine, name):
     with pytest.raises(ConfigError, match="add --download"):
         opened(f"keras.applications.{name}")
 

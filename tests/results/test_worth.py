@@ -53,7 +53,7 @@ def test_every_row_of_the_same_protocol_is_compared_and_the_best_is_named():
     [
         (60, "is worth +20.0 points"),
         (20, "is not distinguishable from other"),
-        (0, "is worth less than other: -10.0 points"),
+        (0, "is worth -10.0 points"),
     ],
 )
 def test_the_sentence_follows_the_interval(errors, text):

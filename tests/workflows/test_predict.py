@@ -18,6 +18,7 @@ from simclr_tf2.errors import ConfigError
 from simclr_tf2.exports.classifier_file import save_classifier
 from simclr_tf2.workflows.predict import most_probable
 from tests import command_line
+from tests.support import drawn
 from tests.support.finetuning import FINETUNE
 from tests.support.program_flags import parsed
 
@@ -118,7 +119,52 @@ def test_a_manifest_and_an_array_file_with_labels(classifier, photos, tmp_path):
     images[..., 1] = 255
     np.savez(tmp_path / "a.npz", images=images)
     found = predict(classifier, tmp_path / "a.npz", tmp_path)
-    assert found["classes"] == {"green": 2}
+    assert found["classes"] == {"green": 2} and "accuracy" not in found
+    # The labels of the list count, not the names of folders.
+    manifest = tmp_path / "labelled.csv"  # a process opens each list once
+    manifest.write_text(
+        "path,label\nnew/blue/0.png,red\nnew/red/0.png,red\nnew/red/1.png,blue\n"
+    )
+    output = tmp_path / "labels.csv"
+    found = predict(classifier, manifest, tmp_path, f"--output={output}")
+    assert found["accuracy"] == pytest.approx(1 / 3)
+    with open(output, newline="") as file:
+        assert [row["true_label"] for row in csv.DictReader(file)] == [
+            "red",
+            "red",
+            "blue",
+        ]
+    one = photos / "blue" / "0.png"
+    assert "accuracy" not in predict(classifier, one, tmp_path)
+
+
+def test_the_range_of_the_pixels_comes_from_the_file(classifier, tmp_path):
+    pixels = np.full([32, 32, 3], 2000, np.uint16)
+    pixels[..., 1] = 2100
+    (tmp_path / "a.png").write_bytes(tf.io.encode_png(pixels).numpy())
+    whole = keras.models.load_model(classifier)
+    path = save_classifier(
+        whole.get_layer("classifier"),
+        tmp_path / "wide.keras",
+        image_size=32,
+        class_names=CLASSES,
+        pixel_range="0,4095",
+    )
+    out = [f"--output={tmp_path / 'a.jsonl'}"]
+    predict(path, tmp_path / "a.png", tmp_path, *out)
+    found = json.loads((tmp_path / "a.jsonl").read_text())["predictions"][0]
+    images = pixels[None].astype(np.float32) / 4095
+    expected = np.asarray(whole.get_layer("classifier")(images))[0]
+    assert found["label"] == CLASSES[expected.argmax()]
+    assert found["probability"] == pytest.approx(expected.max(), abs=1e-3)
+    predict(path, tmp_path / "a.png", tmp_path, *out, "--pixel_range=0,65535")
+    dark = json.loads((tmp_path / "a.jsonl").read_text())["predictions"][0]
+    assert dark != found
+
+
+def test_a_given_size_that_is_not_read_is_said(classifier, photos, tmp_path, caplog):
+    predict(classifier, photos, tmp_path, "--image_size=64")
+    assert "--image_size=64 is not read" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -211,3 +257,59 @@ def test_the_classifier_of_a_protocol_labels_as_it_was_scored(
     value = accuracy_by_predict(run, data_dir, capsys)
     assert value == pytest.approx(record["value"], abs=0.0041)  # rounding of h
     assert (run / "classifier_saved_model").is_dir()
+
+
+def test_the_classifier_of_other_images_has_a_file_of_its_own(
+    finished, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    drawn.dark_and_light(tmp_path / "brightness")
+    code, stderr = command_line.main(
+        "--mode=eval",
+        f"--model_dir={run}",
+        f"--image_dir={tmp_path / 'brightness'}",
+        "--probe_split=train",
+        "--eval_split=test",
+        "--protocols=logreg",
+        "--classifier_from=logreg",
+        "--nobaselines",
+        "--noreport",
+    )
+    assert code == 0, stderr[-2000:]
+    assert not (run / "classifier.keras").exists()
+    document = json.loads((run / "results_brightness.json").read_text())
+    code, stderr = command_line.main(
+        "--mode=predict",
+        f"--checkpoint={run / 'classifier_brightness.keras'}",
+        f"--input={tmp_path / 'brightness' / 'test'}",
+        f"--output={tmp_path / 'labels.csv'}",
+    )
+    assert code == 0, stderr[-2000:]
+    value = document["results"]["SimCLR h/logreg"]["value"]
+    said = f"accuracy: {100 * value:.1f} % of 24 labelled images"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("images", "more", "text"),
+    [
+        ("labelled", ["--export_formats=keras"], "among --export_formats"),
+        ("photos", [], "needs labelled images"),
+    ],
+)
+def test_a_classifier_that_cannot_be_exported_stops_before_training(
+    tmp_path, images, more, text
+):
+    drawn.photos(tmp_path / "photos", 12)
+    drawn.in_class_colours(tmp_path / "labelled", {"cat": 12, "dog": 12})
+    code, stderr = command_line.main(
+        "--mode=pretrain",
+        f"--image_dir={tmp_path / images}",
+        f"--model_dir={tmp_path / 'run'}",
+        f"--data_dir={tmp_path / 'data'}",
+        "--classifier_from=logreg",
+        *more,
+    )
+    assert code == 2 and text in stderr.strip().splitlines()[-1], stderr[-600:]
+    assert not (tmp_path / "run").exists()
