@@ -18,6 +18,8 @@ OF_AN_EVALUATION = {
     "neighbours": "neighbours_val.npz",
     "report": "report_val.html",
     "best": "best_val",
+    "classifier": "classifier_val.keras",
+    "classifier_saved_model": "classifier_saved_model_val",
     "evaluation_events": "tensorboard/val",
     "picture_events": "tensorboard/val",
 }

@@ -56,6 +56,28 @@ def load_encoder(path: str | os.PathLike) -> keras.Model:
         ConfigError: Nothing there, it cannot be read as a whole, or it takes images of
             another range.
     """
+    model = _load(path)
+    encoder = _to_h(model, path)
+    _warn_of_other_ranges(encoder, path)
+    return encoder
+
+
+def load_outputs(path: str | os.PathLike) -> keras.Model:
+    """Load an encoder with all its outputs: h, or the dict of its endpoints.
+
+    Args:
+        path: As ``load_encoder`` takes it.
+
+    Raises:
+        ConfigError: As ``load_encoder``.
+    """
+    model = _load(path)
+    _warn_of_other_ranges(model, path)
+    return model
+
+
+def _load(path: str | os.PathLike) -> keras.Model:
+    """Load a model of images in [0, 1]."""
     if addresses.is_remote(path) and not addresses.has_copy(os.fspath(path)):
         raise ConfigError(f"{path} is not on this machine; copy the folder here first")
     file = addresses.local(path)
@@ -70,12 +92,10 @@ def load_encoder(path: str | os.PathLike) -> keras.Model:
             f"{file} cannot be loaded as a Keras model: {error}"
         ) from error
     _require_unit_range(model, file)
-    model = _to_h(model, file)
-    _warn_of_other_ranges(model, file)
     return model
 
 
-def _to_h(model: keras.Model, file: Path) -> keras.Model:
+def _to_h(model: keras.Model, file: str | os.PathLike) -> keras.Model:
     """Return the part of a model that gives h, if it gives several endpoints."""
     # A Sequential model that was loaded has no ``output``, and never several.
     outputs = None if isinstance(model, keras.Sequential) else model.output
@@ -105,7 +125,7 @@ def _require_unit_range(model: keras.Model, file: Path) -> None:
         )
 
 
-def _warn_of_other_ranges(model: keras.Model, file: Path) -> None:
+def _warn_of_other_ranges(model: keras.Model, file: str | os.PathLike) -> None:
     """Warn once when images are given that are not in [0, 1]."""
     said: list[bool] = []
 

@@ -11,7 +11,7 @@ import keras
 from simclr_tf2 import addresses, models
 from simclr_tf2.config import EMBED_ENDPOINTS
 from simclr_tf2.errors import ConfigError
-from simclr_tf2.exports.keras_file import load_encoder
+from simclr_tf2.exports.keras_file import load_outputs
 from simclr_tf2.reference.files import find_prefix
 from simclr_tf2.reference.reading import read_reference
 from simclr_tf2.reference.weights import build_reference_model
@@ -49,7 +49,7 @@ def load_endpoint(source: str | os.PathLike, name: str = H) -> keras.Model:
         whole = _whole_model(source)
         if whole is not None:
             return _of_whole(whole, name)
-    encoder = load_encoder(source)
+    encoder = load_outputs(source)
     found = _outputs(encoder)
     if name not in found:
         raise ConfigError(

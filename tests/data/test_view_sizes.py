@@ -87,7 +87,7 @@ def test_what_is_drawn_for_a_view_does_not_depend_on_its_size():
             )
             for side in (20, 32)
         )
-        assert small == large and len(small) == 5
+        assert small == large and len(small) == 8
 
 
 def test_sizes_that_fit_are_accepted():

@@ -103,8 +103,9 @@ def saved(tmp_path_factory):
     saved_model.save_encoder(whole, folder / "encoder_uint8.keras")
     expected["encoder_uint8"] = whole(pixels).numpy()
     classifier = folder / "classifier.keras"
-    save_classifier(model, classifier, image_size=40, class_names=("a", "b", "c"))
-    view = saved_model.with_preprocessing(models.build_classifier(model), image_size=40)
+    of_classes = models.build_classifier(model)
+    save_classifier(of_classes, classifier, image_size=40, class_names=("a", "b", "c"))
+    view = saved_model.with_preprocessing(of_classes, image_size=40)
     expected["classifier"] = view(pixels).numpy()
     for name in ("encoder_uint8", "classifier"):
         np.save(folder / f"{name}.images.npy", pixels)

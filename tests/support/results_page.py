@@ -5,7 +5,14 @@ import re
 from tests.command_line import ROOT
 
 # Objects whose keys are names that the user or the data chose.
-BY_NAME = ("results", "transfer", "transfer_finetune", "transfer_random_init", "semi")
+BY_NAME = (
+    "against",
+    "results",
+    "semi",
+    "transfer",
+    "transfer_finetune",
+    "transfer_random_init",
+)
 # Their keys are K of kNN, settings of the config, or phases: named in words.
 IN_WORDS = ("k_used", "skipped", "timings", "optimizer")
 

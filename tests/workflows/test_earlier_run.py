@@ -57,7 +57,7 @@ def test_its_results_are_the_same(resumed):
     """Names, settings and sizes exactly; numbers up to rounding on other CPUs."""
     before, folder = resumed
     old, new = before["results"], json.loads((folder / "results.json").read_text())
-    assert set(new) - set(old) == {"schema"} and not set(old) - set(new)
+    assert set(new) - set(old) == {"schema", "worth"} and not set(old) - set(new)
     assert undocumented(new) == set()  # docs/results.md
     assert new["results"].keys() == old["results"].keys()
     for name, record in old["results"].items():

@@ -73,7 +73,9 @@ def test_batch_is_clipped_to_the_training_set_and_said(caplog):
     with caplog.at_level(logging.WARNING):
         found = linear_sgd(train, test, seed=0, epochs=2)
     assert "4096 clipped to the 13" in caplog.text
-    assert isinstance(json.dumps({**found, "predictions": None}), str)
+    assert isinstance(
+        json.dumps({**found, "predictions": None, "classifier": None}), str
+    )
     assert found["global_batch_size"] == 13
     assert found["global_batch_size_asked"] == 4096
     assert found["learning_rate"] == pytest.approx(0.1 * 13 / 256)
