@@ -125,7 +125,7 @@ def _measure_each(
     growing = watch and _is_growing(folder, total_steps or 0)
     log = logs.EventLog(folder.evaluation_events)
     baselines: Baselines | None = None
-    document = None
+    document, last = None, None
     for _ in new_checkpoints(
         folder.path,
         total_steps=total_steps or 0,
@@ -133,6 +133,9 @@ def _measure_each(
         timeout=asked.watch_timeout,
     ):
         model, step = restore_model(config, folder.path)
+        if step == last:  # the newest was already there when the one before was read
+            continue
+        last = step
         _require_trained(folder, step)
         has_classifier = model.supervised_head is not None and splits.score_classifier
         best_metric.require_classifier(config.evaluation, has_classifier)

@@ -1,5 +1,6 @@
 """``--mode=eval`` beside a run: each new checkpoint, until the last step."""
 
+import importlib
 import json
 import re
 import signal
@@ -115,3 +116,21 @@ def test_eval_follows_a_run_that_stops_and_goes_on(tmp_path, data_dir):
     assert set(document["results"]) == {"SimCLR h/knn", "Online linear head/supervised"}
     assert {"top1", "top5"} <= set(document["results"]["Online linear head/supervised"])
     assert list((folder / "tensorboard" / "beside").iterdir())
+
+
+def test_a_checkpoint_that_came_while_another_was_read_is_measured_once(
+    finished, data_dir, tmp_path, monkeypatch, capsys
+):
+    module = importlib.import_module("simclr_tf2.workflows.evaluate")
+    monkeypatch.setattr(module, "new_checkpoints", lambda *_, **__: iter([7, 12]))
+    code, stderr = command_line.main(
+        "--mode=eval",
+        f"--model_dir={finished[0]}",
+        f"--data_dir={data_dir}",
+        "--protocols=knn",
+        "--eval_name=twice",
+        "--nobaselines",
+        "--noreport",
+    )
+    assert code == 0, stderr[-2000:]
+    assert re.findall(r"^step (\d+)$", capsys.readouterr().out, re.MULTILINE) == ["12"]

@@ -266,7 +266,7 @@ def test_scan_of_a_prepared_data_set_counts_its_classes(tmp_path, data_dir):
         (["--image_dir={0}/a", "--tfrecords=x"], "pass one"),
         (["--tfrecords={0}/x-*"], "no file for split"),
         (["--dataset={0}/none.npz"], "cannot be read"),
-        (["--image_dir={0}/one", "--image_channels=2"], "1, 3 or 4"),
+        (["--image_dir={0}/one", "--image_channels=2"], "pass --image_channels=3"),
         (["--image_size=16x16x3"], "HEIGHTxWIDTH"),
         (["--label_columns=a"], "--manifest"),
         (["--data_service=localhost"], "grpc://host"),
